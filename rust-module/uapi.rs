@@ -103,7 +103,9 @@ pub struct SetStart {
 
 /// One signal's action, as the kernel keeps it.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Sigaction {
     pub handler: u64,
     pub flags: u64,
@@ -139,7 +141,9 @@ pub mod restart {
 
 /// How an interrupted system call is to go on (`struct restart_block`).
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Restart {
     /// One of [`restart`].
     pub kind: u32,
@@ -178,7 +182,9 @@ pub struct Thread {
 
 /// An interval timer. Both are 0 if it is not armed.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Itimer {
     /// The time until it expires next.
     pub value: u64,
@@ -241,7 +247,9 @@ pub mod socket_mask {
 
 /// An Internet address. An IPv4 address is in the first four bytes of `addr`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct InetAddr {
     /// In network byte order.
     pub addr: [u8; 16],
@@ -264,7 +272,9 @@ pub mod tcp_options {
 
 /// The state of a TCP connection that its peer relies on.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct TcpState {
     /// The next sequence number that the application writes (`write_seq`).
     pub write_seq: u32,
@@ -284,7 +294,8 @@ pub struct TcpState {
     pub rcv_wnd: u32,
     pub snd_wscale: u8,
     pub rcv_wscale: u8,
-    pub pad: u16,
+    /// Not 0 if an urgent byte was announced and not read (`urg_data`).
+    pub urgent: u16,
     /// The MSS that the peer announced (`rx_opt.mss_clamp`).
     pub mss_clamp: u32,
     pub mss_cache: u32,
@@ -293,10 +304,11 @@ pub struct TcpState {
     /// The timestamp that would be sent now (`tcp_time_stamp` + `tsoffset`).
     pub timestamp: u32,
     pub tsoffset: u32,
-    /// The last timestamp of the peer, and when it came in seconds of its own clock.
+    /// The last timestamp of the peer, and how many seconds ago it came.
     pub ts_recent: u32,
     pub ts_recent_age: u32,
-    /// Bytes in the receive queue that the application has not read.
+    /// Bytes in the receive queue that the application has not read. A SYN or a FIN, here and below,
+    /// takes a sequence number but is no byte.
     pub recv_bytes: u32,
     /// Bytes in the send queue that the peer has not acknowledged.
     pub send_bytes: u32,
@@ -326,7 +338,8 @@ pub struct UnixState {
     pub recv_with_fds: u32,
     /// Length of `name`.
     pub name_len: u32,
-    pub pad: u32,
+    /// Where in the stream an unread urgent byte (`MSG_OOB`) is, plus one; 0 if there is none.
+    pub urgent: u32,
     /// `sun_path`; an abstract name begins with a zero.
     pub name: [u8; 108],
     pub pad2: u32,
@@ -334,7 +347,9 @@ pub struct UnixState {
 
 /// A connection that a listening socket has not accepted yet.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Pending {
     /// Cookie of the socket that `accept` would return.
     pub cookie: u64,
@@ -362,8 +377,9 @@ pub struct Socket {
     pub fd: i32,
     pub flags: u32,
     pub pad: u32,
-    /// Where to put an array of [`Pending`], and how many bytes there are for it.
+    /// Where to put an array of [`Pending`]; 0 if it is not wanted.
     pub pending_buf: u64,
+    /// How many bytes there are for the array. Answer: how many were filled.
     pub pending_len: u64,
     /// Answer, as all that follows: bits of [`socket_mask`].
     pub mask: u64,
@@ -414,7 +430,8 @@ pub mod socket_queue {
 /// Copies bytes of a queue of a socket, without consuming them.
 ///
 /// A TCP or Unix stream is one run of bytes. Of other sockets `offset` counts messages, and one
-/// message is copied.
+/// message is copied; `ENODATA` if there are not so many. The bytes are those of the sequence space:
+/// an urgent byte is among them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SocketQueue {
@@ -426,8 +443,17 @@ pub struct SocketQueue {
     pub offset: u64,
     pub buf: u64,
     pub len: u64,
-    /// Answer: the bytes copied; 0 at the end of the queue.
+    /// Answer: the bytes copied; 0 at the end of a stream.
     pub got: u64,
+    /// Answer: the bytes that there are from `offset` on, or the length of the message.
+    pub size: u64,
+    /// Answer: who sent the message. Of a datagram of `AF_INET` or `AF_INET6`, the address; of
+    /// `AF_UNIX`, the cookie of the socket.
+    pub from: InetAddr,
+    pub from_cookie: u64,
+    /// Answer: how many file descriptors the message carries.
+    pub fds: u32,
+    pub pad: u32,
 }
 
 const _: () = {
@@ -440,5 +466,8 @@ const _: () = {
     assert!(size_of::<Process>() == 104);
     assert!(size_of::<InetAddr>() == 24);
     assert!(size_of::<Pending>() == 80);
-    assert!(size_of::<SocketQueue>() == 48);
+    assert!(size_of::<TcpState>() == 104);
+    assert!(size_of::<UnixState>() == 160);
+    assert!(size_of::<Socket>() == 432);
+    assert!(size_of::<SocketQueue>() == 96);
 };
