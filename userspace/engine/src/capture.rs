@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What a capture works with, and what it gathers.
+
+use crust_image::Record;
+
+use crate::hooks::Hooks;
+use crate::refusal::Refusals;
+use crate::subject::FrozenProcess;
+
+/// What the user decided about a dump.
+#[derive(Clone, Debug, Default)]
+pub struct DumpOptions {
+    /// `--shell-job`: the terminal, session and group of the caller's shell belong to the job, and
+    /// those of the restoring shell replace them.
+    pub shell_job: bool,
+    /// `--leave-running`.
+    pub leave_running: bool,
+    /// `--leave-stopped`.
+    pub leave_stopped: bool,
+}
+
+/// A capture under way: what may be read, and what has been found.
+pub struct Capture<'a> {
+    /// What the kernel can be asked.
+    pub hooks: &'a dyn Hooks,
+    /// The user's decisions.
+    pub options: &'a DumpOptions,
+    /// The whole frozen tree; [`FrozenProcess::id`] is the index.
+    pub tree: &'a [FrozenProcess],
+    /// What was captured.
+    pub records: Vec<Record>,
+    /// What cannot be.
+    pub refusals: Refusals,
+}

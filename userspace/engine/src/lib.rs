@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Checkpoint and restore of process trees: capture → image → plan → execute.
+//!
+//! Capture and execute touch the kernel. Image and plan are plain data.
+
+pub mod capture;
+pub mod error;
+pub mod hooks;
+pub mod object;
+pub mod plan;
+pub mod refusal;
+pub mod resolve;
+pub mod subject;
+
+pub use error::{Error, Result};

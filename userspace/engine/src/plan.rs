@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A plan: what a restore will do, as plain data.
+//!
+//! A restore is mostly a list of *system calls that the restored tasks themselves make*, from the
+//! outside, before they run again. The plan names them all; the executor only decides how many go
+//! into one batch. The plan is made of [`Stage`]s: every task finishes a stage before any task
+//! begins the next, so a step may rely on what other tasks did in earlier stages, and on what its
+//! own task did before it.
+//!
+//! The same image gives the same plan, byte for byte.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crust_sys::RemoteAddr;
+use serde::{Deserialize, Serialize};
+
+/// A process of the image. Parents have smaller numbers than their children; the root is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ProcessId(pub u32);
+
+/// A thread of a process of the image; thread 0 is the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TaskId {
+    /// The process.
+    pub process: ProcessId,
+    /// Its thread.
+    pub thread: u32,
+}
+
+impl ProcessId {
+    /// Its thread group leader.
+    #[must_use]
+    pub fn leader(self) -> TaskId {
+        TaskId {
+            process: self,
+            thread: 0,
+        }
+    }
+}
+
+/// The stages of a restore, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The processes are made, parents first, each with its pid.
+    Spawn,
+    /// Session and group leaders get their ids (without the module: some of it in `Spawn`).
+    Leaders,
+    /// Everybody else gets group and session; start times are set.
+    Members,
+    /// Open file descriptions are made, each in the first process that has it.
+    CreateFiles,
+    /// Processes take descriptors that others made.
+    ShareFiles,
+    /// What needs other descriptors first: epoll interest lists, descriptors in flight, offsets.
+    ConnectFiles,
+    /// The old address space goes, the vDSO moves, the process's own mappings are laid out.
+    MapMemory,
+    /// Processes map shared memory that others made.
+    ShareMemory,
+    /// Pages are read from the image.
+    FillMemory,
+    /// Final protections, advice, locks; the kernel's record of the address space.
+    SealMemory,
+    /// The other threads are made.
+    Threads,
+    /// Signal actions, names, scheduling, alternate stacks, rseq, working directory, descriptors
+    /// that only the restore needed are closed.
+    Attributes,
+    /// Limits, root directory, credentials: what takes the privileges away.
+    Credentials,
+    /// Pending signals are queued (blocked until the end), timers are armed.
+    Timers,
+    /// Zombies exit, and are not waited for.
+    Exit,
+    /// Interrupted calls are begun again, registers are set.
+    Resume,
+}
+
+/// A value that a system call takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arg {
+    /// A number, also a descriptor, or an address in the task.
+    Value(u64),
+    /// The address of a copy of these bytes, which is there for this call only.
+    Data(Data),
+    /// What an earlier call *of the same task in the same stage* returned.
+    Returned(CallRef),
+}
+
+/// Bytes in the scratch memory of a task, with pointers to other such bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Data {
+    /// The bytes themselves.
+    pub bytes: Vec<u8>,
+    /// At byte offset `.0` of `bytes` goes the 64-bit address of `.1`.
+    pub pointers: Vec<(usize, Data)>,
+}
+
+impl Data {
+    /// Plain bytes.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            pointers: Vec::new(),
+        }
+    }
+
+    /// A path or another string, with the zero that ends it.
+    pub fn string(text: impl AsRef<[u8]>) -> Self {
+        let mut bytes = text.as_ref().to_vec();
+        bytes.push(0);
+        Self::new(bytes)
+    }
+
+    /// A structure or array of 64-bit numbers.
+    #[must_use]
+    pub fn words(words: &[u64]) -> Self {
+        Self::new(
+            words
+                .iter()
+                .flat_map(|word| word.to_ne_bytes())
+                .collect::<Vec<u8>>(),
+        )
+    }
+
+    /// Puts the address of `target` at `offset`.
+    #[must_use]
+    pub fn pointer(mut self, offset: usize, target: Data) -> Self {
+        self.pointers.push((offset, target));
+        self
+    }
+}
+
+/// A call of the plan that a later one refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallRef(pub u32);
+
+/// Which results of a call are right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expect {
+    /// Anything but an error number.
+    Success,
+    /// This number.
+    Exactly(u64),
+    /// Anything; for what may fail without harm. Say why at the place that uses it.
+    Anything,
+}
+
+/// One system call, made by the task itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// For the plan and for errors: object and operation, as `fd 3: open /var/log/x`.
+    pub what: String,
+    /// Its number.
+    pub nr: i64,
+    /// Its arguments.
+    pub args: Vec<Arg>,
+    /// What it must return.
+    pub expect: Expect,
+}
+
+impl Call {
+    /// A call that must succeed.
+    pub fn new(what: impl Into<String>, nr: i64, args: impl Into<Vec<Arg>>) -> Self {
+        Self {
+            what: what.into(),
+            nr,
+            args: args.into(),
+            expect: Expect::Success,
+        }
+    }
+
+    /// A call that must return `value`.
+    #[must_use]
+    pub fn returns(mut self, value: u64) -> Self {
+        self.expect = Expect::Exactly(value);
+        self
+    }
+
+    /// A call whose result does not matter.
+    #[must_use]
+    pub fn whatever(mut self) -> Self {
+        self.expect = Expect::Anything;
+        self
+    }
+}
+
+impl From<u64> for Arg {
+    fn from(value: u64) -> Self {
+        Self::Value(value)
+    }
+}
+
+impl From<i32> for Arg {
+    /// Sign-extended, as C would pass an `int` for a `long`.
+    fn from(value: i32) -> Self {
+        Self::Value(i64::from(value) as u64)
+    }
+}
+
+impl From<RemoteAddr> for Arg {
+    fn from(value: RemoteAddr) -> Self {
+        Self::Value(value.0)
+    }
+}
+
+impl From<Data> for Arg {
+    fn from(value: Data) -> Self {
+        Self::Data(value)
+    }
+}
+
+impl From<CallRef> for Arg {
+    fn from(value: CallRef) -> Self {
+        Self::Returned(value)
+    }
+}
+
+/// The final state of a thread's processor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Processor {
+    /// `struct user_regs_struct`, as `NT_PRSTATUS` has it.
+    pub general: Vec<u8>,
+    /// The XSAVE area, as `NT_X86_XSTATE` has it.
+    pub xstate: Vec<u8>,
+    /// The blocked signals.
+    pub signal_mask: u64,
+}
+
+/// Something that a restore does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// A system call of the task.
+    Call(Call),
+    /// Bytes put into the task's memory from outside.
+    Write {
+        /// What they are.
+        what: String,
+        /// Where.
+        address: RemoteAddr,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// [`Stage::Spawn`]: the task makes this child process.
+    SpawnChild {
+        /// The child.
+        child: ProcessId,
+        /// Its pid, innermost namespace first.
+        pid: Vec<i32>,
+        /// The signal that tells of its end, 0 for none.
+        exit_signal: i32,
+    },
+    /// [`Stage::Threads`]: the task makes this thread of its process.
+    SpawnThread {
+        /// The thread.
+        thread: TaskId,
+        /// Its tid, innermost namespace first.
+        tid: Vec<i32>,
+    },
+    /// The module puts the process into a group and a session; 0 leaves one.
+    SetIds {
+        /// The group.
+        pgid: i32,
+        /// The session.
+        sid: i32,
+    },
+    /// The module sets when the process began, in nanoseconds.
+    SetStart {
+        /// On the monotonic clock.
+        monotonic: u64,
+        /// On the boot-time clock.
+        boottime: u64,
+    },
+    /// [`Stage::Exit`]: the process becomes a zombie with this status (as of `wait4`).
+    Exit {
+        /// The status.
+        status: i32,
+    },
+    /// [`Stage::Resume`]: the call that the thread was in when it was dumped is begun again and
+    /// interrupted at once, so that the kernel itself sets up how it goes on.
+    Reenter(Call),
+    /// [`Stage::Resume`]: the last step of every thread.
+    SetProcessor(Box<Processor>),
+    /// [`Stage::Resume`], of a leader: the process stays stopped, as by this signal.
+    StayStopped {
+        /// `SIGSTOP` or its kin.
+        signal: i32,
+    },
+}
+
+/// What is to be done, and by whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// For each stage, for each task, its steps.
+    pub stages: BTreeMap<Stage, BTreeMap<TaskId, Vec<Step>>>,
+    /// The range of addresses that no process of the image uses: scratch memory goes there.
+    pub scratch: RemoteAddr,
+    /// The first descriptor number above all that the image uses; see [`reserved`].
+    pub reserved_fds: i32,
+}
+
+/// Descriptors that every task has above [`Plan::reserved_fds`] while it is restored. The
+/// executor puts them there before [`Stage::CreateFiles`] and closes them after
+/// [`Stage::SealMemory`].
+pub mod reserved {
+    /// The image file, opened for reading.
+    pub const IMAGE: i32 = 0;
+    /// `/proc` of the restore, a directory.
+    pub const PROC: i32 = 1;
+    /// The terminal of the tool, if it has one (`--shell-job`).
+    pub const TERMINAL: i32 = 2;
+    /// How many there are. Numbers from here on are free for temporary use within one stage.
+    pub const COUNT: i32 = 8;
+}
+
+impl Plan {
+    /// Adds a step.
+    pub fn step(&mut self, stage: Stage, task: TaskId, step: Step) -> CallRef {
+        let steps = self
+            .stages
+            .entry(stage)
+            .or_default()
+            .entry(task)
+            .or_default();
+        steps.push(step);
+        CallRef(steps.len() as u32 - 1)
+    }
+
+    /// Adds a system call; later calls of the same task in the same stage can use its result.
+    pub fn call(&mut self, stage: Stage, task: TaskId, call: Call) -> CallRef {
+        self.step(stage, task, Step::Call(call))
+    }
+}
+
+impl fmt::Display for ProcessId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "p{}", self.0)
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.process, self.thread)
+    }
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! From image to plan: what the kinds have to hand while they emit their steps.
+
+use crust_image::Record;
+
+use crate::hooks::Abilities;
+use crate::plan::Plan;
+use crate::refusal::Refusals;
+
+/// What the user decided about a restore.
+#[derive(Clone, Debug, Default)]
+pub struct RestoreOptions {
+    /// `--shell-job`: terminal, session and group are those of the caller.
+    pub shell_job: bool,
+    /// `--restore-detached`.
+    pub detached: bool,
+    /// `--leave-stopped`.
+    pub leave_stopped: bool,
+}
+
+/// A plan in the making. Pure: nothing here asks the machine.
+pub struct Resolve<'a> {
+    /// All records of the image.
+    pub records: &'a [Record],
+    /// What the kernel of the restore can do.
+    pub abilities: Abilities,
+    /// The user's decisions.
+    pub options: &'a RestoreOptions,
+    /// Session and group of the caller, for `--shell-job`.
+    pub caller: (i32, i32),
+    /// What has been planned.
+    pub plan: Plan,
+    /// What will be lost, or stands against the restore.
+    pub refusals: Refusals,
+}
+
+impl Resolve<'_> {
+    /// The records of one kind.
+    pub fn of_tag(&self, tag: u16) -> impl Iterator<Item = &Record> {
+        self.records.iter().filter(move |record| record.tag == tag)
+    }
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A record: what an image holds of one object, before it is framed.
+
+/// The encoded state of one object, and what it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The kind of object. Never reused, never renumbered.
+    pub tag: u16,
+    /// The version of the kind's encoding.
+    pub version: u16,
+    /// The process that has it, or its number if it belongs to none.
+    pub owner: u32,
+    /// Which one of its owner's: the thread, the entry.
+    pub part: u32,
+    /// The encoded state.
+    pub body: Vec<u8>,
+}
