@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
+/*
+ * What every case program shares: a case sets something up, calls ready(), and
+ * then checks *its own view* of it with check(). Between the two it is dumped,
+ * killed and restored by the runner (src/main.rs), or dumped and left running.
+ *
+ *	#include "case.h"
+ *	CASE(.what = "an eventfd keeps its count");
+ *	static void run(void)
+ *	{
+ *		int fd = eventfd(5, 0);
+ *		uint64_t n;
+ *
+ *		ready();
+ *		check(read(fd, &n, 8) == 8 && n == 5, "count is %llu", (unsigned long long)n);
+ *	}
+ *
+ * A case ends well if run() returns and no check() failed. One file, one case;
+ * it must be single-purpose, quick (well under a second beside the dump), and
+ * must not depend on time passing. It starts in a session of its own, with
+ * /dev/null as 0 and one log file, opened for appending, as 1 and 2.
+ */
+#ifndef CASE_H
+#define CASE_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+struct case_about {
+	/* What is true if the case passes, as a sentence without a full stop. */
+	const char *what;
+	/* Options for `crust dump` and `crust restore`, separated by spaces. */
+	const char *dump;
+	const char *restore;
+	/*
+	 * The dump must be refused (exit status 3) and say this; the program
+	 * must go on as if nothing had been tried.
+	 */
+	const char *refused;
+	/* Cannot work on a mainline kernel: run with the module only. */
+	bool needs_module;
+	/* The case runs crust itself (environment variable CRUST); the runner only looks at its exit status. */
+	bool drives_itself;
+	/*
+	 * Its outside state (a file it appends to, say) cannot be taken back,
+	 * so it is not run a second time from the image of a --leave-running
+	 * dump.
+	 */
+	bool once;
+};
+
+extern const struct case_about case_about;
+#define CASE(...) const struct case_about case_about = { __VA_ARGS__ }
+
+static void run(void);
+
+static const char *case_dir;
+static int case_failures;
+
+/* Notes a failure and goes on. Usable in threads and children, whose failures count if they exit with case_failures. */
+#define check(cond, ...)                                                      \
+	do {                                                                  \
+		if (!(cond)) {                                                \
+			__atomic_add_fetch(&case_failures, 1, __ATOMIC_SEQ_CST); \
+			dprintf(2, "%s:%d: check failed: %s: ", __FILE__,     \
+				__LINE__, #cond);                             \
+			dprintf(2, __VA_ARGS__);                              \
+			dprintf(2, "\n");                                     \
+		}                                                             \
+	} while (0)
+
+/* For set-up: what fails here says nothing about crust. */
+#define must(cond)                                                            \
+	do {                                                                  \
+		if (!(cond)) {                                                \
+			dprintf(2, "%s:%d: set-up failed: %s: %s\n", __FILE__, \
+				__LINE__, #cond, strerror(errno));            \
+			_exit(2);                                             \
+		}                                                             \
+	} while (0)
+
+/* Sleeps for some milliseconds, whatever signals come. */
+static inline void pause_ms(long ms)
+{
+	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, 0, &t, &t) == EINTR)
+		;
+}
+
+/* Waits until a file of this name is in the directory of the case. */
+static inline void await_file(const char *name)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", case_dir, name);
+	while (access(path, F_OK))
+		pause_ms(5);
+}
+
+/* Makes an empty file of this name in the directory of the case. */
+static inline void leave_file(const char *name)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", case_dir, name);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	must(fd >= 0);
+	close(fd);
+}
+
+/*
+ * Everything is set up: dump me. Returns when the program was restored, or let
+ * go. The main thread of the first process calls it; other threads and
+ * processes use await_file("go") if they have to wait for the same moment.
+ */
+static inline void ready(void)
+{
+	leave_file("ready");
+	await_file("go");
+}
+
+int main(int argc, char **argv)
+{
+	const struct case_about *a = &case_about;
+
+	if (argc != 2) {
+		fprintf(stderr, "usage: %s --about | DIRECTORY\n", argv[0]);
+		return 2;
+	}
+	if (!strcmp(argv[1], "--about")) {
+		printf("what=%s\ndump=%s\nrestore=%s\nrefused=%s\nneeds_module=%d\ndrives_itself=%d\nonce=%d\n",
+		       a->what, a->dump ?: "", a->restore ?: "", a->refused ?: "",
+		       a->needs_module, a->drives_itself, a->once);
+		return 0;
+	}
+	case_dir = argv[1];
+	setsid();
+	run();
+	return case_failures ? 1 : 0;
+}
+
+#endif
