@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::tree;
+use cases::tree;
 
 /// How long anything may take before the run is called hung. This is no measure of speed.
 const PATIENCE: Duration = Duration::from_secs(120);

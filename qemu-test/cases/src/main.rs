@@ -6,7 +6,6 @@
 //! The same program runs on the host (mainline hooks) and in the guest (with the module).
 
 mod case;
-mod tree;
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,6 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use case::{About, Mode, Run};
+use cases::tree;
 use clap::Parser;
 
 #[derive(Parser)]

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The tools that are measured: how each is called, and how long it says the target was frozen.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+/// A tool that dumps and restores.
+pub enum Tool {
+    Crust(PathBuf),
+    Criu(PathBuf),
+}
+
+/// What one dump took.
+pub struct Dump {
+    pub total: Duration,
+    pub frozen: Duration,
+}
+
+impl Tool {
+    /// Its name in the table.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Crust(_) => "crust",
+            Self::Criu(_) => "criu",
+        }
+    }
+
+    /// Dumps a tree into `images`; `reap` is called until the tool ends.
+    pub fn dump(
+        &self,
+        pid: i32,
+        images: &Path,
+        leave_running: bool,
+        mut reap: impl FnMut(),
+    ) -> Result<Dump> {
+        let mut command = match self {
+            Self::Crust(path) => {
+                let mut command = Command::new(path);
+                command.args(["dump", "--json"]);
+                command
+            }
+            Self::Criu(path) => {
+                let mut command = Command::new(path);
+                command.args(["dump", "-v0", "-o", "dump.log"]);
+                command
+            }
+        };
+        command
+            .arg("--tree")
+            .arg(pid.to_string())
+            .arg("--images-dir")
+            .arg(images);
+        if leave_running {
+            command.arg("--leave-running");
+        }
+        let started = Instant::now();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let waiter = std::thread::spawn(move || (child.wait_with_output(), started.elapsed()));
+        while !waiter.is_finished() {
+            reap();
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        let (output, total) = waiter.join().ok().context("the waiting thread died")?;
+        let output = output?;
+        ensure!(
+            output.status.success(),
+            "{} dump: {}\n{}",
+            self.name(),
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let frozen = match self {
+            Self::Crust(_) => {
+                let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+                let ns = report["frozen_ns"]
+                    .as_u64()
+                    .context("no frozen_ns in the report of crust")?;
+                Duration::from_nanos(ns)
+            }
+            Self::Criu(_) => criu_frozen(&images.join("stats-dump"))?,
+        };
+        Ok(Dump { total, frozen })
+    }
+
+    /// Restores, detached, and returns how long it took.
+    pub fn restore(&self, images: &Path) -> Result<Duration> {
+        let mut command = match self {
+            Self::Crust(path) => {
+                let mut command = Command::new(path);
+                command.arg("restore");
+                command
+            }
+            Self::Criu(path) => {
+                let mut command = Command::new(path);
+                command.args(["restore", "-v0", "-o", "restore.log"]);
+                command
+            }
+        };
+        command
+            .arg("--restore-detached")
+            .arg("--images-dir")
+            .arg(images);
+        let errors = images.join("stderr");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&errors)?);
+        let started = Instant::now();
+        let status = command.status()?;
+        let took = started.elapsed();
+        let said = fs::read_to_string(&errors)?;
+        fs::remove_file(&errors)?;
+        ensure!(
+            status.success(),
+            "{} restore: {status}\n{said}",
+            self.name()
+        );
+        Ok(took)
+    }
+}
+
+/// `frozen_time`, in microseconds, of CRIU's stats-dump: two magic numbers and a length of 32 bits
+/// each, then a protobuf message with `dump` = 1, and in it `freezing_time` = 1 and `frozen_time` = 2.
+fn criu_frozen(path: &Path) -> Result<Duration> {
+    let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    let mut rest = bytes.get(12..).context("stats-dump is too short")?;
+    // The tag and the length of the inner message.
+    ensure!(
+        varint(&mut rest) == Some(1 << 3 | 2),
+        "stats-dump holds no dump"
+    );
+    varint(&mut rest);
+    while let (Some(key), Some(value)) = (varint(&mut rest), varint(&mut rest)) {
+        if key == 2 << 3 {
+            return Ok(Duration::from_micros(value));
+        }
+    }
+    anyhow::bail!("stats-dump holds no frozen time")
+}
+
+fn varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, tail) = rest.split_first()?;
+        *rest = tail;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::varint;
+
+    #[test]
+    fn varints_are_little_endian_groups_of_seven_bits() {
+        assert_eq!(varint(&mut &[0xac, 0x02][..]), Some(300));
+        assert_eq!(varint(&mut &[0x80][..]), None);
+    }
+}
