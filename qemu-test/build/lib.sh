@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# shellcheck shell=bash
+#
+# Shared by the scripts beside it: where products live, how they are named, and how a command runs as root or in the
+# build root. Every script prints the path of its product as the only line on stdout; all else goes to stderr.
+#
+# A product is named by a hash of what it is made from and appears by a rename, so that what is there is whole: a
+# download or a build that was cut off leaves a temporary directory, which the next run removes.
+
+set -euo pipefail
+export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
+umask 022
+
+scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+top=$(cd "$scripts/../.." && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/crust
+mkdir -p "$cache"
+
+say() { printf '  %-8s %s\n' "$1" "$2" >&2; }
+die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+
+as_root() {
+	if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# key: a short name for what is read from stdin.
+key() { sha256sum | cut -c1-16; }
+
+# contents FILE...: the files' bytes with their names, as input of `key`.
+contents() { (cd "$top" && sha256sum -- "$@"); }
+
+# lock NAME: one builder of a product at a time; the others wait and then find it done.
+lock() {
+	exec 9>"$cache/$1.lock"
+	flock -n 9 || { say WAIT "another run is busy with $1"; flock 9; }
+}
+
+# workdir NAME: an empty directory in the cache (a rename must not cross file systems). To be called with the product's
+# lock held: whatever an interrupted run left there is removed.
+workdir() {
+	as_root rm -rf --one-file-system "$cache/tmp/$1"
+	mkdir -p "$cache/tmp/$1"
+	echo "$cache/tmp/$1"
+}
+
+# logged NAME COMMAND...: runs a long command; its output is a file, shown only if it fails (all of it with V=1).
+logged() {
+	local log=$cache/log/$1.log
+	shift
+	mkdir -p "$cache/log"
+	if [ "${V:-0}" != 0 ]; then
+		"$@" 2>&1 | tee "$log" >&2
+		return
+	fi
+	"$@" >"$log" 2>&1 </dev/null || {
+		local status=$?
+		tail -n 40 "$log" >&2
+		say FAILED "all of it: $log"
+		return $status
+	}
+}
+
+# in_root ROOT [--bind HOST INSIDE]... [--cd DIR] -- COMMAND...: runs a command as the calling user in a chroot. The
+# mounts are made in a private mount namespace, so that none is left behind however the command ends.
+in_root() {
+	local root=$1
+	shift
+	as_root unshare --mount --propagation private -- bash -euc '
+		root=$1 user=$2 dir=/
+		shift 2
+		while [ "$1" != -- ]; do
+			case $1 in
+			--bind) mkdir -p "$root$3"; mount --bind "$2" "$root$3"; shift 3 ;;
+			--cd) dir=$2; shift 2 ;;
+			esac
+		done
+		shift
+		mount -t proc proc "$root/proc"
+		mount --rbind /dev "$root/dev"
+		exec chroot --userspec="$user" "$root" sh -c "cd \"\$0\" && exec \"\$@\"" "$dir" \
+			env -i PATH=/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin HOME=/tmp LC_ALL=C.UTF-8 "$@"
+	' in_root "$root" "$(id -u):$(id -g)" "$@"
+}
