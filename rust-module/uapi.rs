@@ -64,6 +64,9 @@ pub struct Version {
 
 /// Gives a stopped, single-threaded tracee of the caller other numbers; its `struct pid`, and so
 /// every pidfd to it, stays.
+///
+/// A number that is that of a process group or of a session is taken (`EEXIST`), even if no
+/// process has it: give all processes their numbers before the first [`SetIds`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SetPid {
@@ -76,8 +79,13 @@ pub struct SetPid {
     pub nr: [i32; CKPT_MAX_LEVEL],
 }
 
-/// Puts a stopped tracee of the caller into a process group and a session, which are made if no
-/// process is in them.
+/// Puts a stopped tracee of the caller, the leader of its threads, into a process group and a
+/// session, which are made if no process is in them; their numbers are taken from then on.
+///
+/// The controlling terminal becomes that of the session. Whose new session has its own number
+/// becomes its leader, and must be put into the group of that number with the same request. A
+/// leader stays in its session and a group lies in one session (`EPERM`). `EAGAIN`: the last
+/// process of the group or session is just leaving it; ask again.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SetIds {
@@ -125,15 +133,17 @@ pub struct Sigactions {
 
 /// Values of [`Restart::kind`].
 pub mod restart {
-    /// The thread has no interrupted call that waits for its continuation.
+    /// The thread has no interrupted call that waits for its continuation: the register for the
+    /// result does not hold `-ERESTART_RESTARTBLOCK`.
     pub const NONE: u32 = 0;
     /// `nanosleep`, `clock_nanosleep`: `addr` is the address for the remaining time or 0, `clock`
     /// the clock.
     pub const NANOSLEEP: u32 = 1;
     /// `poll`: `addr` is the array of `struct pollfd`, `val` the number of entries.
     pub const POLL: u32 = 2;
-    /// `futex(FUTEX_WAIT, FUTEX_WAIT_BITSET)`: `addr` is the futex, `val` the value, `flags` the
-    /// kernel's flags, `bitset` the bitset.
+    /// `futex(FUTEX_WAIT, FUTEX_WAIT_BITSET)` with a time limit: `addr` is the futex, `val` the
+    /// value, `bitset` the bitset, `clock` the clock of the limit, `flags` what of
+    /// `FUTEX_PRIVATE_FLAG` and `FUTEX_CLOCK_REALTIME` was given.
     pub const FUTEX: u32 = 3;
     /// A call that this kernel continues in a way the module does not know.
     pub const OTHER: u32 = u32::MAX;
@@ -158,6 +168,21 @@ pub struct Restart {
     pub pad: u32,
 }
 
+/// Bits of [`Thread::mask`] and [`Process::mask`].
+pub mod mask {
+    /// All fields of this version hold, but those of `MM`.
+    pub const ALL: u64 = 1 << 0;
+    /// [`super::Process`]: the process has an address space; `brk`, `membarrier` and the bits
+    /// `THP_*` hold.
+    pub const MM: u64 = 1 << 1;
+}
+
+/// Bits of [`Thread::rseq_flags`].
+pub mod rseq_flags {
+    /// The time slice extension is on.
+    pub const SLICE_EXT: u32 = 1 << 0;
+}
+
 /// Reads what belongs to one thread, a stopped tracee of the caller.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -165,7 +190,7 @@ pub struct Thread {
     /// Of the thread (`PIDFD_THREAD`) or of a thread group leader.
     pub pidfd: i32,
     pub flags: u32,
-    /// Answer, as all that follows. Bit 0: all fields of this version.
+    /// Answer, as all that follows: bits of [`mask`].
     pub mask: u64,
     pub clear_child_tid: u64,
     pub sas_sp: u64,
@@ -174,7 +199,7 @@ pub struct Thread {
     pub pdeath_signal: i32,
     pub timer_slack: u64,
     pub default_timer_slack: u64,
-    /// Bit 0: the rseq time slice extension is on.
+    /// Bits of [`rseq_flags`].
     pub rseq_flags: u32,
     pub securebits: u32,
     pub restart: Restart,
@@ -205,14 +230,15 @@ pub mod process_state {
     pub const THP_DISABLE_EXCEPT_ADVISED: u32 = 1 << 5;
 }
 
-/// Reads what belongs to a process, whose leader is a stopped tracee of the caller.
+/// Reads what belongs to a process, of which the thread named is a stopped tracee of the caller.
+///
+/// Any thread will do: what is read is the same for all, also if the leader has exited.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Process {
     pub pidfd: i32,
     pub flags: u32,
-    /// Answer, as all that follows. Bit 0: all fields of this version; bit 1: the process has an
-    /// address space, `brk` and `membarrier` are valid (a zombie has none).
+    /// Answer, as all that follows: bits of [`mask`].
     pub mask: u64,
     /// On `CLOCK_MONOTONIC` of the initial time namespace.
     pub start_time: u64,
