@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+#
+# The index of all that can be done here; the work itself is in qemu-test/ (build/ makes things, src/ boots them) and in
+# cargo. Products are cached in ${XDG_CACHE_HOME:-~/.cache}/crust, named by what they are made from.
+#
+# KDIR=TREE or KERNEL_TARBALL=FILE: another kernel source than Debian's linux-source-7.3. V=1: show all output.
+
+build := qemu-test/build
+harness := $(build)/harness
+crates := userspace qemu-test qemu-test/cases qemu-test/bench
+export KDIR KERNEL_TARBALL V
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: ## dump, kill and restore a real program in the guest, step by step
+	@$(harness) demo
+
+test: ## run all tests and count them; SECTIONS="unit native guest selftests module stress demo" for some
+	@$(harness) test $(SECTIONS)
+
+check: ## what needs no virtual machine and no root: format, lints, unit tests
+	@for crate in $(crates); do \
+		$(build)/cargo $$crate fmt --all --check && \
+		$(build)/cargo $$crate clippy --quiet --workspace --all-targets --locked -- -D warnings && \
+		$(build)/cargo $$crate test --quiet --workspace --locked || exit 1; \
+	done
+
+shell: ## an interactive guest with the tool, the module, the demo and the cases
+	@$(harness) shell
+
+run: ## run one command in the guest: make run CMD="crust check"
+	@$(harness) run $(CMD)
+
+bench: ## measure crust beside CRIU in the guest; BENCH="--runs 3 pipes" is passed on
+	@$(harness) bench $(BENCH)
+
+tool: ## build crust, statically linked, and print where it is
+	@$(build)/host-packages && echo "$$($(build)/program userspace)/crust"
+
+kernel: ## build the patched kernel and print where it is
+	@$(build)/host-packages && $(build)/kernel
+
+debug-kernel: ## build it with lockdep, RCU and sleep checks
+	@$(build)/host-packages && $(build)/kernel debug
+
+module: ## build ckpt.ko and print where it is
+	@$(build)/host-packages && $(build)/module
+
+series: ## apply the patches to a fresh copy of the source, check each with checkpatch.pl, print the tree
+	@$(build)/host-packages && $(build)/series
+
+clean: ## remove what was built in the clone
+	@for crate in $(crates); do rm -rf $$crate/target; done
+
+clean-cache: ## remove the cache too: kernels, roots, downloads
+	@$(build)/clean-cache
+
+.PHONY: help demo test check shell run bench tool kernel debug-kernel module series clean clean-cache

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! KVM where it works, else emulation.
+//!
+//! `/dev/kvm` may exist and not work (in a sandbox or a nested guest), so the question is answered by a boot: PID 1
+//! reports and powers off. The answer holds until the host boots again.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::initramfs::Initramfs;
+
+/// What a working KVM needs well under a second for.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Accel {
+    Kvm,
+    Tcg,
+}
+
+impl Accel {
+    /// QEMU's arguments. TCG gets one host thread for all processors: with one thread each it has a rare bug, in
+    /// which a guest processor executes a half-patched jump label and the kernel oopses.
+    pub fn arguments(self) -> [&'static str; 4] {
+        match self {
+            Accel::Kvm => ["-accel", "kvm", "-cpu", "host"],
+            Accel::Tcg => ["-accel", "tcg,thread=single", "-cpu", "max"],
+        }
+    }
+
+    /// Finds out which one to use; `directory` keeps the answer.
+    pub fn probe(directory: &Path, kernel: &Path, init: &Path) -> Result<Accel> {
+        if !Path::new("/dev/kvm").exists() {
+            return Ok(Accel::Tcg);
+        }
+        fs::create_dir_all(directory)?;
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        let answer = directory.join(format!("kvm-{}", boot.trim()));
+        let works = match fs::read_to_string(&answer) {
+            Ok(text) => text == "works",
+            Err(_) => {
+                let works = boots(directory, kernel, init)?;
+                eprintln!("  {:<8} {}", "KVM", if works { "works" } else { "does not work here; emulating" });
+                fs::write(&answer, if works { "works" } else { "does not work" })?;
+                works
+            }
+        };
+        Ok(if works { Accel::Kvm } else { Accel::Tcg })
+    }
+}
+
+/// Whether a guest under KVM gets as far as PID 1.
+fn boots(directory: &Path, kernel: &Path, init: &Path) -> Result<bool> {
+    let (initrd, console) = (directory.join("probe.cpio"), directory.join("probe.console"));
+    let mut archive = Initramfs::new();
+    archive.file("/init", init)?;
+    archive.write(&initrd)?;
+    let mut qemu = Command::new("qemu-system-x86_64")
+        .args(Accel::Kvm.arguments())
+        .args(["-nodefaults", "-display", "none", "-no-reboot", "-m", "256", "-serial", "stdio"])
+        .args(["-append", "console=ttyS0 panic=-1 crust.probe"])
+        .arg("-kernel")
+        .arg(kernel)
+        .arg("-initrd")
+        .arg(&initrd)
+        .stdin(Stdio::null())
+        .stdout(File::create(&console)?)
+        .stderr(Stdio::null())
+        .spawn()?;
+    let start = Instant::now();
+    while qemu.try_wait()?.is_none() && start.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // A guest that has powered off is gone; one that KVM failed to run stands still.
+    let _ = qemu.kill();
+    qemu.wait()?;
+    Ok(crate::console::read(&console)?.contains("crust: probe passed"))
+}

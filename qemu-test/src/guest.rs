@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! One boot: what the guest gets, what it runs, and how that ended.
+
+use std::fs;
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::accel::Accel;
+use crate::console;
+use crate::initramfs::Initramfs;
+use crate::products::{Flavour, Products};
+
+/// How many boots' consoles and results are kept.
+const KEPT_RUNS: usize = 20;
+
+/// Runs the demo in a guest that has it.
+pub const DEMO: &str = "exec python3 /crust/demo/drive.py";
+
+/// Runs the cases in a guest that has them.
+pub const CASES: &str =
+    "exec /crust/cases/cases --crust /crust/bin/crust --programs /crust/cases/programs --out /tmp/cases";
+
+/// A guest that is about to boot.
+pub struct Guest<'a> {
+    products: &'a Products,
+    archive: Initramfs,
+    accel: Accel,
+    kernel: PathBuf,
+    /// Console, output and results of this boot.
+    directory: PathBuf,
+    memory_mib: u32,
+    patience: Duration,
+}
+
+/// A guest that has ended.
+pub struct Outcome {
+    /// The exit status of what was run; none if the guest died before it told.
+    exit: Option<u8>,
+    /// The lines on which the kernel complained.
+    pub complaints: Vec<String>,
+    /// Where the console is.
+    pub console: PathBuf,
+}
+
+impl<'a> Guest<'a> {
+    /// A guest with this kernel and its module; `name` says in the cache which run it was.
+    pub fn new(products: &'a Products, name: &str, flavour: Flavour) -> Result<Self> {
+        let kernel = products.kernel(flavour)?;
+        let module = products.module(flavour)?;
+        let init = products.init()?;
+        let accel = Accel::probe(&products.cache("accel"), &kernel, &init)?;
+        let mut archive = Initramfs::new();
+        archive.file("/init", &init)?;
+        archive.file("/crust/ckpt.ko", &module)?;
+        let runs = products.cache("runs");
+        fs::create_dir_all(&runs)?;
+        prune(&runs)?;
+        let directory = runs.join(format!("{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(directory.join("results"))?;
+        let (memory_mib, patience) = (2048, Duration::from_secs(20 * 60));
+        Ok(Guest { products, archive, accel, kernel, directory, memory_mib, patience })
+    }
+
+    /// The directory of the host that is /results in the guest.
+    pub fn results(&self) -> PathBuf {
+        self.directory.join("results")
+    }
+
+    pub fn memory(mut self, mib: u32) -> Self {
+        self.memory_mib = mib;
+        self
+    }
+
+    /// Puts the tool into the guest's path.
+    pub fn tool(self) -> Result<Self> {
+        let tool = self.products.tool()?;
+        self.file("bin/crust", &tool)
+    }
+
+    /// The demo's program and driver.
+    pub fn demo(self) -> Result<Self> {
+        let directory = self.products.path("qemu-test/demo");
+        self.tree("demo", &directory)
+    }
+
+    /// The case programs and their runner.
+    pub fn cases(self) -> Result<Self> {
+        let runner = self.products.program("qemu-test/cases", "cases")?;
+        let programs = self.products.c_programs("qemu-test/cases", "guest")?;
+        self.file("cases/cases", &runner)?.tree("cases/programs", &programs)
+    }
+
+    /// Puts a file of the host at /crust/`path`.
+    pub fn file(mut self, path: &str, source: &Path) -> Result<Self> {
+        self.archive.file(&format!("/crust/{path}"), source)?;
+        Ok(self)
+    }
+
+    /// Puts a directory of the host at /crust/`path`.
+    pub fn tree(mut self, path: &str, source: &Path) -> Result<Self> {
+        self.archive.tree(&format!("/crust/{path}"), source)?;
+        Ok(self)
+    }
+
+    /// Boots, runs a shell script, and gives each line of its output to `line` as it comes.
+    pub fn run(self, script: &str, mut line: impl FnMut(&str)) -> Result<Outcome> {
+        let patience = self.patience;
+        let deadline = Instant::now() + patience;
+        let (mut qemu, directory) = self.boot(script, "virtserialport", "", |qemu| {
+            qemu.stdin(Stdio::null()).stdout(Stdio::piped());
+        })?;
+        let output = qemu.0.stdout.take().context("QEMU has no output")?;
+        let (send, receive) = channel();
+        let reader = thread::spawn(move || {
+            let mut output = BufReader::new(output);
+            let mut bytes = Vec::new();
+            while output.read_until(b'\n', &mut bytes).is_ok_and(|n| n > 0) {
+                let text = String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned();
+                bytes.clear();
+                if send.send(text).is_err() {
+                    break;
+                }
+            }
+        });
+        loop {
+            match receive.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(text) => line(&text),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    drop(qemu);
+                    bail!("the guest did not end within {patience:?}; its console: {}", directory.console().display());
+                }
+            }
+        }
+        let _ = reader.join();
+        let status = qemu.wait()?;
+        directory.outcome(status)
+    }
+
+    /// Boots with a terminal.
+    pub fn interactive(self, script: &str) -> Result<Outcome> {
+        let term = std::env::var("TERM").unwrap_or_else(|_| "linux".to_owned());
+        let (mut qemu, directory) = self.boot(script, "virtconsole", &format!("crust.terminal={term}"), |_| {})?;
+        let status = qemu.wait()?;
+        directory.outcome(status)
+    }
+
+    fn boot(
+        mut self,
+        script: &str,
+        port: &str,
+        append: &str,
+        stdio: impl FnOnce(&mut Command),
+    ) -> Result<(Qemu, Directory)> {
+        self.archive.content("/crust/job", 0o644, script.as_bytes())?;
+        let directory = Directory(self.directory);
+        let initrd = directory.0.join("initramfs.cpio");
+        self.archive.write(&initrd)?;
+        let root = self.products.guest_root()?;
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.args(self.accel.arguments())
+            .args(["-machine", "q35", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+            .args(["-smp", "2", "-m", &self.memory_mib.to_string()])
+            .arg("-kernel")
+            .arg(&self.kernel)
+            .arg("-initrd")
+            .arg(&initrd)
+            .args(["-append", &format!("console=ttyS0 panic=-1 oops=panic {append}")])
+            // The kernel's messages.
+            .args(["-chardev", &format!("file,id=console,path={}", comma(&directory.console()))])
+            .args(["-serial", "chardev:console"])
+            // The root: what the guest writes goes to a temporary file of QEMU.
+            .args(["-drive", &format!("if=virtio,format=raw,snapshot=on,file={}", comma(&root))])
+            .args(["-device", "virtio-rng-pci", "-device", "virtio-serial-pci"])
+            // What the script prints, or its terminal, is QEMU's own standard input and output.
+            .args(["-chardev", "stdio,id=output,signal=off"])
+            .args(["-device", &format!("{port},chardev=output,name=crust.output")])
+            // How it ended.
+            .args(["-chardev", &format!("file,id=status,path={}", comma(&directory.status()))])
+            .args(["-device", "virtserialport,chardev=status,name=crust.status"])
+            // Files for the host.
+            .args(["-fsdev", &format!("local,id=results,security_model=none,path={}", comma(&directory.results()))])
+            .args(["-device", "virtio-9p-pci,fsdev=results,mount_tag=results"]);
+        stdio(&mut qemu);
+        let child = match qemu.spawn() {
+            Err(error) if error.kind() == ErrorKind::NotFound => bail!("qemu-system-x86_64 is not installed"),
+            other => other.context("starting QEMU")?,
+        };
+        Ok((Qemu(child), directory))
+    }
+}
+
+impl Outcome {
+    /// The exit status of the run as a whole: that of the command, unless the kernel complained or died.
+    pub fn status(&self) -> Result<u8> {
+        for line in &self.complaints {
+            eprintln!("the kernel complained: {line}");
+        }
+        if !self.complaints.is_empty() {
+            bail!("the kernel complained; its console: {}", self.console.display());
+        }
+        self.exit.with_context(|| format!("the guest ended before its command did: {}", self.console.display()))
+    }
+}
+
+/// A running QEMU, which does not outlive us.
+struct Qemu(Child);
+
+impl Qemu {
+    fn wait(&mut self) -> Result<ExitStatus> {
+        Ok(self.0.wait()?)
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Where one boot leaves its files.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn console(&self) -> PathBuf {
+        self.0.join("console")
+    }
+
+    fn status(&self) -> PathBuf {
+        self.0.join("status")
+    }
+
+    fn results(&self) -> PathBuf {
+        self.0.join("results")
+    }
+
+    fn outcome(&self, qemu: ExitStatus) -> Result<Outcome> {
+        if !qemu.success() {
+            bail!("QEMU failed: {qemu}");
+        }
+        let _ = fs::remove_file(self.0.join("initramfs.cpio"));
+        let console = console::read(&self.console())?;
+        let status = fs::read_to_string(self.status()).unwrap_or_default();
+        Ok(Outcome {
+            exit: status.trim().parse().ok(),
+            complaints: console::complaints(&console).into_iter().map(str::to_owned).collect(),
+            console: self.console(),
+        })
+    }
+}
+
+/// A path in an option of QEMU: commas separate its parts and are doubled inside one.
+fn comma(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+/// Removes all but the newest runs.
+fn prune(runs: &Path) -> Result<()> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(runs)? {
+        let entry = entry?;
+        all.push((entry.metadata()?.modified()?, entry.path()));
+    }
+    all.sort();
+    let surplus = all.len().saturating_sub(KEPT_RUNS);
+    for (_, path) in &all[..surplus] {
+        let _ = fs::remove_dir_all(path);
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Boots the patched kernel in QEMU and runs things in it: the demo, the tests, the benchmarks, a shell.
+//!
+//! What is booted is made by the scripts in `build/` ([`products`]); one boot is a [`guest::Guest`]; its PID 1 is
+//! `bin/init.rs`. The top-level Makefile is the index of what this program can do.
+
+mod accel;
+mod cargo;
+mod console;
+mod guest;
+mod initramfs;
+mod products;
+mod report;
+mod suite;
+mod tap;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use guest::Guest;
+use products::{Flavour, Products};
+
+const USAGE: &str = "usage: qemu-test COMMAND
+  demo                 dump, kill and restore a real program in the guest, step by step
+  test [SECTION...]    run the tests (all sections, or those named) and count them
+  bench [ARG...]       measure crust beside CRIU in the guest
+  shell                an interactive guest with the tool and the module
+  run [--debug] CMD... run a shell command in the guest; its exit status is the result
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&args) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("qemu-test: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(args: &[String]) -> Result<u8> {
+    let products = Products::find()?;
+    match args.split_first() {
+        Some((command, [])) if command == "demo" => demo(&products),
+        Some((command, sections)) if command == "test" => suite::run(&products, sections),
+        Some((command, rest)) if command == "bench" => bench(&products, rest),
+        Some((command, [])) if command == "shell" => shell(&products),
+        Some((command, rest)) if command == "run" => run(&products, rest),
+        _ => bail!("{USAGE}"),
+    }
+}
+
+fn demo(products: &Products) -> Result<u8> {
+    Guest::new(products, "demo", Flavour::Plain)?.tool()?.demo()?.run(guest::DEMO, |line| println!("{line}"))?.status()
+}
+
+/// The benchmark driver runs in the guest, where CRIU is installed; what it writes to /results is kept.
+fn bench(products: &Products, args: &[String]) -> Result<u8> {
+    let guest = Guest::new(products, "bench", Flavour::Plain)?
+        .tool()?
+        .file("bench/bench", &products.program("qemu-test/bench", "bench")?)?
+        .tree("bench/programs", &products.c_programs("qemu-test/bench", "guest")?)?
+        .memory(6144);
+    println!("results: {}", guest.results().display());
+    // Images go to memory: the disk of the host would be measured otherwise.
+    let job = format!(
+        "mount -t tmpfs -o size=80% images /mnt && cd /results && exec /crust/bench/bench --crust /crust/bin/crust \
+         --criu /usr/sbin/criu --workload /crust/bench/programs/workload --out /mnt {}",
+        args.iter().map(|arg| quote(arg)).collect::<Vec<_>>().join(" ")
+    );
+    guest.run(&job, |line| println!("{line}"))?.status()
+}
+
+fn shell(products: &Products) -> Result<u8> {
+    let guest = Guest::new(products, "shell", Flavour::Plain)?.tool()?.demo()?.cases()?;
+    println!("crust is in the path, /dev/ckpt is there, /results is {}; exit ends the guest", guest.results().display());
+    guest.interactive("cd /root; exec bash -l")?.status()
+}
+
+fn run(products: &Products, args: &[String]) -> Result<u8> {
+    let (flavour, command) = match args.split_first() {
+        Some((flag, rest)) if flag == "--debug" => (Flavour::Debug, rest),
+        _ => (Flavour::Plain, args),
+    };
+    if command.is_empty() {
+        bail!("{USAGE}");
+    }
+    Guest::new(products, "run", flavour)?
+        .tool()?
+        .demo()?
+        .cases()?
+        .run(&command.join(" "), |line| println!("{line}"))?
+        .status()
+}
+
+/// One word of a shell command.
+fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What is booted and run: each product is made, or found in the cache, by a script of `build/` that prints its path.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// Which kernel: as it is used, or with lockdep and the like.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Flavour {
+    Plain,
+    Debug,
+}
+
+impl Flavour {
+    fn name(self) -> &'static str {
+        match self {
+            Flavour::Plain => "plain",
+            Flavour::Debug => "debug",
+        }
+    }
+}
+
+/// The clone and the cache.
+pub struct Products {
+    top: PathBuf,
+    cache: PathBuf,
+}
+
+impl Products {
+    pub fn find() -> Result<Self> {
+        let top = std::env::var_os("CRUST_TOP").map_or_else(|| PathBuf::from("."), PathBuf::from);
+        let top = top.canonicalize()?;
+        if !top.join("qemu-test/build/lib.sh").exists() {
+            bail!("{} is not the top of the clone: start this program with make", top.display());
+        }
+        let cache = match std::env::var_os("XDG_CACHE_HOME") {
+            Some(directory) => PathBuf::from(directory),
+            None => PathBuf::from(std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?)
+                .join(".cache"),
+        };
+        Ok(Products { top, cache: cache.join("crust") })
+    }
+
+    /// A file of the clone.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.top.join(name)
+    }
+
+    /// A directory of the cache.
+    pub fn cache(&self, name: &str) -> PathBuf {
+        self.cache.join(name)
+    }
+
+    pub fn kernel(&self, flavour: Flavour) -> Result<PathBuf> {
+        Ok(self.build("kernel", &[flavour.name()])?.join("bzImage"))
+    }
+
+    pub fn module(&self, flavour: Flavour) -> Result<PathBuf> {
+        Ok(self.build("module", &[flavour.name()])?.join("ckpt.ko"))
+    }
+
+    /// The series' kselftests as static programs.
+    pub fn selftests(&self) -> Result<PathBuf> {
+        self.build("selftests", &[])
+    }
+
+    pub fn guest_root(&self) -> Result<PathBuf> {
+        self.build("guest-root", &[])
+    }
+
+    /// The tool itself.
+    pub fn tool(&self) -> Result<PathBuf> {
+        Ok(self.build("program", &["userspace"])?.join("crust"))
+    }
+
+    /// PID 1 of the guest.
+    pub fn init(&self) -> Result<PathBuf> {
+        Ok(self.build("program", &["qemu-test"])?.join("init"))
+    }
+
+    /// A binary of a crate beside this one.
+    pub fn program(&self, directory: &str, name: &str) -> Result<PathBuf> {
+        Ok(self.build("program", &[directory])?.join(name))
+    }
+
+    /// The C programs of a directory, compiled for the guest or for the host.
+    pub fn c_programs(&self, directory: &str, place: &str) -> Result<PathBuf> {
+        self.build("c-programs", &[directory, place])
+    }
+
+    /// A command in the clone.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.path(program));
+        command.current_dir(&self.top);
+        command
+    }
+
+    fn build(&self, script: &str, arguments: &[&str]) -> Result<PathBuf> {
+        let output = self
+            .command(&format!("qemu-test/build/{script}"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .with_context(|| format!("running qemu-test/build/{script}"))?;
+        if !output.status.success() {
+            bail!("building failed: {script} {}", arguments.join(" "));
+        }
+        let path = String::from_utf8(output.stdout)?;
+        let path = Path::new(path.trim_end());
+        if !path.is_absolute() {
+            bail!("{script} printed no path");
+        }
+        Ok(path.to_owned())
+    }
+}
