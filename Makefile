@@ -8,10 +8,10 @@
 build := qemu-test/build
 harness := $(build)/harness
 crates := userspace qemu-test qemu-test/cases qemu-test/bench
-export KDIR KERNEL_TARBALL V
+export CMD KDIR KERNEL_TARBALL V
 
 help: ## list the targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 demo: ## dump, kill and restore a real program in the guest, step by step
 	@$(harness) demo
@@ -30,7 +30,7 @@ shell: ## an interactive guest with the tool, the module, the demo and the cases
 	@$(harness) shell
 
 run: ## run one command in the guest: make run CMD="crust check"
-	@$(harness) run $(CMD)
+	@$(harness) run "$$CMD"
 
 bench: ## measure crust beside CRIU in the guest; BENCH="--runs 3 pipes" is passed on
 	@$(harness) bench $(BENCH)
