@@ -5,7 +5,8 @@
 /// The encoded state of one object, and what it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The kind of object. Never reused, never renumbered.
+    /// The kind of object. Never reused, never renumbered. Those below [`FIRST_TAG`] belong to the
+    /// format itself and are not seen outside of this crate.
     pub tag: u16,
     /// The version of the kind's encoding.
     pub version: u16,
@@ -16,3 +17,6 @@ pub struct Record {
     /// The encoded state.
     pub body: Vec<u8>,
 }
+
+/// The first tag that a kind of object may have.
+pub const FIRST_TAG: u16 = 0x0100;

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Writing an image, which appears under its name when it is complete, or never.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
+use nix::unistd::linkat;
+
+use crate::header::Header;
+use crate::pages::{self, PageSum};
+use crate::{Error, FORMAT_MINOR, MAX_RECORDS, PAGE_SIZE, Record, Result, codec, frame};
+
+/// An image that is being written.
+///
+/// Until [`finish`](Self::finish) the file has no name (`O_TMPFILE`), or, where the file system
+/// cannot do that, a temporary one that `Drop` removes: a full disk or a killed tool leaves no half
+/// image behind, and a previous image of the same name stays until then. Only its owner can read
+/// it (mode 0600), for it holds all of the program's memory.
+///
+/// ```
+/// # use crust_image::{Record, Writer, pages};
+/// # use std::os::unix::fs::FileExt;
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("crust.img");
+/// let mut image = Writer::create(&path)?;
+/// let offset = image.reserve_pages(4096);
+/// image.file().write_all_at(&[7; 4096], offset).unwrap();
+/// image.sum_pages(offset, 4096, pages::checksum(&[7; 4096]));
+/// image.add(&Record { tag: 0x0301, version: 1, owner: 0, part: 3, body: vec![1, 2, 3] })?;
+/// let done = image.finish(true)?;
+/// # assert_eq!(done.page_bytes, 4096);
+/// # Ok::<(), crust_image::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Writer {
+    path: PathBuf,
+    file: File,
+    temporary: Option<Temporary>,
+    pages_end: u64,
+    frames: Vec<u8>,
+    count: u64,
+    sums: Vec<PageSum>,
+}
+
+/// A complete image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// Length of the file, in bytes.
+    pub bytes: u64,
+    /// Bytes of this that are page data.
+    pub page_bytes: u64,
+    /// The number of records.
+    pub records: u64,
+}
+
+impl Writer {
+    /// Begins an image that is to have the name `path`.
+    ///
+    /// A dump does this before it stops anything, so that a missing directory costs the program
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the directory does not exist or may not be written to, or if something
+    /// other than a regular file has that name.
+    pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        // A rename would replace a device or a link as readily as an old image.
+        if let Ok(there) = fs::symlink_metadata(&path) {
+            let errno = match () {
+                () if there.is_file() => None,
+                () if there.is_dir() => Some(Errno::EISDIR),
+                () => Some(Errno::EEXIST),
+            };
+            if let Some(errno) = errno {
+                return Err(Error::io(&path, "create", errno));
+            }
+        }
+        if path.file_name().is_none() {
+            return Err(Error::io(&path, "create", Errno::EINVAL));
+        }
+        let (file, temporary) = match unnamed(&path) {
+            Ok(file) => (file, None),
+            Err(error) if cannot_be_unnamed(&error) => {
+                let (file, temporary) = named(&path)?;
+                (file, Some(temporary))
+            }
+            Err(error) => return Err(Error::io(&path, "create", error)),
+        };
+        Ok(Self {
+            path,
+            file,
+            temporary,
+            pages_end: PAGE_SIZE,
+            frames: Vec::new(),
+            count: 0,
+            sums: Vec::new(),
+        })
+    }
+
+    /// Adds a record. Readers see the records in the order in which they were added.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLarge`].
+    pub fn add(&mut self, record: &Record) -> Result<()> {
+        frame::append(&mut self.frames, record)?;
+        self.count += 1;
+        if self.frames.len() as u64 > MAX_RECORDS {
+            return Err(Error::TooLarge {
+                what: "all records together",
+                size: self.frames.len() as u64,
+                limit: MAX_RECORDS,
+            });
+        }
+        Ok(())
+    }
+
+    /// Reserves room for `bytes` bytes of page data, rounded up to whole pages, and tells where in
+    /// the file it begins. Runs that are reserved one after the other lie one after the other.
+    ///
+    /// The caller writes the data through [`file`](Self::file), from as many threads as it likes.
+    /// What it leaves out reads as zeros.
+    pub fn reserve_pages(&mut self, bytes: u64) -> u64 {
+        let offset = self.pages_end;
+        self.pages_end += bytes.next_multiple_of(PAGE_SIZE);
+        offset
+    }
+
+    /// The file, to write page data at the offsets that [`reserve_pages`](Self::reserve_pages)
+    /// gave (`pwrite`, `FileExt::write_all_at`, `as_fd()`), and nowhere else.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Notes the [`pages::checksum`] of a run of page data, for `crust inspect --verify`.
+    pub fn sum_pages(&mut self, offset: u64, length: u64, checksum: u32) {
+        self.sums.push(PageSum {
+            offset,
+            length,
+            checksum,
+        });
+    }
+
+    /// Completes the image and gives it its name; an older image of that name is replaced.
+    ///
+    /// With `sync` the image is on the disk before it gets its name, and the name is on the disk
+    /// when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]; then there is no new image, and an old one is still there.
+    pub fn finish(mut self, sync: bool) -> Result<Finished> {
+        if !self.sums.is_empty() {
+            self.sums.sort_unstable_by_key(|sum| sum.offset);
+            let record = Record {
+                tag: pages::TAG,
+                version: 1,
+                owner: 0,
+                part: 0,
+                body: codec::encode(&self.sums)?,
+            };
+            self.add(&record)?;
+        }
+        let header = Header {
+            minor: FORMAT_MINOR,
+            records_offset: self.pages_end,
+            records_length: self.frames.len() as u64,
+            records_count: self.count,
+        };
+        let bytes = header.records_offset + header.records_length;
+        let failed = |operation, error| Error::io(&self.path, operation, error);
+        self.file
+            .write_all_at(&self.frames, self.pages_end)
+            .and_then(|()| self.file.write_all_at(&header.encode(), 0))
+            // Without records, or if the last pages are zeros, the file ends here all the same.
+            .and_then(|()| self.file.set_len(bytes))
+            .map_err(|error| failed("write", error))?;
+        if sync {
+            self.file
+                .sync_all()
+                .map_err(|error| failed("write to disk", error))?;
+        }
+        match self.temporary.take() {
+            None => self.link().map_err(|error| failed("name", error.into()))?,
+            Some(temporary) => temporary
+                .rename(&self.path)
+                .map_err(|error| failed("rename", error))?,
+        }
+        if sync {
+            File::open(directory(&self.path))
+                .and_then(|directory| directory.sync_all())
+                .map_err(|error| failed("write its directory to disk", error))?;
+        }
+        Ok(Finished {
+            bytes,
+            page_bytes: self.pages_end - PAGE_SIZE,
+            records: self.count,
+        })
+    }
+
+    /// Gives the nameless file its name.
+    fn link(&self) -> nix::Result<()> {
+        match link_to(&self.file, &self.path) {
+            // There is no call that links over an existing name: link beside it, and rename.
+            Err(Errno::EEXIST) => {
+                let temporary = Temporary::beside(&self.path);
+                link_to(&self.file, &temporary.0)?;
+                temporary
+                    .rename(&self.path)
+                    .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))
+            }
+            result => result,
+        }
+    }
+}
+
+fn link_to(file: &File, path: &Path) -> nix::Result<()> {
+    use std::os::fd::AsRawFd;
+    // AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH; open(2) tells of the way through /proc.
+    let source = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    linkat(
+        AT_FDCWD,
+        source.as_str(),
+        AT_FDCWD,
+        path,
+        AtFlags::AT_SYMLINK_FOLLOW,
+    )
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn unnamed(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(OFlag::O_TMPFILE.bits())
+        .open(directory(path))
+}
+
+/// Whether the file system, or a kernel or sandbox in between, does not know `O_TMPFILE`.
+fn cannot_be_unnamed(error: &std::io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        errno,
+        Some(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL)
+    )
+}
+
+fn named(path: &Path) -> Result<(File, Temporary)> {
+    let temporary = Temporary::beside(path);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary.0)
+        .map_err(|error| Error::io(&temporary.0, "create", error))?;
+    Ok((file, temporary))
+}
+
+/// A name beside the image's, which `Drop` removes.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn beside(path: &Path) -> Self {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!(".{}.partial", std::process::id()));
+        let temporary = directory(path).join(name);
+        // What a killed process with our number has left.
+        let _ = fs::remove_file(&temporary);
+        Self(temporary)
+    }
+
+    fn rename(self, path: &Path) -> std::io::Result<()> {
+        fs::rename(&self.0, path)
+        // Nothing is left for `Drop`; that it tries does no harm, the name is ours.
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
