@@ -9,7 +9,9 @@ pub mod error;
 pub mod hooks;
 pub mod object;
 pub mod plan;
+pub mod progress;
 pub mod refusal;
+pub mod request;
 pub mod resolve;
 pub mod subject;
 

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What a caller asks for, and what it is told afterwards.
+//!
+//! ```text
+//! dump    (&DumpRequest,    &mut dyn Progress) -> Result<DumpReport>
+//! restore (&RestoreRequest, &mut dyn Progress) -> Result<RestoreReport>
+//! plan    (&RestoreRequest)                    -> Result<PlanReport>
+//! ```
+//!
+//! The reports are what `--json` prints: their fields are named with their units, and stay.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::capture::DumpOptions;
+use crate::plan::Plan;
+use crate::refusal::Refusal;
+use crate::resolve::RestoreOptions;
+
+/// Which implementation of [`Hooks`](crate::hooks::Hooks) is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// `/dev/ckpt` if it is there, else mainline.
+    #[default]
+    Auto,
+    /// `/dev/ckpt`; an error if it is not there.
+    Module,
+    /// What a stock kernel can, even if `/dev/ckpt` is there.
+    Mainline,
+}
+
+/// A dump.
+#[derive(Clone, Debug)]
+pub struct DumpRequest {
+    /// The root of the tree, in the pid namespace of the caller.
+    pub pid: i32,
+    /// The name of the image; one that exists is replaced when the new one is complete.
+    pub image: PathBuf,
+    /// What the user decided.
+    pub options: DumpOptions,
+    /// Which hooks.
+    pub backend: Backend,
+    /// Whether the image must be on the disk before the program is killed.
+    pub sync: bool,
+}
+
+/// What a dump did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DumpReport {
+    /// The root of the tree.
+    pub pid: i32,
+    /// The image.
+    pub image: PathBuf,
+    /// Its length in bytes.
+    pub image_bytes: u64,
+    /// Bytes of it that are contents of memory.
+    pub page_bytes: u64,
+    /// Processes, zombies included.
+    pub processes: u64,
+    /// Threads of all processes.
+    pub threads: u64,
+    /// Records in the image.
+    pub objects: u64,
+    /// From the first thread that was stopped to the moment when the program went on
+    /// (`--leave-running`), or when it was killed.
+    pub frozen_ns: u64,
+    /// From the call to the return.
+    pub total_ns: u64,
+    /// Whether the program goes on (`--leave-running`, `--leave-stopped`).
+    pub left_alive: bool,
+    /// What the image does not carry, each of little weight.
+    pub losses: Vec<Refusal>,
+}
+
+/// A restore.
+#[derive(Clone, Debug)]
+pub struct RestoreRequest {
+    /// The image.
+    pub image: PathBuf,
+    /// What the user decided.
+    pub options: RestoreOptions,
+    /// Which hooks.
+    pub backend: Backend,
+    /// Gets the pid of the root, in decimal and with a line end, before the program runs.
+    pub pidfile: Option<PathBuf>,
+}
+
+/// What a restore did. The root is a child of the caller, who must wait for it or end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreReport {
+    /// The root of the tree, in the pid namespace of the caller.
+    pub pid: i32,
+    /// The image.
+    pub image: PathBuf,
+    /// Processes, zombies included.
+    pub processes: u64,
+    /// Threads of all processes.
+    pub threads: u64,
+    /// Steps of the plan.
+    pub steps: u64,
+    /// From the call to the return, when the program runs.
+    pub total_ns: u64,
+    /// What did not come back, each of little weight.
+    pub losses: Vec<Refusal>,
+}
+
+/// What a restore would do (`restore --plan`); nothing was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlanReport {
+    /// What stands in the way on this machine now, with what would be lost.
+    pub conflicts: Vec<Refusal>,
+    /// The steps.
+    pub plan: Plan,
+}
