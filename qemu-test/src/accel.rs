@@ -44,7 +44,15 @@ impl Accel {
             Ok(text) => text == "works",
             Err(_) => {
                 let works = boots(directory, kernel, init)?;
-                eprintln!("  {:<8} {}", "KVM", if works { "works" } else { "does not work here; emulating" });
+                eprintln!(
+                    "  {:<8} {}",
+                    "KVM",
+                    if works {
+                        "works"
+                    } else {
+                        "does not work here; emulating"
+                    }
+                );
                 fs::write(&answer, if works { "works" } else { "does not work" })?;
                 works
             }
@@ -55,13 +63,25 @@ impl Accel {
 
 /// Whether a guest under KVM gets as far as PID 1.
 fn boots(directory: &Path, kernel: &Path, init: &Path) -> Result<bool> {
-    let (initrd, console) = (directory.join("probe.cpio"), directory.join("probe.console"));
+    let (initrd, console) = (
+        directory.join("probe.cpio"),
+        directory.join("probe.console"),
+    );
     let mut archive = Initramfs::new();
     archive.file("/init", init)?;
     archive.write(&initrd)?;
     let mut qemu = Command::new("qemu-system-x86_64")
         .args(Accel::Kvm.arguments())
-        .args(["-nodefaults", "-display", "none", "-no-reboot", "-m", "256", "-serial", "stdio"])
+        .args([
+            "-nodefaults",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-m",
+            "256",
+            "-serial",
+            "stdio",
+        ])
         .args(["-append", "console=ttyS0 panic=-1 crust.probe"])
         .arg("-kernel")
         .arg(kernel)

@@ -34,7 +34,10 @@ pub fn test(products: &Products, directory: &str, section: &mut Section) -> Resu
         (failed, _) => Some(format!("{failed} unit tests failed")),
     };
     // Failed tests are counted by the check below, once for all of them.
-    section.add(Counts { failed: 0, ..counts });
+    section.add(Counts {
+        failed: 0,
+        ..counts
+    });
     section.check(&format!("unit tests of {directory}: {counts}"), problem);
     Ok(())
 }
@@ -43,9 +46,17 @@ pub fn test(products: &Products, directory: &str, section: &mut Section) -> Resu
 fn parse(result: &str) -> Counts {
     let number = |word: &str| {
         let before = result.split(&format!(" {word}")).next().unwrap_or_default();
-        before.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+        before
+            .rsplit(' ')
+            .next()
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(0)
     };
-    Counts { passed: number("passed"), failed: number("failed"), skipped: number("ignored") }
+    Counts {
+        passed: number("passed"),
+        failed: number("failed"),
+        skipped: number("ignored"),
+    }
 }
 
 #[cfg(test)]
@@ -55,7 +66,15 @@ mod tests {
 
     #[test]
     fn reads_the_closing_line_of_a_test_binary() {
-        let line = "FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s";
-        assert_eq!(parse(line), Counts { passed: 12, failed: 3, skipped: 1 });
+        let line =
+            "FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s";
+        assert_eq!(
+            parse(line),
+            Counts {
+                passed: 12,
+                failed: 3,
+                skipped: 1
+            }
+        );
     }
 }

@@ -32,12 +32,16 @@ const COMPLAINTS: &[&str] = &[
 /// The lines on which the kernel complains, in order.
 pub fn complaints(console: &str) -> Vec<&str> {
     let hung = |line: &str| line.contains("INFO: task ") && line.contains(" blocked");
-    console.lines().filter(|line| COMPLAINTS.iter().any(|text| line.contains(text)) || hung(line)).collect()
+    console
+        .lines()
+        .filter(|line| COMPLAINTS.iter().any(|text| line.contains(text)) || hung(line))
+        .collect()
 }
 
 /// The console as text; a guest that died early may leave bytes that are not.
 pub fn read(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).with_context(|| format!("reading the console {}", path.display()))?;
+    let bytes =
+        fs::read(path).with_context(|| format!("reading the console {}", path.display()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -60,6 +64,9 @@ mod tests {
 
     #[test]
     fn keeps_silent_about_a_healthy_boot() {
-        assert!(complaints("[    0.0] Linux version 7.3.4\n[    0.5] INFO: task scheduler ready\n").is_empty());
+        assert!(
+            complaints("[    0.0] Linux version 7.3.4\n[    0.5] INFO: task scheduler ready\n")
+                .is_empty()
+        );
     }
 }

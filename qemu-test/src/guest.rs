@@ -23,8 +23,7 @@ const KEPT_RUNS: usize = 20;
 pub const DEMO: &str = "exec python3 /crust/demo/drive.py";
 
 /// Runs the cases in a guest that has them.
-pub const CASES: &str =
-    "exec /crust/cases/cases --crust /crust/bin/crust --programs /crust/cases/programs --out /tmp/cases";
+pub const CASES: &str = "exec /crust/cases/cases --crust /crust/bin/crust --programs /crust/cases/programs --out /tmp/cases";
 
 /// A guest that is about to boot.
 pub struct Guest<'a> {
@@ -65,7 +64,15 @@ impl<'a> Guest<'a> {
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(directory.join("results"))?;
         let (memory_mib, patience) = (2048, Duration::from_secs(20 * 60));
-        Ok(Guest { products, archive, accel, kernel, directory, memory_mib, patience })
+        Ok(Guest {
+            products,
+            archive,
+            accel,
+            kernel,
+            directory,
+            memory_mib,
+            patience,
+        })
     }
 
     /// The directory of the host that is /results in the guest.
@@ -94,7 +101,8 @@ impl<'a> Guest<'a> {
     pub fn cases(self) -> Result<Self> {
         let runner = self.products.program("qemu-test/cases", "cases")?;
         let programs = self.products.c_programs("qemu-test/cases", "guest")?;
-        self.file("cases/cases", &runner)?.tree("cases/programs", &programs)
+        self.file("cases/cases", &runner)?
+            .tree("cases/programs", &programs)
     }
 
     /// Puts a file of the host at /crust/`path`.
@@ -122,7 +130,9 @@ impl<'a> Guest<'a> {
             let mut output = BufReader::new(output);
             let mut bytes = Vec::new();
             while output.read_until(b'\n', &mut bytes).is_ok_and(|n| n > 0) {
-                let text = String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned();
+                let text = String::from_utf8_lossy(&bytes)
+                    .trim_end_matches(['\r', '\n'])
+                    .to_owned();
                 bytes.clear();
                 if send.send(text).is_err() {
                     break;
@@ -135,7 +145,10 @@ impl<'a> Guest<'a> {
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
                     drop(qemu);
-                    bail!("the guest did not end within {patience:?}; its console: {}", directory.console().display());
+                    bail!(
+                        "the guest did not end within {patience:?}; its console: {}",
+                        directory.console().display()
+                    );
                 }
             }
         }
@@ -147,7 +160,12 @@ impl<'a> Guest<'a> {
     /// Boots with a terminal.
     pub fn interactive(self, script: &str) -> Result<Outcome> {
         let term = std::env::var("TERM").unwrap_or_else(|_| "linux".to_owned());
-        let (mut qemu, directory) = self.boot(script, "virtconsole", &format!("crust.terminal={term}"), |_| {})?;
+        let (mut qemu, directory) = self.boot(
+            script,
+            "virtconsole",
+            &format!("crust.terminal={term}"),
+            |_| {},
+        )?;
         let status = qemu.wait()?;
         directory.outcome(status)
     }
@@ -159,38 +177,70 @@ impl<'a> Guest<'a> {
         append: &str,
         stdio: impl FnOnce(&mut Command),
     ) -> Result<(Qemu, Directory)> {
-        self.archive.content("/crust/job", 0o644, script.as_bytes())?;
+        self.archive
+            .content("/crust/job", 0o644, script.as_bytes())?;
         let directory = Directory(self.directory);
         let initrd = directory.0.join("initramfs.cpio");
         self.archive.write(&initrd)?;
         let root = self.products.guest_root()?;
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(self.accel.arguments())
-            .args(["-machine", "q35", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+            .args([
+                "-machine",
+                "q35",
+                "-nodefaults",
+                "-no-user-config",
+                "-display",
+                "none",
+                "-no-reboot",
+            ])
             .args(["-smp", "2", "-m", &self.memory_mib.to_string()])
             .arg("-kernel")
             .arg(&self.kernel)
             .arg("-initrd")
             .arg(&initrd)
-            .args(["-append", &format!("console=ttyS0 panic=-1 oops=panic {append}")])
+            .args([
+                "-append",
+                &format!("console=ttyS0 panic=-1 oops=panic {append}"),
+            ])
             // The kernel's messages.
-            .args(["-chardev", &format!("file,id=console,path={}", comma(&directory.console()))])
+            .args([
+                "-chardev",
+                &format!("file,id=console,path={}", comma(&directory.console())),
+            ])
             .args(["-serial", "chardev:console"])
             // The root: what the guest writes goes to a temporary file of QEMU.
-            .args(["-drive", &format!("if=virtio,format=raw,snapshot=on,file={}", comma(&root))])
+            .args([
+                "-drive",
+                &format!("if=virtio,format=raw,snapshot=on,file={}", comma(&root)),
+            ])
             .args(["-device", "virtio-rng-pci", "-device", "virtio-serial-pci"])
             // What the script prints, or its terminal, is QEMU's own standard input and output.
             .args(["-chardev", "stdio,id=output,signal=off"])
-            .args(["-device", &format!("{port},chardev=output,name=crust.output")])
+            .args([
+                "-device",
+                &format!("{port},chardev=output,name=crust.output"),
+            ])
             // How it ended.
-            .args(["-chardev", &format!("file,id=status,path={}", comma(&directory.status()))])
+            .args([
+                "-chardev",
+                &format!("file,id=status,path={}", comma(&directory.status())),
+            ])
             .args(["-device", "virtserialport,chardev=status,name=crust.status"])
             // Files for the host.
-            .args(["-fsdev", &format!("local,id=results,security_model=none,path={}", comma(&directory.results()))])
+            .args([
+                "-fsdev",
+                &format!(
+                    "local,id=results,security_model=none,path={}",
+                    comma(&directory.results())
+                ),
+            ])
             .args(["-device", "virtio-9p-pci,fsdev=results,mount_tag=results"]);
         stdio(&mut qemu);
         let child = match qemu.spawn() {
-            Err(error) if error.kind() == ErrorKind::NotFound => bail!("qemu-system-x86_64 is not installed"),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                bail!("qemu-system-x86_64 is not installed")
+            }
             other => other.context("starting QEMU")?,
         };
         Ok((Qemu(child), directory))
@@ -204,9 +254,17 @@ impl Outcome {
             eprintln!("the kernel complained: {line}");
         }
         if !self.complaints.is_empty() {
-            bail!("the kernel complained; its console: {}", self.console.display());
+            bail!(
+                "the kernel complained; its console: {}",
+                self.console.display()
+            );
         }
-        self.exit.with_context(|| format!("the guest ended before its command did: {}", self.console.display()))
+        self.exit.with_context(|| {
+            format!(
+                "the guest ended before its command did: {}",
+                self.console.display()
+            )
+        })
     }
 }
 
@@ -251,7 +309,10 @@ impl Directory {
         let status = fs::read_to_string(self.status()).unwrap_or_default();
         Ok(Outcome {
             exit: status.trim().parse().ok(),
-            complaints: console::complaints(&console).into_iter().map(str::to_owned).collect(),
+            complaints: console::complaints(&console)
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
             console: self.console(),
         })
     }

@@ -26,7 +26,11 @@ pub struct Initramfs {
 
 impl Initramfs {
     pub fn new() -> Self {
-        Initramfs { out: Vec::new(), inode: 0, directories: BTreeSet::new() }
+        Initramfs {
+            out: Vec::new(),
+            inode: 0,
+            directories: BTreeSet::new(),
+        }
     }
 
     /// Adds a file with this content; `path` is absolute in the guest.
@@ -50,14 +54,27 @@ impl Initramfs {
         // The same files give the same archive.
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
-            let name = entry.file_name().into_string().ok().context("a file name that is not UTF-8")?;
-            let (inside, outside, kind) = (format!("{path}/{name}"), entry.path(), entry.file_type()?);
+            let name = entry
+                .file_name()
+                .into_string()
+                .ok()
+                .context("a file name that is not UTF-8")?;
+            let (inside, outside, kind) =
+                (format!("{path}/{name}"), entry.path(), entry.file_type()?);
             if kind.is_dir() {
                 self.tree(&inside, &outside)?;
             } else if kind.is_symlink() {
                 let target = fs::read_link(&outside)?;
-                self.entry(&inside, SYMLINK | 0o777, target.as_os_str().as_encoded_bytes())?;
-            } else if kind.is_fifo() || kind.is_socket() || kind.is_char_device() || kind.is_block_device() {
+                self.entry(
+                    &inside,
+                    SYMLINK | 0o777,
+                    target.as_os_str().as_encoded_bytes(),
+                )?;
+            } else if kind.is_fifo()
+                || kind.is_socket()
+                || kind.is_char_device()
+                || kind.is_block_device()
+            {
                 bail!("{} is neither a file nor a directory", outside.display());
             } else {
                 self.file(&inside, &outside)?;
@@ -88,7 +105,21 @@ impl Initramfs {
         let size = u32::try_from(data.len()).context("a file of 4 GiB or more")?;
         self.inode += 1;
         // inode, mode, uid, gid, links, mtime, size, device (4 numbers), length of the name with its NUL, checksum
-        let fields = [self.inode, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, name.len() as u32 + 1, 0];
+        let fields = [
+            self.inode,
+            mode,
+            0,
+            0,
+            1,
+            0,
+            size,
+            0,
+            0,
+            0,
+            0,
+            name.len() as u32 + 1,
+            0,
+        ];
         self.out.write_all(b"070701")?;
         for field in fields {
             write!(self.out, "{field:08x}")?;

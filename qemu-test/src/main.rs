@@ -53,29 +53,48 @@ fn dispatch(args: &[String]) -> Result<u8> {
 }
 
 fn demo(products: &Products) -> Result<u8> {
-    Guest::new(products, "demo", Flavour::Plain)?.tool()?.demo()?.run(guest::DEMO, |line| println!("{line}"))?.status()
+    Guest::new(products, "demo", Flavour::Plain)?
+        .tool()?
+        .demo()?
+        .run(guest::DEMO, |line| println!("{line}"))?
+        .status()
 }
 
 /// The benchmark driver runs in the guest, where CRIU is installed; what it writes to /results is kept.
 fn bench(products: &Products, args: &[String]) -> Result<u8> {
     let guest = Guest::new(products, "bench", Flavour::Plain)?
         .tool()?
-        .file("bench/bench", &products.program("qemu-test/bench", "bench")?)?
-        .tree("bench/programs", &products.c_programs("qemu-test/bench", "guest")?)?
+        .file(
+            "bench/bench",
+            &products.program("qemu-test/bench", "bench")?,
+        )?
+        .tree(
+            "bench/programs",
+            &products.c_programs("qemu-test/bench", "guest")?,
+        )?
         .memory(6144);
     println!("results: {}", guest.results().display());
     // Images go to memory: the disk of the host would be measured otherwise.
     let job = format!(
         "mount -t tmpfs -o size=80% images /mnt && cd /results && exec /crust/bench/bench --crust /crust/bin/crust \
          --criu /usr/sbin/criu --workload /crust/bench/programs/workload --out /mnt {}",
-        args.iter().map(|arg| quote(arg)).collect::<Vec<_>>().join(" ")
+        args.iter()
+            .map(|arg| quote(arg))
+            .collect::<Vec<_>>()
+            .join(" ")
     );
     guest.run(&job, |line| println!("{line}"))?.status()
 }
 
 fn shell(products: &Products) -> Result<u8> {
-    let guest = Guest::new(products, "shell", Flavour::Plain)?.tool()?.demo()?.cases()?;
-    println!("crust is in the path, /dev/ckpt is there, /results is {}; exit ends the guest", guest.results().display());
+    let guest = Guest::new(products, "shell", Flavour::Plain)?
+        .tool()?
+        .demo()?
+        .cases()?;
+    println!(
+        "crust is in the path, /dev/ckpt is there, /results is {}; exit ends the guest",
+        guest.results().display()
+    );
     guest.interactive("cd /root; exec bash -l")?.status()
 }
 

@@ -33,14 +33,22 @@ impl Products {
         let top = std::env::var_os("CRUST_TOP").map_or_else(|| PathBuf::from("."), PathBuf::from);
         let top = top.canonicalize()?;
         if !top.join("qemu-test/build/lib.sh").exists() {
-            bail!("{} is not the top of the clone: start this program with make", top.display());
+            bail!(
+                "{} is not the top of the clone: start this program with make",
+                top.display()
+            );
         }
         let cache = match std::env::var_os("XDG_CACHE_HOME") {
             Some(directory) => PathBuf::from(directory),
-            None => PathBuf::from(std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?)
-                .join(".cache"),
+            None => PathBuf::from(
+                std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?,
+            )
+            .join(".cache"),
         };
-        Ok(Products { top, cache: cache.join("crust") })
+        Ok(Products {
+            top,
+            cache: cache.join("crust"),
+        })
     }
 
     /// A file of the clone.

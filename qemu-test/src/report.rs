@@ -22,12 +22,21 @@ pub struct Section<'a> {
 
 impl Report {
     pub fn new() -> Self {
-        Report { total: Counts::default(), failures: Vec::new() }
+        Report {
+            total: Counts::default(),
+            failures: Vec::new(),
+        }
     }
 
     pub fn section(&mut self, name: &'static str, what: &str) -> Section<'_> {
         println!("# {name}: {what}");
-        Section { report: self, name, start: Instant::now(), counts: Counts::default(), tap: None }
+        Section {
+            report: self,
+            name,
+            start: Instant::now(),
+            counts: Counts::default(),
+            tap: None,
+        }
     }
 
     /// Shows what failed and the sum; gives the exit status.
@@ -85,7 +94,12 @@ impl Section<'_> {
         if self.counts == Counts::default() {
             self.fail("nothing was tested".to_owned());
         }
-        println!("# {}: {} ({} s)\n", self.name, self.counts, self.start.elapsed().as_secs());
+        println!(
+            "# {}: {} ({} s)\n",
+            self.name,
+            self.counts,
+            self.start.elapsed().as_secs()
+        );
         self.report.total += self.counts;
     }
 
@@ -98,7 +112,9 @@ impl Section<'_> {
         if let Some(tap) = self.tap.take() {
             let (counts, failures) = tap.finish();
             self.counts += counts;
-            let named = failures.into_iter().map(|failure| format!("{}: {failure}", self.name));
+            let named = failures
+                .into_iter()
+                .map(|failure| format!("{}: {failure}", self.name));
             self.report.failures.extend(named);
         }
     }

@@ -19,19 +19,37 @@ type Run = fn(&Products, &mut Section) -> Result<()>;
 
 const SECTIONS: &[(&str, &str, Run)] = &[
     ("unit", "unit tests, without root", unit),
-    ("native", "end-to-end cases on this machine's own kernel", native),
-    ("guest", "the same cases in the guest, with the module", guest),
+    (
+        "native",
+        "end-to-end cases on this machine's own kernel",
+        native,
+    ),
+    (
+        "guest",
+        "the same cases in the guest, with the module",
+        guest,
+    ),
     ("selftests", "the kselftests of the series", selftests),
     ("module", "loading and unloading ckpt.ko", module),
-    ("stress", "kselftests and stress of the hooks on a kernel with lockdep, RCU and sleep checks", stress),
+    (
+        "stress",
+        "kselftests and stress of the hooks on a kernel with lockdep, RCU and sleep checks",
+        stress,
+    ),
     ("demo", "make demo, as a test", demo),
 ];
 
 /// Runs these sections, or all.
 pub fn run(products: &Products, wanted: &[String]) -> Result<u8> {
-    if let Some(unknown) = wanted.iter().find(|name| SECTIONS.iter().all(|(known, ..)| known != name)) {
+    if let Some(unknown) = wanted
+        .iter()
+        .find(|name| SECTIONS.iter().all(|(known, ..)| known != name))
+    {
         let names: Vec<_> = SECTIONS.iter().map(|(name, ..)| *name).collect();
-        bail!("no such section: {unknown} (there are {})", names.join(", "));
+        bail!(
+            "no such section: {unknown} (there are {})",
+            names.join(", ")
+        );
     }
     let mut report = Report::new();
     for (name, what, body) in SECTIONS {
@@ -47,7 +65,12 @@ pub fn run(products: &Products, wanted: &[String]) -> Result<u8> {
 }
 
 fn unit(products: &Products, section: &mut Section) -> Result<()> {
-    for directory in ["userspace", "qemu-test", "qemu-test/cases", "qemu-test/bench"] {
+    for directory in [
+        "userspace",
+        "qemu-test",
+        "qemu-test/cases",
+        "qemu-test/bench",
+    ] {
         cargo::test(products, directory, section)?;
     }
     Ok(())
@@ -79,34 +102,55 @@ fn native(products: &Products, section: &mut Section) -> Result<()> {
 }
 
 fn guest(products: &Products, section: &mut Section) -> Result<()> {
-    let guest = Guest::new(products, "cases", Flavour::Plain)?.tool()?.cases()?;
+    let guest = Guest::new(products, "cases", Flavour::Plain)?
+        .tool()?
+        .cases()?;
     let outcome = guest.run(guest::CASES, |line| section.tap(line))?;
     judge(section, &outcome);
     Ok(())
 }
 
 fn selftests(products: &Products, section: &mut Section) -> Result<()> {
-    kernel_tests(products, section, Flavour::Plain, "/bin/sh /crust/guest/selftests.sh")
+    kernel_tests(
+        products,
+        section,
+        Flavour::Plain,
+        "/bin/sh /crust/guest/selftests.sh",
+    )
 }
 
 fn module(products: &Products, section: &mut Section) -> Result<()> {
-    kernel_tests(products, section, Flavour::Plain, "/bin/sh /crust/guest/module.sh")
+    kernel_tests(
+        products,
+        section,
+        Flavour::Plain,
+        "/bin/sh /crust/guest/module.sh",
+    )
 }
 
 fn stress(products: &Products, section: &mut Section) -> Result<()> {
-    let job = format!("/bin/sh /crust/guest/selftests.sh && /bin/sh /crust/guest/stress.sh {STRESS_SECONDS}");
+    let job = format!(
+        "/bin/sh /crust/guest/selftests.sh && /bin/sh /crust/guest/stress.sh {STRESS_SECONDS}"
+    );
     kernel_tests(products, section, Flavour::Debug, &job)
 }
 
 fn demo(products: &Products, section: &mut Section) -> Result<()> {
-    let guest = Guest::new(products, "demo", Flavour::Plain)?.tool()?.demo()?;
+    let guest = Guest::new(products, "demo", Flavour::Plain)?
+        .tool()?
+        .demo()?;
     let outcome = guest.run(guest::DEMO, |line| println!("    {line}"))?;
     judge(section, &outcome);
     Ok(())
 }
 
 /// One boot whose programs test the kernel's part alone.
-fn kernel_tests(products: &Products, section: &mut Section, flavour: Flavour, job: &str) -> Result<()> {
+fn kernel_tests(
+    products: &Products,
+    section: &mut Section,
+    flavour: Flavour,
+    job: &str,
+) -> Result<()> {
     let outcome = Guest::new(products, "kernel", flavour)?
         .tree("guest", &products.path("qemu-test/guest"))?
         .tree("selftests", &products.selftests()?)?
@@ -121,9 +165,14 @@ fn judge(section: &mut Section, outcome: &Outcome) {
         Err(error) => Some(format!("{error:#}")),
         Ok(0) => None,
         Ok(_) if section.has_failed() => None,
-        Ok(status) => Some(format!("the job ended with status {status}, though no test failed")),
+        Ok(status) => Some(format!(
+            "the job ended with status {status}, though no test failed"
+        )),
     };
-    section.check("the guest ends well and its kernel did not complain", problem);
+    section.check(
+        "the guest ends well and its kernel did not complain",
+        problem,
+    );
 }
 
 /// A command that runs as root: the cases dump processes of other users too.

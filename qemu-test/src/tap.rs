@@ -42,7 +42,10 @@ impl Tap {
     pub fn line(&mut self, line: &str) {
         let line = line.trim_end();
         if let Some(plan) = line.strip_prefix("1..") {
-            let number = plan.split_whitespace().next().and_then(|number| number.parse().ok());
+            let number = plan
+                .split_whitespace()
+                .next()
+                .and_then(|number| number.parse().ok());
             self.planned = self.planned.or(number);
         } else if let Some(rest) = result(line, "not ok") {
             // A known failure ("# TODO") is announced as such and is none.
@@ -69,7 +72,10 @@ impl Tap {
         match self.planned {
             Some(planned) if planned > seen => {
                 for number in seen..planned {
-                    self.fail(&format!("test {} was planned and did not report", number + 1));
+                    self.fail(&format!(
+                        "test {} was planned and did not report",
+                        number + 1
+                    ));
                 }
             }
             None if seen == 0 => self.fail("no test reported"),
@@ -91,7 +97,10 @@ fn result<'a>(line: &'a str, word: &str) -> Option<&'a str> {
 }
 
 fn directive(rest: &str, word: &str) -> bool {
-    rest.rsplit_once("# ").is_some_and(|(_, text)| text.get(..word.len()).is_some_and(|w| w.eq_ignore_ascii_case(word)))
+    rest.rsplit_once("# ").is_some_and(|(_, text)| {
+        text.get(..word.len())
+            .is_some_and(|w| w.eq_ignore_ascii_case(word))
+    })
 }
 
 #[cfg(test)]
@@ -107,19 +116,54 @@ mod tests {
     #[test]
     fn counts_the_outer_level() {
         let text = "KTAP version 1\n1..4\n  ok 1 inner\nok 1 a\nnot ok 2 b\nok 3 c # SKIP no net\nok 4 - d # comment\n";
-        assert_eq!(count(text), Counts { passed: 2, failed: 1, skipped: 1 });
+        assert_eq!(
+            count(text),
+            Counts {
+                passed: 2,
+                failed: 1,
+                skipped: 1
+            }
+        );
     }
 
     #[test]
     fn what_was_planned_and_never_came_has_failed() {
-        assert_eq!(count("TAP version 14\n1..3\nok 1 a\n"), Counts { passed: 1, failed: 2, skipped: 0 });
-        assert_eq!(count("Bail out! no device\n"), Counts { passed: 0, failed: 1, skipped: 0 });
-        assert_eq!(count("segmentation fault\n"), Counts { passed: 0, failed: 1, skipped: 0 });
+        assert_eq!(
+            count("TAP version 14\n1..3\nok 1 a\n"),
+            Counts {
+                passed: 1,
+                failed: 2,
+                skipped: 0
+            }
+        );
+        assert_eq!(
+            count("Bail out! no device\n"),
+            Counts {
+                passed: 0,
+                failed: 1,
+                skipped: 0
+            }
+        );
+        assert_eq!(
+            count("segmentation fault\n"),
+            Counts {
+                passed: 0,
+                failed: 1,
+                skipped: 0
+            }
+        );
     }
 
     #[test]
     fn a_plan_may_come_last_and_words_are_not_results() {
-        assert_eq!(count("ok 1 a\nokay\nnot okay\n1..1\n"), Counts { passed: 1, failed: 0, skipped: 0 });
+        assert_eq!(
+            count("ok 1 a\nokay\nnot okay\n1..1\n"),
+            Counts {
+                passed: 1,
+                failed: 0,
+                skipped: 0
+            }
+        );
         assert_eq!(count("1..0 # SKIP no module\n"), Counts::default());
     }
 }

@@ -34,7 +34,10 @@ fn guest() -> Result<()> {
     fs::create_dir_all("/proc")?;
     filesystem("proc", "/proc", "proc", "")?;
     let line = fs::read_to_string("/proc/cmdline")?;
-    let argument = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name).map(str::to_owned));
+    let argument = |name: &str| {
+        line.split_whitespace()
+            .find_map(|word| word.strip_prefix(name).map(str::to_owned))
+    };
     if argument("crust.probe").is_some() {
         println!("crust: probe passed");
         return Ok(());
@@ -75,7 +78,12 @@ fn mount_all() -> Result<()> {
         ("proc", "/proc", "proc", ""),
         ("sys", "/sys", "sysfs", ""),
         ("dev", "/dev", "devtmpfs", ""),
-        ("devpts", "/dev/pts", "devpts", "gid=5,mode=620,ptmxmode=666"),
+        (
+            "devpts",
+            "/dev/pts",
+            "devpts",
+            "gid=5,mode=620,ptmxmode=666",
+        ),
         ("shm", "/dev/shm", "tmpfs", ""),
         ("mqueue", "/dev/mqueue", "mqueue", ""),
         ("run", "/run", "tmpfs", "mode=755"),
@@ -85,17 +93,26 @@ fn mount_all() -> Result<()> {
         fs::create_dir_all(target)?;
         filesystem(source, target, kind, options)?;
     }
-    for (name, target) in
-        [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")]
-    {
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "fd/0"),
+        ("stdout", "fd/1"),
+        ("stderr", "fd/2"),
+    ] {
         std::os::unix::fs::symlink(target, Path::new("/dev").join(name))?;
     }
     Ok(())
 }
 
 fn filesystem(source: &str, target: &str, kind: &str, options: &str) -> Result<()> {
-    mount(Some(source), target, Some(kind), MsFlags::empty(), Some(options))
-        .with_context(|| format!("mounting {kind} at {target}"))
+    mount(
+        Some(source),
+        target,
+        Some(kind),
+        MsFlags::empty(),
+        Some(options),
+    )
+    .with_context(|| format!("mounting {kind} at {target}"))
 }
 
 /// Prepares the guest and starts the job in a session of its own, with the terminal if there is one.
@@ -103,11 +120,17 @@ fn start(terminal: Option<&str>) -> Result<Pid> {
     nix::unistd::sethostname(fs::read_to_string("/etc/hostname")?.trim())?;
     let module = Path::new("/crust/ckpt.ko");
     if module.exists() {
-        finit_module(&File::open(module)?, c"", ModuleInitFlags::empty()).context("loading ckpt.ko")?;
+        finit_module(&File::open(module)?, c"", ModuleInitFlags::empty())
+            .context("loading ckpt.ko")?;
     }
     let path = "/crust/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
-    let up = Command::new("/sbin/ip").args(["link", "set", "lo", "up"]).status()?;
-    anyhow::ensure!(up.success(), "the loopback interface does not come up: {up}");
+    let up = Command::new("/sbin/ip")
+        .args(["link", "set", "lo", "up"])
+        .status()?;
+    anyhow::ensure!(
+        up.success(),
+        "the loopback interface does not come up: {up}"
+    );
 
     let mut job = Command::new("/usr/bin/setsid");
     let output = match terminal {
@@ -120,8 +143,15 @@ fn start(terminal: Option<&str>) -> Result<Pid> {
             port("crust.output")?
         }
     };
-    let output = OpenOptions::new().read(terminal.is_some()).write(true).open(output)?;
-    let input = if terminal.is_some() { Stdio::from(output.try_clone()?) } else { Stdio::null() };
+    let output = OpenOptions::new()
+        .read(terminal.is_some())
+        .write(true)
+        .open(output)?;
+    let input = if terminal.is_some() {
+        Stdio::from(output.try_clone()?)
+    } else {
+        Stdio::null()
+    };
     // Not the leader of its process group, so that setsid(1) need not fork and its pid is the job's.
     let job = job
         .args(["/bin/sh", "/crust/job"])
@@ -133,7 +163,7 @@ fn start(terminal: Option<&str>) -> Result<Pid> {
         .stderr(output)
         .spawn()
         .context("starting the job")?;
-    Ok(Pid::from_raw(job.id().cast_signed()))
+    Ok(Pid::from_raw(i32::try_from(job.id())?))
 }
 
 /// Reaps whatever ends, as PID 1 must, until the job has; gives its exit status as a shell would.
@@ -141,7 +171,9 @@ fn reap_until(job: Pid) -> Result<i32> {
     loop {
         match wait() {
             Ok(WaitStatus::Exited(pid, status)) if pid == job => return Ok(status),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == job => return Ok(128 + signal as i32),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == job => {
+                return Ok(128 + signal as i32);
+            }
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context("waiting for the job"),
         }
