@@ -92,7 +92,11 @@ impl Writer {
             }
             Err(error) => return Err(Error::io(&path, "create", error)),
         };
-        Ok(Self {
+        Ok(Self::new(path, file, temporary))
+    }
+
+    fn new(path: PathBuf, file: File, temporary: Option<Temporary>) -> Self {
+        Self {
             path,
             file,
             temporary,
@@ -100,7 +104,7 @@ impl Writer {
             frames: Vec::new(),
             count: 0,
             sums: Vec::new(),
-        })
+        }
     }
 
     /// Adds a record. Readers see the records in the order in which they were added.
@@ -295,5 +299,30 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Reader;
+
+    /// The way of file systems without `O_TMPFILE`, whatever this one can.
+    #[test]
+    fn a_temporary_name_does_where_there_must_be_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("crust.img");
+        let names = || fs::read_dir(directory.path()).unwrap().count();
+
+        let (file, temporary) = named(&path).unwrap();
+        drop(Writer::new(path.clone(), file, Some(temporary)));
+        assert_eq!(names(), 0);
+
+        let (file, temporary) = named(&path).unwrap();
+        let image = Writer::new(path.clone(), file, Some(temporary));
+        assert!(!path.exists());
+        image.finish(true).unwrap();
+        assert_eq!(names(), 1);
+        Reader::open(&path).unwrap();
     }
 }

@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! An image comes back as it was written, or is refused: nothing in between.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Seek, Write};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crust_image::{Error, MAX_RECORDS, MAX_STATE, Reader, Record, Writer, pages};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+fn records() -> Vec<Record> {
+    vec![
+        Record {
+            tag: 0x0101,
+            version: 1,
+            owner: 0,
+            part: 0,
+            body: b"first".to_vec(),
+        },
+        Record {
+            tag: 0xffff,
+            version: 0x0203,
+            owner: 0x0405_0607,
+            part: 0x0809_0a0b,
+            body: vec![],
+        },
+        Record {
+            tag: 0x0301,
+            version: 2,
+            owner: 1,
+            part: 3,
+            body: (0..=255).collect(),
+        },
+    ]
+}
+
+/// Two runs of pages, of which one is no whole number of pages, and the records above.
+fn write(path: &Path) {
+    let mut image = Writer::create(path).unwrap();
+    for (length, byte) in [(8192, 0xa5), (100, 0x5a)] {
+        let data = vec![byte; length];
+        let offset = image.reserve_pages(length as u64);
+        image.file().write_all_at(&data, offset).unwrap();
+        image.sum_pages(offset, length as u64, pages::checksum(&data));
+    }
+    for record in records() {
+        image.add(&record).unwrap();
+    }
+    let done = image.finish(true).unwrap();
+    assert_eq!(done.page_bytes, 3 * 4096);
+    assert_eq!(done.bytes, fs::metadata(path).unwrap().len());
+}
+
+fn image() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("crust.img");
+    write(&path);
+    (directory, path)
+}
+
+fn overwrite(path: &Path, offset: u64, bytes: &[u8]) {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(bytes, offset).unwrap();
+}
+
+fn names(directory: &TempDir) -> Vec<String> {
+    let entries = fs::read_dir(directory.path()).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Puts a header in front whose checksum is right, with a number changed.
+fn forge(path: &Path, offset: usize, bytes: &[u8]) {
+    let mut head = fs::read(path).unwrap()[..48].to_vec();
+    head[offset..offset + bytes.len()].copy_from_slice(bytes);
+    let checksum = pages::checksum(&head);
+    head.extend(checksum.to_le_bytes());
+    overwrite(path, 0, &head);
+}
+
+#[test]
+fn comes_back_as_it_was_written() {
+    let (_directory, path) = image();
+    let image = Reader::open(&path).unwrap();
+    assert_eq!(image.records(), records());
+    assert_eq!(image.page_bytes(), 3 * 4096);
+    assert_eq!(image.verify_pages().unwrap(), 8192 + 100);
+    let mut page = [0; 4096];
+    image.file().read_exact_at(&mut page, 4096 * 2).unwrap();
+    assert_eq!(page, [0xa5; 4096]);
+}
+
+#[test]
+fn an_image_without_anything_is_an_image() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("empty");
+    Writer::create(&path).unwrap().finish(false).unwrap();
+    let image = Reader::open(&path).unwrap();
+    assert_eq!((image.records(), image.length()), (&[][..], 4096));
+}
+
+#[test]
+fn only_its_owner_may_read_it() {
+    let (_directory, path) = image();
+    assert_eq!(
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777,
+        0o600
+    );
+}
+
+#[test]
+fn an_unfinished_image_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("crust.img");
+    let mut image = Writer::create(&path).unwrap();
+    image.add(&records()[0]).unwrap();
+    drop(image);
+    assert_eq!(names(&directory), [""; 0]);
+}
+
+#[test]
+fn an_old_image_stays_until_the_new_one_is_complete() {
+    let (directory, path) = image();
+    let old = fs::read(&path).unwrap();
+    let mut image = Writer::create(&path).unwrap();
+    image.reserve_pages(4096);
+    assert_eq!(fs::read(&path).unwrap(), old);
+    image.finish(false).unwrap();
+    assert_eq!(Reader::open(&path).unwrap().page_bytes(), 4096);
+    assert_eq!(names(&directory), ["crust.img"]);
+}
+
+#[test]
+fn what_is_no_file_is_not_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(Writer::create(directory.path()).is_err());
+    assert!(Writer::create("/dev/null").is_err());
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink("elsewhere", &link).unwrap();
+    assert!(Writer::create(&link).is_err());
+    let error = Writer::create(directory.path().join("no/crust.img")).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("no/crust.img: create: No such file")
+    );
+}
+
+#[test]
+fn a_cut_off_image_is_refused_wherever_it_is_cut() {
+    let (_directory, path) = image();
+    let whole = fs::metadata(&path).unwrap().len();
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    for length in (0..whole).rev() {
+        file.set_len(length).unwrap();
+        match Reader::open(&path).unwrap_err() {
+            Error::Damaged { .. } => {}
+            Error::NotAnImage { .. } if length == 0 => {}
+            error => panic!("cut to {length} of {whole} bytes: {error}"),
+        }
+    }
+}
+
+#[test]
+fn bytes_behind_the_end_are_refused() {
+    let (_directory, path) = image();
+    let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+    file.write_all(b"x").unwrap();
+    let error = Reader::open(&path).unwrap_err().to_string();
+    assert!(error.contains("bytes follow the end"), "{error}");
+}
+
+#[test]
+fn every_changed_bit_of_header_and_records_is_found() {
+    let (_directory, path) = image();
+    let bytes = fs::read(&path).unwrap();
+    for offset in (0..52).chain(4 * 4096..bytes.len()) {
+        for bit in 0..8 {
+            overwrite(&path, offset as u64, &[bytes[offset] ^ 1 << bit]);
+            Reader::open(&path).expect_err("a changed bit");
+        }
+        overwrite(&path, offset as u64, &bytes[offset..=offset]);
+    }
+    Reader::open(&path).unwrap();
+}
+
+#[test]
+fn changed_page_data_is_found_on_request() {
+    let (_directory, path) = image();
+    overwrite(&path, 4096 + 8191, &[0]);
+    let error = Reader::open(&path).unwrap().verify_pages().unwrap_err();
+    assert!(
+        error.to_string().contains("damaged at byte 4096"),
+        "{error}"
+    );
+}
+
+#[test]
+fn another_file_is_called_that() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("other");
+    for content in [&b""[..], b"x", b"\x7fELF and more", &[0; 9000]] {
+        fs::write(&path, content).unwrap();
+        let error = Reader::open(&path).unwrap_err();
+        assert!(matches!(error, Error::NotAnImage { .. }), "{error}");
+    }
+    let error = Reader::open(directory.path()).unwrap_err();
+    assert!(matches!(error, Error::NotAnImage { .. }), "{error}");
+}
+
+#[test]
+fn versions_machines_and_page_sizes_that_are_not_ours_are_named() {
+    for (offset, value, said) in [
+        (8, 2_u16, "the format is 2.0, this crust reads 1.x"),
+        (12, 183, "ELF machine 183"),
+        (16, 16384, "pages of 16384 bytes"),
+    ] {
+        let (_directory, path) = image();
+        forge(&path, offset, &value.to_le_bytes());
+        let error = Reader::open(&path).unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+        assert!(error.to_string().contains(said), "{error}");
+    }
+    // A larger minor version is read.
+    let (_directory, path) = image();
+    forge(&path, 10, &7_u16.to_le_bytes());
+    assert_eq!(Reader::open(&path).unwrap().version(), (1, 7));
+}
+
+#[test]
+fn lengths_that_would_exhaust_memory_are_refused() {
+    for (offset, value) in [
+        (24, 0),
+        (24, 4097),
+        (24, !4095),
+        (32, MAX_RECORDS + 1),
+        (32, u64::MAX),
+        (40, u64::MAX),
+    ] {
+        let (_directory, path) = image();
+        forge(&path, offset, &value.to_le_bytes());
+        let error = Reader::open(&path).unwrap_err();
+        assert!(matches!(error, Error::Damaged { .. }), "{error}");
+    }
+    // A file that is sparse, so that the claim is true as far as its length goes.
+    let (_directory, path) = image();
+    let length = MAX_RECORDS + (1 << 30);
+    forge(&path, 32, &length.to_le_bytes());
+    let mut file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(4 * 4096 + length).unwrap();
+    file.rewind().unwrap();
+    let error = Reader::open(&path).unwrap_err().to_string();
+    assert!(error.contains("more records than"), "{error}");
+}
+
+#[test]
+fn a_record_that_is_too_large_is_not_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut image = Writer::create(directory.path().join("crust.img")).unwrap();
+    let mut record = records().remove(0);
+    record.body = vec![0; MAX_STATE + 1];
+    let error = image.add(&record).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+}
+
+/// The bytes of the format, kept: an image that was written by an older crust is read as long as
+/// the major version is the same. If this fails, either the change is a mistake or the version has
+/// to change. `CRUST_BLESS=1` writes the file anew.
+#[test]
+fn the_format_stays() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1.0.img");
+    let (_directory, path) = image();
+    if std::env::var_os("CRUST_BLESS").is_some() {
+        fs::copy(&path, &golden).unwrap();
+    }
+    let expected = fs::read(&golden).unwrap();
+    assert!(
+        fs::read(&path).unwrap() == expected,
+        "an image is written otherwise than by format 1.0"
+    );
+    let image = Reader::open(&golden).unwrap();
+    assert_eq!(image.records(), records());
+    assert_eq!(image.verify_pages().unwrap(), 8192 + 100);
+}
+
+fn any_record() -> impl Strategy<Value = Record> {
+    (
+        0x0100..=u16::MAX,
+        any::<u16>(),
+        any::<u32>(),
+        any::<u32>(),
+        prop::collection::vec(any::<u8>(), 0..300),
+    )
+        .prop_map(|(tag, version, owner, part, body)| Record {
+            tag,
+            version,
+            owner,
+            part,
+            body,
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_records_and_pages_come_back(
+        records in prop::collection::vec(any_record(), 0..20),
+        runs in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..10_000), 0..6),
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("crust.img");
+        let mut image = Writer::create(&path).unwrap();
+        for record in &records {
+            image.add(record).unwrap();
+        }
+        let mut offsets = Vec::new();
+        for run in &runs {
+            let offset = image.reserve_pages(run.len() as u64);
+            image.file().write_all_at(run, offset).unwrap();
+            image.sum_pages(offset, run.len() as u64, pages::checksum(run));
+            offsets.push(offset);
+        }
+        image.finish(false).unwrap();
+
+        let image = Reader::open(&path).unwrap();
+        prop_assert_eq!(image.records(), records);
+        for (run, offset) in runs.iter().zip(offsets) {
+            prop_assert!(image.has_pages(offset, run.len() as u64));
+            let mut read = vec![0; run.len()];
+            image.file().read_exact_at(&mut read, offset).unwrap();
+            prop_assert_eq!(&read, run);
+        }
+        let total: usize = runs.iter().map(Vec::len).sum();
+        prop_assert_eq!(image.verify_pages().unwrap(), total as u64);
+    }
+
+    #[test]
+    fn no_file_makes_the_reader_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        offset in 0_usize..200,
+    ) {
+        // Random records behind a header that is right: the frames must hold by themselves.
+        let (_directory, path) = image();
+        let mut content = fs::read(&path).unwrap();
+        let at = 4 * 4096 + offset;
+        for (there, byte) in content[at..].iter_mut().zip(&bytes) {
+            *there = *byte;
+        }
+        let changed = content != fs::read(&path).unwrap();
+        fs::write(&path, content).unwrap();
+        prop_assert_eq!(Reader::open(&path).is_err(), changed);
+    }
+}
