@@ -29,8 +29,8 @@ check: ## what needs no virtual machine and no root: format, lints, unit tests
 shell: ## an interactive guest with the tool, the module, the demo and the cases
 	@$(harness) shell
 
-run: ## run one command in the guest: make run CMD="crust check"
-	@$(harness) run "$$CMD"
+run: ## run one command in the guest: make run CMD="crust check"; DEBUG=1: on the debug kernel
+	@$(harness) run $(if $(DEBUG),--debug) "$$CMD"
 
 bench: ## measure crust beside CRIU in the guest; BENCH="--runs 3 pipes" is passed on
 	@$(harness) bench $(BENCH)
