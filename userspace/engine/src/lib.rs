@@ -13,6 +13,7 @@ pub mod progress;
 pub mod refusal;
 pub mod request;
 pub mod resolve;
+pub mod socket;
 pub mod subject;
 
 pub use error::{Error, Result};
