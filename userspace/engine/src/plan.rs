@@ -305,6 +305,23 @@ pub struct Plan {
     pub reserved_fds: i32,
 }
 
+/// What every process has at [`Plan::scratch`] from [`Stage::Spawn`] on. No process of the image
+/// has anything there, so [`Stage::MapMemory`] can unmap all the rest with two calls, whatever the
+/// blank looked like.
+pub mod scratch {
+    /// Bytes for the executor: its code, its batches and their data.
+    pub const SIZE: u64 = 4 << 20;
+    /// Where the executor parks the vDSO of the blank before it makes any child: the lowest of its
+    /// mappings (`[vvar]`, `[vvar_vclock]`, `[vdso]`) goes to `Plan::scratch + PARKED`, the others
+    /// keep their distances to it. [`Stage::MapMemory`](super::Stage::MapMemory) takes it from
+    /// there to where the image had it, and unmaps the park.
+    pub const PARKED: u64 = SIZE;
+    /// Bytes of the park.
+    pub const PARK_SIZE: u64 = 256 << 10;
+    /// All of it.
+    pub const TOTAL: u64 = PARKED + PARK_SIZE;
+}
+
 /// Descriptors that every task has above [`Plan::reserved_fds`] while it is restored. The
 /// executor puts them there before [`Stage::CreateFiles`] and closes them after
 /// [`Stage::SealMemory`].
