@@ -3,6 +3,7 @@
 //! Raw Linux interfaces that `nix` lacks: the only crate of crust with `unsafe`.
 
 pub mod addr;
+pub mod pagemap;
 pub mod ptrace;
 #[path = "../../../rust-module/uapi.rs"]
 #[expect(

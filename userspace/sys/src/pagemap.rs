@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! `PAGEMAP_SCAN`: which pages of a task's memory there are (Linux 6.7,
+//! `Documentation/admin-guide/mm/pagemap.rst`).
+//!
+//! It walks page tables only where there are any: a terabyte that was reserved and not touched
+//! costs nothing, where reading `/proc/PID/pagemap` would cost two gigabytes.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use nix::errno::Errno;
+
+use crate::RemoteAddr;
+
+/// Categories of pages (`PAGE_IS_*` in `linux/fs.h`).
+pub mod category {
+    /// Backed by a file or by shared memory, not anonymous.
+    pub const FILE: u64 = 1 << 2;
+    /// In memory.
+    pub const PRESENT: u64 = 1 << 3;
+    /// In swap; also what is not there for another reason, as a guard.
+    pub const SWAPPED: u64 = 1 << 4;
+    /// The shared page of zeros.
+    pub const PFNZERO: u64 = 1 << 5;
+    /// Mapped by a huge page.
+    pub const HUGE: u64 = 1 << 6;
+    /// A guard (`MADV_GUARD_INSTALL`); kernels before 6.15 do not know this category.
+    pub const GUARD: u64 = 1 << 8;
+}
+
+/// Neighbouring pages of the same categories (`struct page_region`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PageRegion {
+    /// The first byte.
+    pub start: u64,
+    /// The byte after the last.
+    pub end: u64,
+    /// Those of [`Query::report`] that hold.
+    pub categories: u64,
+}
+
+/// Which pages are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// All of these must hold.
+    pub all_of: u64,
+    /// One of these must hold.
+    pub any_of: u64,
+    /// None of these may hold.
+    pub none_of: u64,
+    /// These are told apart in the answer.
+    pub report: u64,
+}
+
+// `struct pm_scan_arg`.
+#[repr(C)]
+struct ScanArg {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    vec: u64,
+    vec_len: u64,
+    max_pages: u64,
+    category_inverted: u64,
+    category_mask: u64,
+    category_anyof_mask: u64,
+    return_mask: u64,
+}
+
+// _IOWR('f', 16, struct pm_scan_arg)
+const PAGEMAP_SCAN: libc::Ioctl =
+    (3 << 30 | (size_of::<ScanArg>() as u64) << 16 | (b'f' as u64) << 8 | 16) as libc::Ioctl;
+
+/// Finds pages between `start` and `end` (bytes, multiples of the page size), in the order of
+/// their addresses. Returns how many regions it put into `regions`, and where it stopped: at `end`,
+/// or where `regions` was full.
+///
+/// `pagemap` is `/proc/PID/pagemap`, opened for reading.
+///
+/// # Errors
+///
+/// `ENOTTY` on kernels before 6.7, `EINVAL` if a category is not known, `ESRCH` if the process is
+/// gone.
+pub fn scan(
+    pagemap: impl AsFd,
+    start: RemoteAddr,
+    end: RemoteAddr,
+    query: &Query,
+    regions: &mut [PageRegion],
+) -> nix::Result<(usize, RemoteAddr)> {
+    let mut arg = ScanArg {
+        size: size_of::<ScanArg>() as u64,
+        flags: 0,
+        start: start.0,
+        end: end.0,
+        walk_end: 0,
+        vec: regions.as_mut_ptr() as u64,
+        vec_len: regions.len() as u64,
+        max_pages: 0,
+        // A category that is inverted is compared with 0 instead of 1.
+        category_inverted: query.none_of,
+        category_mask: query.all_of | query.none_of,
+        category_anyof_mask: query.any_of,
+        return_mask: query.report,
+    };
+    // SAFETY: `arg` is the structure that the request takes, with its size, and lives until the
+    // call returns; the kernel writes at most `vec_len` regions to `vec`, which is as long, and any
+    // bytes make a valid `PageRegion`.
+    let found = unsafe { libc::ioctl(pagemap.as_fd().as_raw_fd(), PAGEMAP_SCAN, &raw mut arg) };
+    let found = Errno::result(found)?;
+    Ok((found as usize, RemoteAddr(arg.walk_end)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    /// Looks at the memory of the test itself.
+    #[test]
+    fn finds_the_pages_that_were_touched() {
+        const PAGE: u64 = 4096;
+        let pagemap = File::open("/proc/self/pagemap").unwrap();
+        // Large enough that the allocator maps it, and does not touch it.
+        let mut memory: Vec<u8> = Vec::with_capacity(64 << 20);
+        let start = (memory.as_ptr() as u64).next_multiple_of(2 << 20);
+        let first = (start - memory.as_ptr() as u64) as usize;
+        memory.spare_capacity_mut()[first + 5 * 4096].write(1);
+        memory.spare_capacity_mut()[first + 6 * 4096].write(1);
+        memory.spare_capacity_mut()[first + (32 << 20)].write(1);
+        let query = Query {
+            any_of: category::PRESENT | category::SWAPPED,
+            none_of: category::PFNZERO,
+            ..Query::default()
+        };
+        let mut regions = [PageRegion::default(); 8];
+        let end = RemoteAddr(start + (48 << 20));
+        let scanned = scan(&pagemap, RemoteAddr(start), end, &query, &mut regions);
+        let (found, stop) = match scanned {
+            // Before 6.7.
+            Err(Errno::ENOTTY) => return,
+            result => result.unwrap(),
+        };
+        assert_eq!(stop, end);
+        let holds = |page: u64| {
+            let at = start + page * PAGE;
+            regions[..found]
+                .iter()
+                .any(|region| region.start <= at && at < region.end)
+        };
+        // With huge pages there are more.
+        assert!(holds(5) && holds(6) && holds((32 << 20) / PAGE));
+        assert!(!holds((24 << 20) / PAGE));
+    }
+}
