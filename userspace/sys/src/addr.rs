@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// An address in the address space of another task: a number here, which cannot be dereferenced.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[repr(transparent)]
 pub struct RemoteAddr(pub u64);
 
 impl RemoteAddr {

@@ -1,15 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! Raw Linux interfaces that `nix` lacks: the only crate of crust with `unsafe`.
+//!
+//! One module per family of calls. Signatures are safe: descriptors are `OwnedFd` and
+//! `BorrowedFd`, addresses in other tasks are [`RemoteAddr`], tasks are named by their number in
+//! the pid namespace of the caller. Errors are the kernel's own, as `nix` has them.
 
 pub mod addr;
+pub mod buffer;
+pub mod device;
+pub mod fcntl;
+pub mod kcmp;
+pub mod memory;
 pub mod pagemap;
+pub mod pidfd;
 pub mod ptrace;
+mod raw;
+pub mod signal;
+pub mod sockopt;
+pub mod splice;
+pub mod statx;
+pub mod task;
 #[path = "../../../rust-module/uapi.rs"]
 #[expect(
     missing_docs,
     reason = "fields named `flags` and `pad` mean the same everywhere"
 )]
 pub mod uapi;
+pub mod wait;
 
 pub use addr::RemoteAddr;
+
+/// The result of every call of this crate.
+pub type Result<T> = nix::Result<T>;

@@ -1,6 +1,376 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! ptrace requests that `nix` lacks.
+//! ptrace: all requests that crust uses, by thread id.
+//!
+//! ptrace belongs to the calling *thread*: only the one that seized a task may ask about it
+//! (`ESRCH` otherwise, as for a task that is gone or does not stand still).
+
+use crate::raw::syscall;
+use crate::signal::SigInfo;
+use crate::{RemoteAddr, Result};
 
 /// The general registers of an x86-64 task (`struct user_regs_struct`).
 pub type UserRegs = libc::user_regs_struct;
+
+/// Options of [`seize`] and [`set_options`].
+pub mod option {
+    /// Stops at system calls have bit 7 set in their signal.
+    pub const SYSGOOD: i32 = libc::PTRACE_O_TRACESYSGOOD;
+    /// The task is killed when the tracer ends.
+    pub const EXITKILL: i32 = libc::PTRACE_O_EXITKILL;
+    /// The task's seccomp filters rest. Needs `CAP_SYS_ADMIN`.
+    pub const SUSPEND_SECCOMP: i32 = libc::PTRACE_O_SUSPEND_SECCOMP;
+    /// A stop when it ends.
+    pub const EXIT: i32 = libc::PTRACE_O_TRACEEXIT;
+}
+
+/// Events of stops.
+pub mod event {
+    /// `PTRACE_EVENT_STOP`: by [`interrupt`](super::interrupt), the stop of a new tracee, and
+    /// group stops.
+    pub const STOP: i32 = libc::PTRACE_EVENT_STOP;
+    /// `PTRACE_EVENT_EXIT`.
+    pub const EXIT: i32 = libc::PTRACE_EVENT_EXIT;
+}
+
+const NT_PRSTATUS: i32 = 1;
+const NT_X86_XSTATE: i32 = 0x202;
+const PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG: u32 = 0x4211;
+const PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG: u32 = 0x4210;
+// More than the largest XSAVE area that a processor has had (AMX tiles: 11 KiB).
+const XSTATE_LIMIT: usize = 64 << 10;
+
+/// A request whose two further arguments are numbers.
+fn plain(request: u32, tid: i32, addr: usize, data: usize) -> Result<()> {
+    // SAFETY: callers only pass requests that take numbers.
+    unsafe { syscall!(libc::SYS_ptrace, request, tid, addr, data) }?;
+    Ok(())
+}
+
+/// A request that reads or writes the memory at `data`.
+///
+/// # Safety
+///
+/// `data` points to what the request reads or writes.
+unsafe fn with<T>(request: u32, tid: i32, addr: usize, data: *mut T) -> Result<u64> {
+    // SAFETY: promised by the caller.
+    unsafe { syscall!(libc::SYS_ptrace, request, tid, addr, data) }
+}
+
+/// Begins to trace a task, without stopping it.
+pub fn seize(tid: i32, options: i32) -> Result<()> {
+    plain(libc::PTRACE_SEIZE, tid, 0, options as usize)
+}
+
+/// Makes the task stop with [`event::STOP`].
+pub fn interrupt(tid: i32) -> Result<()> {
+    plain(libc::PTRACE_INTERRUPT, tid, 0, 0)
+}
+
+/// Lets a stopped task go on, with a signal or 0.
+pub fn cont(tid: i32, signal: i32) -> Result<()> {
+    plain(libc::PTRACE_CONT, tid, 0, signal as usize)
+}
+
+/// As [`cont`], up to the next entry to or exit from a system call.
+pub fn syscall(tid: i32, signal: i32) -> Result<()> {
+    plain(libc::PTRACE_SYSCALL, tid, 0, signal as usize)
+}
+
+/// Lets a task in a group stop stay stopped, and hear of `SIGCONT`.
+pub fn listen(tid: i32) -> Result<()> {
+    plain(libc::PTRACE_LISTEN, tid, 0, 0)
+}
+
+/// Ends tracing a stopped task, which goes on, with a signal or 0.
+pub fn detach(tid: i32, signal: i32) -> Result<()> {
+    plain(libc::PTRACE_DETACH, tid, 0, signal as usize)
+}
+
+/// Replaces the options.
+pub fn set_options(tid: i32, options: i32) -> Result<()> {
+    plain(libc::PTRACE_SETOPTIONS, tid, 0, options as usize)
+}
+
+/// The message of the last event.
+pub fn event_message(tid: i32) -> Result<u64> {
+    let mut message: libc::c_ulong = 0;
+    // SAFETY: the request writes one long.
+    unsafe { with(libc::PTRACE_GETEVENTMSG, tid, 0, &raw mut message) }?;
+    Ok(message)
+}
+
+/// The general registers.
+pub fn registers(tid: i32) -> Result<UserRegs> {
+    // SAFETY: a structure of integers may be all zeros.
+    let mut registers: UserRegs = unsafe { std::mem::zeroed() };
+    let mut io = libc::iovec {
+        iov_base: (&raw mut registers).cast(),
+        iov_len: size_of::<UserRegs>(),
+    };
+    // SAFETY: the kernel writes at most `iov_len` bytes to `registers`.
+    unsafe {
+        with(
+            libc::PTRACE_GETREGSET,
+            tid,
+            NT_PRSTATUS as usize,
+            &raw mut io,
+        )
+    }?;
+    // A 32-bit task fills only a part of it.
+    if io.iov_len == size_of::<UserRegs>() {
+        Ok(registers)
+    } else {
+        Err(nix::errno::Errno::ENOEXEC)
+    }
+}
+
+/// Sets the general registers.
+pub fn set_registers(tid: i32, registers: &UserRegs) -> Result<()> {
+    let mut io = libc::iovec {
+        iov_base: std::ptr::from_ref(registers).cast_mut().cast(),
+        iov_len: size_of::<UserRegs>(),
+    };
+    // SAFETY: the kernel reads `iov_len` bytes of `registers`.
+    unsafe {
+        with(
+            libc::PTRACE_SETREGSET,
+            tid,
+            NT_PRSTATUS as usize,
+            &raw mut io,
+        )
+    }?;
+    Ok(())
+}
+
+/// The bytes of general registers, as `NT_PRSTATUS` has them.
+#[must_use]
+pub fn register_bytes(registers: &UserRegs) -> &[u8] {
+    // SAFETY: 27 integers of 64 bits without padding, borrowed as long as `registers` is.
+    unsafe {
+        std::slice::from_raw_parts(std::ptr::from_ref(registers).cast(), size_of::<UserRegs>())
+    }
+}
+
+/// General registers from their bytes; `None` if there are not as many as there should be.
+#[must_use]
+pub fn registers_from_bytes(bytes: &[u8]) -> Option<UserRegs> {
+    if bytes.len() != size_of::<UserRegs>() {
+        return None;
+    }
+    // SAFETY: there are enough bytes, and all values of integers are valid.
+    Some(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
+}
+
+/// The XSAVE area, in the size that this task has.
+pub fn xstate(tid: i32) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; XSTATE_LIMIT];
+    let mut io = libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: the kernel writes at most `iov_len` bytes to `bytes`.
+    unsafe {
+        with(
+            libc::PTRACE_GETREGSET,
+            tid,
+            NT_X86_XSTATE as usize,
+            &raw mut io,
+        )
+    }?;
+    bytes.truncate(io.iov_len);
+    bytes.shrink_to_fit();
+    Ok(bytes)
+}
+
+/// Sets the XSAVE area.
+pub fn set_xstate(tid: i32, bytes: &[u8]) -> Result<()> {
+    let mut io = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: the kernel reads `iov_len` bytes of `bytes`.
+    unsafe {
+        with(
+            libc::PTRACE_SETREGSET,
+            tid,
+            NT_X86_XSTATE as usize,
+            &raw mut io,
+        )
+    }?;
+    Ok(())
+}
+
+/// The signal that the task is about to get, or what its event stop says.
+pub fn siginfo(tid: i32) -> Result<SigInfo> {
+    let mut bytes = vec![0; SigInfo::SIZE];
+    // SAFETY: the request writes a siginfo.
+    unsafe { with(libc::PTRACE_GETSIGINFO, tid, 0, bytes.as_mut_ptr()) }?;
+    Ok(SigInfo { bytes })
+}
+
+/// Which queue of signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// That of the thread.
+    Private,
+    /// That of the process.
+    Shared,
+}
+
+#[repr(C)]
+struct PeekArgs {
+    off: u64,
+    flags: u32,
+    nr: i32,
+}
+
+/// The signals that wait in a queue, in order, which stay there. Signals without a `siginfo`
+/// (those that the kernel had no memory for) are not among them.
+pub fn queued_signals(tid: i32, queue: Queue) -> Result<Vec<SigInfo>> {
+    const CHUNK: usize = 32;
+    let mut all = Vec::new();
+    loop {
+        let mut args = PeekArgs {
+            off: all.len() as u64,
+            flags: u32::from(queue == Queue::Shared),
+            nr: CHUNK as i32,
+        };
+        let mut bytes = vec![0_u8; CHUNK * SigInfo::SIZE];
+        // SAFETY: the request reads `args` and writes at most `nr` siginfos to `bytes`.
+        let got = unsafe {
+            with(
+                libc::PTRACE_PEEKSIGINFO,
+                tid,
+                (&raw mut args) as usize,
+                bytes.as_mut_ptr(),
+            )
+        }? as usize;
+        all.extend(
+            bytes
+                .chunks_exact(SigInfo::SIZE)
+                .take(got)
+                .map(|info| SigInfo {
+                    bytes: info.to_vec(),
+                }),
+        );
+        if got < CHUNK {
+            return Ok(all);
+        }
+    }
+}
+
+/// The blocked signals; within `sigsuspend` and its kin, those that were blocked before.
+pub fn signal_mask(tid: i32) -> Result<u64> {
+    let mut mask = 0_u64;
+    // SAFETY: the request writes 8 bytes, as `addr` says.
+    unsafe { with(libc::PTRACE_GETSIGMASK, tid, 8, &raw mut mask) }?;
+    Ok(mask)
+}
+
+/// Sets the blocked signals.
+pub fn set_signal_mask(tid: i32, mut mask: u64) -> Result<()> {
+    // SAFETY: the request reads 8 bytes, as `addr` says.
+    unsafe { with(libc::PTRACE_SETSIGMASK, tid, 8, &raw mut mask) }?;
+    Ok(())
+}
+
+/// A thread's registered area for restartable sequences.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rseq {
+    /// Where it is; 0 if none is registered.
+    pub address: RemoteAddr,
+    /// Its length.
+    pub length: u32,
+    /// What must stand before abort handlers.
+    pub signature: u32,
+}
+
+/// The registration for restartable sequences (Linux 5.13).
+pub fn rseq(tid: i32) -> Result<Rseq> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Configuration {
+        address: u64,
+        length: u32,
+        signature: u32,
+        flags: u32,
+        pad: u32,
+    }
+    let mut answer = Configuration::default();
+    // SAFETY: the request writes as many bytes as `addr` says.
+    unsafe {
+        with(
+            libc::PTRACE_GET_RSEQ_CONFIGURATION,
+            tid,
+            size_of::<Configuration>(),
+            &raw mut answer,
+        )
+    }?;
+    Ok(Rseq {
+        address: RemoteAddr(answer.address),
+        length: answer.length,
+        signature: answer.signature,
+    })
+}
+
+/// A thread's syscall user dispatch (`struct ptrace_sud_config`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UserDispatch {
+    /// 0: off.
+    pub mode: u64,
+    /// Where the selector byte is.
+    pub selector: u64,
+    /// Start of the range from which calls are let through.
+    pub offset: u64,
+    /// Its length.
+    pub len: u64,
+}
+
+/// Syscall user dispatch (Linux 6.4).
+pub fn user_dispatch(tid: i32) -> Result<UserDispatch> {
+    let mut answer = UserDispatch::default();
+    // SAFETY: the request writes as many bytes as `addr` says.
+    unsafe {
+        with(
+            PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG,
+            tid,
+            size_of::<UserDispatch>(),
+            &raw mut answer,
+        )
+    }?;
+    Ok(answer)
+}
+
+/// Sets syscall user dispatch.
+pub fn set_user_dispatch(tid: i32, mut config: UserDispatch) -> Result<()> {
+    // SAFETY: the request reads as many bytes as `addr` says.
+    unsafe {
+        with(
+            PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG,
+            tid,
+            size_of::<UserDispatch>(),
+            &raw mut config,
+        )
+    }?;
+    Ok(())
+}
+
+/// Where `u_debugreg[n]` is in `struct user`.
+fn debug_offset(n: usize) -> usize {
+    std::mem::offset_of!(libc::user, u_debugreg) + n * 8
+}
+
+/// Debug register `n`: 0..=3 are addresses, 6 is the status, 7 says which are on.
+pub fn debug_register(tid: i32, n: usize) -> Result<u64> {
+    let mut value: libc::c_ulong = 0;
+    // SAFETY: the raw request (unlike glibc's wrapper) writes one long to `data`.
+    unsafe { with(libc::PTRACE_PEEKUSER, tid, debug_offset(n), &raw mut value) }?;
+    Ok(value)
+}
+
+/// Sets a debug register.
+pub fn set_debug_register(tid: i32, n: usize, value: u64) -> Result<()> {
+    plain(libc::PTRACE_POKEUSER, tid, debug_offset(n), value as usize)
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Requests of `fcntl(2)` that `nix` lacks.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::raw::syscall;
+
+const F_SETSIG: i32 = 10;
+const F_GETSIG: i32 = 11;
+const F_SETOWN_EX: i32 = 15;
+const F_GETOWN_EX: i32 = 16;
+const F_GETOWNER_UIDS: i32 = 17;
+const F_GET_RW_HINT: i32 = 1035;
+
+/// Who gets the signals of a descriptor with `O_ASYNC` (`struct f_owner_ex`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// 0: a thread, 1: a process, 2: a process group.
+    pub kind: i32,
+    /// Its number; 0 for nobody.
+    pub pid: i32,
+}
+
+fn number(fd: BorrowedFd<'_>, command: i32, argument: u64) -> Result<u64> {
+    // SAFETY: callers only pass commands whose argument is a number.
+    unsafe { syscall!(libc::SYS_fcntl, fd.as_raw_fd(), command, argument) }
+}
+
+/// `F_GETOWN_EX`.
+pub fn owner(fd: BorrowedFd<'_>) -> Result<Owner> {
+    let mut owner = Owner::default();
+    // SAFETY: the command writes one `struct f_owner_ex`.
+    unsafe { syscall!(libc::SYS_fcntl, fd.as_raw_fd(), F_GETOWN_EX, &raw mut owner) }?;
+    Ok(owner)
+}
+
+/// `F_SETOWN_EX`.
+pub fn set_owner(fd: BorrowedFd<'_>, owner: Owner) -> Result<()> {
+    // SAFETY: the command reads one `struct f_owner_ex`.
+    unsafe {
+        syscall!(
+            libc::SYS_fcntl,
+            fd.as_raw_fd(),
+            F_SETOWN_EX,
+            &raw const owner
+        )
+    }?;
+    Ok(())
+}
+
+/// `F_GETOWNER_UIDS`: real and effective user id of who set the owner.
+pub fn owner_uids(fd: BorrowedFd<'_>) -> Result<(u32, u32)> {
+    let mut uids = [0_u32; 2];
+    // SAFETY: the command writes two user ids.
+    unsafe {
+        syscall!(
+            libc::SYS_fcntl,
+            fd.as_raw_fd(),
+            F_GETOWNER_UIDS,
+            &raw mut uids
+        )
+    }?;
+    Ok((uids[0], uids[1]))
+}
+
+/// `F_GETSIG`: the signal instead of `SIGIO`, or 0.
+pub fn signal(fd: BorrowedFd<'_>) -> Result<i32> {
+    number(fd, F_GETSIG, 0).map(|signal| signal as i32)
+}
+
+/// `F_SETSIG`.
+pub fn set_signal(fd: BorrowedFd<'_>, signal: i32) -> Result<()> {
+    number(fd, F_SETSIG, signal as u64).map(drop)
+}
+
+/// `F_GETFL`: access mode and status flags.
+pub fn status_flags(fd: BorrowedFd<'_>) -> Result<i32> {
+    number(fd, libc::F_GETFL, 0).map(|flags| flags as i32)
+}
+
+/// `F_GETPIPE_SZ`: the capacity of a pipe, in bytes.
+pub fn pipe_size(fd: BorrowedFd<'_>) -> Result<u32> {
+    number(fd, libc::F_GETPIPE_SZ, 0).map(|size| size as u32)
+}
+
+/// `F_SETPIPE_SZ`: returns the capacity, which may be larger than asked for.
+pub fn set_pipe_size(fd: BorrowedFd<'_>, size: u32) -> Result<u32> {
+    number(fd, libc::F_SETPIPE_SZ, u64::from(size)).map(|size| size as u32)
+}
+
+/// `F_GETLEASE`: `F_RDLCK`, `F_WRLCK`, or `F_UNLCK` if the caller has none.
+pub fn lease(fd: BorrowedFd<'_>) -> Result<i32> {
+    number(fd, libc::F_GETLEASE, 0).map(|kind| kind as i32)
+}
+
+/// `F_GET_SEALS` of a memfd; `EINVAL` for other files.
+pub fn seals(fd: BorrowedFd<'_>) -> Result<u32> {
+    number(fd, libc::F_GET_SEALS, 0).map(|seals| seals as u32)
+}
+
+/// `F_GET_RW_HINT`: how long written data will live.
+pub fn write_hint(fd: BorrowedFd<'_>) -> Result<u64> {
+    let mut hint = 0_u64;
+    // SAFETY: the command writes one u64.
+    unsafe {
+        syscall!(
+            libc::SYS_fcntl,
+            fd.as_raw_fd(),
+            F_GET_RW_HINT,
+            &raw mut hint
+        )
+    }?;
+    Ok(hint)
+}
+
+/// How many bytes wait to be read (`FIONREAD`).
+pub fn readable(fd: BorrowedFd<'_>) -> Result<u32> {
+    let mut bytes = 0_i32;
+    // SAFETY: the request writes one int.
+    unsafe {
+        syscall!(
+            libc::SYS_ioctl,
+            fd.as_raw_fd(),
+            libc::FIONREAD,
+            &raw mut bytes
+        )
+    }?;
+    Ok(bytes as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn a_pipe() {
+        let (read, write) = nix::unistd::pipe().unwrap();
+        assert_eq!(set_pipe_size(write.as_fd(), 8192), Ok(8192));
+        assert_eq!(pipe_size(read.as_fd()), Ok(8192));
+        assert_eq!(owner(read.as_fd()).unwrap().pid, 0);
+        nix::unistd::write(&write, b"abc").unwrap();
+        assert_eq!(readable(read.as_fd()), Ok(3));
+    }
+}

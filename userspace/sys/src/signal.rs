@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Signals as the kernel has them.
+
+use serde::{Deserialize, Serialize};
+
+/// A `siginfo_t`, whole (128 bytes).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SigInfo {
+    /// The structure.
+    pub bytes: Vec<u8>,
+}
+
+impl SigInfo {
+    /// The size of a `siginfo_t`.
+    pub const SIZE: usize = 128;
+
+    fn number(&self, at: usize) -> i32 {
+        i32::from_ne_bytes(self.bytes[at..at + 4].try_into().expect("four bytes"))
+    }
+
+    /// The signal.
+    #[must_use]
+    pub fn signal(&self) -> i32 {
+        self.number(0)
+    }
+
+    /// Where it came from (`si_code`).
+    #[must_use]
+    pub fn code(&self) -> i32 {
+        self.number(8)
+    }
+
+    /// Who sent it, for those codes that tell.
+    #[must_use]
+    pub fn sender(&self) -> i32 {
+        self.number(16)
+    }
+}
+
+impl std::fmt::Debug for SigInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SigInfo({}, code {})", self.signal(), self.code())
+    }
+}
+
+/// A set of signals as one word: signal `n` is bit `n - 1`.
+#[must_use]
+pub const fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What `statx(2)` tells of a file: unlike `stat`, also in which mount it was found.
+
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
+
+use crate::Result;
+use crate::raw::syscall;
+
+/// What tells a file from others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Device number, as `makedev` makes it.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// Type and permissions.
+    pub mode: u32,
+    /// Number of names.
+    pub links: u32,
+    /// Length in bytes.
+    pub size: u64,
+    /// The device that a device node stands for.
+    pub rdev: u64,
+    /// The mount, as `mnt_id` in `/proc/PID/fdinfo`.
+    pub mount: u64,
+}
+
+/// Looks at the file at a path below a directory; `flags` are `AT_*`.
+pub fn identity(dir: impl AsFd, path: &CStr, flags: i32) -> Result<Identity> {
+    let mut answer = MaybeUninit::<libc::statx>::zeroed();
+    let mask = libc::STATX_BASIC_STATS | libc::STATX_MNT_ID;
+    // SAFETY: `path` ends with a zero, and `answer` has room for a `struct statx`.
+    unsafe {
+        syscall!(
+            libc::SYS_statx,
+            dir.as_fd().as_raw_fd(),
+            path.as_ptr(),
+            flags,
+            mask,
+            answer.as_mut_ptr()
+        )
+    }?;
+    // SAFETY: all zeros is a valid `struct statx`, and the kernel has filled it.
+    let answer = unsafe { answer.assume_init() };
+    Ok(Identity {
+        dev: libc::makedev(answer.stx_dev_major, answer.stx_dev_minor),
+        ino: answer.stx_ino,
+        mode: u32::from(answer.stx_mode),
+        links: answer.stx_nlink,
+        size: answer.stx_size,
+        rdev: libc::makedev(answer.stx_rdev_major, answer.stx_rdev_minor),
+        mount: answer.stx_mnt_id,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::linux::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn the_null_device() {
+        let root = File::open("/").unwrap();
+        let null = identity(&root, c"dev/null", 0).unwrap();
+        assert_eq!(null.rdev, libc::makedev(1, 3));
+        assert_eq!(null.mode & libc::S_IFMT, libc::S_IFCHR);
+        let metadata = std::fs::metadata("/dev/null").unwrap();
+        assert_eq!((null.dev, null.ino), (metadata.st_dev(), metadata.st_ino()));
+    }
+}

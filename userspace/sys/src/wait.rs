@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Waiting for children and tracees, threads included (`__WALL`).
+
+use nix::errno::Errno;
+
+use crate::Result;
+use crate::raw::syscall;
+
+/// What a task reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It ended with this code.
+    Exited(i32),
+    /// A signal ended it.
+    Killed(i32),
+    /// A tracee stands still.
+    Stopped {
+        /// The signal, with bit 7 for a stop at a system call.
+        signal: i32,
+        /// `PTRACE_EVENT_*`, or 0.
+        event: i32,
+    },
+    /// `SIGCONT` let a child go on.
+    Continued,
+}
+
+impl Status {
+    /// The meaning of what `wait4` stores.
+    #[must_use]
+    pub fn from_raw(status: i32) -> Self {
+        match status & 0xff {
+            0 => Self::Exited(status >> 8 & 0xff),
+            0x7f => Self::Stopped {
+                signal: status >> 8 & 0xff,
+                event: status >> 16,
+            },
+            0xff => Self::Continued,
+            signal => Self::Killed(signal & 0x7f),
+        }
+    }
+
+    /// Whether the task is gone.
+    #[must_use]
+    pub fn is_end(self) -> bool {
+        matches!(self, Self::Exited(_) | Self::Killed(_))
+    }
+}
+
+/// Waits until a task of this number (-1: any) reports something.
+pub fn wait(tid: i32) -> Result<(i32, Status)> {
+    loop {
+        match wait4(tid, libc::__WALL) {
+            Err(Errno::EINTR) => {}
+            Ok(Some(report)) => return Ok(report),
+            Ok(None) => unreachable!("without WNOHANG there is a report"),
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// As [`wait`], but ends with `EINTR` if a signal comes.
+pub fn wait_interruptible(tid: i32) -> Result<(i32, Status)> {
+    wait4(tid, libc::__WALL).map(|report| report.expect("without WNOHANG there is a report"))
+}
+
+/// What a task (-1: any) has to report now, if anything.
+pub fn poll(tid: i32) -> Result<Option<(i32, Status)>> {
+    wait4(tid, libc::__WALL | libc::WNOHANG)
+}
+
+fn wait4(tid: i32, options: i32) -> Result<Option<(i32, Status)>> {
+    let mut status = 0_i32;
+    // SAFETY: the kernel writes one int to `status`; no rusage is asked for.
+    let tid = unsafe {
+        syscall!(
+            libc::SYS_wait4,
+            tid,
+            &raw mut status,
+            options,
+            std::ptr::null_mut::<libc::rusage>()
+        )
+    }?;
+    Ok((tid != 0).then(|| (tid as i32, Status::from_raw(status))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses() {
+        assert_eq!(Status::from_raw(0x0300), Status::Exited(3));
+        assert_eq!(Status::from_raw(9), Status::Killed(9));
+        assert_eq!(Status::from_raw(0x8b), Status::Killed(11));
+        let event = Status::from_raw(0x0080_057f);
+        assert_eq!(
+            event,
+            Status::Stopped {
+                signal: 5,
+                event: 128
+            }
+        );
+    }
+}
