@@ -6,6 +6,7 @@
 
 pub mod capture;
 pub mod error;
+pub mod foreground;
 pub mod hooks;
 pub mod object;
 pub mod plan;
@@ -13,6 +14,7 @@ pub mod progress;
 pub mod refusal;
 pub mod request;
 pub mod resolve;
+pub mod show;
 pub mod socket;
 pub mod subject;
 

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Waiting for a restored program in the foreground, as a shell waits for a command.
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, getpgid, getpgrp};
+
+use crate::{Error, Result};
+
+/// How the program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// With this exit status.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+}
+
+impl Ended {
+    /// The exit status with which to tell of it: shells count signals from 128 on.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        let code = match self {
+            Self::Exited(status) => status,
+            Self::Killed(signal) => 128 + signal,
+        };
+        // What `exit` takes has eight bits.
+        (code & 0xff) as u8
+    }
+}
+
+/// What is passed on to the program while crust waits for it.
+const PASSED_ON: [Signal; 6] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+];
+
+/// Waits until the child `pid`, the root of a restored tree, has ended.
+///
+/// A program in another process group than crust gets the signals that crust gets. In the same group
+/// (`--shell-job`) it gets from the terminal what crust gets; passing that on would double it.
+///
+/// # Errors
+///
+/// [`Error::System`] if `pid` is not a child of the caller.
+pub fn wait(pid: i32) -> Result<Ended> {
+    let pid = Pid::from_raw(pid);
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGCHLD);
+    signals.extend(PASSED_ON);
+    // Blocked before the first look at the child, so that no end of it is missed in between.
+    signals
+        .thread_block()
+        .map_err(|errno| Error::system("block signals", errno))?;
+    let result = wait_blocked(pid, &signals);
+    let _ = signals.thread_unblock();
+    result
+}
+
+fn wait_blocked(pid: Pid, signals: &SigSet) -> Result<Ended> {
+    let failed = |errno| Error::system(format!("wait for process {pid}"), errno);
+    loop {
+        match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(_, status)) => return Ok(Ended::Exited(status)),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Ended::Killed(signal as i32)),
+            // Killed by a real-time signal, which `nix` has no name for.
+            Err(Errno::EINVAL) => return Ok(Ended::Killed(0)),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+        let signal = signals.wait().map_err(failed)?;
+        if signal != Signal::SIGCHLD && getpgid(Some(pid)) != Ok(getpgrp()) {
+            // It may have ended meanwhile; the next look will tell.
+            let _ = kill(pid, signal);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    fn ended(script: &str) -> Ended {
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", script])
+            .spawn()
+            .unwrap();
+        let ended = wait(child.id() as i32).unwrap();
+        child.wait().expect_err("it was waited for already");
+        ended
+    }
+
+    #[test]
+    fn tells_how_it_ended() {
+        assert_eq!(ended("exit 7").exit_code(), 7);
+        assert_eq!(ended("kill -KILL $$").exit_code(), 137);
+    }
+
+    #[test]
+    fn waits_for_children_only() {
+        wait(1).unwrap_err();
+    }
+}
