@@ -1,40 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Which pages of a task are there: `PAGEMAP_SCAN` on `/proc/PID/pagemap` (Linux 6.7).
+//! `PAGEMAP_SCAN`: which pages of a task's memory there are (Linux 6.7,
+//! `Documentation/admin-guide/mm/pagemap.rst`).
+//!
+//! It walks page tables only where there are any: a terabyte that was reserved and not touched
+//! costs nothing, where reading `/proc/PID/pagemap` would cost two gigabytes.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd};
 
-use crate::Result;
-use crate::device::request;
-use crate::raw::syscall;
+use nix::errno::Errno;
 
-/// Categories of pages (`include/uapi/linux/fs.h`).
-pub mod page_is {
-    /// Write-protected asynchronously was not, or is written again.
-    pub const WRITTEN: u64 = 1 << 1;
-    /// Of a file, shared memory included.
+use crate::RemoteAddr;
+
+/// Categories of pages (`PAGE_IS_*` in `linux/fs.h`).
+pub mod category {
+    /// Backed by a file or by shared memory, not anonymous.
     pub const FILE: u64 = 1 << 2;
     /// In memory.
     pub const PRESENT: u64 = 1 << 3;
-    /// Swapped out.
+    /// In swap; also what is not there for another reason, as a guard.
     pub const SWAPPED: u64 = 1 << 4;
-    /// The zero page, or another without a `struct page`.
+    /// The shared page of zeros.
     pub const PFNZERO: u64 = 1 << 5;
-    /// A part of a huge page.
+    /// Mapped by a huge page.
     pub const HUGE: u64 = 1 << 6;
-    /// Written since the soft-dirty bits were cleared.
-    pub const SOFT_DIRTY: u64 = 1 << 7;
-    /// A guard region (`MADV_GUARD_INSTALL`; known to Linux 6.16).
+    /// A guard (`MADV_GUARD_INSTALL`); kernels before 6.15 do not know this category.
     pub const GUARD: u64 = 1 << 8;
 }
 
-/// A run of pages of the same categories.
+/// Neighbouring pages of the same categories (`struct page_region`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Region {
-    /// Its first address.
+pub struct PageRegion {
+    /// The first byte.
     pub start: u64,
-    /// The address behind it.
+    /// The byte after the last.
     pub end: u64,
     /// Those of [`Query::report`] that hold.
     pub categories: u64,
@@ -43,19 +43,19 @@ pub struct Region {
 /// Which pages are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Query {
-    /// Categories whose sense is turned round before they are looked at.
-    pub inverted: u64,
     /// All of these must hold.
     pub all_of: u64,
-    /// One of these must hold, unless it is 0.
+    /// One of these must hold.
     pub any_of: u64,
-    /// What [`Region::categories`] is to tell.
+    /// None of these may hold.
+    pub none_of: u64,
+    /// These are told apart in the answer.
     pub report: u64,
 }
 
+// `struct pm_scan_arg`.
 #[repr(C)]
-#[derive(Default)]
-struct Arg {
+struct ScanArg {
     size: u64,
     flags: u64,
     start: u64,
@@ -70,72 +70,90 @@ struct Arg {
     return_mask: u64,
 }
 
-/// Finds runs of pages in `start..end` and puts them into `regions`; returns how many, and up to
-/// where it came (`end`, unless `regions` is full).
+// _IOWR('f', 16, struct pm_scan_arg)
+const PAGEMAP_SCAN: libc::Ioctl =
+    (3 << 30 | (size_of::<ScanArg>() as u64) << 16 | (b'f' as u64) << 8 | 16) as libc::Ioctl;
+
+/// Finds pages between `start` and `end` (bytes, multiples of the page size), in the order of
+/// their addresses. Returns how many regions it put into `regions`, and where it stopped: at `end`,
+/// or where `regions` was full.
+///
+/// `pagemap` is `/proc/PID/pagemap`, opened for reading.
 ///
 /// # Errors
 ///
-/// `ENOTTY` before Linux 6.7, `EINVAL` for a category that this kernel does not know.
+/// `ENOTTY` on kernels before 6.7, `EINVAL` if a category is not known, `ESRCH` if the process is
+/// gone.
 pub fn scan(
-    pagemap: BorrowedFd<'_>,
-    start: u64,
-    end: u64,
-    query: Query,
-    regions: &mut [Region],
-) -> Result<(usize, u64)> {
-    let mut arg = Arg {
-        size: size_of::<Arg>() as u64,
-        start,
-        end,
+    pagemap: impl AsFd,
+    start: RemoteAddr,
+    end: RemoteAddr,
+    query: &Query,
+    regions: &mut [PageRegion],
+) -> nix::Result<(usize, RemoteAddr)> {
+    let mut arg = ScanArg {
+        size: size_of::<ScanArg>() as u64,
+        flags: 0,
+        start: start.0,
+        end: end.0,
+        walk_end: 0,
         vec: regions.as_mut_ptr() as u64,
         vec_len: regions.len() as u64,
-        category_inverted: query.inverted,
-        category_mask: query.all_of,
+        max_pages: 0,
+        // A category that is inverted is compared with 0 instead of 1.
+        category_inverted: query.none_of,
+        category_mask: query.all_of | query.none_of,
         category_anyof_mask: query.any_of,
         return_mask: query.report,
-        ..Arg::default()
     };
-    let number = request(3, u32::from(b'f'), 16, size_of::<Arg>());
-    // SAFETY: the request reads and writes `arg`, and writes at most `vec_len` regions to
-    // `regions`, which is borrowed mutably.
-    let found = unsafe { syscall!(libc::SYS_ioctl, pagemap.as_raw_fd(), number, &raw mut arg) }?;
-    Ok((found as usize, arg.walk_end))
+    // SAFETY: `arg` is the structure that the request takes, with its size, and lives until the
+    // call returns; the kernel writes at most `vec_len` regions to `vec`, which is as long, and any
+    // bytes make a valid `PageRegion`.
+    let found = unsafe { libc::ioctl(pagemap.as_fd().as_raw_fd(), PAGEMAP_SCAN, &raw mut arg) };
+    let found = Errno::result(found)?;
+    Ok((found as usize, RemoteAddr(arg.walk_end)))
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs::File;
-    use std::os::fd::AsFd;
 
     use super::*;
-    use crate::buffer::Buffer;
 
+    /// Looks at the memory of the test itself.
     #[test]
-    fn touched_pages_are_found() {
-        let mut buffer = Buffer::new(16 * 4096).unwrap();
-        buffer[3 * 4096] = 1;
-        buffer[4 * 4096] = 1;
-        buffer[9 * 4096] = 1;
-        let start = buffer.as_ptr() as u64;
+    fn finds_the_pages_that_were_touched() {
+        const PAGE: u64 = 4096;
         let pagemap = File::open("/proc/self/pagemap").unwrap();
+        // Large enough that the allocator maps it, and does not touch it.
+        let mut memory: Vec<u8> = Vec::with_capacity(64 << 20);
+        let start = (memory.as_ptr() as u64).next_multiple_of(2 << 20);
+        let first = (start - memory.as_ptr() as u64) as usize;
+        memory.spare_capacity_mut()[first + 5 * 4096].write(1);
+        memory.spare_capacity_mut()[first + 6 * 4096].write(1);
+        memory.spare_capacity_mut()[first + (32 << 20)].write(1);
         let query = Query {
-            inverted: page_is::PFNZERO,
-            all_of: page_is::PFNZERO,
-            any_of: page_is::PRESENT | page_is::SWAPPED,
-            report: page_is::PRESENT,
+            any_of: category::PRESENT | category::SWAPPED,
+            none_of: category::PFNZERO,
+            ..Query::default()
         };
-        let mut regions = [Region::default(); 8];
-        let end = start + buffer.len() as u64;
-        let (count, walked) = scan(pagemap.as_fd(), start, end, query, &mut regions).unwrap();
-        assert_eq!(walked, end);
-        let pages: Vec<_> = regions[..count]
-            .iter()
-            .map(|region| ((region.start - start) / 4096, (region.end - start) / 4096))
-            .collect();
-        // A huge page, if the system gives one, is all there.
-        assert!(
-            pages == [(3, 5), (9, 10)] || pages == [(0, 16)],
-            "{pages:?}"
-        );
+        let mut regions = [PageRegion::default(); 8];
+        let end = RemoteAddr(start + (48 << 20));
+        let scanned = scan(&pagemap, RemoteAddr(start), end, &query, &mut regions);
+        let (found, stop) = match scanned {
+            // Before 6.7.
+            Err(Errno::ENOTTY) => return,
+            result => result.unwrap(),
+        };
+        assert_eq!(stop, end);
+        let holds = |page: u64| {
+            let at = start + page * PAGE;
+            regions[..found]
+                .iter()
+                .any(|region| region.start <= at && at < region.end)
+        };
+        // With huge pages there are more.
+        assert!(holds(5) && holds(6) && holds((32 << 20) / PAGE));
+        assert!(!holds((24 << 20) / PAGE));
     }
 }

@@ -1,10 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What the modules share: system calls by number, and plain structures as bytes.
+//! What the modules share: system calls by number, with arguments of the right width.
 
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
+
+/// What a system call takes: a whole register. `libc::syscall` is variadic, and the upper half of
+/// a narrower argument would be whatever is there.
+pub(crate) trait Word {
+    fn word(self) -> libc::c_long;
+}
+
+macro_rules! word {
+    ($($type:ty),*) => {
+        $(impl Word for $type {
+            fn word(self) -> libc::c_long {
+                self as libc::c_long
+            }
+        })*
+    };
+}
+word!(i32, u32, i64, u64, usize);
+
+impl<T> Word for *const T {
+    fn word(self) -> libc::c_long {
+        self as libc::c_long
+    }
+}
+
+impl<T> Word for *mut T {
+    fn word(self) -> libc::c_long {
+        self as libc::c_long
+    }
+}
 
 /// The result of a raw system call.
 pub(crate) fn result(value: libc::c_long) -> nix::Result<u64> {
@@ -21,10 +50,10 @@ pub(crate) unsafe fn owned(fd: u64) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd as i32) }
 }
 
-/// Makes a system call; numbers and pointers are passed as they are.
+/// Makes a system call.
 macro_rules! syscall {
     ($nr:expr $(, $arg:expr)* $(,)?) => {
-        $crate::raw::result(libc::syscall($nr $(, $arg)*))
+        $crate::raw::result(libc::syscall($nr $(, $crate::raw::Word::word($arg))*))
     };
 }
 pub(crate) use syscall;
