@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
+#include "tool.h"
+
+CASE(.what = "a restore that is killed leaves nothing behind, and the image still restores", .drives_itself = true);
+
+static void run(void)
+{
+	struct adder adder = adder_start(16);
+	const char *to = images();
+	char number[16];
+	pid_t pid;
+	int end;
+
+	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+	must(adder_works(&adder));
+	snprintf(number, sizeof(number), "%d", adder.pid);
+	pid = tool("dump", "--tree", number, "--images-dir", to);
+	/* The dump ends when somebody has waited for the program. */
+	must(waitpid(adder.pid, NULL, 0) == adder.pid);
+	end = tool_end(pid);
+	check(end == 0, "dump: %d: %s", end, tool_said());
+	for (long us = 100; us < 400000; us = us * 5 / 4) {
+		pid = tool("restore", "--restore-detached", "--images-dir", to);
+		usleep(us);
+		kill(pid, SIGKILL);
+		end = tool_end(pid);
+		if (end == 0)
+			break;
+		/* What was made dies with the tool and comes to us. */
+		while (waitpid(-1, NULL, __WALL) > 0)
+			;
+		check(kill(adder.pid, 0) && errno == ESRCH, "%ld us: something is left", us);
+	}
+	if (end) {
+		pid = tool("restore", "--restore-detached", "--images-dir", to);
+		end = tool_end(pid);
+	}
+	check(end == 0, "restore: %d: %s", end, tool_said());
+	check(adder_works(&adder), "the restored program does not run");
+	adder_stop(&adder);
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
+/*
+ * For cases that drive crust themselves (.drives_itself): what happens to a
+ * program when the tool is killed, the disk is full, the image is damaged.
+ */
+#ifndef TOOL_H
+#define TOOL_H
+
+#include "case.h"
+
+#include <dirent.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+
+extern char **environ;
+
+/* Starts crust with these arguments (no shell); its output goes to "said" in the directory of the case. */
+static inline pid_t tool_start(const char *const *arguments)
+{
+	const char *argv[32] = { getenv("CRUST") };
+	posix_spawn_file_actions_t actions;
+	char said[PATH_MAX];
+	pid_t pid;
+
+	must(argv[0]);
+	for (int i = 0; arguments[i]; i++)
+		argv[i + 1] = arguments[i];
+	snprintf(said, sizeof(said), "%s/said", case_dir);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_addopen(&actions, 1, said, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	posix_spawn_file_actions_adddup2(&actions, 1, 2);
+	errno = posix_spawn(&pid, argv[0], &actions, NULL, (char **)argv, environ);
+	must(!errno);
+	posix_spawn_file_actions_destroy(&actions);
+	return pid;
+}
+
+#define tool(...) tool_start((const char *const[]){ __VA_ARGS__, NULL })
+
+/* What the last tool said. */
+static inline const char *tool_said(void)
+{
+	static char text[65536];
+	char said[PATH_MAX];
+	ssize_t n;
+	int fd;
+
+	snprintf(said, sizeof(said), "%s/said", case_dir);
+	fd = open(said, O_RDONLY | O_CLOEXEC);
+	must(fd >= 0);
+	n = read(fd, text, sizeof(text) - 1);
+	must(n >= 0);
+	text[n] = 0;
+	close(fd);
+	return text;
+}
+
+/* Waits for a tool: its exit status, or minus the signal that ended it. */
+static inline int tool_end(pid_t pid)
+{
+	int status;
+
+	must(waitpid(pid, &status, 0) == pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+/*
+ * The program that is dumped: it answers each number that it reads from a pipe
+ * with the sum of all so far, and checks its memory at each.
+ */
+struct adder {
+	pid_t pid;
+	int ask, answer;
+	uint64_t sum;
+};
+
+static inline void adder_run(int ask, int answer, size_t mib)
+{
+	size_t words = mib << 17;
+	volatile uint64_t *area = mmap(NULL, words * 8 + 1, PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t sum = 0, n;
+
+	must(area != MAP_FAILED);
+	for (size_t i = 0; i < words; i++)
+		area[i] = i * 0x9e3779b97f4a7c15;
+	while (read(ask, &n, sizeof(n)) == sizeof(n)) {
+		for (size_t i = 0; i < words; i += 512)
+			if (area[i] != i * 0x9e3779b97f4a7c15)
+				_exit(3);
+		sum += n;
+		if (write(answer, &sum, sizeof(sum)) != sizeof(sum))
+			_exit(4);
+	}
+	_exit(0);
+}
+
+/*
+ * Starts it, in a session of its own, with nothing but /dev/null and two named
+ * pipes open: their other ends are ours, and are found again by name.
+ */
+static inline struct adder adder_start(size_t mib)
+{
+	struct adder adder = { 0 };
+	char ask[PATH_MAX], answer[PATH_MAX];
+
+	snprintf(ask, sizeof(ask), "%s/ask", case_dir);
+	snprintf(answer, sizeof(answer), "%s/answer", case_dir);
+	unlink(ask);
+	unlink(answer);
+	must(!mkfifo(ask, 0600) && !mkfifo(answer, 0600));
+	adder.pid = fork();
+	must(adder.pid >= 0);
+	if (!adder.pid) {
+		int from, to;
+
+		setsid();
+		from = open(ask, O_RDWR);
+		to = open(answer, O_RDWR);
+		must(from >= 0 && to >= 0);
+		dup2(open("/dev/null", O_RDWR), 0);
+		dup2(0, 1);
+		dup2(0, 2);
+		for (int fd = 3; fd < 64; fd++)
+			if (fd != from && fd != to)
+				close(fd);
+		adder_run(from, to, mib);
+	}
+	adder.ask = open(ask, O_RDWR | O_CLOEXEC);
+	adder.answer = open(answer, O_RDWR | O_CLOEXEC);
+	must(adder.ask >= 0 && adder.answer >= 0);
+	return adder;
+}
+
+/* One question. Ten seconds without an answer mean that the program does not run any more. */
+static inline bool adder_works(struct adder *adder)
+{
+	struct pollfd ready = { .fd = adder->answer, .events = POLLIN };
+	uint64_t n = 7, sum;
+
+	adder->sum += n;
+	if (write(adder->ask, &n, sizeof(n)) != sizeof(n))
+		return false;
+	if (poll(&ready, 1, 10000) != 1)
+		return false;
+	return read(adder->answer, &sum, sizeof(sum)) == sizeof(sum) && sum == adder->sum;
+}
+
+static inline void adder_stop(struct adder *adder)
+{
+	kill(adder->pid, SIGKILL);
+	waitpid(adder->pid, NULL, 0);
+	close(adder->ask);
+	close(adder->answer);
+}
+
+/* The value of a line of /proc/PID/status, as a number; -1 if there is none. */
+static inline long status_of(pid_t pid, const char *key)
+{
+	char path[64], line[256];
+	long value = -1;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file))
+		if (!strncmp(line, key, strlen(key)) && line[strlen(key)] == ':')
+			value = strtol(line + strlen(key) + 1, NULL, 10);
+	fclose(file);
+	return value;
+}
+
+/* The directory for images, empty. */
+static inline const char *images(void)
+{
+	static char path[PATH_MAX];
+	struct dirent *entry;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "%s/images", case_dir);
+	mkdir(path, 0700);
+	dir = opendir(path);
+	must(dir);
+	while ((entry = readdir(dir)))
+		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
+			unlinkat(dirfd(dir), entry->d_name, 0);
+	closedir(dir);
+	return path;
+}
+
+/* How many names a directory has. */
+static inline int names_in(const char *path)
+{
+	struct dirent *entry;
+	DIR *dir = opendir(path);
+	int n = 0;
+
+	must(dir);
+	while ((entry = readdir(dir)))
+		n += strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..");
+	closedir(dir);
+	return n;
+}
+
+#endif
