@@ -5,11 +5,13 @@
 //! Capture and execute touch the kernel. Image and plan are plain data.
 
 pub mod capture;
+pub mod check;
 pub mod error;
 pub mod foreground;
 pub mod hooks;
 pub mod object;
 pub mod plan;
+pub mod procfs;
 pub mod progress;
 pub mod refusal;
 pub mod request;

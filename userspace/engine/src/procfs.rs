@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Reading `/proc/PID`, always through the directory that was opened while the process was held.
+//!
+//! Parsed by hand: a dump reads thousands of these files while the program is stopped.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, fstatat};
+
+use crate::{Error, Result};
+
+/// Opens a file or directory below an open `/proc/PID`, for reading.
+///
+/// # Errors
+///
+/// [`Error::Gone`] if the task has died.
+pub fn open(proc: impl AsFd, task: i32, name: &str) -> Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    openat(proc.as_fd(), name, flags, Mode::empty()).map_err(|errno| failed(task, name, errno))
+}
+
+/// The contents of a file below an open `/proc/PID`.
+///
+/// # Errors
+///
+/// [`Error::Gone`] if the task has died.
+pub fn read(proc: impl AsFd, task: i32, name: &str) -> Result<Vec<u8>> {
+    let mut file = File::from(open(proc, task, name)?);
+    // The kernel makes up these files on reading, most of them in one go if there is room.
+    let mut bytes = Vec::with_capacity(4096);
+    file.read_to_end(&mut bytes).map_err(|error| {
+        let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+        failed(task, name, errno)
+    })?;
+    Ok(bytes)
+}
+
+/// The contents of a file below an open `/proc/PID`, as text. Bytes that are no UTF-8 (a process
+/// may have any in its name) are replaced.
+///
+/// # Errors
+///
+/// [`Error::Gone`] if the task has died.
+pub fn read_text(proc: impl AsFd, task: i32, name: &str) -> Result<String> {
+    let bytes = read(proc, task, name)?;
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+/// Where a link below an open `/proc/PID` points.
+///
+/// # Errors
+///
+/// [`Error::Gone`] if the task has died.
+pub fn link(proc: impl AsFd, task: i32, name: &str) -> Result<PathBuf> {
+    let target: OsString =
+        readlinkat(proc.as_fd(), name).map_err(|errno| failed(task, name, errno))?;
+    Ok(target.into())
+}
+
+/// What is behind a link below an open `/proc/PID`.
+///
+/// # Errors
+///
+/// [`Error::Gone`] if the task has died.
+pub fn stat_of(proc: impl AsFd, task: i32, name: &str) -> Result<FileStat> {
+    fstatat(proc.as_fd(), name, nix::fcntl::AtFlags::empty())
+        .map_err(|errno| failed(task, name, errno))
+}
+
+fn failed(task: i32, name: &str, errno: Errno) -> Error {
+    // Below a directory that was opened while the process lived, the kernel says "no such file"
+    // for a thread that is gone, and "no such process" for the process.
+    let errno = match errno {
+        Errno::ENOENT if name.starts_with("task/") => Errno::ESRCH,
+        errno => errno,
+    };
+    Error::task(task, format!("read /proc/{task}/{name}"), errno)
+}
+
+/// A file of lines `Name:<white space>value`, as `/proc/PID/status` and `/proc/PID/fdinfo/N`.
+#[derive(Clone, Debug, Default)]
+pub struct Fields(pub String);
+
+impl Fields {
+    /// The value of a field, without the space around it; of the first, if there are several.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
+    }
+
+    /// A decimal number.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<i64> {
+        self.get(name)?.parse().ok()
+    }
+
+    /// All decimal numbers in a field.
+    #[must_use]
+    pub fn numbers(&self, name: &str) -> Option<Vec<u32>> {
+        self.get(name)?
+            .split_ascii_whitespace()
+            .map(|word| word.parse().ok())
+            .collect()
+    }
+
+    /// A hexadecimal number without `0x`.
+    #[must_use]
+    pub fn hex(&self, name: &str) -> Option<u64> {
+        u64::from_str_radix(self.get(name)?, 16).ok()
+    }
+}
+
+/// `/proc/PID/stat`, by the numbers that `proc_pid_stat(5)` gives its fields.
+#[derive(Clone, Debug)]
+pub struct Stat {
+    /// Field 3: the state letter.
+    pub state: char,
+    /// Fields 4 and on.
+    fields: Vec<u64>,
+}
+
+impl Stat {
+    /// Parses the file. A name may hold anything, also `)` and spaces: the last `)` ends it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text[text.rfind(')')? + 1..].split_ascii_whitespace();
+        let state = words.next()?.chars().next()?;
+        let fields = words
+            .map(|word| {
+                // Some fields are signed.
+                word.parse::<u64>()
+                    .or_else(|_| word.parse::<i64>().map(|number| number as u64))
+                    .ok()
+            })
+            .collect::<Option<Vec<_>>>()?;
+        Some(Self { state, fields })
+    }
+
+    /// A field from 4 on; 0 if the kernel does not have it.
+    #[must_use]
+    pub fn field(&self, number: usize) -> u64 {
+        number
+            .checked_sub(4)
+            .and_then(|index| self.fields.get(index))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// A signed field from 4 on.
+    #[must_use]
+    pub fn signed(&self, number: usize) -> i64 {
+        self.field(number) as i64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_with_a_nasty_name() {
+        let stat = Stat::parse("12 (a) R (b) S 7 12 11 0 -1 4194560 1").unwrap();
+        assert_eq!(stat.state, 'S');
+        assert_eq!((stat.field(4), stat.field(5), stat.field(6)), (7, 12, 11));
+        assert_eq!(stat.signed(8), -1);
+        assert_eq!(stat.field(52), 0);
+    }
+
+    #[test]
+    fn fields_are_found_by_their_whole_name() {
+        let status =
+            Fields("Name:\tx\nUid:\t1\t2\t3\t4\nSigQ:\t1/7\nCapInh:\t0000000000000010\n".into());
+        assert_eq!(status.numbers("Uid"), Some(vec![1, 2, 3, 4]));
+        assert_eq!(status.hex("CapInh"), Some(16));
+        assert_eq!(status.get("Sig"), None);
+    }
+
+    #[test]
+    fn reads_itself() {
+        let proc = File::open("/proc/self").unwrap();
+        let status = Fields(read_text(&proc, 0, "status").unwrap());
+        assert_eq!(status.number("Tgid"), Some(i64::from(std::process::id())));
+        assert_eq!(
+            link(&proc, 0, "cwd").unwrap(),
+            std::env::current_dir().unwrap()
+        );
+        assert!(matches!(
+            read(&proc, 0, "task/1/stat"),
+            Err(Error::Gone { .. })
+        ));
+    }
+}
