@@ -14,6 +14,7 @@ pub mod kcmp;
 pub mod memory;
 pub mod pagemap;
 pub mod pidfd;
+pub mod probe;
 pub mod ptrace;
 mod raw;
 pub mod signal;

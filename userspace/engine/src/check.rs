@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! `check`: what this kernel lacks, and what each missing thing costs.
+//!
+//! Everything is asked of the kernel itself, not guessed from its version: distributions configure
+//! and backport, and sandboxes filter.
+
+use std::fs;
+
+use crust_sys::device::Device;
+use crust_sys::uapi::{self, nr};
+use crust_sys::{RemoteAddr, kcmp, pagemap, pidfd, probe};
+use nix::errno::Errno;
+use nix::sys::utsname::uname;
+use serde::Serialize;
+
+/// How much it matters that something is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Need {
+    /// Some programs cannot be carried over, or not all of their state.
+    Wanted,
+    /// Nothing works without it.
+    Required,
+}
+
+/// Something that crust uses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// What it is.
+    pub name: &'static str,
+    /// How much it matters.
+    pub need: Need,
+    /// Whether it is there.
+    pub present: bool,
+    /// What its absence costs.
+    pub cost: &'static str,
+    /// Where it comes from.
+    pub remedy: &'static str,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Findings {
+    /// The release of the running kernel.
+    pub kernel: String,
+    /// The ABI number of `/dev/ckpt`, if it is there.
+    pub module_abi: Option<u32>,
+    /// Whether everything that is required is there.
+    pub works: bool,
+    /// Whether nothing is missing.
+    pub looks_good: bool,
+    /// All that was looked for, what is required first.
+    pub items: Vec<Item>,
+}
+
+impl Findings {
+    /// What is missing.
+    pub fn missing(&self) -> impl Iterator<Item = &Item> {
+        self.items.iter().filter(|item| !item.present)
+    }
+}
+
+/// Looks at this machine. Nothing is changed.
+#[must_use]
+pub fn check() -> Findings {
+    let module = Device::open().and_then(|device| device.version());
+    let features = module.map_or(0, |version| version.features);
+    let mut items = required();
+    items.extend(wanted());
+    items.extend(module_items(module.err(), features));
+    let missing = |need| {
+        items
+            .iter()
+            .any(|item: &Item| !item.present && item.need >= need)
+    };
+    Findings {
+        kernel: uname().map_or_else(
+            |_| "unknown".into(),
+            |names| names.release().to_string_lossy().into_owned(),
+        ),
+        module_abi: module.ok().map(|version| version.abi),
+        works: !missing(Need::Required),
+        looks_good: !missing(Need::Wanted),
+        items,
+    }
+}
+
+fn required() -> Vec<Item> {
+    let item = |name, present, cost, remedy| Item {
+        name,
+        need: Need::Required,
+        present,
+        cost,
+        remedy,
+    };
+    vec![
+        item(
+            "privileges",
+            capable(),
+            "neither memory nor identity of a program can be saved or brought back",
+            "run crust as root, outside of a container that drops capabilities",
+        ),
+        item(
+            "ptrace",
+            read("/proc/sys/kernel/yama/ptrace_scope").is_none_or(|scope| scope != "3"),
+            "no process can be stopped and looked at",
+            "boot with kernel.yama.ptrace_scope below 3, which cannot be lowered on a running system",
+        ),
+        item(
+            "clone3",
+            probe::clone3(),
+            "processes cannot get their old pids",
+            "Linux 5.5, and no filter of system calls around crust",
+        ),
+        item(
+            "pidfd_getfd",
+            pidfd_getfd(),
+            "open files cannot be looked at or passed between processes",
+            "Linux 5.6",
+        ),
+        item(
+            "process_vm_readv",
+            probe::process_vm_readv(),
+            "memory cannot be read",
+            "CONFIG_CROSS_MEMORY_ATTACH",
+        ),
+        item(
+            "kcmp",
+            kcmp::files((own_pid(), 0), (own_pid(), 0)) != Err(Errno::ENOSYS),
+            "open files that descriptors share cannot be told from files that were opened twice",
+            "CONFIG_KCMP",
+        ),
+        item(
+            "/proc/PID/task/TID/children",
+            fs::exists(format!("/proc/self/task/{}/children", own_pid())).unwrap_or(false),
+            "the processes of a tree cannot be found",
+            "CONFIG_PROC_CHILDREN",
+        ),
+        item(
+            "PR_SET_MM_MAP",
+            probe::set_mm_map(),
+            "heap, command line and executable of a process cannot be set",
+            "CONFIG_CHECKPOINT_RESTORE",
+        ),
+    ]
+}
+
+fn wanted() -> Vec<Item> {
+    let item = |name, present, cost, remedy| Item {
+        name,
+        need: Need::Wanted,
+        present,
+        cost,
+        remedy,
+    };
+    vec![
+        item(
+            "PAGEMAP_SCAN",
+            pagemap_scan(),
+            "large reserved ranges of memory take long to dump",
+            "Linux 6.7",
+        ),
+        item(
+            "PIDFD_THREAD",
+            pidfd::open_thread(own_pid()).is_ok(),
+            "threads are named by number, which is less safe when they end meanwhile",
+            "Linux 6.9",
+        ),
+        item(
+            "/proc/PID/timers",
+            fs::exists("/proc/self/timers").unwrap_or(false),
+            "programs with POSIX timers are not recognised",
+            "CONFIG_POSIX_TIMERS and CONFIG_CHECKPOINT_RESTORE",
+        ),
+        item(
+            "PR_TIMER_CREATE_RESTORE_IDS",
+            probe::timer_ids(),
+            "programs with POSIX timers cannot be restored",
+            "Linux 6.15",
+        ),
+        item(
+            "MADV_GUARD_INSTALL",
+            probe::guard_pages(),
+            "images of programs with guard pages, made on a newer kernel, cannot be restored",
+            "Linux 6.13",
+        ),
+        item(
+            "mseal",
+            probe::mseal(),
+            "images of programs with sealed memory, made on a newer kernel, cannot be restored",
+            "Linux 6.10",
+        ),
+    ]
+}
+
+/// One line for each request of the module, or one reason for all of them.
+fn module_items(error: Option<Errno>, features: u64) -> Vec<Item> {
+    let remedy = match error {
+        None => "a newer ckpt.ko",
+        Some(Errno::ENOENT) => "load ckpt.ko, on a kernel with the patches (see kernel-patches/)",
+        Some(Errno::EACCES | Errno::EPERM) => "/dev/ckpt is there, but only root may open it",
+        Some(_) => "/dev/ckpt is there but does not answer; see the kernel's log",
+    };
+    let item = |number: u32, name, cost| Item {
+        name,
+        need: Need::Wanted,
+        present: features & 1 << number != 0,
+        cost,
+        remedy,
+    };
+    vec![
+        item(
+            nr::SET_PID,
+            "ckpt: SET_PID",
+            "pids are given at birth (clone3), which is slower",
+        ),
+        item(
+            nr::SET_IDS,
+            "ckpt: SET_IDS",
+            "sessions and groups that setsid and setpgid cannot replay are refused: those whose \
+             leader is dead, or outside of the tree",
+        ),
+        item(
+            nr::SET_START,
+            "ckpt: SET_START",
+            "start times are lost: ps, systemd and polkit take a restored process for a new one",
+        ),
+        item(
+            nr::SIGACTIONS,
+            "ckpt: SIGACTIONS",
+            "system calls of ours run in the program while it is dumped, to ask for its signal actions",
+        ),
+        item(
+            nr::THREAD,
+            "ckpt: THREAD",
+            "a sleep that was interrupted begins again with its full time, not with what was left",
+        ),
+        item(
+            nr::PROCESS,
+            "ckpt: PROCESS",
+            "system calls of ours run in the program while it is dumped; that a process reaps \
+             itself (CLONE_AUTOREAP) is lost",
+        ),
+        item(
+            nr::SOCKET,
+            "ckpt: SOCKET",
+            "explain cannot show the state of sockets",
+        ),
+        item(
+            nr::SOCKET_QUEUE,
+            "ckpt: SOCKET_QUEUE",
+            "what waits in the queues of sockets cannot be read without consuming it",
+        ),
+    ]
+}
+
+/// The ABI that this crust was built for; another one is not used.
+#[must_use]
+pub fn understands(version: &uapi::Version) -> bool {
+    version.abi == uapi::CKPT_ABI
+}
+
+fn own_pid() -> i32 {
+    std::process::id() as i32
+}
+
+fn read(path: &str) -> Option<String> {
+    fs::read_to_string(path)
+        .ok()
+        .map(|text| text.trim().to_owned())
+}
+
+/// Whether the effective capabilities have all that a restore uses (`capabilities(7)`).
+fn capable() -> bool {
+    // CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID, SETPCAP, SYS_PTRACE, SYS_ADMIN, SYS_NICE,
+    // SYS_RESOURCE.
+    const NEEDED: [u32; 11] = [0, 1, 3, 5, 6, 7, 8, 19, 21, 23, 24];
+    let status = read("/proc/self/status").unwrap_or_default();
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    effective.is_some_and(|mask| NEEDED.iter().all(|bit| mask & 1 << bit != 0))
+}
+
+fn pidfd_getfd() -> bool {
+    pidfd::open(own_pid()).is_ok_and(|own| {
+        use std::os::fd::AsFd;
+        // Of itself a process may take any descriptor; only whether the call is known matters.
+        !matches!(
+            pidfd::get_fd(own.as_fd(), i32::MAX),
+            Err(Errno::ENOSYS | Errno::EPERM)
+        )
+    })
+}
+
+fn pagemap_scan() -> bool {
+    let query = pagemap::Query {
+        any_of: pagemap::category::PRESENT,
+        ..Default::default()
+    };
+    let mut regions = [pagemap::PageRegion::default(); 1];
+    fs::File::open("/proc/self/pagemap").is_ok_and(|file| {
+        let end = RemoteAddr(4096);
+        pagemap::scan(&file, RemoteAddr(0), end, &query, &mut regions).is_ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_follows_from_the_items() {
+        let findings = check();
+        assert_eq!(findings.looks_good, findings.missing().count() == 0);
+        let required = |item: &&Item| item.need == Need::Required;
+        assert_eq!(
+            findings.works,
+            findings.missing().filter(required).count() == 0
+        );
+        assert!(!findings.looks_good || findings.module_abi.is_some());
+    }
+
+    #[test]
+    fn without_the_module_every_request_has_its_price() {
+        let items = module_items(Some(Errno::ENOENT), 0);
+        assert!(items.iter().all(|item| !item.present));
+        assert!(items.iter().all(|item| item.remedy.contains("ckpt.ko")));
+        let all = module_items(None, u64::MAX);
+        assert!(all.iter().all(|item| item.present));
+    }
+}

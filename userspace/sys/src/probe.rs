@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Whether this kernel knows a call: asked in a way that changes nothing.
+
+use nix::errno::Errno;
+
+use crate::raw::syscall;
+
+const PR_SET_MM: i32 = 35;
+const PR_SET_MM_MAP_SIZE: u64 = 15;
+const PR_TIMER_CREATE_RESTORE_IDS: i32 = 77;
+const PR_TIMER_CREATE_RESTORE_IDS_GET: u64 = 2;
+const MADV_GUARD_INSTALL: i32 = 102;
+const SYS_MSEAL: i64 = 462;
+
+/// `clone3` (Linux 5.3; `set_tid` since 5.5).
+#[must_use]
+pub fn clone3() -> bool {
+    // SAFETY: arguments of size 0 are refused before they are read.
+    let result = unsafe { syscall!(libc::SYS_clone3, std::ptr::null::<u8>(), 0) };
+    // A sandbox that filters calls may answer EPERM.
+    !matches!(result, Err(Errno::ENOSYS | Errno::EPERM))
+}
+
+/// `process_vm_readv` (`CONFIG_CROSS_MEMORY_ATTACH`).
+#[must_use]
+pub fn process_vm_readv() -> bool {
+    let null = std::ptr::null::<libc::iovec>();
+    // SAFETY: no ranges, so nothing is read or written.
+    let result = unsafe {
+        syscall!(
+            libc::SYS_process_vm_readv,
+            std::process::id(),
+            null,
+            0,
+            null,
+            0,
+            0
+        )
+    };
+    result.is_ok()
+}
+
+/// `prctl(PR_SET_MM_MAP)` (`CONFIG_CHECKPOINT_RESTORE`).
+#[must_use]
+pub fn set_mm_map() -> bool {
+    let mut size = 0_u32;
+    // SAFETY: the call writes 4 bytes.
+    let result = unsafe {
+        syscall!(
+            libc::SYS_prctl,
+            PR_SET_MM,
+            PR_SET_MM_MAP_SIZE,
+            &raw mut size,
+            0,
+            0
+        )
+    };
+    result.is_ok()
+}
+
+/// `prctl(PR_TIMER_CREATE_RESTORE_IDS)` (Linux 6.15).
+#[must_use]
+pub fn timer_ids() -> bool {
+    // SAFETY: the request only tells the current setting.
+    let result = unsafe {
+        syscall!(
+            libc::SYS_prctl,
+            PR_TIMER_CREATE_RESTORE_IDS,
+            PR_TIMER_CREATE_RESTORE_IDS_GET,
+            0,
+            0,
+            0
+        )
+    };
+    result.is_ok()
+}
+
+/// Guard pages (`MADV_GUARD_INSTALL`, Linux 6.13).
+#[must_use]
+pub fn guard_pages() -> bool {
+    // SAFETY: an empty range; only the advice is looked at.
+    let result = unsafe { syscall!(libc::SYS_madvise, 0, 0, MADV_GUARD_INSTALL) };
+    result.is_ok()
+}
+
+/// `mseal` (Linux 6.10).
+#[must_use]
+pub fn mseal() -> bool {
+    // SAFETY: a flag that does not exist is refused; nothing is sealed.
+    let result = unsafe { syscall!(SYS_MSEAL, 0, 0, 1_u64) };
+    result == Err(Errno::EINVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_every_kernel_that_builds_this_has() {
+        assert!(clone3());
+        assert!(process_vm_readv());
+    }
+}
