@@ -6,12 +6,16 @@
 //! dump    (&DumpRequest,    &mut dyn Progress) -> Result<DumpReport>
 //! restore (&RestoreRequest, &mut dyn Progress) -> Result<RestoreReport>
 //! plan    (&RestoreRequest)                    -> Result<PlanReport>
+//! look    (pid, &DumpOptions, Backend)         -> Result<Captured>
 //! ```
+//!
+//! `dump` and `look` (for `explain`) are in `dump.rs`, `restore` and `plan` in `restore.rs`.
 //!
 //! The reports are what `--json` prints: their fields are named with their units, and stay.
 
 use std::path::PathBuf;
 
+use crust_image::Record;
 use serde::{Deserialize, Serialize};
 
 use crate::capture::DumpOptions;
@@ -73,6 +77,24 @@ pub struct DumpReport {
     pub left_alive: bool,
     /// What the image does not carry, each of little weight.
     pub losses: Vec<Refusal>,
+}
+
+/// What a dump would save (`explain`): the tree was stopped for a moment and goes on, and nothing was
+/// written. Refusals are no error here.
+#[derive(Clone, Debug, Default)]
+pub struct Captured {
+    /// The processes by pid, the root first, zombies included.
+    pub pids: Vec<i32>,
+    /// Threads of all processes.
+    pub threads: u64,
+    /// Whether the module was asked.
+    pub module: bool,
+    /// What was captured.
+    pub records: Vec<Record>,
+    /// What cannot be, what must be decided, and what would be lost.
+    pub refusals: Vec<Refusal>,
+    /// How long the tree was stopped.
+    pub frozen_ns: u64,
 }
 
 /// A restore.
