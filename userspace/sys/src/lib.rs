@@ -15,12 +15,14 @@ pub mod memory;
 pub mod pagemap;
 pub mod pidfd;
 pub mod probe;
+pub mod process;
 pub mod ptrace;
 mod raw;
 pub mod signal;
 pub mod sockopt;
 pub mod splice;
 pub mod statx;
+pub mod stub;
 pub mod task;
 #[path = "../../../rust-module/uapi.rs"]
 #[expect(

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The blank: the program that a restored process begins as.
+//!
+//! It has no libc, so nothing of it is registered with the kernel (no `rseq`, no robust list), no
+//! mapping of it is sealed, and it has no signal handlers. It only waits to be traced.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::Mode;
+
+use crate::Result;
+use crate::raw::syscall;
+use crate::wait::{self, Status};
+
+/// `struct clone_args`.
+#[repr(C)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    zerocopy_derive::IntoBytes,
+    zerocopy_derive::Immutable,
+)]
+pub struct CloneArgs {
+    /// `CLONE_*`.
+    pub flags: u64,
+    /// Where to put a pidfd.
+    pub pidfd: u64,
+    /// `CLONE_CHILD_SETTID`, `CLONE_CHILD_CLEARTID`.
+    pub child_tid: u64,
+    /// `CLONE_PARENT_SETTID`.
+    pub parent_tid: u64,
+    /// The signal that tells of the end.
+    pub exit_signal: u64,
+    /// The lowest byte of the stack, 0 to go on with that of the caller.
+    pub stack: u64,
+    /// Its length.
+    pub stack_size: u64,
+    /// `CLONE_SETTLS`.
+    pub tls: u64,
+    /// Where the numbers are, innermost pid namespace first.
+    pub set_tid: u64,
+    /// How many.
+    pub set_tid_size: u64,
+    /// `CLONE_INTO_CGROUP`.
+    pub cgroup: u64,
+}
+
+// An ELF header and one program header, 64 bits each field as `man 5 elf` has them; then the code.
+const BASE: u64 = 0x10_0000;
+const HEADERS: u64 = 64 + 56;
+/// `1: mov $SYS_pause, %eax; syscall; jmp 1b`
+const CODE: [u8; 9] = [0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7];
+
+fn elf() -> Vec<u8> {
+    let mut elf = Vec::new();
+    // 64 bits, little-endian, ELF version 1.
+    elf.extend(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+    elf.extend(2_u16.to_le_bytes()); // ET_EXEC
+    elf.extend(62_u16.to_le_bytes()); // EM_X86_64
+    elf.extend(1_u32.to_le_bytes());
+    elf.extend((BASE + HEADERS).to_le_bytes()); // entry
+    elf.extend(64_u64.to_le_bytes()); // program headers
+    elf.extend(0_u64.to_le_bytes()); // no sections
+    elf.extend(0_u32.to_le_bytes());
+    for half in [64_u16, 56, 1, 64, 0, 0] {
+        elf.extend(half.to_le_bytes());
+    }
+    elf.extend(1_u32.to_le_bytes()); // PT_LOAD
+    elf.extend(5_u32.to_le_bytes()); // readable, executable
+    for word in [0, BASE, BASE] {
+        elf.extend(word.to_le_bytes());
+    }
+    let size = HEADERS + CODE.len() as u64;
+    for word in [size, size, 4096] {
+        elf.extend(word.to_le_bytes());
+    }
+    elf.extend(CODE);
+    elf
+}
+
+/// The blank as a file that can be executed.
+#[derive(Debug)]
+pub struct Blank(OwnedFd);
+
+/// How a blank begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Birth<'a> {
+    /// Its numbers, innermost pid namespace first; empty for any.
+    pub pid: &'a [i32],
+    /// Which of our descriptors it gets, and under which numbers. It has no others.
+    pub descriptors: &'a [(BorrowedFd<'a>, i32)],
+}
+
+impl Blank {
+    /// Makes the file.
+    pub fn new() -> Result<Self> {
+        let file = memfd_create(c"crust-blank", MFdFlags::MFD_CLOEXEC)?;
+        let mut file = File::from(file);
+        file.write_all(&elf()).map_err(|_| Errno::EIO)?;
+        // What is open for writing cannot be executed (ETXTBSY).
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        open(
+            path.as_str(),
+            OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .map(Self)
+    }
+
+    /// Starts a child of the caller that executes the blank, blocks all signals, and waits.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` if the number is taken, `EPERM`, and whatever `execveat` says.
+    pub fn start(&self, birth: Birth<'_>) -> Result<i32> {
+        // Out of the way of all numbers that the child is to have.
+        let above = birth.descriptors.iter().map(|&(_, number)| number).max();
+        let above = above.map_or(0, |number| number + 1);
+        let limit = u64::from(above.unsigned_abs()) + 64;
+        let mut moved = Vec::new();
+        raise_limit(limit)?;
+        for (fd, number) in birth.descriptors {
+            // SAFETY: F_DUPFD_CLOEXEC makes a new descriptor, which nobody else owns.
+            let copy =
+                unsafe { crate::raw::owned(fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(above))? as u64) };
+            moved.push((copy, *number));
+        }
+        // SAFETY: as above.
+        let program =
+            unsafe { crate::raw::owned(fcntl(&self.0, FcntlArg::F_DUPFD_CLOEXEC(above))? as u64) };
+        let numbers: Vec<(i32, i32)> = moved
+            .iter()
+            .map(|(fd, number)| (fd.as_raw_fd(), *number))
+            .collect();
+        let args = CloneArgs {
+            // The child is not let run beside us before it has executed the blank.
+            flags: libc::CLONE_VFORK as u64,
+            exit_signal: libc::SIGCHLD as u64,
+            set_tid: if birth.pid.is_empty() {
+                0
+            } else {
+                birth.pid.as_ptr() as u64
+            },
+            set_tid_size: birth.pid.len() as u64,
+            ..CloneArgs::default()
+        };
+        // SAFETY: without CLONE_VM the child has a copy of our memory, and this thread is the only
+        // one in it. It makes system calls only (`become_blank`): it takes no lock and allocates
+        // nothing, so what other threads were doing does not matter. `args` lives through the call.
+        let pid =
+            unsafe { syscall!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) }? as i32;
+        if pid == 0 {
+            become_blank(program.as_raw_fd(), &numbers, limit);
+        }
+        // It has executed the blank, or exited with the number of the error.
+        match wait::poll(pid)? {
+            None => Ok(pid),
+            Some((_, Status::Exited(errno))) => Err(Errno::from_raw(errno)),
+            Some(_) => Err(Errno::ECHILD),
+        }
+    }
+}
+
+/// Lets this process have descriptors up to `limit`: a child's table is copied from ours.
+fn raise_limit(limit: u64) -> Result<()> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < limit {
+        setrlimit(Resource::RLIMIT_NOFILE, limit, hard.max(limit))?;
+    }
+    Ok(())
+}
+
+/// The life of the child up to its exec. Nothing here may allocate or take a lock.
+fn become_blank(program: i32, descriptors: &[(i32, i32)], limit: u64) -> ! {
+    let empty: [*const libc::c_char; 1] = [std::ptr::null()];
+    let name: &CStr = c"crust-blank";
+    let arguments = [name.as_ptr(), std::ptr::null()];
+    let limit = [limit, limit];
+    // struct kernel_sigaction: SIG_DFL, no flags, no restorer, an empty mask.
+    let default = [0_u64; 4];
+    let all = u64::MAX;
+    // SAFETY: every pointer is to a local of the size that its call reads; no call writes memory.
+    // This is a single-threaded process that owns all of its descriptors.
+    let errno = unsafe {
+        for signal in 1..=64 {
+            // What is ignored (as SIGPIPE is by Rust) would stay so through exec. SIGKILL and SIGSTOP
+            // fail and need no reset.
+            let nothing = std::ptr::null_mut::<u64>();
+            let _ = syscall!(libc::SYS_rt_sigaction, signal, default.as_ptr(), nothing, 8);
+        }
+        let _ = syscall!(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const all,
+            std::ptr::null_mut::<u64>(),
+            8
+        );
+        let result = syscall!(
+            libc::SYS_close_range,
+            0,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC
+        )
+        .and_then(|_| {
+            for &(from, to) in descriptors {
+                syscall!(libc::SYS_dup3, from, to, 0)?;
+            }
+            syscall!(libc::SYS_setrlimit, libc::RLIMIT_NOFILE, limit.as_ptr())?;
+            syscall!(
+                libc::SYS_execveat,
+                program,
+                c"".as_ptr(),
+                arguments.as_ptr(),
+                empty.as_ptr(),
+                libc::AT_EMPTY_PATH
+            )
+        });
+        result.err().unwrap_or(Errno::EIO)
+    };
+    // SAFETY: ends this process without running anything of ours.
+    unsafe { libc::_exit(errno as i32) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::ptrace;
+
+    #[test]
+    fn a_blank_waits_with_the_descriptors_that_it_got() {
+        let null = File::open("/dev/null").unwrap();
+        let birth = Birth {
+            pid: &[],
+            descriptors: &[(null.as_fd(), 40)],
+        };
+        let pid = Blank::new().unwrap().start(birth).unwrap();
+        let fds: Vec<_> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(fds, ["40"]);
+        ptrace::seize(pid, ptrace::option::EXITKILL).unwrap();
+        ptrace::interrupt(pid).unwrap();
+        let (_, status) = wait::wait(pid).unwrap();
+        assert!(matches!(
+            status,
+            Status::Stopped {
+                event: ptrace::event::STOP,
+                ..
+            }
+        ));
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGKILL,
+        )
+        .unwrap();
+        assert_eq!(wait::wait(pid).unwrap().1, Status::Killed(9));
+    }
+}
