@@ -433,7 +433,8 @@ pub struct Socket {
     pub rcvbuf: i32,
     /// `SO_BUF_LOCK`: bit 0 the send buffer, bit 1 the receive buffer was set by the program.
     pub buf_lock: u32,
-    /// `sk_rmem_alloc`, `sk_wmem_alloc`: memory that the queues take.
+    /// `sk_rmem_alloc`, and `sk_wmem_queued` of TCP, else `sk_wmem_alloc`: memory that the queues
+    /// take.
     pub rmem: u32,
     pub wmem: u32,
     /// Id of an attached eBPF socket filter, 0 if there is none.
