@@ -4,16 +4,20 @@
 //!
 //! Capture and execute touch the kernel. Image and plan are plain data.
 
+pub mod batch;
 pub mod capture;
 pub mod check;
 pub mod error;
 pub mod foreground;
+pub mod freeze;
 pub mod hooks;
+pub mod interrupt;
 pub mod object;
 pub mod plan;
 pub mod procfs;
 pub mod progress;
 pub mod refusal;
+pub mod remote;
 pub mod request;
 pub mod resolve;
 pub mod show;

@@ -35,6 +35,8 @@ pub struct FrozenProcess {
     pub threads: Vec<FrozenThread>,
     /// The exit status as `wait4` would report it, if it is a zombie.
     pub zombie: Option<i32>,
+    /// The signal by which it was stopped before crust came (`SIGSTOP`, `SIGTSTP`, ...), if it was.
+    pub stopped: Option<i32>,
     /// A `syscall` instruction in its vDSO, for remote system calls.
     pub syscall_insn: Option<RemoteAddr>,
 }

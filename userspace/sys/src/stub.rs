@@ -149,6 +149,7 @@ std::arch::global_asm!(
     "mov esi, r14d",
     "mov rdx, [r15]",
     "syscall",
+    "crust_stub_told:",
     // Nobody traces us any more. rt_sigprocmask(SIG_SETMASK, &mask, NULL, 8), then the registers.
     "mov eax, 14",
     "mov edi, 2",
@@ -187,6 +188,7 @@ std::arch::global_asm!(
 
 unsafe extern "C" {
     static crust_stub_start: u8;
+    static crust_stub_told: u8;
     static crust_stub_single: u8;
     static crust_stub_end: u8;
 }
@@ -198,6 +200,13 @@ pub fn code() -> &'static [u8] {
     // SAFETY: the bytes between the two symbols are those that were assembled above; they are
     // constant.
     unsafe { std::slice::from_raw_parts(start, end as usize - start as usize) }
+}
+
+/// Where in [`code`] a thread stands when its batch has come to an end.
+#[must_use]
+pub fn told() -> u64 {
+    let (start, told) = (&raw const crust_stub_start, &raw const crust_stub_told);
+    (told as usize - start as usize) as u64
 }
 
 /// Where in [`code`] there is a `syscall` instruction for single calls; nothing follows it.
