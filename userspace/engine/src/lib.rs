@@ -13,6 +13,7 @@ pub mod freeze;
 pub mod hooks;
 pub mod interrupt;
 pub mod object;
+pub mod pages;
 pub mod plan;
 pub mod procfs;
 pub mod progress;

@@ -1,3 +1,432 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! (owner: see below)
+//! The memory of a process: one file for each kind of mapping, one table of them.
+//!
+//! A process may have tens of thousands of mappings, so there is one record for each kind and
+//! process, which holds all mappings of that kind ([`Mappings`]). The contents are apart, see
+//! [`pages`](crate::pages).
+//!
+//! A restore builds an address space in four stages: everything is mapped (`MapMemory`), shared
+//! memory that another process made is mapped (`ShareMemory`), the pages are read (`FillMemory`),
+//! and what would be in the way of that (protections, locks, seals) comes at the end
+//! (`SealMemory`).
+
+pub mod address_space;
+pub mod area;
+pub mod hole;
+pub mod layout;
+pub mod mapped_file;
+pub mod private_anonymous;
+pub mod private_file;
+pub mod refused;
+pub mod shared_anonymous;
+pub mod shared_file;
+pub mod vdso;
+pub mod vma;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crust_image::Record;
+use crust_sys::RemoteAddr;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use self::address_space::AddressSpace;
+use self::area::Area;
+use self::hole::Holes;
+use self::layout::Layout;
+use self::mapped_file::{MappedFile, MappedFiles};
+use self::shared_anonymous::Objects;
+use self::vdso::Vdso;
+use self::vma::Vma;
+use crate::capture::Capture;
+use crate::object::{Row, State};
+use crate::pages::{self, SharedMemory, StoredPages};
+use crate::plan::{ProcessId, Step, scratch};
+use crate::refusal::Refusals;
+use crate::resolve::Resolve;
+use crate::subject::FrozenProcess;
+use crate::{Error, Result, procfs};
+
+/// Which pages of a mapping an image has to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// All that there are.
+    Private,
+    /// Those that are not the file's any more.
+    Written,
+    /// Those of the object behind it, which others may share.
+    Object,
+    /// None.
+    Elsewhere,
+}
+
+/// A kind of mapping: what is behind a range of addresses.
+pub trait MappingKind: Serialize + DeserializeOwned {
+    /// Number in images, 0x021x; never reused, never renumbered.
+    const TAG: u16;
+    /// What it is called.
+    const NAME: &'static str;
+    /// One sentence for `docs/support.md`.
+    const SUPPORT: &'static str;
+    /// Which pages the image holds.
+    const CONTENT: Content;
+
+    /// Whether a mapping is of this kind. The kinds are asked in the order of the table.
+    fn matches(vma: &Vma) -> bool;
+    /// Its state, or `None` after a refusal.
+    fn capture(vma: &Vma, found: &mut Found<'_>) -> Result<Option<Self>>;
+    /// Its addresses.
+    fn area(&self) -> &Area;
+    /// Emits the steps that map all mappings of this kind of one process.
+    fn plan(list: &[Self], layout: &mut Layout<'_>) -> Result<()>;
+    /// One line for `inspect`.
+    fn describe(&self) -> String;
+}
+
+/// All mappings of one kind of one process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound = "K: MappingKind")]
+pub struct Mappings<K>(pub Vec<K>);
+
+impl<K: MappingKind> State for Mappings<K> {
+    const TAG: u16 = K::TAG;
+    const NAME: &'static str = K::NAME;
+    const SUPPORT: &'static str = K::SUPPORT;
+
+    fn describe(&self) -> String {
+        match &*self.0 {
+            [one] => one.describe(),
+            all => {
+                let bytes: u64 = all.iter().map(|kind| kind.area().length).sum();
+                format!("{} mappings, {} KiB", all.len(), bytes >> 10)
+            }
+        }
+    }
+}
+
+/// A row of the table: a kind without its type.
+struct Kind {
+    row: Row,
+    content: Content,
+    matches: fn(&Vma) -> bool,
+    capture: fn(&[Vma], &mut Found<'_>) -> Result<Option<Record>>,
+    areas: fn(&Record) -> Result<Vec<Area>>,
+    plan: fn(&Record, &mut Layout<'_>) -> Result<()>,
+}
+
+impl Kind {
+    const fn of<K: MappingKind>() -> Self {
+        Self {
+            row: Row::of::<Mappings<K>>(),
+            content: K::CONTENT,
+            matches: K::matches,
+            capture: |vmas, found| {
+                let mut list = Vec::with_capacity(vmas.len());
+                for vma in vmas {
+                    list.extend(K::capture(vma, found)?);
+                }
+                let owner = found.process.id.0;
+                (!list.is_empty())
+                    .then(|| Mappings(list).record(owner, 0))
+                    .transpose()
+            },
+            areas: |record| {
+                let list = Mappings::<K>::from_record(record)?.0;
+                Ok(list.iter().map(|kind| kind.area().clone()).collect())
+            },
+            plan: |record, layout| K::plan(&Mappings::<K>::from_record(record)?.0, layout),
+        }
+    }
+}
+
+/// The table. A mapping is of the first kind that matches.
+static KINDS: &[Kind] = &[
+    Kind::of::<Vdso>(),
+    Kind::of::<private_anonymous::PrivateAnonymous>(),
+    Kind::of::<private_file::PrivateFile>(),
+    Kind::of::<shared_anonymous::SharedAnonymous>(),
+    Kind::of::<shared_file::SharedFile>(),
+];
+
+/// What `inspect` and the documentation know of memory.
+pub fn rows() -> impl Iterator<Item = Row> {
+    [Row::of::<AddressSpace>(), Row::of::<MappedFiles>()]
+        .into_iter()
+        .chain(KINDS.iter().map(|kind| kind.row))
+        .chain(pages::rows())
+}
+
+/// A capture of one process's memory under way.
+pub struct Found<'a> {
+    /// The process.
+    pub process: &'a FrozenProcess,
+    /// What cannot be carried.
+    pub refusals: &'a mut Refusals,
+    files: MappedFiles,
+    // By what `maps` says of a file; `None` was refused. The place in `files`.
+    known: BTreeMap<(u64, u64, Vec<u8>), Option<u32>>,
+}
+
+impl Found<'_> {
+    /// The place in [`MappedFiles`] of the file behind a mapping, or `None` after a refusal.
+    ///
+    /// # Errors
+    ///
+    /// Of looking at it in `/proc/PID/map_files`.
+    pub fn file(&mut self, vma: &Vma, private: bool) -> Result<Option<u32>> {
+        let key = (vma.device, vma.inode, vma.name.clone());
+        let place = if let Some(place) = self.known.get(&key) {
+            *place
+        } else {
+            let link = format!("map_files/{}", vma.entry());
+            let place = match MappedFile::look(self.process, &link, &vma.name)? {
+                Ok(file) => {
+                    self.files.files.push((file, false));
+                    Some(self.files.files.len() as u32 - 1)
+                }
+                Err(unreachable) => {
+                    self.refusals.block(
+                        self.process.pid,
+                        vma.title(),
+                        unreachable.why,
+                        unreachable.remedy,
+                    );
+                    None
+                }
+            };
+            self.known.insert(key, place);
+            place
+        };
+        if let Some(place) = place {
+            self.files.files[place as usize].1 |= private;
+        }
+        Ok(place)
+    }
+
+    /// Reads memory of the process.
+    ///
+    /// # Errors
+    ///
+    /// Of `process_vm_readv`.
+    pub fn read_memory(&self, start: u64, bytes: &mut [u8]) -> Result<()> {
+        let pid = self.process.pid;
+        crust_sys::memory::read(pid, RemoteAddr(start), bytes)
+            .map_err(|errno| Error::task(pid, format!("read memory at {start:x}"), errno))
+    }
+}
+
+fn read_proc(process: &FrozenProcess, name: &str) -> Result<Vec<u8>> {
+    procfs::read(&process.proc, process.pid, name)
+}
+
+/// The name between `prefix` and the closing bracket.
+fn anonymous_name(name: &[u8], prefix: &[u8]) -> Option<Vec<u8>> {
+    let name = name.strip_prefix(prefix)?.strip_suffix(b"]")?;
+    Some(name.to_vec())
+}
+
+/// Captures the memory of a process, without its contents.
+///
+/// # Errors
+///
+/// Of `/proc`, and of the hooks.
+pub fn capture(process: &FrozenProcess, capture: &mut Capture<'_>) -> Result<()> {
+    if process.zombie.is_some() {
+        return Ok(());
+    }
+    let mut vmas = vma::parse(&read_proc(process, "smaps")?)?;
+    // Every process has this page at the same place, in the kernel's half.
+    vmas.retain(|vma| vma.name != b"[vsyscall]");
+
+    let mut found = Found {
+        process,
+        refusals: &mut capture.refusals,
+        files: MappedFiles::default(),
+        known: BTreeMap::new(),
+    };
+    let space = AddressSpace::capture(&mut found, capture.hooks)?;
+    address_space::untold(&vmas, &mut found);
+
+    let mut of_kind: Vec<Vec<Vma>> = KINDS.iter().map(|_| Vec::new()).collect();
+    for vma in vmas {
+        let kind = KINDS.iter().position(|kind| (kind.matches)(&vma));
+        match (refused::why(&vma), kind) {
+            (None, Some(kind)) => of_kind[kind].push(vma),
+            (Some((why, remedy)), _) => {
+                found.refusals.block(process.pid, vma.title(), why, remedy);
+            }
+            (None, None) => found.refusals.block(
+                process.pid,
+                vma.title(),
+                "memory of a kind that crust does not know",
+                "report it with this message",
+            ),
+        }
+    }
+    let mut records = Vec::new();
+    for (kind, vmas) in KINDS.iter().zip(&of_kind) {
+        records.extend((kind.capture)(vmas, &mut found)?);
+    }
+    let files = found.files;
+    for record in &records {
+        if record.tag == Vdso::TAG {
+            let list = Mappings::<Vdso>::from_record(record)?.0;
+            let here = vdso::of_this_kernel()?;
+            Vdso::moved_apart(&list, &here, process.pid, &mut capture.refusals);
+        }
+    }
+    if let Some(space) = space {
+        capture.records.push(space.record(process.id.0, 0)?);
+    }
+    if !files.files.is_empty() {
+        capture.records.push(files.record(process.id.0, 0)?);
+    }
+    capture.records.extend(records);
+    Ok(())
+}
+
+/// The mappings of a process whose contents an image holds, in the order of their addresses.
+///
+/// # Errors
+///
+/// If a record cannot be decoded.
+pub fn contents(records: &[Record], owner: u32) -> Result<Vec<(Area, Content)>> {
+    let mut all = Vec::new();
+    for record in records.iter().filter(|record| record.owner == owner) {
+        if let Some(kind) = kind_of(record) {
+            let areas = (kind.areas)(record)?;
+            all.extend(areas.into_iter().map(|area| (area, kind.content)));
+        }
+    }
+    all.sort_unstable_by_key(|(area, _)| area.start);
+    Ok(all)
+}
+
+fn kind_of(record: &Record) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.row.tag == record.tag)
+}
+
+/// Looks whether this machine has what the mappings of an image need.
+///
+/// # Errors
+///
+/// If a record cannot be decoded, or `/proc/self` not be read.
+pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
+    let here = vdso::of_this_kernel()?;
+    for record in records {
+        let task = record.owner as i32;
+        match record.tag {
+            AddressSpace::TAG => {
+                let exe = AddressSpace::from_record(record)?.exe;
+                let files = vec![(exe, true)];
+                MappedFiles { files }.conflicts(task, refusals);
+            }
+            MappedFiles::TAG => MappedFiles::from_record(record)?.conflicts(task, refusals),
+            Vdso::TAG => {
+                let list = Mappings::<Vdso>::from_record(record)?.0;
+                Vdso::conflicts(&list, &here, task, refusals);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Plans the memory of all processes, and where scratch memory goes.
+///
+/// [`Plan::reserved_fds`](crate::plan::Plan::reserved_fds) must be known.
+///
+/// # Errors
+///
+/// [`Error::Malformed`] if the records contradict each other.
+pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
+    let records = resolve.records;
+    let mut used = Vec::new();
+    for record in records {
+        if let Some(kind) = kind_of(record) {
+            used.extend((kind.areas)(record)?.iter().map(Area::range));
+        }
+    }
+    let mut holes = Holes::between(used);
+    let start = holes
+        .take(scratch::TOTAL)
+        .ok_or_else(|| Error::malformed("address spaces", "no room is left for scratch memory"))?;
+    resolve.plan.scratch = RemoteAddr(start);
+
+    let mut objects = Objects::default();
+    let mut filled: Vec<(ProcessId, Range<u64>, SharedMemory)> = Vec::new();
+    for record in resolve.of_tag(SharedMemory::TAG) {
+        let memory = SharedMemory::from_record(record)?;
+        let owner = ProcessId(record.owner);
+        let at = objects.add(&memory, owner, pid_of(resolve, owner)?, &mut holes)?;
+        filled.push((owner, at, memory));
+    }
+
+    for record in records
+        .iter()
+        .filter(|record| record.tag == AddressSpace::TAG)
+    {
+        let space = AddressSpace::from_record(record)?;
+        let owner = record.owner;
+        let own = |tag| {
+            records
+                .iter()
+                .find(move |record| record.tag == tag && record.owner == owner)
+        };
+        let files = own(MappedFiles::TAG).map(MappedFiles::from_record);
+        let files = files.transpose()?.unwrap_or_default().files;
+        let stored = own(StoredPages::TAG).map(StoredPages::from_record);
+        let stored = stored.transpose()?;
+        let task = ProcessId(owner).leader();
+
+        let mut layout = Layout::begin(&mut resolve.plan, task, &files, stored.as_ref(), &objects);
+        space.prepare(&mut layout);
+        let mut areas = Vec::new();
+        for kind in KINDS {
+            if let Some(record) = own(kind.row.tag) {
+                (kind.plan)(record, &mut layout)?;
+                areas.extend((kind.areas)(record)?);
+            }
+        }
+        if let Some(stored) = &stored {
+            stored.fill(&mut layout);
+        }
+        for (owner, at, memory) in &filled {
+            if *owner == task.process {
+                memory.fill(at, &mut layout);
+            }
+        }
+        objects.release(&mut layout);
+        for area in &areas {
+            area.settle(&mut layout);
+        }
+        space.settle(&mut layout);
+        if let Some(stored) = &stored {
+            stored.guard(&mut layout);
+        }
+        for area in &areas {
+            area.lock(&mut layout);
+        }
+        for area in &areas {
+            area.seal(&mut layout);
+        }
+        layout.end();
+    }
+    Ok(())
+}
+
+/// The pid that a process will have, as the plan says.
+fn pid_of(resolve: &Resolve<'_>, process: ProcessId) -> Result<i32> {
+    resolve
+        .plan
+        .stages
+        .values()
+        .flat_map(BTreeMap::values)
+        .flatten()
+        .find_map(|step| match step {
+            Step::SpawnChild { child, pid, .. } if *child == process => pid.last().copied(),
+            _ => None,
+        })
+        .ok_or_else(|| Error::malformed(process.to_string(), "the plan does not make it"))
+}

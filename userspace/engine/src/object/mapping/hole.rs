@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Addresses that no process of the image uses.
+
+use std::ops::Range;
+
+// Below are the programs linked to a fixed address and what they map near by; above 47 bits minus
+// some terabytes are stacks, libraries and the vDSO, those of the blank too.
+const LOWEST: u64 = 64 << 30;
+const HIGHEST: u64 = 0x5000_0000_0000;
+const ALIGNMENT: u64 = 2 << 20;
+
+/// The holes in all address spaces of an image together.
+#[derive(Debug, Default)]
+pub struct Holes {
+    // Sorted, and none touches another.
+    used: Vec<Range<u64>>,
+}
+
+impl Holes {
+    /// Between these ranges.
+    pub fn between(ranges: impl IntoIterator<Item = Range<u64>>) -> Self {
+        let mut all: Vec<_> = ranges.into_iter().collect();
+        all.sort_unstable_by_key(|range| range.start);
+        let mut used: Vec<Range<u64>> = Vec::new();
+        for range in all {
+            match used.last_mut() {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ => used.push(range),
+            }
+        }
+        Self { used }
+    }
+
+    /// Takes the lowest hole of that size, if there is one; the next call gives another.
+    pub fn take(&mut self, size: u64) -> Option<u64> {
+        let mut start = LOWEST;
+        let mut index = 0;
+        for (at, range) in self.used.iter().enumerate() {
+            if range.end <= start {
+                index = at + 1;
+                continue;
+            }
+            if range.start >= start.checked_add(size)? {
+                break;
+            }
+            start = range.end.checked_next_multiple_of(ALIGNMENT)?;
+            index = at + 1;
+        }
+        let end = start.checked_add(size)?;
+        if end > HIGHEST {
+            return None;
+        }
+        self.used.insert(index, start..end);
+        Some(start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_are_free_and_not_given_twice() {
+        let used = [
+            0x40_0000..0x50_0000,
+            (64 << 30)..(65 << 30),
+            (65 << 30)..(66 << 30) + 4096,
+            (66 << 30) + (8 << 20)..(70 << 30),
+            0x7ff0_0000_0000..0x7fff_0000_0000,
+        ];
+        let mut holes = Holes::between(used.clone());
+        let mut given: Vec<Range<u64>> = Vec::new();
+        for size in [4 << 20, 6 << 20, 4 << 20, 1 << 30, 4096] {
+            let start = holes.take(size).unwrap();
+            let hole = start..start + size;
+            assert_eq!(start % ALIGNMENT, 0);
+            for other in used.iter().chain(&given) {
+                assert!(
+                    hole.end <= other.start || other.end <= hole.start,
+                    "{hole:x?}"
+                );
+            }
+            given.push(hole);
+        }
+        assert_eq!(given[0].start, (66 << 30) + (2 << 20));
+        assert_eq!(given[1].start, 70 << 30);
+    }
+
+    #[test]
+    fn too_much_is_none() {
+        assert_eq!(Holes::default().take(HIGHEST), None);
+        assert_eq!(Holes::default().take(u64::MAX), None);
+        assert_eq!(Holes::between(std::iter::once(0..HIGHEST)).take(4096), None);
+    }
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The address space of one process in the making: the steps that rebuild it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::mapped_file::MappedFile;
+use super::shared_anonymous::Objects;
+use crate::pages::StoredPages;
+use crate::plan::{Arg, Call, CallRef, Data, Plan, Stage, TaskId, reserved, scratch};
+use crate::{Error, Result};
+
+// TASK_SIZE of a process that does not ask for addresses above 47 bits: one page is left out below
+// the limit (arch/x86/include/asm/page_64_types.h). The blank does not ask.
+const TASK_SIZE: u64 = (1 << 47) - 4096;
+
+/// What a kind has to hand while it plans its mappings.
+pub struct Layout<'a> {
+    /// Who makes the calls.
+    pub task: TaskId,
+    /// The objects of shared memory, of all processes.
+    pub objects: &'a Objects,
+    plan: &'a mut Plan,
+    files: &'a [(MappedFile, bool)],
+    pages: Option<&'a StoredPages>,
+    opened: BTreeMap<(u32, bool), CallRef>,
+}
+
+impl<'a> Layout<'a> {
+    /// Begins with an empty address space: all of the blank goes, but scratch and parked vDSO.
+    pub fn begin(
+        plan: &'a mut Plan,
+        task: TaskId,
+        files: &'a [(MappedFile, bool)],
+        pages: Option<&'a StoredPages>,
+        objects: &'a Objects,
+    ) -> Self {
+        let mut layout = Self {
+            task,
+            objects,
+            plan,
+            files,
+            pages,
+            opened: BTreeMap::new(),
+        };
+        let low = layout.plan.scratch.0;
+        let high = low + scratch::TOTAL;
+        layout.unmap("the blank below scratch", 0..low);
+        layout.unmap("the blank above scratch", high..TASK_SIZE);
+        layout
+    }
+
+    fn unmap(&mut self, what: &str, range: Range<u64>) {
+        let length = range.end - range.start;
+        let call = Call::new(
+            format!("unmap {what}"),
+            libc::SYS_munmap,
+            [range.start.into(), length.into()],
+        );
+        self.call(Stage::MapMemory, call);
+    }
+
+    /// Adds a call.
+    pub fn call(&mut self, stage: Stage, call: Call) -> CallRef {
+        self.plan.call(stage, self.task, call)
+    }
+
+    /// Where the vDSO of the blank waits.
+    #[must_use]
+    pub fn park(&self) -> Range<u64> {
+        let start = self.plan.scratch.0 + scratch::PARKED;
+        start..start + scratch::PARK_SIZE
+    }
+
+    /// The number of a descriptor that the executor keeps open, see [`reserved`].
+    #[must_use]
+    pub fn reserved(&self, which: i32) -> i32 {
+        self.plan.reserved_fds + which
+    }
+
+    /// A number for a descriptor within one stage.
+    #[must_use]
+    pub fn temporary(&self) -> i32 {
+        self.reserved(reserved::COUNT)
+    }
+
+    /// Whether the image has pages for this range.
+    #[must_use]
+    pub fn fills(&self, range: &Range<u64>) -> bool {
+        self.pages.is_some_and(|pages| pages.touch(range))
+    }
+
+    /// The descriptor of a file, opened in [`Stage::MapMemory`], once for all its mappings.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if the image has no such file.
+    pub fn open(&mut self, file: u32, writable: bool) -> Result<Arg> {
+        if let Some(opened) = self.opened.get(&(file, writable)) {
+            return Ok((*opened).into());
+        }
+        let Some((mapped, _)) = self.files.get(file as usize) else {
+            return Err(Error::malformed(
+                format!("mappings of {}", self.task.process),
+                format!("there is no mapped file {file}"),
+            ));
+        };
+        let mode = if writable {
+            libc::O_RDWR
+        } else {
+            libc::O_RDONLY
+        };
+        let call = open_call(mapped, mode);
+        let opened = self.call(Stage::MapMemory, call);
+        self.opened.insert((file, writable), opened);
+        Ok(opened.into())
+    }
+
+    /// All is mapped: nothing of the preparations stays.
+    pub fn end(mut self) {
+        for opened in std::mem::take(&mut self.opened).into_values() {
+            self.call(
+                Stage::MapMemory,
+                Call::new("close a mapped file", libc::SYS_close, [opened.into()]),
+            );
+        }
+        let park = self.park();
+        self.unmap("where the vDSO was parked", park);
+    }
+}
+
+/// Opens a file by its path.
+pub fn open_call(file: &MappedFile, mode: i32) -> Call {
+    Call::new(
+        format!("open {}", String::from_utf8_lossy(&file.path)),
+        libc::SYS_openat,
+        [
+            libc::AT_FDCWD.into(),
+            Data::string(&file.path).into(),
+            (mode | libc::O_CLOEXEC).into(),
+            0.into(),
+        ],
+    )
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The files that a process has mapped, each once, and whether they are still the same.
+//!
+//! The pages of a private mapping that the program did not write are not in the image: they come
+//! from the file again. A file that has changed since would give the program other code or data
+//! under its feet, so its size and time of modification must be what they were. Of a shared mapping
+//! it is the file that counts, whatever is in it now.
+
+use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{FileStat, SFlag, fstatat, stat};
+use serde::{Deserialize, Serialize};
+
+use crate::object::State;
+use crate::refusal::Refusals;
+use crate::subject::FrozenProcess;
+use crate::{Error, Result};
+
+/// A file, as one can recognise it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappedFile {
+    /// Its absolute path, as crust sees it.
+    pub path: Vec<u8>,
+    /// Its device.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
+    /// Its length in bytes.
+    pub size: u64,
+    /// When it was modified, in seconds of the wall clock.
+    pub modified: i64,
+    /// And the nanoseconds.
+    pub modified_ns: i64,
+}
+
+/// Why a file cannot be opened again by its path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreachable {
+    /// The reason.
+    pub why: String,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+impl MappedFile {
+    /// Looks at a link in `/proc/PID`, `exe` or one of `map_files`, and whether its path leads to
+    /// the same file.
+    ///
+    /// # Errors
+    ///
+    /// Of `stat` on the link, with the link's name.
+    pub fn look(
+        process: &FrozenProcess,
+        link: &str,
+        path: &[u8],
+    ) -> Result<Result<Self, Unreachable>> {
+        let failed = |errno| Error::task(process.pid, format!("stat {link}"), errno);
+        let there = fstatat(process.proc.as_fd(), link, AtFlags::empty()).map_err(failed)?;
+        let unreachable = |why: String, remedy| Ok(Err(Unreachable { why, remedy }));
+
+        let kind = SFlag::from_bits_truncate(there.st_mode & SFlag::S_IFMT.bits());
+        // What is mapped privately from /dev/zero is anonymous memory that has a name.
+        let zero = there.st_rdev == nix::sys::stat::makedev(1, 5) && kind == SFlag::S_IFCHR;
+        if kind != SFlag::S_IFREG && !zero {
+            return unreachable(
+                "memory of a device".into(),
+                "close the device before the dump",
+            );
+        }
+        let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
+        let shown = String::from_utf8_lossy(path);
+        match stat(Path::new(std::ffi::OsStr::from_bytes(path))) {
+            Ok(named) if (named.st_dev, named.st_ino) == (there.st_dev, there.st_ino) => {
+                Ok(Ok(Self::of(path.to_vec(), &there)))
+            }
+            Ok(_) => unreachable(
+                format!("the file {shown} was replaced by another of that name"),
+                "restart the program, so that it uses the new file",
+            ),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => unreachable(
+                format!("the file {shown} was deleted"),
+                "restart the program, so that it uses no deleted file",
+            ),
+            Err(errno) => unreachable(
+                format!("the file {shown} cannot be reached: {errno}"),
+                "run crust where it sees the files of the program",
+            ),
+        }
+    }
+
+    fn of(path: Vec<u8>, stat: &FileStat) -> Self {
+        Self {
+            path,
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: stat.st_size.unsigned_abs(),
+            modified: stat.st_mtime,
+            modified_ns: stat.st_mtime_nsec,
+        }
+    }
+
+    /// What has happened to the file since the dump; `None` if it serves as well as then.
+    ///
+    /// `private`: its contents must be the same.
+    #[must_use]
+    pub fn changed(&self, private: bool) -> Option<String> {
+        let now = match std::fs::metadata(Path::new(std::ffi::OsStr::from_bytes(&self.path))) {
+            Ok(now) => now,
+            Err(error) => return Some(format!("it cannot be found: {error}")),
+        };
+        if now.file_type().is_char_device() {
+            return None;
+        }
+        if !now.is_file() {
+            return Some("it is no regular file now".into());
+        }
+        if !private {
+            return None;
+        }
+        if now.size() != self.size {
+            return Some(format!(
+                "it has {} bytes now, and had {}",
+                now.size(),
+                self.size
+            ));
+        }
+        if (now.mtime(), now.mtime_nsec()) != (self.modified, self.modified_ns) {
+            return Some("it was modified since the dump".into());
+        }
+        None
+    }
+}
+
+/// All files that a process has mapped; its mappings refer to them by their place in the list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappedFiles {
+    /// Each with whether it is mapped privately anywhere.
+    pub files: Vec<(MappedFile, bool)>,
+}
+
+impl State for MappedFiles {
+    const TAG: u16 = 0x0201;
+    const NAME: &'static str = "mapped files";
+    const SUPPORT: &'static str =
+        "By their path; a restore refuses if one that was mapped privately has changed.";
+
+    fn describe(&self) -> String {
+        format!("{} files", self.files.len())
+    }
+}
+
+impl MappedFiles {
+    /// Notes which files cannot serve any more.
+    pub fn conflicts(&self, task: i32, refusals: &mut Refusals) {
+        for (file, private) in &self.files {
+            if let Some(change) = file.changed(*private) {
+                refusals.block(
+                    task,
+                    format!("mapped file {}", String::from_utf8_lossy(&file.path)),
+                    change,
+                    "put the file back as it was, or dump the program again",
+                );
+            }
+        }
+    }
+}
+
+/// The target of a link in `/proc/PID`.
+///
+/// # Errors
+///
+/// Of `readlink`.
+pub fn read_link(process: &FrozenProcess, link: &str) -> Result<Vec<u8>> {
+    nix::fcntl::readlinkat(process.proc.as_fd(), link)
+        .map(OsStringExt::into_vec)
+        .map_err(|errno| Error::task(process.pid, format!("read link {link}"), errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn a_private_file_must_be_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lib.so");
+        fs::write(&path, "contents").unwrap();
+        let file = MappedFile::of(path.as_os_str().as_bytes().to_vec(), &stat(&path).unwrap());
+        assert_eq!(file.changed(true), None);
+
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(SystemTime::UNIX_EPOCH)
+            .unwrap();
+        assert!(file.changed(true).unwrap().contains("modified"));
+        assert_eq!(file.changed(false), None);
+
+        fs::write(&path, "longer contents").unwrap();
+        assert!(file.changed(true).unwrap().contains("15 bytes"));
+
+        fs::remove_file(&path).unwrap();
+        assert!(file.changed(false).unwrap().contains("cannot be found"));
+    }
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Mappings that cannot be carried over, and why.
+
+use super::vdso;
+use super::vma::{Vma, trait_bit as t};
+
+/// The reason and the remedy.
+pub type Why = (String, &'static str);
+
+/// Why a mapping cannot be carried over, if it cannot.
+#[must_use]
+pub fn why(vma: &Vma) -> Option<Why> {
+    if let Some(letters) = &vma.unknown {
+        return Some((
+            format!("memory with a property (`{letters}`) that this crust does not know"),
+            "use a crust that is as new as the kernel",
+        ));
+    }
+    if vdso::is_part(vma) {
+        return None;
+    }
+    by_trait(vma).or_else(|| by_name(&vma.name))
+}
+
+fn by_trait(vma: &Vma) -> Option<Why> {
+    let (why, remedy) = if vma.is_any(t::HUGETLB) {
+        (
+            "memory of hugetlbfs; crust cannot reserve its pages yet",
+            "let the program use transparent huge pages (MADV_HUGEPAGE)",
+        )
+    } else if vma.is_any(t::UFFD) {
+        (
+            "memory whose faults a userfaultfd handles; its handler may be in the middle of one",
+            "dump when the handler is done and has unregistered the memory",
+        )
+    } else if vma.is_any(t::SHADOW_STACK) {
+        (
+            "a shadow stack (CET)",
+            "start the program with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
+        )
+    } else if vma.is_any(t::IO | t::PFN_MAP | t::MIXED_MAP | t::SYNC) {
+        (
+            "memory of a device",
+            "have the program close the device before the dump",
+        )
+    } else if vma.key != 0 {
+        (
+            "memory with a protection key (pkey_mprotect)",
+            "none yet: crust does not restore protection keys",
+        )
+    } else {
+        return None;
+    };
+    Some((why.into(), remedy))
+}
+
+fn by_name(name: &[u8]) -> Option<Why> {
+    let starts = |prefix: &str| name.starts_with(prefix.as_bytes());
+    let (why, remedy) = if starts("/SYSV") {
+        (
+            "a System V shared memory segment; crust does not carry these yet",
+            "detach it before the dump (shmdt), or use shm_open",
+        )
+    } else if starts("/memfd:") {
+        (
+            "a memfd; crust does not carry these yet",
+            "use a file in /dev/shm, or shared anonymous memory",
+        )
+    } else if starts("/secretmem") {
+        (
+            "secret memory (memfd_secret), which not even the kernel can read",
+            "have the program drop it before the dump",
+        )
+    } else if starts("/[aio]") {
+        (
+            "the ring of an asynchronous I/O context (io_setup)",
+            "have the program destroy the context before the dump",
+        )
+    } else if starts("anon_inode:") || starts("socket:") {
+        (
+            "the ring of a file that crust cannot restore",
+            "have the program close it before the dump",
+        )
+    } else if starts("[uprobes]") {
+        (
+            "instructions of a uprobe, displaced by the kernel",
+            "remove the probe before the dump",
+        )
+    } else {
+        return None;
+    };
+    Some((why.into(), remedy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn special_memory_is_refused_and_plain_is_not() {
+        let named = |name: &str, traits| Vma {
+            name: name.into(),
+            traits,
+            ..Vma::default()
+        };
+        for vma in [
+            named("/memfd:x (deleted)", t::MAY_SHARE),
+            named("/SYSV00001234 (deleted)", t::MAY_SHARE),
+            named("/dev/dri/card0", t::PFN_MAP),
+            named("", t::UFFD_WP),
+            named("", t::HUGETLB),
+            Vma {
+                key: 1,
+                ..Vma::default()
+            },
+            Vma {
+                unknown: Some("zz".into()),
+                ..Vma::default()
+            },
+        ] {
+            assert!(why(&vma).is_some(), "{vma:?}");
+        }
+        for vma in [
+            named("[heap]", t::READ),
+            named("[vvar]", t::PFN_MAP | t::IO),
+            named("/usr/lib/libc.so.6", t::EXEC),
+            named("/dev/zero (deleted)", t::MAY_SHARE),
+            named("[anon:x]", t::LOCKED),
+        ] {
+            assert_eq!(why(&vma), None, "{vma:?}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The vDSO: code of the kernel in the program, and the data (`[vvar]`) that it reads.
+//!
+//! The program has its addresses from the auxiliary vector and from the functions it resolved at
+//! its start, so they must stay. The mappings of the new process are moved there, with the distances
+//! between them kept, because the code finds its data relative to itself. Their contents are the
+//! running kernel's: another kernel's code would have its functions elsewhere, and so a restore on
+//! a kernel whose vDSO differs is refused.
+
+use serde::{Deserialize, Serialize};
+
+use super::area::Area;
+use super::layout::Layout;
+use super::vma::{self, Vma, trait_bit};
+use super::{Content, Found, MappingKind};
+use crate::plan::{Call, Stage, scratch};
+use crate::refusal::Refusals;
+use crate::{Error, Result};
+
+/// One of the mappings of the vDSO.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vdso {
+    /// Where.
+    pub area: Area,
+    /// `[vdso]`, `[vvar]`, `[vvar_vclock]`.
+    pub name: Vec<u8>,
+    /// CRC-32 of the code; 0 for data.
+    pub checksum: u32,
+}
+
+impl MappingKind for Vdso {
+    const TAG: u16 = 0x0214;
+    const NAME: &'static str = "vDSO";
+    const SUPPORT: &'static str =
+        "Stays at its address; the kernel of the restore must have the same.";
+    const CONTENT: Content = Content::Elsewhere;
+
+    fn matches(vma: &Vma) -> bool {
+        is_part(vma)
+    }
+
+    fn capture(vma: &Vma, found: &mut Found<'_>) -> Result<Option<Self>> {
+        let mut bytes = Vec::new();
+        if vma.name == b"[vdso]" {
+            bytes = vec![0; vma.length() as usize];
+            found.read_memory(vma.range.start, &mut bytes)?;
+        }
+        Ok(Some(Self::of(vma, &bytes)))
+    }
+
+    fn area(&self) -> &Area {
+        &self.area
+    }
+
+    fn plan(list: &[Self], layout: &mut Layout<'_>) -> Result<()> {
+        let Some(lowest) = list.iter().map(|part| part.area.start).min() else {
+            return Ok(());
+        };
+        let park = layout.park();
+        for part in list {
+            let area = &part.area;
+            let from = park.start + (area.start - lowest);
+            if from.saturating_add(area.length) > park.end {
+                return Err(Error::malformed(
+                    area.what("move the vDSO"),
+                    format!("its parts take more than {} bytes", scratch::PARK_SIZE),
+                ));
+            }
+            let call = Call::new(
+                format!(
+                    "move {} to {:x}",
+                    String::from_utf8_lossy(&part.name),
+                    area.start
+                ),
+                libc::SYS_mremap,
+                [
+                    from.into(),
+                    area.length.into(),
+                    area.length.into(),
+                    (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED).into(),
+                    area.start.into(),
+                ],
+            );
+            layout.call(Stage::MapMemory, call.returns(area.start));
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "{} {} {:08x}",
+            self.area.describe(),
+            String::from_utf8_lossy(&self.name),
+            self.checksum
+        )
+    }
+}
+
+impl Vdso {
+    fn of(vma: &Vma, bytes: &[u8]) -> Self {
+        Self {
+            area: Area {
+                traits: vma.traits & (trait_bit::READ | trait_bit::EXEC),
+                ..Area::of(vma)
+            },
+            name: vma.name.clone(),
+            checksum: if bytes.is_empty() {
+                0
+            } else {
+                crust_image::pages::checksum(bytes)
+            },
+        }
+    }
+
+    /// What two vDSOs must have in common to stand for each other.
+    fn shape(list: &[Self]) -> Vec<(&[u8], u64, u64, u32)> {
+        let lowest = list.iter().map(|part| part.area.start).min().unwrap_or(0);
+        list.iter()
+            .map(|part| {
+                let distance = part.area.start - lowest;
+                (&*part.name, distance, part.area.length, part.checksum)
+            })
+            .collect()
+    }
+
+    /// Notes if a process had another vDSO than this kernel's.
+    pub fn conflicts(list: &[Self], here: &[Self], task: i32, refusals: &mut Refusals) {
+        if !list.is_empty() && Self::shape(list) != Self::shape(here) {
+            refusals.block(
+                task,
+                "vDSO",
+                "the kernel has another than the one of the dump, with its functions elsewhere",
+                "restore under the kernel under which the program was dumped",
+            );
+        }
+    }
+
+    /// Notes if a process has moved one part of its vDSO and not the others.
+    pub fn moved_apart(list: &[Self], here: &[Self], task: i32, refusals: &mut Refusals) {
+        if !list.is_empty() && Self::shape(list) != Self::shape(here) {
+            refusals.block(
+                task,
+                "vDSO",
+                "the program has changed or taken apart its vDSO",
+                "none: crust can only put back a whole one",
+            );
+        }
+    }
+}
+
+/// Whether a mapping is a part of the vDSO.
+#[must_use]
+pub fn is_part(vma: &Vma) -> bool {
+    vma.inode == 0 && (vma.name == b"[vdso]" || vma.name.starts_with(b"[vvar"))
+}
+
+/// The vDSO of the running kernel: that of crust itself.
+///
+/// # Errors
+///
+/// [`Error::System`] if `/proc/self` cannot be read.
+pub fn of_this_kernel() -> Result<Vec<Vdso>> {
+    use std::os::unix::fs::FileExt;
+    let failed = |operation: &'static str| {
+        move |error: std::io::Error| {
+            let errno = nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0));
+            Error::system(operation, errno)
+        }
+    };
+    // `maps` lists no flags, which are not compared, and costs nothing.
+    let maps = std::fs::read("/proc/self/maps").map_err(failed("read /proc/self/maps"))?;
+    let memory = std::fs::File::open("/proc/self/mem").map_err(failed("open /proc/self/mem"))?;
+    let mut parts = Vec::new();
+    for vma in vma::parse(&maps)?.iter().filter(|vma| is_part(vma)) {
+        let mut bytes = Vec::new();
+        if vma.name == b"[vdso]" {
+            bytes = vec![0; vma.length() as usize];
+            memory
+                .read_exact_at(&mut bytes, vma.range.start)
+                .map_err(failed("read the vDSO"))?;
+        }
+        parts.push(Vdso::of(vma, &bytes));
+    }
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_kernel_has_the_same_and_another_has_not() {
+        let here = of_this_kernel().unwrap();
+        assert!(here.iter().any(|part| part.checksum != 0));
+        let mut there = here.clone();
+        for part in &mut there {
+            part.area.start += 0x10_0000;
+        }
+        let mut refusals = Refusals::default();
+        Vdso::conflicts(&there, &here, 1, &mut refusals);
+        assert!(!refusals.forbid());
+        there.last_mut().unwrap().checksum ^= 1;
+        Vdso::conflicts(&there, &here, 1, &mut refusals);
+        assert!(refusals.forbid());
+    }
+}

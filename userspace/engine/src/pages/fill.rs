@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The calls that read pages back.
+
+use std::ops::Range;
+
+use super::{Runs, SharedMemory, StoredPages};
+use crate::object::mapping::layout::Layout;
+use crate::plan::{Call, Data, Stage, reserved};
+
+// A call reads at most 2 GiB less a page (MAX_RW_COUNT); `preadv` takes 1024 ranges, but their
+// array has to lie in scratch memory.
+const BYTES: u64 = 1 << 30;
+const RANGES: usize = 256;
+
+// linux/mman.h since 6.13; the libc crate lacks it.
+const MADV_GUARD_INSTALL: i32 = 102;
+
+impl StoredPages {
+    /// Whether a page of `range` is in the image.
+    #[must_use]
+    pub fn touch(&self, range: &Range<u64>) -> bool {
+        self.runs.touch(range)
+    }
+
+    /// Reads the pages of a process.
+    pub fn fill(&self, layout: &mut Layout<'_>) {
+        fill("pages", &self.runs, 0, self.offset, layout);
+    }
+
+    /// Sets the guards.
+    pub fn guard(&self, layout: &mut Layout<'_>) {
+        for range in self.guards.ranges() {
+            let call = Call::new(
+                format!("memory {:x}-{:x}: guard", range.start, range.end),
+                libc::SYS_madvise,
+                [
+                    range.start.into(),
+                    (range.end - range.start).into(),
+                    MADV_GUARD_INSTALL.into(),
+                ],
+            );
+            layout.call(Stage::SealMemory, call);
+        }
+    }
+}
+
+impl SharedMemory {
+    /// Reads the pages of an object that is mapped at `at`.
+    pub fn fill(&self, at: &Range<u64>, layout: &mut Layout<'_>) {
+        fill("shared memory", &self.runs, at.start, self.offset, layout);
+    }
+}
+
+fn fill(what: &str, runs: &Runs, base: u64, offset: u64, layout: &mut Layout<'_>) {
+    for (before, ranges) in runs.groups(RANGES, BYTES) {
+        let words: Vec<u64> = ranges
+            .iter()
+            .flat_map(|range| [base.wrapping_add(range.start), range.end - range.start])
+            .collect();
+        let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+        let call = Call::new(
+            format!("{what}: read {} KiB", bytes >> 10),
+            libc::SYS_preadv,
+            [
+                layout.reserved(reserved::IMAGE).into(),
+                Data::words(&words).into(),
+                (ranges.len() as u64).into(),
+                (offset + before).into(),
+                0.into(),
+            ],
+        );
+        layout.call(Stage::FillMemory, call.returns(bytes));
+    }
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Sorted ranges of pages.
+
+use std::ops::Range;
+
+use crust_image::PAGE_SIZE;
+use serde::{Deserialize, Serialize};
+
+/// Ranges of whole pages, in ascending order, none touching the next.
+///
+/// In an image each is two small numbers: the pages between the end of the one before and its
+/// start, and its own pages.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<(u64, u64)>", into = "Vec<(u64, u64)>")]
+pub struct Runs(Vec<Range<u64>>);
+
+impl Runs {
+    /// Adds a range behind all others.
+    pub fn push(&mut self, range: Range<u64>) {
+        match self.0.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => self.0.push(range),
+        }
+    }
+
+    /// The ranges, in bytes.
+    #[must_use]
+    pub fn ranges(&self) -> &[Range<u64>] {
+        &self.0
+    }
+
+    /// How many bytes they have together.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.0.iter().map(|range| range.end - range.start).sum()
+    }
+
+    /// Whether a page of `range` is among them.
+    #[must_use]
+    pub fn touch(&self, range: &Range<u64>) -> bool {
+        let next = self.0.partition_point(|run| run.end <= range.start);
+        self.0.get(next).is_some_and(|run| run.start < range.end)
+    }
+
+    /// The ranges in groups of at most `most` pieces and `bytes` bytes, each with the bytes that
+    /// come before it.
+    pub fn groups(&self, most: usize, bytes: u64) -> impl Iterator<Item = (u64, Vec<Range<u64>>)> {
+        let mut rest = self.0.iter().cloned();
+        let mut cut: Option<Range<u64>> = None;
+        let mut before = 0;
+        std::iter::from_fn(move || {
+            let mut group = Vec::new();
+            let mut room = bytes;
+            while group.len() < most && room > 0 {
+                let Some(range) = cut.take().or_else(|| rest.next()) else {
+                    break;
+                };
+                let length = (range.end - range.start).min(room);
+                let middle = range.start + length;
+                if middle < range.end {
+                    cut = Some(middle..range.end);
+                }
+                group.push(range.start..middle);
+                room -= length;
+            }
+            let offset = before;
+            before += bytes - room;
+            (!group.is_empty()).then_some((offset, group))
+        })
+    }
+}
+
+impl From<Runs> for Vec<(u64, u64)> {
+    fn from(runs: Runs) -> Self {
+        let mut end = 0;
+        runs.0
+            .into_iter()
+            .map(|range| {
+                let gap = range.start - end;
+                end = range.end;
+                (gap / PAGE_SIZE, (range.end - range.start) / PAGE_SIZE)
+            })
+            .collect()
+    }
+}
+
+impl TryFrom<Vec<(u64, u64)>> for Runs {
+    type Error = &'static str;
+
+    fn try_from(pairs: Vec<(u64, u64)>) -> Result<Self, Self::Error> {
+        let mut runs = Self(Vec::with_capacity(pairs.len()));
+        let mut end: u64 = 0;
+        for (gap, pages) in pairs {
+            let bytes = |pages: u64| pages.checked_mul(PAGE_SIZE);
+            let start = bytes(gap).and_then(|gap| end.checked_add(gap));
+            let Some((start, length)) = start.zip(bytes(pages)) else {
+                return Err("pages beyond all addresses");
+            };
+            end = start
+                .checked_add(length)
+                .ok_or("pages beyond all addresses")?;
+            if length > 0 {
+                runs.push(start..end);
+            }
+        }
+        Ok(runs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const P: u64 = PAGE_SIZE;
+
+    fn runs() -> Runs {
+        let mut runs = Runs::default();
+        for range in [2 * P..3 * P, 3 * P..5 * P, 9 * P..10 * P] {
+            runs.push(range);
+        }
+        runs
+    }
+
+    #[test]
+    fn neighbours_become_one_and_the_encoding_is_small() {
+        assert_eq!(runs().ranges(), [2 * P..5 * P, 9 * P..10 * P]);
+        assert_eq!(runs().bytes(), 4 * P);
+        let bytes = crust_image::codec::encode(&runs()).unwrap();
+        assert_eq!(bytes, [2, 2, 3, 4, 1]);
+        assert_eq!(crust_image::codec::decode::<Runs>(&bytes).unwrap(), runs());
+    }
+
+    #[test]
+    fn a_run_beyond_all_addresses_is_an_error() {
+        assert!(Runs::try_from(vec![(1, u64::MAX / P)]).is_err());
+        assert!(Runs::try_from(vec![(u64::MAX, 1)]).is_err());
+    }
+
+    #[test]
+    fn touch() {
+        for (range, expected) in [
+            (0..2 * P, false),
+            (0..3 * P, true),
+            (4 * P..5 * P, true),
+            (5 * P..9 * P, false),
+            (5 * P..20 * P, true),
+            (10 * P..20 * P, false),
+        ] {
+            assert_eq!(runs().touch(&range), expected, "{range:?}");
+        }
+    }
+
+    #[test]
+    fn groups_cut_long_runs_and_count_what_is_before() {
+        let groups: Vec<_> = runs().groups(2, 2 * P).collect();
+        assert_eq!(groups.len(), 2);
+        assert_eq!(groups[0].0, 0);
+        assert!(groups[0].1.iter().eq([&(2 * P..4 * P)]));
+        assert_eq!(groups[1], (2 * P, vec![4 * P..5 * P, 9 * P..10 * P]));
+        assert_eq!(runs().groups(1, 100 * P).count(), 2);
+    }
+}
