@@ -1,3 +1,328 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! (owner: see below)
+//! What belongs to a process or a thread and is neither memory nor a file.
+//!
+//! An *aspect* is a plain struct with two functions: `capture` reads it from a stopped task, `plan`
+//! says by which system calls a restored task gets it back. A new aspect is a file and a line in
+//! [`PROCESS`] or [`THREAD`]. Who there is, and in which group and session, is [`tree`]; what a
+//! task may not have at all is [`boundary`].
+//!
+//! The order of the tables is the order of the steps within a stage: what takes privileges away
+//! stands last.
+
+pub mod actions;
+pub mod altstack;
+pub mod boundary;
+pub mod clear_child_tid;
+pub mod credentials;
+pub mod directories;
+pub mod flags;
+pub mod itimers;
+pub mod limits;
+pub mod name;
+pub mod order;
+pub mod pending;
+pub mod personality;
+pub mod posix_timers;
+pub mod registers;
+pub mod robust;
+pub mod rseq;
+pub mod scheduling;
+pub mod settings;
+pub mod slack;
+pub mod tree;
+
+use crust_image::Record;
+use crust_sys::uapi;
+
+use super::{Row, State};
+use crate::capture::Capture;
+use crate::plan::{ProcessId, TaskId};
+use crate::procfs::{self, Fields, Stat};
+use crate::resolve::Resolve;
+use crate::subject::{FrozenProcess, FrozenThread};
+use crate::{Error, Result};
+
+/// What can be read about a process with stopped threads: read once, for all aspects.
+pub struct ProcessView<'a> {
+    /// The process.
+    pub process: &'a FrozenProcess,
+    /// Its thread group leader.
+    pub leader: &'a FrozenThread,
+    /// `/proc/PID/status`.
+    pub status: Fields,
+    /// `/proc/PID/stat`.
+    pub stat: Stat,
+    /// What only the kernel hooks tell.
+    pub kernel: uapi::Process,
+}
+
+impl<'a> ProcessView<'a> {
+    fn read(
+        process: &'a FrozenProcess,
+        leader: &'a FrozenThread,
+        hooks: &Capture<'_>,
+    ) -> Result<Self> {
+        Ok(Self {
+            process,
+            leader,
+            status: Fields(procfs::read_text(&process.proc, process.pid, "status")?),
+            stat: stat(process, "stat")?,
+            kernel: hooks.hooks.process(process)?,
+        })
+    }
+}
+
+/// What can be read about a stopped thread: read once, for all aspects.
+pub struct ThreadView<'a> {
+    /// Its process.
+    pub process: &'a FrozenProcess,
+    /// The thread.
+    pub thread: &'a FrozenThread,
+    /// Its number in the process.
+    pub number: u32,
+    /// `/proc/PID/task/TID/status`.
+    pub status: Fields,
+    /// `/proc/PID/task/TID/stat`.
+    pub stat: Stat,
+    /// What only the kernel hooks tell.
+    pub kernel: uapi::Thread,
+}
+
+impl<'a> ThreadView<'a> {
+    fn read(
+        process: &'a FrozenProcess,
+        number: u32,
+        thread: &'a FrozenThread,
+        capture: &Capture<'_>,
+    ) -> Result<Self> {
+        let file = |name| format!("task/{}/{name}", thread.tid);
+        Ok(Self {
+            process,
+            thread,
+            number,
+            status: Fields(procfs::read_text(
+                &process.proc,
+                process.pid,
+                &file("status"),
+            )?),
+            stat: stat(process, &file("stat"))?,
+            kernel: capture.hooks.thread(process, thread)?,
+        })
+    }
+
+    /// A file below `/proc/PID` that tells about this thread.
+    #[must_use]
+    pub fn file(&self, name: &str) -> String {
+        format!("task/{}/{name}", self.thread.tid)
+    }
+}
+
+fn stat(process: &FrozenProcess, name: &str) -> Result<Stat> {
+    Stat::parse(&procfs::read_text(&process.proc, process.pid, name)?).ok_or_else(|| {
+        Error::malformed(
+            format!("/proc/{}/{name}", process.pid),
+            "cannot be read as it should be",
+        )
+    })
+}
+
+/// A field of `/proc/PID/status` that every kernel has, or an error that names it.
+fn missing(task: i32, field: &str) -> Error {
+    Error::malformed(
+        format!("/proc/{task}/status"),
+        format!("has no valid `{field}`"),
+    )
+}
+
+/// Something that a process has once.
+pub trait ProcessAspect: State {
+    /// Reads it; `None` if there is nothing to carry over.
+    ///
+    /// # Errors
+    ///
+    /// What broke; what cannot be carried over goes to [`Capture::refusals`] instead.
+    fn capture(view: &ProcessView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>>;
+
+    /// Adds the steps that bring it back.
+    ///
+    /// # Errors
+    ///
+    /// What in the state makes no sense.
+    fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()>;
+}
+
+/// Something that each thread has.
+pub trait ThreadAspect: State {
+    /// Reads it; `None` if there is nothing to carry over.
+    ///
+    /// # Errors
+    ///
+    /// What broke; what cannot be carried over goes to [`Capture::refusals`] instead.
+    fn capture(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>>;
+
+    /// Adds the steps that bring it back.
+    ///
+    /// # Errors
+    ///
+    /// What in the state makes no sense.
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()>;
+}
+
+/// A line of [`PROCESS`].
+pub struct ProcessEntry {
+    row: Row,
+    capture: fn(&ProcessView<'_>, &mut Capture<'_>) -> Result<()>,
+    plan: fn(&Record, &mut Resolve<'_>) -> Result<()>,
+}
+
+impl ProcessEntry {
+    const fn of<T: ProcessAspect>() -> Self {
+        Self {
+            row: Row::of::<T>(),
+            capture: |view, capture| {
+                if let Some(state) = T::capture(view, capture)? {
+                    capture.records.push(state.record(view.process.id.0, 0)?);
+                }
+                Ok(())
+            },
+            plan: |record, resolve| T::from_record(record)?.plan(ProcessId(record.owner), resolve),
+        }
+    }
+}
+
+/// A line of [`THREAD`].
+pub struct ThreadEntry {
+    row: Row,
+    capture: fn(&ThreadView<'_>, &mut Capture<'_>) -> Result<()>,
+    plan: fn(&Record, &mut Resolve<'_>) -> Result<()>,
+}
+
+impl ThreadEntry {
+    const fn of<T: ThreadAspect>() -> Self {
+        Self {
+            row: Row::of::<T>(),
+            capture: |view, capture| {
+                if let Some(state) = T::capture(view, capture)? {
+                    let record = state.record(view.process.id.0, view.number)?;
+                    capture.records.push(record);
+                }
+                Ok(())
+            },
+            plan: |record, resolve| {
+                let task = TaskId {
+                    process: ProcessId(record.owner),
+                    thread: record.part,
+                };
+                T::from_record(record)?.plan(task, resolve)
+            },
+        }
+    }
+}
+
+/// What a process has once.
+pub static PROCESS: &[ProcessEntry] = &[
+    ProcessEntry::of::<actions::Actions>(),
+    ProcessEntry::of::<settings::Settings>(),
+    ProcessEntry::of::<limits::Limits>(),
+    ProcessEntry::of::<directories::Directories>(),
+    ProcessEntry::of::<posix_timers::PosixTimers>(),
+    ProcessEntry::of::<itimers::Itimers>(),
+    ProcessEntry::of::<pending::Shared>(),
+];
+
+/// What each thread has.
+pub static THREAD: &[ThreadEntry] = &[
+    ThreadEntry::of::<name::Name>(),
+    ThreadEntry::of::<scheduling::Scheduling>(),
+    ThreadEntry::of::<slack::Slack>(),
+    ThreadEntry::of::<personality::Personality>(),
+    ThreadEntry::of::<flags::Flags>(),
+    ThreadEntry::of::<altstack::AltStack>(),
+    ThreadEntry::of::<clear_child_tid::ClearChildTid>(),
+    ThreadEntry::of::<rseq::Rseq>(),
+    ThreadEntry::of::<robust::RobustList>(),
+    ThreadEntry::of::<pending::Private>(),
+    ThreadEntry::of::<credentials::Credentials>(),
+    ThreadEntry::of::<registers::Registers>(),
+];
+
+/// The rows of all kinds of this family, for `inspect` and the list of what is supported.
+#[must_use]
+pub fn rows() -> Vec<Row> {
+    std::iter::once(Row::of::<tree::Member>())
+        .chain(PROCESS.iter().map(|entry| entry.row))
+        .chain(THREAD.iter().map(|entry| entry.row))
+        .collect()
+}
+
+/// Captures everything of this family that one process has.
+///
+/// # Errors
+///
+/// What broke; what cannot be carried over goes to [`Capture::refusals`] instead.
+pub fn capture(process: &FrozenProcess, capture: &mut Capture<'_>) -> Result<()> {
+    // Before the hooks, which on a mainline kernel make the process leave its stop.
+    let stopped = tree::job_control_stop(process);
+    let kernel = match process.leader() {
+        None => None,
+        Some(leader) => {
+            boundary::check_process(process, capture)?;
+            let view = ProcessView::read(process, leader, capture)?;
+            for entry in PROCESS {
+                (entry.capture)(&view, capture)?;
+            }
+            Some(view.kernel)
+        }
+    };
+    tree::capture(process, stopped, kernel.as_ref(), capture)?;
+    for (number, thread) in process.threads.iter().enumerate() {
+        let view = ThreadView::read(process, number as u32, thread, capture)?;
+        boundary::check_thread(&view, capture)?;
+        for entry in THREAD {
+            (entry.capture)(&view, capture)?;
+        }
+    }
+    if process.id == ProcessId(capture.tree.len() as u32 - 1) {
+        // The last of them: now all members of the tree are known.
+        tree::check(capture)?;
+    }
+    Ok(())
+}
+
+/// Plans everything of this family, for all processes.
+///
+/// # Errors
+///
+/// What in the image makes no sense; what stands against the restore goes to
+/// [`Resolve::refusals`].
+pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
+    tree::plan(resolve)?;
+    let records = resolve.records;
+    for entry in PROCESS {
+        for record in records.iter().filter(|record| record.tag == entry.row.tag) {
+            (entry.plan)(record, resolve)?;
+        }
+    }
+    for entry in THREAD {
+        for record in records.iter().filter(|record| record.tag == entry.row.tag) {
+            (entry.plan)(record, resolve)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn tags_are_unique_and_of_this_family() {
+        let rows = rows();
+        let tags: BTreeSet<u16> = rows.iter().map(|row| row.tag).collect();
+        assert_eq!(tags.len(), rows.len());
+        assert!(tags.iter().all(|tag| (0x0100..0x0200).contains(tag)));
+    }
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What a task may not have: it would be lost, so it is refused or named.
+
+use std::cmp::Ordering;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use crust_sys::kcmp::{self, Kind};
+use crust_sys::ptrace;
+use nix::errno::Errno;
+
+use super::ThreadView;
+use crate::capture::Capture;
+use crate::subject::FrozenProcess;
+use crate::{Error, Result, procfs};
+
+const NAMESPACES: [&str; 10] = [
+    "cgroup",
+    "ipc",
+    "mnt",
+    "net",
+    "pid",
+    "pid_for_children",
+    "time",
+    "time_for_children",
+    "user",
+    "uts",
+];
+
+/// The namespaces of crust, in the order of [`NAMESPACES`]; it never leaves them.
+fn own_namespaces() -> &'static [Option<PathBuf>] {
+    static OWN: OnceLock<Vec<Option<PathBuf>>> = OnceLock::new();
+    OWN.get_or_init(|| {
+        NAMESPACES
+            .iter()
+            .map(|name| std::fs::read_link(format!("/proc/self/ns/{name}")).ok())
+            .collect()
+    })
+}
+
+/// The namespaces of a thread, below `prefix` of `/proc/PID`.
+fn namespaces(process: &FrozenProcess, tid: i32, prefix: &str, capture: &mut Capture<'_>) {
+    for (name, own) in NAMESPACES.iter().zip(own_namespaces()) {
+        // A kernel without this kind of namespace has no such link, for nobody.
+        let link = procfs::link(&process.proc, process.pid, &format!("{prefix}ns/{name}")).ok();
+        if link != *own {
+            capture.refusals.block(
+                tid,
+                format!("{name} namespace"),
+                "it is not in the one that crust is in, and crust does not restore namespaces yet",
+                "dump it from within its namespaces, for instance from within the container",
+            );
+        }
+    }
+}
+
+/// Whether two tasks have the same object.
+fn shares(a: i32, b: i32, kind: Kind) -> Result<bool> {
+    let order = kcmp::tasks(a, b, kind).map_err(|errno| Error::task(b, "kcmp", errno))?;
+    Ok(order == Ordering::Equal)
+}
+
+/// Names what a process may not have.
+///
+/// # Errors
+///
+/// What broke.
+pub fn check_process(process: &FrozenProcess, capture: &mut Capture<'_>) -> Result<()> {
+    let pid = process.pid;
+    namespaces(process, pid, "", capture);
+    if process.leader().is_some_and(|leader| leader.tid != pid) {
+        capture.refusals.block(
+            pid,
+            "process",
+            "its main thread has ended while others go on",
+            "end the process, or dump it before its main thread ends",
+        );
+    }
+    let parent = process
+        .parent
+        .and_then(|id| capture.tree.get(id.0 as usize));
+    if let Some(parent) = parent.filter(|parent| parent.zombie.is_none()) {
+        for (kind, what) in [
+            (Kind::Vm, "address space"),
+            (Kind::Fs, "working directory and umask"),
+        ] {
+            if shares(parent.pid, pid, kind)? {
+                capture.refusals.block(
+                    pid,
+                    what,
+                    format!(
+                        "it is shared with process {} (vfork, or clone with such a flag)",
+                        parent.pid
+                    ),
+                    "if this is a vfork, try again when the child has called exec",
+                );
+            }
+        }
+    }
+    for (file, what, why) in [
+        (
+            "attr/current",
+            "security label",
+            "its label is not that of crust, whose label the restored process gets",
+        ),
+        (
+            "cgroup",
+            "cgroup",
+            "it is in another cgroup than crust, in whose cgroup it is restored",
+        ),
+    ] {
+        let own = std::fs::read(format!("/proc/self/{file}")).ok();
+        // Without a security module nobody has a label.
+        let theirs = procfs::read(&process.proc, pid, file).ok();
+        if theirs != own {
+            capture
+                .refusals
+                .lose(pid, what, why, "restore it from where it should be");
+        }
+    }
+    Ok(())
+}
+
+/// Names what a thread may not have.
+///
+/// # Errors
+///
+/// What broke.
+pub fn check_thread(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<()> {
+    let tid = view.thread.tid;
+    let thread = format!("thread {tid}");
+    if view.number != 0 {
+        namespaces(view.process, tid, &view.file(""), capture);
+        for (kind, what) in [
+            (Kind::Fs, "working directory and umask"),
+            (Kind::Files, "table of descriptors"),
+        ] {
+            if !shares(view.process.pid, tid, kind)? {
+                capture.refusals.block(
+                    tid,
+                    what,
+                    "the thread has its own, apart from its process (unshare), which crust does not restore yet",
+                    "do not unshare it",
+                );
+            }
+        }
+    }
+    if view.status.number("Seccomp").unwrap_or(0) != 0 {
+        capture.refusals.block(
+            tid,
+            &thread,
+            "it has seccomp filters, which crust does not restore yet",
+            "start the program without its sandbox",
+        );
+    }
+    let features = view.status.get("x86_Thread_features").unwrap_or("");
+    if features.contains("shstk") {
+        capture.refusals.block(
+            tid,
+            &thread,
+            "it has a shadow stack, which crust does not restore yet",
+            "start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
+        );
+    }
+    match ptrace::user_dispatch(tid) {
+        Ok(config) if config.mode != 0 => capture.refusals.block(
+            tid,
+            &thread,
+            "its system calls are dispatched to itself (PR_SET_SYSCALL_USER_DISPATCH), which crust does not restore yet",
+            "switch it off before the dump",
+        ),
+        // EIO: a kernel before 6.4, which does not tell.
+        Ok(_) | Err(Errno::EIO | Errno::EINVAL) => {}
+        Err(errno) => return Err(Error::task(tid, "read syscall user dispatch", errno)),
+    }
+    Ok(())
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Switches of a thread that `prctl(2)` sets: memory errors, I/O flushing, speculation.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ThreadAspect, ThreadView};
+use crate::Result;
+use crate::capture::Capture;
+use crate::object::State;
+use crate::plan::{Call, Stage, TaskId};
+use crate::resolve::Resolve;
+
+// Bits of field 9 of `/proc/PID/stat` (include/linux/sched.h), the same since Linux 5.6.
+const PF_MCE_PROCESS: u64 = 0x80;
+const PF_MCE_EARLY: u64 = 0x0800_0000;
+const PF_IO_FLUSHER: u64 = 0x0008_0000 | 0x0010_0000;
+const PR_MCE_KILL: i32 = 33;
+const PR_MCE_KILL_SET: u64 = 1;
+const PR_SET_IO_FLUSHER: i32 = 57;
+const PR_SET_SPECULATION_CTRL: i32 = 53;
+const PR_SPEC_DISABLE: u64 = 1 << 2;
+const PR_SPEC_FORCE_DISABLE: u64 = 1 << 3;
+/// The fields of `/proc/PID/status`, and the numbers of the same features for `prctl`.
+const SPECULATION: [(&str, u64); 2] = [
+    ("Speculation_Store_Bypass", 0),
+    ("SpeculationIndirectBranch", 1),
+];
+
+/// What is not as it is by default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flags {
+    /// `PR_MCE_KILL`: whether memory errors are told early.
+    memory_errors_early: Option<bool>,
+    /// `PR_SET_IO_FLUSHER`.
+    io_flusher: bool,
+    /// `PR_SET_SPECULATION_CTRL`: feature and setting.
+    speculation: Vec<(u64, u64)>,
+}
+
+impl State for Flags {
+    const TAG: u16 = 0x0114;
+    const NAME: &'static str = "switches";
+    const SUPPORT: &'static str = "memory error policy, I/O flusher, speculation, of each thread";
+
+    fn describe(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+impl ThreadAspect for Flags {
+    fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
+        let bits = view.stat.field(9);
+        let own = bits & PF_MCE_PROCESS != 0;
+        let speculation: Vec<_> = SPECULATION
+            .iter()
+            .filter_map(|(field, feature)| match view.status.get(field)? {
+                "thread mitigated" | "conditional disabled" => Some((*feature, PR_SPEC_DISABLE)),
+                "thread force mitigated" | "conditional force disabled" => {
+                    Some((*feature, PR_SPEC_FORCE_DISABLE))
+                }
+                _ => None,
+            })
+            .collect();
+        let flags = Self {
+            memory_errors_early: own.then_some(bits & PF_MCE_EARLY != 0),
+            io_flusher: bits & PF_IO_FLUSHER == PF_IO_FLUSHER,
+            speculation,
+        };
+        let usual = flags.memory_errors_early.is_none()
+            && !flags.io_flusher
+            && flags.speculation.is_empty();
+        Ok((!usual).then_some(flags))
+    }
+
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        let mut prctl = |what: &str, option: i32, args: [u64; 2]| {
+            let args = [
+                option.into(),
+                args[0].into(),
+                args[1].into(),
+                0.into(),
+                0.into(),
+            ];
+            resolve.plan.call(
+                Stage::Attributes,
+                task,
+                Call::new(what, libc::SYS_prctl, args),
+            );
+        };
+        if let Some(early) = self.memory_errors_early {
+            prctl(
+                "memory errors",
+                PR_MCE_KILL,
+                [PR_MCE_KILL_SET, u64::from(early)],
+            );
+        }
+        if self.io_flusher {
+            prctl("I/O flusher", PR_SET_IO_FLUSHER, [1, 0]);
+        }
+        for (feature, setting) in &self.speculation {
+            prctl("speculation", PR_SET_SPECULATION_CTRL, [*feature, *setting]);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The name of a thread (`/proc/PID/task/TID/comm`).
+
+use serde::{Deserialize, Serialize};
+
+use super::{ThreadAspect, ThreadView};
+use crate::capture::Capture;
+use crate::object::State;
+use crate::plan::{Call, Data, Stage, TaskId};
+use crate::resolve::Resolve;
+use crate::{Result, procfs};
+
+/// Up to 15 bytes, any but zero.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Name {
+    bytes: Vec<u8>,
+}
+
+impl State for Name {
+    const TAG: u16 = 0x010A;
+    const NAME: &'static str = "name";
+    const SUPPORT: &'static str = "of each thread (`comm`)";
+
+    fn describe(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+}
+
+impl ThreadAspect for Name {
+    fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
+        let process = view.process;
+        let mut bytes = procfs::read(&process.proc, process.pid, &view.file("comm"))?;
+        // The kernel adds a line end, and the name may hold others.
+        bytes.pop();
+        Ok(Some(Self { bytes }))
+    }
+
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        let name = Data::string(&self.bytes);
+        let args = [libc::PR_SET_NAME.into(), name.into()];
+        let call = Call::new("name", libc::SYS_prctl, args);
+        resolve.plan.call(Stage::Attributes, task, call);
+        Ok(())
+    }
+}

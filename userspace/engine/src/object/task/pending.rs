@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Signals that wait: in the queue of a thread, and in that of its process.
+//!
+//! A task may send itself a signal with any `siginfo_t` (kernel/signal.c:do_rt_sigqueueinfo), also
+//! one that says that the kernel or another process sent it. The restored task does so while it
+//! blocks all signals, in the order in which they waited.
+
+use crust_sys::ptrace::{self, Queue};
+use crust_sys::signal::{SigInfo, bit};
+use serde::{Deserialize, Serialize};
+
+use super::{ProcessAspect, ProcessView, ThreadAspect, ThreadView, missing};
+use crate::capture::Capture;
+use crate::object::State;
+use crate::plan::{Call, Data, ProcessId, Stage, TaskId};
+use crate::procfs::Fields;
+use crate::resolve::Resolve;
+use crate::{Error, Result};
+
+/// The signals that wait in the queue of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shared {
+    pub(super) signals: Vec<SigInfo>,
+    /// Who the process is.
+    pid: i32,
+}
+
+/// The signals that wait in the queue of a thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Private {
+    signals: Vec<SigInfo>,
+    /// Who the thread is: its process, itself.
+    ids: (i32, i32),
+}
+
+/// All that waits in a queue, also those signals of which the kernel only kept the number.
+fn read(tid: i32, queue: Queue, status: &Fields, field: &str) -> Result<Vec<SigInfo>> {
+    let mask = status.hex(field).ok_or_else(|| missing(tid, field))?;
+    if mask == 0 {
+        return Ok(Vec::new());
+    }
+    let mut signals = ptrace::queued_signals(tid, queue)
+        .map_err(|errno| Error::task(tid, "read the pending signals", errno))?;
+    // These two are told by the state of the process and not by its queue.
+    signals.retain(|info| info.signal() != libc::SIGSTOP && info.signal() != libc::SIGKILL);
+    let with_info = signals
+        .iter()
+        .fold(0, |mask, info| mask | bit(info.signal()));
+    let bare = mask & !with_info & !bit(libc::SIGSTOP) & !bit(libc::SIGKILL);
+    signals.extend(
+        (1..=64)
+            .filter(|signal| bare & bit(*signal) != 0)
+            .map(|signal| {
+                // What the kernel makes up for them: SI_USER, from nobody (collect_signal()).
+                let mut bytes = signal.to_ne_bytes().to_vec();
+                bytes.resize(SigInfo::SIZE, 0);
+                SigInfo { bytes }
+            }),
+    );
+    Ok(signals)
+}
+
+fn describe(signals: &[SigInfo]) -> String {
+    let numbers: Vec<_> = signals
+        .iter()
+        .map(|info| info.signal().to_string())
+        .collect();
+    format!("signals {}", numbers.join(", "))
+}
+
+impl State for Shared {
+    const TAG: u16 = 0x0104;
+    const NAME: &'static str = "pending signals of the process";
+    const SUPPORT: &'static str = "in their order, with their whole siginfo";
+
+    fn describe(&self) -> String {
+        describe(&self.signals)
+    }
+}
+
+impl ProcessAspect for Shared {
+    fn capture(view: &ProcessView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
+        let signals = read(view.leader.tid, Queue::Shared, &view.status, "ShdPnd")?;
+        let pid = view.process.pid;
+        Ok((!signals.is_empty()).then_some(Self { signals, pid }))
+    }
+
+    fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()> {
+        for info in &self.signals {
+            let signal = info.signal();
+            let args = [
+                self.pid.into(),
+                signal.into(),
+                Data::new(info.bytes.clone()).into(),
+            ];
+            let call = Call::new(
+                format!("pending signal {signal}"),
+                libc::SYS_rt_sigqueueinfo,
+                args,
+            );
+            resolve.plan.call(Stage::Timers, process.leader(), call);
+        }
+        Ok(())
+    }
+}
+
+impl State for Private {
+    const TAG: u16 = 0x0105;
+    const NAME: &'static str = "pending signals of a thread";
+    const SUPPORT: &'static str = "in their order, with their whole siginfo";
+
+    fn describe(&self) -> String {
+        describe(&self.signals)
+    }
+}
+
+impl ThreadAspect for Private {
+    fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
+        let signals = read(view.thread.tid, Queue::Private, &view.status, "SigPnd")?;
+        let ids = (view.process.pid, view.thread.tid);
+        Ok((!signals.is_empty()).then_some(Self { signals, ids }))
+    }
+
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        for info in &self.signals {
+            let signal = info.signal();
+            let args = [
+                self.ids.0.into(),
+                self.ids.1.into(),
+                signal.into(),
+                Data::new(info.bytes.clone()).into(),
+            ];
+            let what = format!("pending signal {signal} of the thread");
+            let call = Call::new(what, libc::SYS_rt_tgsigqueueinfo, args);
+            resolve.plan.call(Stage::Timers, task, call);
+        }
+        Ok(())
+    }
+}

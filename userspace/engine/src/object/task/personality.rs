@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The execution domain (`personality(2)`).
+
+use serde::{Deserialize, Serialize};
+
+use super::{ThreadAspect, ThreadView};
+use crate::capture::Capture;
+use crate::object::State;
+use crate::plan::{Call, Stage, TaskId};
+use crate::resolve::Resolve;
+use crate::{Error, Result, procfs};
+
+/// The domain and its flags.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Personality {
+    flags: u32,
+}
+
+impl State for Personality {
+    const TAG: u16 = 0x010B;
+    const NAME: &'static str = "personality";
+    const SUPPORT: &'static str = "domain and flags (`ADDR_NO_RANDOMIZE` ...), of each thread";
+
+    fn describe(&self) -> String {
+        format!("{:#x}", self.flags)
+    }
+}
+
+impl ThreadAspect for Personality {
+    fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
+        let name = view.file("personality");
+        let text = procfs::read_text(&view.process.proc, view.process.pid, &name)?;
+        let flags = u32::from_str_radix(text.trim(), 16).map_err(|error| {
+            Error::malformed(
+                format!("/proc/{}/{name}", view.process.pid),
+                error.to_string(),
+            )
+        })?;
+        Ok(Some(Self { flags }))
+    }
+
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        // Long after memory: READ_IMPLIES_EXEC would change the protection of every mapping.
+        let args = [u64::from(self.flags).into()];
+        let call = Call::new("personality", libc::SYS_personality, args);
+        resolve.plan.call(Stage::Attributes, task, call);
+        Ok(())
+    }
+}

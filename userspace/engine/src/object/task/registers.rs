@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What the processor holds of a thread, its signal mask, and the system call that it is in.
+//!
+//! Registers are kept raw. A thread that was stopped within a system call has an error number of
+//! the kernel's own in `rax` (`-ERESTARTSYS` ...) and the number of the call in `orig_rax`; the
+//! kernel that lets the restored thread go applies its rules to them, as it would have done. Only
+//! `-ERESTART_RESTARTBLOCK` is more than registers: how the call goes on is in the kernel
+//! (`struct restart_block`).
+
+use crust_sys::ptrace::{self, UserRegs};
+use crust_sys::uapi::{self, restart};
+use crust_sys::{RemoteAddr, memory};
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::{ThreadAspect, ThreadView};
+use crate::capture::Capture;
+use crate::object::State;
+use crate::plan::{Call, Data, Processor, Stage, Step, TaskId};
+use crate::resolve::Resolve;
+use crate::{Error, Result};
+
+/// Linux's `ERESTART_RESTARTBLOCK`, which user space never sees.
+const RESTART_BLOCK: i64 = -516;
+/// The code segment of 64-bit programs (`__USER_CS`).
+const CODE_64: u64 = 0x33;
+/// A segment selector with this bit is of the local descriptor table.
+const SELECTOR_LOCAL: u64 = 1 << 2;
+/// The length of the `syscall` instruction.
+const SYSCALL_INSN: u64 = 2;
+
+/// How the interrupted system call of a thread goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Interrupted {
+    /// A sleep with so many nanoseconds left; `left_at` is where the program wants to be told what
+    /// is left if a signal ends it.
+    Sleep { clock: i32, left: u64, left_at: u64 },
+    /// `poll`, with so many nanoseconds left if it has a limit.
+    Poll {
+        fds: u64,
+        count: u32,
+        left: Option<u64>,
+    },
+    /// A futex that is waited for, with so many nanoseconds left.
+    Futex {
+        address: u64,
+        operation: u32,
+        value: u32,
+        left: u64,
+    },
+    /// A futex that is waited for until a point in time: the same call again.
+    FutexUntil { args: [u64; 6] },
+    /// The thread makes this call anew, with all of its time.
+    Anew { nr: u64 },
+    /// It is not known what the call was: it returns `EINTR`.
+    Lost,
+}
+
+/// The state of the processor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registers {
+    general: Vec<u8>,
+    xstate: Vec<u8>,
+    signal_mask: u64,
+    interrupted: Option<Interrupted>,
+}
+
+impl State for Registers {
+    const TAG: u16 = 0x0101;
+    const NAME: &'static str = "registers";
+    const SUPPORT: &'static str = "general registers and the whole XSTATE, signal mask; interrupted \
+                                   system calls go on, sleeps for the time that was left";
+
+    fn describe(&self) -> String {
+        let at = ptrace::registers_from_bytes(&self.general).map_or(String::new(), |registers| {
+            format!("at {:#x}, ", registers.rip)
+        });
+        let call = match &self.interrupted {
+            None => String::new(),
+            Some(call) => format!(", in a call: {call:?}"),
+        };
+        format!(
+            "{at}{} bytes of extended state, blocked signals {:#x}{call}",
+            self.xstate.len(),
+            self.signal_mask
+        )
+    }
+}
+
+/// Calls that the kernel ends with `EINTR` when their thread is stopped, even if no handler is to
+/// run (signal(7)), and that have done nothing yet if they end so.
+const STOPPED_BY_US: [i64; 10] = [
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_rt_sigtimedwait,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_io_getevents,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_accept4,
+];
+
+/// Whether a signal waits that the thread does not block.
+fn signal_waits(view: &ThreadView<'_>) -> bool {
+    let set = |field| view.status.hex(field).unwrap_or(0);
+    (set("SigPnd") | set("ShdPnd")) & !set("SigBlk") != 0
+}
+
+/// The number of the call before whose return the thread stands, by the instruction that loads it.
+///
+/// A call that has been interrupted and continued before is `restart_syscall` to the kernel.
+fn number_before(tid: i32, registers: &UserRegs) -> Option<u64> {
+    // mov $nr, %eax; syscall
+    let mut code = [0; 7];
+    let from = RemoteAddr(registers.rip.wrapping_sub(7));
+    memory::read(tid, from, &mut code).ok()?;
+    let [0xb8, a, b, c, d, 0x0f, 0x05] = code else {
+        return None;
+    };
+    Some(u64::from(u32::from_le_bytes([a, b, c, d])))
+}
+
+fn interrupted(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Option<Interrupted> {
+    let registers = &view.thread.registers;
+    let nr = registers.orig_rax as i64;
+    if nr < 0 {
+        return None;
+    }
+    let tid = view.thread.tid;
+    let name = format!("system call {nr}");
+    let result = registers.rax as i64;
+    if result == -(Errno::EINTR as i64) && STOPPED_BY_US.contains(&nr) && !signal_waits(view) {
+        return Some(Interrupted::Anew { nr: nr as u64 });
+    }
+    if result != RESTART_BLOCK {
+        return None;
+    }
+    let block = &view.kernel.restart;
+    let args = [
+        registers.rdi,
+        registers.rsi,
+        registers.rdx,
+        registers.r10,
+        registers.r8,
+        registers.r9,
+    ];
+    match block.kind {
+        restart::NANOSLEEP => {
+            return Some(Interrupted::Sleep {
+                clock: block.clock,
+                left: block.remaining,
+                left_at: block.addr,
+            });
+        }
+        restart::POLL => {
+            return Some(Interrupted::Poll {
+                fds: block.addr,
+                count: block.val,
+                left: (block.remaining != u64::MAX).then_some(block.remaining),
+            });
+        }
+        restart::FUTEX => return Some(futex(block, args)),
+        _ => {}
+    }
+    let known = [
+        libc::SYS_nanosleep,
+        libc::SYS_clock_nanosleep,
+        libc::SYS_poll,
+        libc::SYS_futex,
+    ];
+    let number = match nr {
+        libc::SYS_restart_syscall => number_before(tid, registers),
+        nr => Some(nr as u64),
+    };
+    if let Some(nr) = number.filter(|nr| known.contains(&(*nr as i64))) {
+        if !(nr as i64 == libc::SYS_poll && (args[2] as i32) < 0) {
+            capture.refusals.lose(
+                tid,
+                name,
+                "a mainline kernel does not tell how much of its time is left: it gets all of it again",
+                "load the module",
+            );
+        }
+        return Some(Interrupted::Anew { nr });
+    }
+    capture.refusals.lose(
+        tid,
+        name,
+        "this kernel does not tell how it goes on: it returns EINTR",
+        "load the module",
+    );
+    Some(Interrupted::Lost)
+}
+
+fn futex(block: &uapi::Restart, args: [u64; 6]) -> Interrupted {
+    let operation =
+        args[1] as u32 & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME) as u32;
+    if operation == libc::FUTEX_WAIT as u32 {
+        Interrupted::Futex {
+            address: block.addr,
+            operation: args[1] as u32,
+            value: block.val,
+            left: block.remaining,
+        }
+    } else {
+        // All other waits are told a point in time, which stays where it is.
+        Interrupted::FutexUntil { args }
+    }
+}
+
+impl ThreadAspect for Registers {
+    fn capture(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>> {
+        let thread = view.thread;
+        let registers = &thread.registers;
+        let selectors = [registers.ds, registers.es, registers.fs, registers.gs];
+        if registers.cs != CODE_64
+            || selectors
+                .iter()
+                .any(|selector| selector & SELECTOR_LOCAL != 0)
+        {
+            capture.refusals.block(
+                thread.tid,
+                format!("thread {}", thread.tid),
+                "it executes 32-bit code or has segments of its own",
+                "only 64-bit programs can be dumped",
+            );
+        }
+        let failed = |what: &'static str| move |errno| Error::task(thread.tid, what, errno);
+        Ok(Some(Self {
+            general: ptrace::register_bytes(registers).into(),
+            xstate: ptrace::xstate(thread.tid).map_err(failed("read the extended state"))?,
+            signal_mask: ptrace::signal_mask(thread.tid).map_err(failed("read the signal mask"))?,
+            interrupted: interrupted(view, capture),
+        }))
+    }
+
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        let mut registers = ptrace::registers_from_bytes(&self.general)
+            .ok_or_else(|| Error::malformed("registers", "there are not as many as x86-64 has"))?;
+        match self.interrupted {
+            Some(Interrupted::Anew { nr }) => {
+                registers.rax = nr;
+                registers.rip = registers.rip.wrapping_sub(SYSCALL_INSN);
+                registers.orig_rax = u64::MAX;
+            }
+            Some(Interrupted::Lost) => {
+                registers.rax = -(Errno::EINTR as i64) as u64;
+                registers.orig_rax = u64::MAX;
+            }
+            Some(call) => {
+                resolve
+                    .plan
+                    .step(Stage::Resume, task, Step::Reenter(reenter(call)));
+            }
+            None => {}
+        }
+        let processor = Processor {
+            general: ptrace::register_bytes(&registers).into(),
+            xstate: self.xstate.clone(),
+            signal_mask: self.signal_mask,
+        };
+        let step = Step::SetProcessor(Box::new(processor));
+        resolve.plan.step(Stage::Resume, task, step);
+        Ok(())
+    }
+}
+
+/// The call by which the thread gets into the state in which it was.
+fn reenter(call: Interrupted) -> Call {
+    let seconds = |ns: u64| Data::words(&[ns / 1_000_000_000, ns % 1_000_000_000]);
+    match call {
+        Interrupted::Sleep {
+            clock,
+            left,
+            left_at,
+        } => Call::new(
+            "sleep for the time that is left",
+            libc::SYS_clock_nanosleep,
+            [clock.into(), 0.into(), seconds(left).into(), left_at.into()],
+        ),
+        Interrupted::Poll { fds, count, left } => {
+            // It takes milliseconds; not a part of one is given away.
+            let limit = left.map_or(-1, |left| {
+                left.div_ceil(1_000_000).min(i32::MAX as u64) as i32
+            });
+            let args = [fds.into(), u64::from(count).into(), limit.into()];
+            Call::new("poll for the time that is left", libc::SYS_poll, args)
+        }
+        Interrupted::Futex {
+            address,
+            operation,
+            value,
+            left,
+        } => Call::new(
+            "wait for a futex for the time that is left",
+            libc::SYS_futex,
+            [
+                address.into(),
+                u64::from(operation).into(),
+                u64::from(value).into(),
+                seconds(left).into(),
+            ],
+        ),
+        Interrupted::FutexUntil { args } => {
+            Call::new("wait for a futex", libc::SYS_futex, args.map(Into::into))
+        }
+        Interrupted::Anew { .. } | Interrupted::Lost => unreachable!("these are only registers"),
+    }
+    .whatever()
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What a process chose by `prctl(2)`, `membarrier(2)` and files of `/proc/self`.
+
+use std::os::fd::AsFd;
+
+use crust_sys::pidfd::{self, coredump, info_mask};
+use crust_sys::uapi::{self, process_state};
+use serde::{Deserialize, Serialize};
+
+use super::{ProcessAspect, ProcessView};
+use crate::capture::Capture;
+use crate::object::State;
+use crate::plan::{Arg, Call, Data, ProcessId, Stage};
+use crate::resolve::Resolve;
+use crate::{Error, Result, procfs};
+
+const PR_THP_DISABLE_EXCEPT_ADVISED: u64 = 2;
+/// For each bit of `mm_struct::membarrier_state` that says "registered" the command that sets it
+/// (kernel/sched/membarrier.c).
+const MEMBARRIER: [(u32, u64); 4] = [
+    (1 << 1, 1 << 4), // PRIVATE_EXPEDITED
+    (1 << 3, 1 << 2), // GLOBAL_EXPEDITED
+    (1 << 5, 1 << 6), // PRIVATE_EXPEDITED_SYNC_CORE
+    (1 << 7, 1 << 8), // PRIVATE_EXPEDITED_RSEQ
+];
+
+/// The settings of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// `PR_SET_DUMPABLE`.
+    dumpable: bool,
+    /// `PR_SET_CHILD_SUBREAPER`.
+    subreaper: bool,
+    /// The arguments of `PR_SET_THP_DISABLE`.
+    thp_disable: Option<u64>,
+    /// `mm_struct::membarrier_state`.
+    membarrier: u32,
+    oom_score_adj: i32,
+    coredump_filter: u32,
+}
+
+impl State for Settings {
+    const TAG: u16 = 0x0113;
+    const NAME: &'static str = "settings";
+    const SUPPORT: &'static str = "dumpable, child subreaper, THP switch, membarrier registrations, \
+                                   oom_score_adj, coredump_filter";
+
+    fn describe(&self) -> String {
+        let mut words = vec![
+            format!("oom_score_adj {}", self.oom_score_adj),
+            format!("coredump_filter {:#x}", self.coredump_filter),
+        ];
+        for (is, word) in [
+            (!self.dumpable, "not dumpable"),
+            (self.subreaper, "child subreaper"),
+            (self.thp_disable.is_some(), "no transparent huge pages"),
+            (self.membarrier != 0, "membarrier"),
+        ] {
+            if is {
+                words.push(word.into());
+            }
+        }
+        words.join(", ")
+    }
+}
+
+/// Whether the process may dump core, by whatever tells it.
+fn dumpable(view: &ProcessView<'_>, capture: &mut Capture<'_>) -> Result<bool> {
+    let process = view.process;
+    if let Ok(info) = pidfd::info(view.leader.pidfd.as_fd(), info_mask::COREDUMP)
+        && info.mask & info_mask::COREDUMP != 0
+    {
+        if info.coredump_mask & coredump::ROOT != 0 {
+            capture.refusals.lose(
+                process.pid,
+                "dumpable",
+                "it is 2 (core dumps are root's), which no process can set; it becomes 0",
+                "",
+            );
+        }
+        return Ok(info.coredump_mask & coredump::USER != 0);
+    }
+    // Before Linux 6.16 only the owner of `/proc/PID` tells: root, if the process is not dumpable.
+    let euid = view
+        .status
+        .numbers("Uid")
+        .and_then(|ids| ids.get(1).copied());
+    let owner = procfs::stat_of(&process.proc, process.pid, "status")?.st_uid;
+    Ok(euid == Some(owner))
+}
+
+impl ProcessAspect for Settings {
+    fn capture(view: &ProcessView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>> {
+        let process = view.process;
+        let state = view.kernel.state;
+        if state & process_state::AUTOREAP != 0 {
+            capture.refusals.block(
+                process.pid,
+                "process",
+                "it was made by clone3(CLONE_AUTOREAP), which crust does not restore yet",
+                "start it without this flag",
+            );
+        }
+        let number = |name: &str| -> Result<String> {
+            Ok(procfs::read_text(&process.proc, process.pid, name)?
+                .trim()
+                .to_owned())
+        };
+        let bad =
+            |name: &str| Error::malformed(format!("/proc/{}/{name}", process.pid), "is no number");
+        let thp_disable = if state & process_state::THP_DISABLE_EXCEPT_ADVISED != 0 {
+            Some(PR_THP_DISABLE_EXCEPT_ADVISED)
+        } else {
+            (state & process_state::THP_DISABLE != 0).then_some(0)
+        };
+        Ok(Some(Self {
+            dumpable: dumpable(view, capture)?,
+            subreaper: state & process_state::CHILD_SUBREAPER != 0,
+            thp_disable,
+            membarrier: if view.kernel.mask & uapi::mask::MM != 0 {
+                view.kernel.membarrier
+            } else {
+                0
+            },
+            oom_score_adj: number("oom_score_adj")?
+                .parse()
+                .map_err(|_| bad("oom_score_adj"))?,
+            coredump_filter: u32::from_str_radix(&number("coredump_filter")?, 16)
+                .map_err(|_| bad("coredump_filter"))?,
+        }))
+    }
+
+    fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()> {
+        let leader = process.leader();
+        let mut prctl = |stage, what: &str, option: i32, args: [u64; 2]| {
+            let args = [
+                option.into(),
+                args[0].into(),
+                args[1].into(),
+                0.into(),
+                0.into(),
+            ];
+            resolve
+                .plan
+                .call(stage, leader, Call::new(what, libc::SYS_prctl, args));
+        };
+        if self.subreaper {
+            prctl(
+                Stage::Attributes,
+                "child subreaper",
+                libc::PR_SET_CHILD_SUBREAPER,
+                [1, 0],
+            );
+        }
+        if let Some(flags) = self.thp_disable {
+            prctl(
+                Stage::SealMemory,
+                "no transparent huge pages",
+                libc::PR_SET_THP_DISABLE,
+                [1, flags],
+            );
+        }
+        // A change of credentials sets it, in any thread: so only when all of them are done.
+        prctl(
+            Stage::Timers,
+            "dumpable",
+            libc::PR_SET_DUMPABLE,
+            [u64::from(self.dumpable), 0],
+        );
+        for (_, command) in MEMBARRIER
+            .iter()
+            .filter(|(bit, _)| self.membarrier & bit != 0)
+        {
+            let args = [(*command).into(), 0.into(), 0.into()];
+            let call = Call::new("membarrier: register", libc::SYS_membarrier, args);
+            // While there is one thread it need not wait for the other processors.
+            resolve.plan.call(Stage::SealMemory, leader, call);
+        }
+        for (name, value) in [
+            ("oom_score_adj", self.oom_score_adj.to_string()),
+            ("coredump_filter", format!("{:#x}", self.coredump_filter)),
+        ] {
+            let path = Data::string(format!("/proc/self/{name}"));
+            let args = [
+                libc::AT_FDCWD.into(),
+                path.into(),
+                (libc::O_WRONLY | libc::O_CLOEXEC).into(),
+            ];
+            let open = Call::new(format!("{name}: open"), libc::SYS_openat, args);
+            let file = resolve.plan.call(Stage::Attributes, leader, open);
+            let length = value.len() as u64;
+            let args = [Arg::Returned(file), Data::new(value).into(), length.into()];
+            let write = Call::new(format!("{name}: write"), libc::SYS_write, args).returns(length);
+            resolve.plan.call(Stage::Attributes, leader, write);
+            let close = Call::new(
+                format!("{name}: close"),
+                libc::SYS_close,
+                [Arg::Returned(file)],
+            );
+            resolve.plan.call(Stage::Attributes, leader, close);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Who there is: processes, their threads, groups and sessions; who has ended, who is stopped.
+//!
+//! With the module every process is put where it was, in any order. Without it, [`order`] says
+//! what `setsid` and `setpgid` can do.
+
+use std::collections::BTreeMap;
+
+use crust_image::Record;
+use crust_sys::signal::bit;
+use crust_sys::{ptrace, uapi};
+use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+use super::order::{self, Place};
+use super::{actions, pending, slack, stat};
+use crate::capture::Capture;
+use crate::object::State;
+use crate::plan::{Call, Data, ProcessId, Stage, Step, TaskId};
+use crate::resolve::Resolve;
+use crate::subject::FrozenProcess;
+use crate::{Error, Result};
+
+/// Clock ticks of `/proc/PID/stat` (`USER_HZ`, 100 on x86) in nanoseconds.
+const TICK: u64 = 10_000_000;
+
+/// A process of the tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its process id.
+    pub pid: i32,
+    /// The number of its parent in the image; `None` for the root.
+    pub parent: Option<u32>,
+    /// The ids of its threads, the leader first; none for a zombie.
+    pub threads: Vec<i32>,
+    /// Its process group.
+    pub pgid: i32,
+    /// Its session.
+    pub sid: i32,
+    /// The signal that its parent gets when it ends, 0 for none.
+    pub exit_signal: i32,
+    /// The status as of `wait4`, of a process that has ended and was not waited for.
+    pub zombie: Option<i32>,
+    /// The signal by which it is stopped (`SIGSTOP` and its kin).
+    pub stopped: Option<i32>,
+    /// When it began, on the monotonic clock, in nanoseconds.
+    pub start_time: u64,
+    /// When it began, on the boot-time clock, in nanoseconds.
+    pub start_boottime: u64,
+}
+
+impl State for Member {
+    const TAG: u16 = 0x0100;
+    const NAME: &'static str = "process";
+    const SUPPORT: &'static str = "pid and thread ids, parent, zombies, stopped processes; group, \
+                                   session and start time (with the module any, without it those \
+                                   groups and sessions that setsid and setpgid can make)";
+
+    fn describe(&self) -> String {
+        let state = match (self.zombie, self.stopped) {
+            (Some(status), _) => format!("ended with status {status:#x}"),
+            (None, Some(signal)) => {
+                format!("{} threads, stopped by signal {signal}", self.threads.len())
+            }
+            (None, None) => format!("{} threads", self.threads.len()),
+        };
+        format!(
+            "pid {}, group {}, session {}, {state}",
+            self.pid, self.pgid, self.sid
+        )
+    }
+}
+
+/// The signal by which a process is stopped, as its stop of ptrace tells.
+///
+/// To be called before anything runs in it.
+#[must_use]
+pub fn job_control_stop(process: &FrozenProcess) -> Option<i32> {
+    let info = ptrace::siginfo(process.leader()?.tid).ok()?;
+    let group_stop = info.code() >> 8 == ptrace::event::STOP && info.signal() != libc::SIGTRAP;
+    group_stop.then(|| info.signal())
+}
+
+/// Captures who a process is.
+///
+/// # Errors
+///
+/// What broke.
+pub fn capture(
+    process: &FrozenProcess,
+    stopped: Option<i32>,
+    kernel: Option<&uapi::Process>,
+    capture: &mut Capture<'_>,
+) -> Result<()> {
+    let stat = stat(process, "stat")?;
+    let (start_time, start_boottime) = match kernel {
+        Some(kernel) if kernel.start_boottime != 0 => (kernel.start_time, kernel.start_boottime),
+        // A zombie, or no module. The machine is taken not to have slept since.
+        _ => {
+            let now = |clock| {
+                clock_gettime(clock)
+                    .map(|time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+                    .map_err(|errno| Error::system("clock_gettime", errno))
+            };
+            let asleep =
+                now(ClockId::CLOCK_BOOTTIME)?.saturating_sub(now(ClockId::CLOCK_MONOTONIC)?);
+            let boottime = stat.field(22) * TICK;
+            (boottime.saturating_sub(asleep), boottime)
+        }
+    };
+    let member = Member {
+        pid: process.pid,
+        parent: process.parent.map(|parent| parent.0),
+        threads: process.threads.iter().map(|thread| thread.tid).collect(),
+        pgid: stat.signed(5) as i32,
+        sid: stat.signed(6) as i32,
+        exit_signal: stat.signed(38) as i32,
+        zombie: process.zombie,
+        stopped,
+        start_time,
+        start_boottime,
+    };
+    capture.records.push(member.record(process.id.0, 0)?);
+    Ok(())
+}
+
+/// Notes what of groups and sessions could not be restored on this kernel.
+///
+/// # Errors
+///
+/// What broke.
+pub fn check(capture: &mut Capture<'_>) -> Result<()> {
+    if capture.hooks.abilities().set_ids {
+        return Ok(());
+    }
+    let members = members(&capture.records)?;
+    let outside = outer(&members).filter(|_| capture.options.shell_job);
+    for problem in order::replay(&places(&members), outside)
+        .err()
+        .unwrap_or_default()
+    {
+        let pid = members[problem.process].pid;
+        let remedy = if outer(&members).is_some() && !capture.options.shell_job {
+            "dump and restore with --shell-job, or start the program with setsid, or load the module"
+        } else {
+            "load the module"
+        };
+        let why = format!("{}, which this kernel cannot restore", problem.why);
+        capture.refusals.block(pid, problem.object, why, remedy);
+    }
+    Ok(())
+}
+
+/// All processes of an image, by their number in it.
+///
+/// # Errors
+///
+/// If one is missing, or has its parent after it.
+pub fn members(records: &[Record]) -> Result<Vec<Member>> {
+    let mut members = Vec::new();
+    let mut found: Vec<_> = records
+        .iter()
+        .filter(|record| record.tag == Member::TAG)
+        .collect();
+    found.sort_by_key(|record| record.owner);
+    for record in found {
+        let member = Member::from_record(record)?;
+        let id = members.len() as u32;
+        let orphan = match member.parent {
+            None => id != 0,
+            Some(parent) => parent >= id,
+        };
+        if record.owner != id || orphan {
+            return Err(Error::malformed(
+                format!("process {}", record.owner),
+                "the tree is not whole",
+            ));
+        }
+        members.push(member);
+    }
+    Ok(members)
+}
+
+/// Group and session of the root, if the tree did not make its session: those of a shell job.
+fn outer(members: &[Member]) -> Option<(i32, i32)> {
+    let root = members.first()?;
+    let inside = members.iter().any(|member| member.pid == root.sid);
+    (!inside).then_some((root.pgid, root.sid))
+}
+
+fn places(members: &[Member]) -> Vec<Place> {
+    let place = |member: &Member| Place {
+        pid: member.pid,
+        parent: member.parent.map(|parent| parent as usize),
+        pgid: member.pgid,
+        sid: member.sid,
+    };
+    members.iter().map(place).collect()
+}
+
+/// Plans all processes and threads, their groups and sessions, their ends.
+///
+/// # Errors
+///
+/// What in the image makes no sense.
+pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
+    let mut members = members(resolve.records)?;
+    let Some(root) = members.first() else {
+        return Err(Error::malformed("image", "holds no process"));
+    };
+    let root_pid = root.pid;
+    let mut inherited = None;
+    if resolve.options.shell_job
+        && let Some(outer) = outer(&members)
+    {
+        let (sid, pgid) = resolve.caller;
+        inherited = Some((pgid, sid));
+        for member in members.iter_mut().filter(|member| member.sid == outer.1) {
+            member.sid = sid;
+            if member.pgid == outer.0 {
+                member.pgid = pgid;
+            }
+        }
+    }
+    let places = places(&members);
+    let before = if resolve.abilities.set_ids {
+        vec![false; members.len()]
+    } else {
+        order::replay(&places, inherited).unwrap_or_else(|problems| {
+            for problem in problems {
+                resolve.refusals.block(
+                    members[problem.process].pid,
+                    problem.object,
+                    format!("{}, which this kernel cannot restore", problem.why),
+                    "load the module",
+                );
+            }
+            vec![false; members.len()]
+        })
+    };
+    if !resolve.abilities.set_start {
+        resolve.refusals.lose(
+            root_pid,
+            "start time",
+            "on this kernel the processes begin now: their start times in /proc/PID/stat are new",
+            "load the module",
+        );
+    }
+    spawn(&members, &before, resolve)?;
+    place(&places, inherited, resolve);
+    for (member, id) in members.iter().zip(0..) {
+        finish(member, ProcessId(id), resolve);
+    }
+    zombies(&members, resolve)
+}
+
+/// Makes processes and threads, each with the timer slack of its creator as its default.
+fn spawn(members: &[Member], before: &[bool], resolve: &mut Resolve<'_>) -> Result<()> {
+    let mut defaults = BTreeMap::new();
+    for record in resolve.of_tag(slack::Slack::TAG) {
+        let task = TaskId {
+            process: ProcessId(record.owner),
+            thread: record.part,
+        };
+        defaults.insert(task, slack::Slack::from_record(record)?.default);
+    }
+    let default = |task: TaskId| defaults.get(&task).copied().unwrap_or(slack::USUAL);
+    let root = ProcessId(0).leader();
+    if default(root) != slack::USUAL {
+        resolve.refusals.lose(
+            members[0].pid,
+            "default timer slack",
+            "that of the root is inherited from crust",
+            "",
+        );
+    }
+    let mut children = vec![Vec::new(); members.len()];
+    for (child, member) in members.iter().enumerate() {
+        if let Some(parent) = member.parent {
+            children[parent as usize].push(child);
+        }
+    }
+    let child = |id: usize| Step::SpawnChild {
+        child: ProcessId(id as u32),
+        pid: vec![members[id].pid],
+        exit_signal: members[id].exit_signal,
+    };
+    // The root has no parent that could make it: this is for the executor.
+    resolve.plan.step(Stage::Spawn, root, child(0));
+    for (id, member) in members.iter().enumerate() {
+        let task = ProcessId(id as u32).leader();
+        let mut slack = if id == 0 { slack::USUAL } else { default(task) };
+        let mut make = |stage, new: TaskId, step, resolve: &mut Resolve<'_>| {
+            if slack != default(new) {
+                slack = default(new);
+                resolve.plan.call(stage, task, slack::set(slack));
+            }
+            resolve.plan.step(stage, task, step);
+        };
+        let (early, late): (Vec<_>, Vec<_>) = children[id].iter().partition(|&&id| before[id]);
+        for id in early {
+            make(
+                Stage::Spawn,
+                ProcessId(id as u32).leader(),
+                child(id),
+                resolve,
+            );
+        }
+        if member.sid == member.pid && !resolve.abilities.set_ids {
+            let call = Call::new("session: lead a new one", libc::SYS_setsid, []);
+            let call = call.returns(member.pid as u64);
+            resolve.plan.call(Stage::Spawn, task, call);
+        }
+        for id in late {
+            make(
+                Stage::Spawn,
+                ProcessId(id as u32).leader(),
+                child(id),
+                resolve,
+            );
+        }
+        for (thread, tid) in (1..).zip(member.threads.iter().skip(1)) {
+            let thread = TaskId { thread, ..task };
+            let step = Step::SpawnThread {
+                thread,
+                tid: vec![*tid],
+            };
+            make(Stage::Threads, thread, step, resolve);
+        }
+        if slack != slack::USUAL && !defaults.contains_key(&task) {
+            resolve
+                .plan
+                .call(Stage::Attributes, task, slack::set(slack::USUAL));
+        }
+    }
+    Ok(())
+}
+
+/// Puts processes into their groups and sessions.
+fn place(places: &[Place], inherited: Option<(i32, i32)>, resolve: &mut Resolve<'_>) {
+    for (place, id) in places.iter().zip(0..) {
+        let Place { pid, pgid, sid, .. } = *place;
+        if inherited == Some((pgid, sid)) {
+            continue;
+        }
+        let task = ProcessId(id).leader();
+        if resolve.abilities.set_ids {
+            let stage = if sid == pid {
+                Stage::Leaders
+            } else {
+                Stage::Members
+            };
+            resolve.plan.step(stage, task, Step::SetIds { pgid, sid });
+        } else if sid != pid {
+            // A session leader is in its own group already.
+            let stage = if pgid == pid {
+                Stage::Leaders
+            } else {
+                Stage::Members
+            };
+            let args = [0.into(), pgid.into()];
+            let call = Call::new(
+                format!("join process group {pgid}"),
+                libc::SYS_setpgid,
+                args,
+            );
+            resolve.plan.call(stage, task, call);
+        }
+    }
+}
+
+fn finish(member: &Member, process: ProcessId, resolve: &mut Resolve<'_>) {
+    let leader = process.leader();
+    if resolve.abilities.set_start {
+        let step = Step::SetStart {
+            monotonic: member.start_time,
+            boottime: member.start_boottime,
+        };
+        resolve.plan.step(Stage::Members, leader, step);
+    }
+    if let Some(status) = member.zombie {
+        resolve
+            .plan
+            .step(Stage::Exit, leader, Step::Exit { status });
+    } else if let Some(signal) = member.stopped {
+        resolve
+            .plan
+            .step(Stage::Resume, leader, Step::StayStopped { signal });
+    }
+}
+
+/// The ends of zombies tell their parents, who were told before: unless it was still waiting, the
+/// signal is taken away.
+fn zombies(members: &[Member], resolve: &mut Resolve<'_>) -> Result<()> {
+    let mut ended: BTreeMap<u32, u64> = BTreeMap::new();
+    for member in members.iter().filter(|member| member.zombie.is_some()) {
+        if let Some(parent) = member.parent.filter(|_| member.exit_signal > 0) {
+            *ended.entry(parent).or_default() |= bit(member.exit_signal);
+        }
+    }
+    if ended.is_empty() {
+        return Ok(());
+    }
+    for record in resolve.of_tag(pending::Shared::TAG) {
+        if let Some(told) = ended.get_mut(&record.owner) {
+            for info in pending::Shared::from_record(record)?.signals {
+                *told &= !bit(info.signal());
+            }
+        }
+    }
+    for (parent, told) in ended.into_iter().filter(|(_, told)| *told != 0) {
+        let args = [
+            Data::words(&[told]).into(),
+            0.into(),
+            Data::words(&[0, 0]).into(),
+            actions::SET_SIZE.into(),
+        ];
+        // If the process does not block it, the signal may have gone already.
+        let call = Call::new(
+            "forget the end of its zombies",
+            libc::SYS_rt_sigtimedwait,
+            args,
+        );
+        let leader = ProcessId(parent).leader();
+        resolve.plan.call(Stage::Resume, leader, call.whatever());
+    }
+    Ok(())
+}
