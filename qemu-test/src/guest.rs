@@ -43,6 +43,8 @@ pub struct Outcome {
     exit: Option<u8>,
     /// The lines on which the kernel complained.
     pub complaints: Vec<String>,
+    /// What PID 1 said when it gave up.
+    reason: String,
     /// Where the console is.
     pub console: PathBuf,
 }
@@ -122,7 +124,8 @@ impl<'a> Guest<'a> {
         let patience = self.patience;
         let deadline = Instant::now() + patience;
         let (mut qemu, directory) = self.boot(script, "virtserialport", "", |qemu| {
-            qemu.stdin(Stdio::null()).stdout(Stdio::piped());
+            // An input that had ended would close the port for the guest's output too.
+            qemu.stdin(Stdio::piped()).stdout(Stdio::piped());
         })?;
         let output = qemu.0.stdout.take().context("QEMU has no output")?;
         let (send, receive) = channel();
@@ -261,7 +264,8 @@ impl Outcome {
         }
         self.exit.with_context(|| {
             format!(
-                "the guest ended before its command did: {}",
+                "the guest ended before its command did{}: {}",
+                self.reason,
                 self.console.display()
             )
         })
@@ -307,7 +311,11 @@ impl Directory {
         let _ = fs::remove_file(self.0.join("initramfs.cpio"));
         let console = console::read(&self.console())?;
         let status = fs::read_to_string(self.status()).unwrap_or_default();
+        let said = console
+            .lines()
+            .filter_map(|line| line.strip_prefix("init: "));
         Ok(Outcome {
+            reason: said.map(|line| format!(" ({line})")).collect(),
             exit: status.trim().parse().ok(),
             complaints: console::complaints(&console)
                 .into_iter()

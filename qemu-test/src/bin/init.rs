@@ -45,13 +45,7 @@ fn guest() -> Result<()> {
     enter_root().context("entering the root file system")?;
     mount_all()?;
     let job = start(argument("crust.terminal=").as_deref());
-    let status = match job {
-        Ok(pid) => reap_until(pid)?,
-        Err(error) => {
-            eprintln!("init: {error:#}");
-            126
-        }
-    };
+    let status = reap_until(job?)?;
     sync();
     let mut port = OpenOptions::new().write(true).open(port("crust.status")?)?;
     write!(port, "{status}")?;
