@@ -5,10 +5,63 @@
 //! There are two implementations: `/dev/ckpt` ([`ckpt`]) asks the module, and nothing runs in the
 //! target; mainline ([`mainline`]) has the stopped target execute system calls.
 
-use crust_sys::uapi;
+pub mod ckpt;
+pub mod mainline;
 
-use crate::Result;
+use crust_sys::uapi;
+use nix::errno::Errno;
+
+use crate::request::Backend;
 use crate::subject::{FrozenProcess, FrozenThread};
+use crate::{Error, Result};
+
+/// The hooks that were asked for, and the device if they are the module's.
+pub enum Chosen {
+    /// `/dev/ckpt`.
+    Module(ckpt::Ckpt),
+    /// What a stock kernel can.
+    Mainline(mainline::Mainline),
+}
+
+impl Chosen {
+    /// Opens the device, if it is wanted and there.
+    ///
+    /// # Errors
+    ///
+    /// If the module was asked for by name and cannot be used, or if it is there and broken.
+    pub fn new(backend: Backend) -> Result<Self> {
+        match backend {
+            Backend::Mainline => Ok(Self::Mainline(mainline::Mainline::default())),
+            Backend::Module => ckpt::Ckpt::open().map(Self::Module),
+            Backend::Auto => match ckpt::Ckpt::open() {
+                Ok(module) => Ok(Self::Module(module)),
+                Err(Error::System {
+                    errno: Errno::ENOENT | Errno::ENXIO | Errno::EACCES,
+                    ..
+                }) => Ok(Self::Mainline(mainline::Mainline::default())),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// The hooks.
+    #[must_use]
+    pub fn hooks(&self) -> &dyn Hooks {
+        match self {
+            Self::Module(hooks) => hooks,
+            Self::Mainline(hooks) => hooks,
+        }
+    }
+
+    /// The module, if these are its hooks.
+    #[must_use]
+    pub fn module(&self) -> Option<&ckpt::Ckpt> {
+        match self {
+            Self::Module(hooks) => Some(hooks),
+            Self::Mainline(_) => None,
+        }
+    }
+}
 
 /// What this kernel can do for a restore.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

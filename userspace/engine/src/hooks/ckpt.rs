@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The hooks through `/dev/ckpt`: the module is asked, and nothing runs in the target.
+
+use std::os::fd::AsFd;
+
+use crust_sys::device::Device;
+use crust_sys::uapi::{self, nr};
+use nix::errno::Errno;
+
+use super::{Abilities, Hooks, TimerState};
+use crate::procfs;
+use crate::subject::{FrozenProcess, FrozenThread};
+use crate::{Error, Result};
+
+/// The module.
+#[derive(Debug)]
+pub struct Ckpt {
+    device: Device,
+    features: u64,
+}
+
+impl Ckpt {
+    /// Opens the device.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`]: `ENOENT` without the module, `EACCES`, or an ABI that is not ours.
+    pub fn open() -> Result<Self> {
+        let failed = |errno| Error::system(format!("open {}", crust_sys::device::PATH), errno);
+        let device = Device::open().map_err(failed)?;
+        let version = device.version().map_err(failed)?;
+        if version.abi != uapi::CKPT_ABI {
+            return Err(Error::malformed(
+                crust_sys::device::PATH,
+                format!("its ABI is {}, ours {}", version.abi, uapi::CKPT_ABI),
+            ));
+        }
+        Ok(Self {
+            device,
+            features: version.features,
+        })
+    }
+
+    /// The device, for what only a restore asks.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn can(&self, request: u32) -> bool {
+        self.features & 1 << request != 0
+    }
+}
+
+fn leader(process: &FrozenProcess) -> Result<&FrozenThread> {
+    process.leader().ok_or_else(|| Error::Gone {
+        task: process.pid,
+        operation: "read a zombie".into(),
+    })
+}
+
+impl Hooks for Ckpt {
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            set_pid: self.can(nr::SET_PID),
+            set_ids: self.can(nr::SET_IDS),
+            set_start: self.can(nr::SET_START),
+            read_only: true,
+        }
+    }
+
+    fn signal_actions(&self, process: &FrozenProcess) -> Result<Vec<uapi::Sigaction>> {
+        let leader = leader(process)?;
+        self.device
+            .signal_actions(leader.pidfd.as_fd())
+            .map_err(|errno| Error::task(leader.tid, "CKPT_SIGACTIONS", errno))
+    }
+
+    fn thread(&self, _: &FrozenProcess, thread: &FrozenThread) -> Result<uapi::Thread> {
+        self.device
+            .thread(thread.pidfd.as_fd())
+            .map_err(|errno| Error::task(thread.tid, "CKPT_THREAD", errno))
+    }
+
+    fn process(&self, process: &FrozenProcess) -> Result<uapi::Process> {
+        let leader = leader(process)?;
+        self.device
+            .process(leader.pidfd.as_fd())
+            .map_err(|errno| Error::task(leader.tid, "CKPT_PROCESS", errno))
+    }
+
+    /// The patched kernel tells them in `/proc/PID/timers`.
+    fn posix_timers(&self, process: &FrozenProcess, ids: &[i32]) -> Result<Vec<TimerState>> {
+        let text = procfs::read_text(&process.proc, process.pid, "timers")?;
+        let timers = parse_timers(&text);
+        ids.iter()
+            .map(|id| {
+                let timer = timers.iter().find(|(number, _)| number == id);
+                timer.map(|&(_, state)| state).ok_or_else(|| {
+                    Error::malformed(
+                        format!("timer {id} of process {}", process.pid),
+                        "/proc/PID/timers does not tell its state",
+                    )
+                })
+            })
+            .collect()
+    }
+
+    fn socket(
+        &self,
+        process: &FrozenProcess,
+        fd: i32,
+    ) -> Result<Option<(uapi::Socket, Vec<uapi::Pending>)>> {
+        if !self.can(nr::SOCKET) {
+            return Ok(None);
+        }
+        let leader = leader(process)?;
+        match self.device.socket(leader.pidfd.as_fd(), fd) {
+            Ok(socket) => Ok(Some(socket)),
+            Err(Errno::EOPNOTSUPP) => Ok(None),
+            Err(errno) => Err(Error::task(
+                leader.tid,
+                format!("fd {fd}: CKPT_SOCKET"),
+                errno,
+            )),
+        }
+    }
+}
+
+/// The ids and states in `/proc/PID/timers`; timers without a state are left out.
+fn parse_timers(text: &str) -> Vec<(i32, TimerState)> {
+    let mut all = Vec::new();
+    for block in text.split("ID: ").skip(1) {
+        let mut lines = block.lines();
+        let id = lines.next().and_then(|line| line.trim().parse().ok());
+        let fields = procfs::Fields(block.to_owned());
+        let value = fields.get("value").and_then(nanoseconds);
+        let interval = fields.get("interval").and_then(nanoseconds);
+        let overrun = fields.number("overrun");
+        if let (Some(id), Some(value), Some(interval), Some(overrun)) =
+            (id, value, interval, overrun)
+        {
+            let overrun = overrun as u32;
+            all.push((
+                id,
+                TimerState {
+                    value,
+                    interval,
+                    overrun,
+                },
+            ));
+        }
+    }
+    all
+}
+
+/// `12.000000034` as nanoseconds.
+fn nanoseconds(text: &str) -> Option<u64> {
+    let (seconds, rest) = text.split_once('.')?;
+    let seconds: u64 = seconds.parse().ok()?;
+    let rest: u64 = rest.parse().ok()?;
+    seconds.checked_mul(1_000_000_000)?.checked_add(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_with_their_state() {
+        let text = "ID: 3\nsignal: 10/00000000abcdef00\nnotify: signal/pid.77\nClockID: 1\n\
+                    value: 4.000000500\ninterval: 0.250000000\noverrun: 2\n\
+                    ID: 4\nsignal: 0/0\nnotify: none/pid.77\nClockID: 0\n";
+        let state = TimerState {
+            value: 4_000_000_500,
+            interval: 250_000_000,
+            overrun: 2,
+        };
+        assert_eq!(parse_timers(text), [(3, state)]);
+    }
+}
