@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Which numbers of a descriptor table are taken: what the kernel will answer is known beforehand.
+
+use std::collections::BTreeSet;
+
+/// A table in the making.
+#[derive(Clone, Debug)]
+pub(super) struct Numbers {
+    taken: BTreeSet<i32>,
+    /// All below are taken.
+    lowest: i32,
+    first_limbo: i32,
+    next_limbo: i32,
+}
+
+impl Numbers {
+    /// An empty table, with numbers in limbo from `first_limbo` on.
+    pub fn new(first_limbo: i32) -> Self {
+        Self {
+            taken: BTreeSet::new(),
+            lowest: 0,
+            first_limbo,
+            next_limbo: first_limbo,
+        }
+    }
+
+    /// The number that the next descriptor gets.
+    pub fn lowest(&mut self) -> i32 {
+        while self.taken.contains(&self.lowest) {
+            self.lowest += 1;
+        }
+        self.lowest
+    }
+
+    /// Takes the number that the next descriptor gets.
+    pub fn take_lowest(&mut self) -> i32 {
+        let lowest = self.lowest();
+        self.occupy(lowest);
+        lowest
+    }
+
+    /// Takes a number.
+    pub fn occupy(&mut self, number: i32) {
+        self.taken.insert(number);
+    }
+
+    /// Frees a number.
+    pub fn release(&mut self, number: i32) {
+        self.taken.remove(&number);
+        self.lowest = self.lowest.min(number);
+    }
+
+    /// A number above all that the image uses; each is given once.
+    pub fn limbo(&mut self) -> i32 {
+        self.next_limbo += 1;
+        self.next_limbo - 1
+    }
+
+    /// Whether numbers in limbo were given.
+    pub fn has_limbo(&self) -> bool {
+        self.next_limbo > self.first_limbo
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_free_number_is_next() {
+        let mut numbers = Numbers::new(100);
+        numbers.occupy(1);
+        assert_eq!(numbers.take_lowest(), 0);
+        assert_eq!(numbers.take_lowest(), 2);
+        numbers.release(1);
+        assert_eq!(numbers.take_lowest(), 1);
+        assert_eq!(numbers.lowest(), 3);
+    }
+
+    #[test]
+    fn limbo_is_above_all() {
+        let mut numbers = Numbers::new(100);
+        assert!(!numbers.has_limbo());
+        assert_eq!((numbers.limbo(), numbers.limbo()), (100, 101));
+        assert!(numbers.has_limbo());
+    }
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A timerfd, read from `fdinfo` (`fs/timerfd.c:timerfd_show`).
+//!
+//! `fdinfo` tells the time that is *left*, also for a timer that was set to a moment
+//! (`TFD_TIMER_ABSTIME`). A relative timer goes on with what was left. The moment of an absolute one
+//! is worked out from the clock when it is read, so it still expires at that moment, or at once
+//! if that has passed. Unread expirations are put back with `TFD_IOC_SET_TICKS`.
+
+use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+use super::bench::Bench;
+use super::census::Census;
+use super::probe::Probe;
+use super::{DescriptionId, File, FileKind, Open};
+use crate::object::State;
+use crate::plan::{Arg, Call, Data, Stage};
+use crate::{Error, Result};
+
+/// `TFD_IOC_SET_TICKS`: `_IOW('T', 0, u64)`.
+const TFD_IOC_SET_TICKS: u64 = 0x4008_5400;
+const NANOSECONDS: u64 = 1_000_000_000;
+
+/// A timer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timerfd {
+    /// Flags.
+    pub open: Open,
+    /// `CLOCK_MONOTONIC`, `CLOCK_REALTIME`, ...
+    pub clock: i32,
+    /// `TFD_TIMER_ABSTIME`, `TFD_TIMER_CANCEL_ON_SET`.
+    pub flags: i32,
+    /// Nanoseconds that were left, or the moment of an absolute timer; 0 if it is not armed.
+    pub value: u64,
+    /// Nanoseconds between expirations; 0 for a single one.
+    pub interval: u64,
+    /// Expirations that were not read.
+    pub ticks: u64,
+}
+
+impl State for Timerfd {
+    const TAG: u16 = 0x0316;
+    const NAME: &'static str = "timerfd";
+    const SUPPORT: &'static str = "Clock, remaining time or moment, interval, unread expirations.";
+
+    fn describe(&self) -> String {
+        format!(
+            "clock {}, value {} ns, interval {} ns, {} unread",
+            self.clock, self.value, self.interval, self.ticks
+        )
+    }
+}
+
+impl File for Timerfd {
+    fn open(&self) -> &Open {
+        &self.open
+    }
+
+    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        let number = bench.home(id)?.number;
+        bench.make(id, |cloexec| {
+            let cloexec = if cloexec { libc::TFD_CLOEXEC } else { 0 };
+            let flags = self.open.flags & libc::O_NONBLOCK | cloexec;
+            let args = [Arg::from(self.clock), Arg::from(flags)];
+            let what = format!("fd {number}: timerfd on clock {}", self.clock);
+            Call::new(what, libc::SYS_timerfd_create, args)
+        })
+    }
+
+    fn connect(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        let home = bench.home(id)?;
+        let number = home.number;
+        // As late as can be, so that the restore itself takes little of the time that is left; but
+        // one that is only in flight has its number no longer then.
+        let is_lasting = bench.occupant(number).is_some();
+        let stage = if is_lasting {
+            Stage::Timers
+        } else {
+            Stage::ConnectFiles
+        };
+        if self.value != 0 {
+            let times = [self.interval, self.value]
+                .map(|time| [time / NANOSECONDS, time % NANOSECONDS])
+                .concat();
+            let args = [
+                Arg::from(number),
+                Arg::from(self.flags),
+                Arg::from(Data::words(&times)),
+                Arg::from(0),
+            ];
+            let what = format!("fd {number}: arm the timer");
+            bench.call_later(stage, Call::new(what, libc::SYS_timerfd_settime, args));
+        }
+        if self.ticks != 0 {
+            let args = [
+                Arg::from(number),
+                Arg::from(TFD_IOC_SET_TICKS),
+                Arg::from(Data::words(&[self.ticks])),
+            ];
+            let what = format!("fd {number}: {} expirations", self.ticks);
+            bench.call_later(stage, Call::new(what, libc::SYS_ioctl, args));
+        }
+        Ok(())
+    }
+}
+
+impl FileKind for Timerfd {
+    fn matches(probe: &Probe) -> bool {
+        probe.is_linked("anon_inode:[timerfd]")
+    }
+
+    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+        let clock = probe.demand("clockid", |text| text.parse().ok())?;
+        let flags = probe.demand("settime flags", |text| i32::from_str_radix(text, 8).ok())?;
+        let mut value = probe.demand("it_value", parse_time)?;
+        if value != 0 && flags & libc::TFD_TIMER_ABSTIME != 0 {
+            let now = clock_gettime(ClockId::from_raw(clock))
+                .map_err(|errno| Error::system(format!("read clock {clock}"), errno))?;
+            value += now.tv_sec() as u64 * NANOSECONDS + now.tv_nsec() as u64;
+        }
+        census.keep(
+            probe.id,
+            &Timerfd {
+                open: probe.open(),
+                clock,
+                flags,
+                value,
+                interval: probe.demand("it_interval", parse_time)?,
+                ticks: probe.demand("ticks", |text| text.parse().ok())?,
+            },
+        )
+    }
+}
+
+/// `(seconds, nanoseconds)`.
+fn parse_time(text: &str) -> Option<u64> {
+    let (seconds, nanoseconds) = text
+        .strip_prefix('(')?
+        .strip_suffix(')')?
+        .split_once(", ")?;
+    let seconds: u64 = seconds.parse().ok()?;
+    seconds
+        .checked_mul(NANOSECONDS)?
+        .checked_add(nanoseconds.parse().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_the_kernel() {
+        assert_eq!(parse_time("(3, 5)"), Some(3_000_000_005));
+        assert_eq!(parse_time("(0, 0)"), Some(0));
+        assert_eq!(parse_time("3, 5"), None);
+    }
+}

@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A Unix socket without a name: one end of a `socketpair`, or not connected at all.
+//!
+//! What waits to be received is kept at the *receiver*, and sent again by the other end. It is
+//! read with `MSG_PEEK` at growing offsets (`SO_PEEK_OFF`), which takes nothing and keeps the
+//! boundaries of messages. Descriptors in flight come with it as duplicates, which is how
+//! descriptions are found that exist nowhere else.
+//!
+//! In a stream one `recvmsg` gives all up to, and with, the bytes that carry descriptors. Where
+//! these bytes begin is found by bisection: the descriptors must arrive neither earlier nor later
+//! than they would have.
+//!
+//! `SO_PEERCRED` names the process that made the pair: the pair is made by that process again, under
+//! the user and group id of then.
+
+mod message;
+mod options;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use crust_sys::sockopt;
+use libc::SOL_SOCKET;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::{Deserialize, Serialize};
+
+pub use message::Message;
+pub use options::Options;
+
+use super::bench::Bench;
+use super::census::Census;
+use super::probe::Probe;
+use super::unix_peer::{Connection, Diag, OtherEnd};
+use super::{DescriptionId, File, FileKind, Open, refused};
+use crate::object::State;
+use crate::plan::{Arg, Call, Data};
+use crate::{Error, Result};
+
+/// The other end of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Peer {
+    /// Never connected.
+    None,
+    /// Closed.
+    Gone,
+    /// This socket.
+    Socket(DescriptionId),
+}
+
+/// Who made a pair, as `SO_PEERCRED` tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maker {
+    /// Process id.
+    pub pid: i32,
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+}
+
+/// A socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnixSocket {
+    /// Flags.
+    pub open: Open,
+    /// `SOCK_STREAM`, `SOCK_DGRAM`, `SOCK_SEQPACKET`.
+    pub socket_type: i32,
+    /// The other end.
+    pub peer: Peer,
+    /// Who made the pair.
+    pub maker: Option<Maker>,
+    /// Bit 0: no more is received, bit 1: no more is sent.
+    pub shutdown: u8,
+    /// What was set with `setsockopt`.
+    pub options: Options,
+    /// What waits to be received, in order.
+    pub queue: Vec<Message>,
+}
+
+impl State for UnixSocket {
+    const TAG: u16 = 0x031a;
+    const NAME: &'static str = "Unix socket pair";
+    const SUPPORT: &'static str = "Stream, datagram and seqpacket pairs with both ends in the \
+        tree, or one closed; messages, descriptors and credentials in flight, options, shutdown, \
+        SO_PEERCRED. Sockets with a name are refused.";
+
+    fn describe(&self) -> String {
+        let kind = type_name(self.socket_type);
+        let peer = match self.peer {
+            Peer::None => "not connected".into(),
+            Peer::Gone => "other end closed".into(),
+            Peer::Socket(id) => format!("to {id}"),
+        };
+        let bytes: usize = self.queue.iter().map(|message| message.data.len()).sum();
+        let messages = self.queue.len();
+        format!("{kind}, {peer}, {bytes} bytes in {messages} messages wait")
+    }
+}
+
+fn type_name(socket_type: i32) -> &'static str {
+    match socket_type {
+        libc::SOCK_STREAM => "stream",
+        libc::SOCK_DGRAM => "datagram",
+        _ => "seqpacket",
+    }
+}
+
+impl File for UnixSocket {
+    fn open(&self) -> &Open {
+        &self.open
+    }
+
+    fn needs(&self) -> Vec<DescriptionId> {
+        let in_flight = self.queue.iter().flat_map(|message| &message.descriptors);
+        in_flight.copied().collect()
+    }
+
+    fn companions(&self) -> Vec<DescriptionId> {
+        match self.peer {
+            Peer::Socket(id) => vec![id],
+            Peer::None | Peer::Gone => Vec::new(),
+        }
+    }
+
+    fn maker(&self) -> Option<i32> {
+        self.maker.map(|maker| maker.pid)
+    }
+
+    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        let arguments = |numbers: Option<Data>| {
+            let mut args = vec![
+                Arg::from(libc::AF_UNIX),
+                Arg::from(self.socket_type),
+                Arg::from(0),
+            ];
+            args.extend(numbers.map(Arg::from));
+            args
+        };
+        let other = match self.peer {
+            Peer::None => {
+                return bench.make(id, |cloexec| {
+                    let mut args = arguments(None);
+                    if cloexec {
+                        args[1] = Arg::from(self.socket_type | libc::SOCK_CLOEXEC);
+                    }
+                    Call::new("make a Unix socket", libc::SYS_socket, args)
+                });
+            }
+            Peer::Gone => None,
+            Peer::Socket(peer) => Some(peer),
+        };
+        let maker = self.maker.unwrap_or(Maker {
+            pid: 0,
+            uid: 0,
+            gid: 0,
+        });
+        let is_root = (maker.uid, maker.gid) == (0, 0);
+        if !is_root {
+            set_ids(bench, libc::SYS_setresgid, "group", maker.gid);
+            set_ids(bench, libc::SYS_setresuid, "user", maker.uid);
+        }
+        let [own, others] = bench.make_pair([Some(id), other], |numbers| {
+            let args = arguments(Some(numbers));
+            Call::new("make a Unix socket pair", libc::SYS_socketpair, args)
+        })?;
+        if !is_root {
+            set_ids(bench, libc::SYS_setresuid, "user", 0);
+            set_ids(bench, libc::SYS_setresgid, "group", 0);
+        }
+        bench.set_other_end(id, others);
+        if let Some(other) = other {
+            bench.set_other_end(other, own);
+        }
+        Ok(())
+    }
+
+    fn connect(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        let number = bench.home(id)?.number;
+        if !self.queue.is_empty() {
+            let sender = bench.other_end(id)?;
+            let room = self.queue.iter().map(Message::room).sum();
+            options::make_room(sender, room, bench);
+            for message in &self.queue {
+                message.send(sender, bench)?;
+            }
+        }
+        bench.set_flags(number, self.open.flags);
+        Ok(())
+    }
+
+    fn finish(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        let number = bench.home(id)?.number;
+        self.options.set(number, bench);
+        for (bit, how) in [(1, libc::SHUT_RD), (2, libc::SHUT_WR)] {
+            // A closed peer has shut down both directions by itself.
+            if self.shutdown & bit != 0 && self.peer != Peer::Gone {
+                bench.call(Call::new(
+                    format!("fd {number}: shut down"),
+                    libc::SYS_shutdown,
+                    [Arg::from(number), Arg::from(how)],
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sets the effective user or group id only: the saved one brings it back.
+fn set_ids(bench: &mut Bench, nr: i64, what: &str, id: u32) {
+    let keep = Arg::from(-1);
+    let args = [keep.clone(), Arg::from(u64::from(id)), keep];
+    bench.call(Call::new(format!("be {what} {id}"), nr, args));
+}
+
+/// The Unix sockets of the tree while the census goes on.
+#[derive(Default)]
+pub struct Sockets {
+    found: Vec<(UnixSocket, DescriptionId, OtherEnd)>,
+    diag: Option<Diag>,
+}
+
+impl FileKind for UnixSocket {
+    fn matches(probe: &Probe) -> bool {
+        // Other families are told apart, and refused, when it is captured.
+        probe.file_type() == libc::S_IFSOCK && probe.flags & libc::O_PATH == 0
+    }
+
+    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+        let socket = probe.take()?;
+        let ask = |name| {
+            sockopt::get_int(socket.as_fd(), SOL_SOCKET, name)
+                .map_err(|errno| probe.failed("getsockopt", errno))
+        };
+        let domain = ask(libc::SO_DOMAIN)?;
+        if domain != libc::AF_UNIX {
+            return refused::refuse_socket(probe, &socket, domain, census);
+        }
+        if let Some((why, remedy)) = objection(probe, &socket)? {
+            census.refuse(probe, why, remedy);
+            return Ok(());
+        }
+        let connection = match connection(probe, census) {
+            Ok(connection) => connection,
+            Err(Error::Task {
+                errno: Errno::ENOENT,
+                ..
+            }) => {
+                census.refuse(
+                    probe,
+                    "a Unix socket, and this kernel does not tell who is at its other end",
+                    "load the ckpt module, or the kernel's unix_diag module (CONFIG_UNIX_DIAG)",
+                );
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let socket_type = ask(libc::SO_TYPE)?;
+        let queue = message::peek_all(probe, &socket, socket_type, &connection, census)?;
+        if connection
+            .messages
+            .is_some_and(|count| socket_type != libc::SOCK_STREAM && count as usize != queue.len())
+            || (queue.is_empty() && has_input(&socket)? && connection.shutdown & 1 == 0)
+        {
+            census.refuse(
+                probe,
+                "a Unix socket with a message that cannot be read without taking it (an empty one, \
+                 read with MSG_PEEK before)",
+                "dump it when that message is received",
+            );
+            return Ok(());
+        }
+        let maker = maker(probe, &socket, connection.other_end, census)?;
+        let state = UnixSocket {
+            open: probe.open_with_owner(&socket)?,
+            socket_type,
+            peer: Peer::None,
+            maker,
+            shutdown: connection.shutdown,
+            options: Options::read(&socket, socket_type).map_err(|errno| {
+                Error::task(
+                    probe.holder.pid,
+                    format!("{}: options", probe.object),
+                    errno,
+                )
+            })?,
+            queue,
+        };
+        let found = (state, probe.id, connection.other_end);
+        census.sockets.found.push(found);
+        Ok(())
+    }
+
+    fn settle(census: &mut Census) -> Result<()> {
+        let found = std::mem::take(&mut census.sockets.found);
+        let by_ino = |ino: u64| {
+            found.iter().find_map(|(_, id, other)| {
+                let probe = &census.probes[id.0 as usize];
+                (probe.identity.ino == ino).then(|| (*id, *other, probe.identity.ino))
+            })
+        };
+        let mut settled = Vec::new();
+        for (state, id, other_end) in &found {
+            let own_ino = census.probes[id.0 as usize].identity.ino;
+            let peer = match *other_end {
+                OtherEnd::Unconnected => Some(Peer::None),
+                OtherEnd::Gone => Some(Peer::Gone),
+                OtherEnd::Socket(ino) => by_ino(ino)
+                    // Datagram sockets may be connected one way only.
+                    .filter(|(_, back, _)| *back == OtherEnd::Socket(own_ino))
+                    .map(|(peer, ..)| Peer::Socket(peer)),
+            };
+            let state = peer.map(|peer| UnixSocket {
+                peer,
+                ..state.clone()
+            });
+            settled.push((*id, state));
+        }
+        for (id, state) in settled {
+            match state {
+                Some(state) => census.keep(id, &state)?,
+                None => {
+                    let probe = Rc::clone(&census.probes[id.0 as usize]);
+                    census.refuse(
+                        &probe,
+                        "a Unix socket that is connected to a program outside of the tree",
+                        "dump a tree that contains both programs, or close the connection",
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What stands against carrying a socket over, and the remedy.
+fn objection(probe: &Probe, socket: &OwnedFd) -> Result<Option<(String, &'static str)>> {
+    let failed = |errno| probe.failed("ask the Unix socket", errno);
+    let ask = |name| sockopt::get_int(socket.as_fd(), SOL_SOCKET, name).map_err(failed);
+    if ask(libc::SO_ACCEPTCONN)? != 0 {
+        let name = refused::local_name(socket);
+        let why = format!("a Unix socket that listens{name}: not carried over yet");
+        return Ok(Some((why, "stop the service before the dump")));
+    }
+    let name = refused::local_name(socket);
+    if !name.is_empty() {
+        let why = format!("a Unix socket with a name{name}: not carried over yet");
+        return Ok(Some((why, "close it before the dump")));
+    }
+    // With an empty buffer the answer is the number of instructions; an eBPF filter is EACCES.
+    if sockopt::get(socket.as_fd(), SOL_SOCKET, libc::SO_GET_FILTER, &mut []) != Ok(0) {
+        let why = "a Unix socket with a packet filter: not carried over".to_owned();
+        return Ok(Some((why, "detach the filter before the dump")));
+    }
+    let mut polled = [PollFd::new(socket.as_fd(), PollFlags::POLLPRI)];
+    poll(&mut polled, PollTimeout::ZERO).map_err(failed)?;
+    let answer = polled[0].revents().unwrap_or(PollFlags::empty());
+    if answer.contains(PollFlags::POLLPRI) {
+        let why = "a Unix socket with an urgent byte (MSG_OOB) that was not read".to_owned();
+        return Ok(Some((why, "dump it when that byte is read")));
+    }
+    if answer.contains(PollFlags::POLLERR) {
+        let why = "a Unix socket with an error that was not read (SO_ERROR)".to_owned();
+        return Ok(Some((why, "dump it when the error is read")));
+    }
+    Ok(None)
+}
+
+fn has_input(socket: &OwnedFd) -> Result<bool> {
+    let mut polled = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    poll(&mut polled, PollTimeout::ZERO)
+        .map_err(|errno| Error::system("poll of a Unix socket", errno))?;
+    let answer = polled[0].revents().unwrap_or(PollFlags::empty());
+    Ok(answer.contains(PollFlags::POLLIN))
+}
+
+/// Asks the module, if it can be asked about this descriptor, else `sock_diag`.
+fn connection(probe: &Probe, census: &mut Census) -> Result<Connection> {
+    let process = &census.tree[probe.holder.process.0 as usize];
+    if !probe.holder.is_crust {
+        if let Some((socket, _)) = census.hooks.socket(process, probe.number)? {
+            return Ok(Connection::from(&socket));
+        }
+    }
+    if census.sockets.diag.is_none() {
+        let diag = Diag::open().map_err(|errno| Error::system("open sock_diag", errno))?;
+        census.sockets.diag = Some(diag);
+    }
+    match &census.sockets.diag {
+        Some(diag) => diag
+            .ask(probe.identity.ino)
+            .map_err(|errno| probe.failed("ask sock_diag", errno)),
+        None => Err(probe.failed("ask sock_diag", Errno::ENOENT)),
+    }
+}
+
+/// Who made the pair. If that process is not in the tree, its number is lost.
+fn maker(
+    probe: &Probe,
+    socket: &OwnedFd,
+    other_end: OtherEnd,
+    census: &mut Census,
+) -> Result<Option<Maker>> {
+    if other_end == OtherEnd::Unconnected {
+        return Ok(None);
+    }
+    let mut bytes = [0; 12];
+    sockopt::get(socket.as_fd(), SOL_SOCKET, libc::SO_PEERCRED, &mut bytes)
+        .map_err(|errno| probe.failed("SO_PEERCRED", errno))?;
+    let word = |at: usize| {
+        let mut word = [0; 4];
+        word.copy_from_slice(&bytes[at..at + 4]);
+        u32::from_ne_bytes(word)
+    };
+    let maker = Maker {
+        pid: word(0) as i32,
+        uid: word(4),
+        gid: word(8),
+    };
+    let mut living = census
+        .tree
+        .iter()
+        .filter(|process| process.zombie.is_none());
+    if !living.any(|process| process.pid == maker.pid) {
+        census.lose(
+            probe,
+            format!(
+                "SO_PEERCRED of this Unix socket names process {}, which is not in the tree: after \
+                 a restore it names another",
+                maker.pid
+            ),
+            "nothing, unless the program looks at it",
+        );
+    }
+    Ok(Some(maker))
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Who is at the other end of a Unix socket: from the module, or from `sock_diag(7)`.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use crust_sys::uapi;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
+};
+
+/// What is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherEnd {
+    /// The socket is not connected.
+    Unconnected,
+    /// It was, and the other end is closed.
+    Gone,
+    /// A socket with this inode number.
+    Socket(u64),
+}
+
+/// What cannot be asked of the socket itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The other end.
+    pub other_end: OtherEnd,
+    /// Bit 0: no more is received, bit 1: no more is sent.
+    pub shutdown: u8,
+    /// How many messages wait, if it is known.
+    pub messages: Option<u32>,
+}
+
+impl From<&uapi::Socket> for Connection {
+    fn from(socket: &uapi::Socket) -> Self {
+        let other_end = match (socket.unix.peer_ino, socket.unix.peer_cookie) {
+            (0, 0) => OtherEnd::Unconnected,
+            (0, _) => OtherEnd::Gone,
+            (ino, _) => OtherEnd::Socket(ino),
+        };
+        Self {
+            other_end,
+            shutdown: socket.shutdown,
+            messages: Some(socket.unix.recv_messages),
+        }
+    }
+}
+
+// linux/netlink.h, linux/sock_diag.h, linux/unix_diag.h.
+const NLMSG_ERROR: u16 = 2;
+const NLM_F_REQUEST: u16 = 1;
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const UDIAG_SHOW_PEER: u32 = 4;
+const UNIX_DIAG_PEER: u16 = 2;
+const UNIX_DIAG_SHUTDOWN: u16 = 6;
+/// `struct nlmsghdr` and `struct unix_diag_msg`.
+const HEADERS: usize = 16 + 16;
+
+/// Asks the kernel about Unix sockets of the network namespace of crust.
+pub struct Diag(OwnedFd);
+
+impl Diag {
+    /// Opens the netlink socket to ask by.
+    pub fn open() -> nix::Result<Self> {
+        socket(
+            AddressFamily::Netlink,
+            SockType::Datagram,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::NetlinkSockDiag,
+        )
+        .map(Self)
+    }
+
+    /// Asks about the socket with an inode number. `ENOENT`: there is none in this network
+    /// namespace, or the kernel has no `CONFIG_UNIX_DIAG`.
+    pub fn ask(&self, ino: u64) -> nix::Result<Connection> {
+        send(self.0.as_raw_fd(), &request(ino), MsgFlags::empty())?;
+        let mut answer = [0; 4096];
+        let length = recv(self.0.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+        parse(&answer[..length])
+    }
+}
+
+/// `struct nlmsghdr`, then `struct unix_diag_req`.
+fn request(ino: u64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(40);
+    bytes.extend(40_u32.to_ne_bytes());
+    bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    bytes.extend(NLM_F_REQUEST.to_ne_bytes());
+    bytes.extend([0; 8]);
+    // Family and protocol; any state; the inode number; what to show; any cookie.
+    bytes.extend([libc::AF_UNIX as u8, 0, 0, 0]);
+    bytes.extend(u32::MAX.to_ne_bytes());
+    bytes.extend((ino as u32).to_ne_bytes());
+    bytes.extend(UDIAG_SHOW_PEER.to_ne_bytes());
+    bytes.extend([0xff; 8]);
+    bytes
+}
+
+fn parse(answer: &[u8]) -> nix::Result<Connection> {
+    let word = |at: usize| -> nix::Result<u32> {
+        let bytes = answer
+            .get(at..at + 4)
+            .and_then(|bytes| bytes.try_into().ok());
+        bytes.map(u32::from_ne_bytes).ok_or(Errno::EPROTO)
+    };
+    let half = |at: usize| -> nix::Result<u16> {
+        let bytes = answer
+            .get(at..at + 2)
+            .and_then(|bytes| bytes.try_into().ok());
+        bytes.map(u16::from_ne_bytes).ok_or(Errno::EPROTO)
+    };
+    if half(4)? == NLMSG_ERROR {
+        return Err(Errno::from_raw((word(16)? as i32).wrapping_neg()));
+    }
+    let end = answer.len().min(word(0)? as usize);
+    let mut connection = Connection {
+        other_end: OtherEnd::Unconnected,
+        shutdown: 0,
+        messages: None,
+    };
+    let mut at = HEADERS;
+    while at + 4 <= end {
+        let length = usize::from(half(at)?);
+        match half(at + 2)? {
+            UNIX_DIAG_PEER => {
+                connection.other_end = match word(at + 4)? {
+                    // A socket that is closed and only remembered has no inode any more.
+                    0 => OtherEnd::Gone,
+                    ino => OtherEnd::Socket(u64::from(ino)),
+                }
+            }
+            UNIX_DIAG_SHUTDOWN => {
+                connection.shutdown = *answer.get(at + 4).ok_or(Errno::EPROTO)?;
+            }
+            _ => {}
+        }
+        at += length.max(4).next_multiple_of(4);
+    }
+    Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use nix::sys::stat::fstat;
+
+    use super::*;
+
+    #[test]
+    fn the_kernel_knows_the_peer() {
+        let Ok(diag) = Diag::open() else {
+            return;
+        };
+        let (a, b) = UnixStream::pair().unwrap();
+        let ino = |socket: &UnixStream| fstat(socket).unwrap().st_ino;
+        // Without CONFIG_UNIX_DIAG there is nothing to test.
+        if let Ok(connection) = diag.ask(ino(&a)) {
+            assert_eq!(connection.other_end, OtherEnd::Socket(ino(&b)));
+            b.shutdown(std::net::Shutdown::Write).unwrap();
+            assert_eq!(diag.ask(ino(&a)).unwrap().shutdown, 1);
+            drop(b);
+            assert_eq!(diag.ask(ino(&a)).unwrap().other_end, OtherEnd::Gone);
+        }
+    }
+
+    #[test]
+    fn an_error_answer() {
+        let mut answer = vec![0; 20];
+        answer[4] = NLMSG_ERROR as u8;
+        answer[16..20].copy_from_slice(&(-libc::ENOENT).to_ne_bytes());
+        assert_eq!(parse(&answer), Err(Errno::ENOENT));
+        assert_eq!(parse(&[]), Err(Errno::EPROTO));
+    }
+}
