@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Copying pages into the image: one thread reads, one writes.
+//! Copying pages into the image.
 //!
 //! Reading another task's memory and writing a file are each a copy by the kernel. With a buffer
-//! that fits into the cache of a processor the second finds its source there, and the two run side
-//! by side; on a single processor nothing is lost.
+//! that fits into the cache of a processor, the second finds its source there. Several workers do
+//! both: a file is written by one at a time (its inode is locked), but meanwhile the others read.
 
 use std::fs::File;
 use std::io::IoSliceMut;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::mpsc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use crust_sys::RemoteAddr;
@@ -25,7 +26,8 @@ use crate::{Error, Result, procfs};
 
 // Measured: less costs calls, more leaves the second-level cache.
 const BUFFER: usize = 512 << 10;
-const BUFFERS: usize = 4;
+// As only one writes at a time, more would wait for each other.
+const WORKERS: usize = 4;
 
 /// Where pages come from.
 pub(super) enum Source {
@@ -119,88 +121,78 @@ fn read_task(pid: i32, ranges: &[Range<u64>], buffer: &mut [u8]) -> Result<usize
     }
 }
 
-/// A full buffer on its way to the image.
-struct Full {
-    buffer: Buffer,
-    length: usize,
-    offset: u64,
-}
-
 /// Copies all pages of all jobs, and returns the checksums of what was written.
 pub(super) fn copy(jobs: &[Job], image: &File, progress: &mut dyn Progress) -> Result<Vec<Sum>> {
     let total: u64 = jobs.iter().map(|job| job.runs.bytes()).sum();
     if total == 0 {
         return Ok(Vec::new());
     }
-    let (to_writer, from_reader) = mpsc::channel::<Full>();
-    let (give_back, empty) = mpsc::channel();
-    for _ in 0..BUFFERS {
-        let buffer =
+    let pieces = jobs.iter().flat_map(|job| {
+        job.runs
+            .groups(MAX_RANGES, BUFFER as u64)
+            .map(move |(before, ranges)| (&job.source, ranges, job.offset + before))
+    });
+    let pieces = Mutex::new(pieces.fuse());
+    let done = AtomicU64::new(0);
+    let work = |tell: &mut dyn FnMut(u64)| -> Result<Vec<Sum>> {
+        let mut buffer =
             Buffer::new(BUFFER).map_err(|errno| Error::system("allocate a buffer", errno))?;
-        // The receiver is here.
-        let _ = give_back.send(buffer);
-    }
+        let mut sums = Vec::new();
+        loop {
+            let next = pieces.lock().ok().and_then(|mut pieces| pieces.next());
+            let Some((source, ranges, offset)) = next else {
+                return Ok(sums);
+            };
+            match transfer(source, &ranges, &mut buffer, image, offset) {
+                Ok(sum) => sums.push(sum),
+                Err(error) => {
+                    if let Ok(mut pieces) = pieces.lock() {
+                        pieces.by_ref().for_each(drop);
+                    }
+                    return Err(error);
+                }
+            }
+            let length = sums.last().map_or(0, |(_, length, _)| *length);
+            tell(done.fetch_add(length, Ordering::Relaxed) + length);
+        }
+    };
+    let helpers = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(WORKERS)
+        .min((total as usize).div_ceil(BUFFER))
+        - 1;
     thread::scope(|scope| {
-        let writer = scope.spawn(move || write_all(image, &from_reader, &give_back));
-        let read = read_all(jobs, &empty, &to_writer, |done| {
-            progress.memory(done, total)
-        });
-        drop(to_writer);
-        let sums = writer.join().unwrap_or_else(|panic| {
-            // A bug: let it be seen as such.
-            std::panic::resume_unwind(panic)
-        });
-        // If the writer gave up, the reader only knows that it did.
-        let sums = sums?;
-        read.map(|()| sums)
+        let helpers: Vec<_> = (0..helpers)
+            .map(|_| scope.spawn(|| work(&mut |_| ())))
+            .collect();
+        let mut result = work(&mut |done| progress.memory(done, total));
+        for helper in helpers {
+            // A panic is a bug: let it be seen as such.
+            let sums = helper
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            result = result.and_then(|mut all| {
+                all.extend(sums?);
+                Ok(all)
+            });
+        }
+        result
     })
 }
 
-fn read_all(
-    jobs: &[Job],
-    empty: &mpsc::Receiver<Buffer>,
-    to_writer: &mpsc::Sender<Full>,
-    mut tell: impl FnMut(u64),
-) -> Result<()> {
-    let mut done = 0;
-    for job in jobs {
-        for (before, ranges) in job.runs.groups(MAX_RANGES, BUFFER as u64) {
-            // Without a writer there is nobody to read for; it says why.
-            let Ok(mut buffer) = empty.recv() else {
-                return Ok(());
-            };
-            let length = job.source.read(&ranges, &mut buffer)?;
-            let full = Full {
-                buffer,
-                length,
-                offset: job.offset + before,
-            };
-            if to_writer.send(full).is_err() {
-                return Ok(());
-            }
-            done += length as u64;
-            tell(done);
-        }
-    }
-    Ok(())
-}
-
-fn write_all(
+fn transfer(
+    source: &Source,
+    ranges: &[Range<u64>],
+    buffer: &mut [u8],
     image: &File,
-    from_reader: &mpsc::Receiver<Full>,
-    give_back: &mpsc::Sender<Buffer>,
-) -> Result<Vec<Sum>> {
-    let mut sums = Vec::new();
-    while let Ok(full) = from_reader.recv() {
-        let bytes = &full.buffer[..full.length];
-        image.write_all_at(bytes, full.offset).map_err(|error| {
-            let errno = Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
-            Error::system("write pages to the image", errno)
-        })?;
-        let checksum = crust_image::pages::checksum(bytes);
-        sums.push((full.offset, full.length as u64, checksum));
-        // The reader may be done.
-        let _ = give_back.send(full.buffer);
-    }
-    Ok(sums)
+    offset: u64,
+) -> Result<Sum> {
+    let length = source.read(ranges, buffer)?;
+    let bytes = &buffer[..length];
+    image.write_all_at(bytes, offset).map_err(|error| {
+        let errno = Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
+        Error::system("write pages to the image", errno)
+    })?;
+    let checksum = crust_image::pages::checksum(bytes);
+    Ok((offset, length as u64, checksum))
 }
