@@ -14,7 +14,7 @@ mod report;
 mod suite;
 mod tap;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Result, bail};
 
@@ -95,7 +95,19 @@ fn shell(products: &Products) -> Result<u8> {
         "crust is in the path, /dev/ckpt is there, /results is {}; exit ends the guest",
         guest.results().display()
     );
-    guest.interactive("cd /root; exec bash -l")?.status()
+    // The guest cannot ask for the size of our terminal; none is known if there is no terminal.
+    let size = Command::new("stty")
+        .arg("size")
+        .stdin(Stdio::inherit())
+        .output()?;
+    let size = String::from_utf8(size.stdout)?;
+    let stty = match size.split_whitespace().collect::<Vec<_>>()[..] {
+        [rows, columns] => format!("stty rows {rows} columns {columns}; "),
+        _ => String::new(),
+    };
+    guest
+        .interactive(&format!("{stty}cd /root; exec bash -i"))?
+        .status()
 }
 
 fn run(products: &Products, args: &[String]) -> Result<u8> {
