@@ -7,7 +7,9 @@
 pub mod batch;
 pub mod capture;
 pub mod check;
+pub mod dump;
 pub mod error;
+pub mod execute;
 pub mod foreground;
 pub mod freeze;
 pub mod hooks;
@@ -21,8 +23,10 @@ pub mod refusal;
 pub mod remote;
 pub mod request;
 pub mod resolve;
+pub mod restore;
 pub mod show;
 pub mod socket;
+pub mod spawn;
 pub mod subject;
 
 pub use error::{Error, Result};

@@ -79,6 +79,12 @@ impl Caller {
         Ok(ptrace::registers(self.tid).map_err(failed)?.rax as i64)
     }
 
+    /// Makes a call from which the task does not come back.
+    pub fn leave(&self, what: &str, nr: i64, args: &[u64]) -> Result<()> {
+        self.enter(what, nr, args)?;
+        ptrace::cont(self.tid, 0).map_err(|errno| Error::task(self.tid, what, errno))
+    }
+
     /// Up to the entry of a call.
     fn enter(&self, what: &str, nr: i64, args: &[u64]) -> Result<()> {
         let mut registers = self.template;
@@ -184,7 +190,7 @@ fn stopped(tid: i32, what: &str) -> Result<(i32, i32)> {
 }
 
 /// Waits for the stop that [`ptrace::interrupt`] has asked for.
-fn await_event_stop(tid: i32, what: &str, deferred: &mut Deferred) -> Result<()> {
+pub(crate) fn await_event_stop(tid: i32, what: &str, deferred: &mut Deferred) -> Result<()> {
     loop {
         match stopped(tid, what)? {
             (_, event::STOP) => return Ok(()),

@@ -187,6 +187,7 @@ fn become_blank(program: i32, descriptors: &[(i32, i32)], limit: u64) -> ! {
     let empty: [*const libc::c_char; 1] = [std::ptr::null()];
     let name: &CStr = c"crust-blank";
     let arguments = [name.as_ptr(), std::ptr::null()];
+    let most = [1_u64 << 20, 1 << 20];
     let limit = [limit, limit];
     // struct kernel_sigaction: SIG_DFL, no flags, no restorer, an empty mask.
     let default = [0_u64; 4];
@@ -217,7 +218,9 @@ fn become_blank(program: i32, descriptors: &[(i32, i32)], limit: u64) -> ! {
             for &(from, to) in descriptors {
                 syscall!(libc::SYS_dup3, from, to, 0)?;
             }
-            syscall!(libc::SYS_setrlimit, libc::RLIMIT_NOFILE, limit.as_ptr())?;
+            // As many as there may be at all (fs.nr_open), or at least as many as there are.
+            syscall!(libc::SYS_setrlimit, libc::RLIMIT_NOFILE, most.as_ptr())
+                .or_else(|_| syscall!(libc::SYS_setrlimit, libc::RLIMIT_NOFILE, limit.as_ptr()))?;
             syscall!(
                 libc::SYS_execveat,
                 program,

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The story of a dump: freeze, capture, refuse or write, let go or kill.
+
+use std::time::Instant;
+
+use crust_image::Writer;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::capture::{Capture, DumpOptions};
+use crate::freeze::Frozen;
+use crate::hooks::{Chosen, Hooks};
+use crate::interrupt::Interrupts;
+use crate::object::{file, mapping, task};
+use crate::pages;
+use crate::progress::{Phase, Progress};
+use crate::refusal::Refusals;
+use crate::request::{Backend, Captured, DumpReport, DumpRequest};
+use crate::{Error, Result};
+
+/// Saves a tree of processes.
+///
+/// # Errors
+///
+/// [`Error::Refused`] if something cannot be carried over, with all that cannot. Whatever the error
+/// is, the program goes on as if nothing had been tried, and there is no new image.
+pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpReport> {
+    let begun = Instant::now();
+    raise_descriptor_limit();
+    let interrupts = Interrupts::hold()?;
+    let hooks = Chosen::new(request.backend)?;
+    // Before anything is stopped: a missing directory costs the program nothing.
+    let mut image = Writer::create(&request.image)?;
+
+    let frozen = Frozen::tree(request.pid, &interrupts)?;
+    progress.phase(&Phase::Frozen {
+        processes: frozen.processes.len() as u64,
+        threads: frozen.threads(),
+        took: frozen.since.elapsed(),
+    });
+
+    let at = Instant::now();
+    let (records, refusals) = capture(&frozen, hooks.hooks(), &request.options)?;
+    interrupts.check()?;
+    if refusals.forbid() {
+        return Err(Error::Refused(refusals.into_vec()));
+    }
+    progress.phase(&Phase::Captured {
+        objects: records.len() as u64,
+        took: at.elapsed(),
+    });
+
+    let at = Instant::now();
+    let page_records = pages::write(&records, &frozen.processes, &mut image, progress)?;
+    for record in records.iter().chain(&page_records) {
+        image.add(record)?;
+    }
+    progress.phase(&Phase::Pages {
+        bytes: page_records.len() as u64,
+        took: at.elapsed(),
+    });
+
+    let at = Instant::now();
+    interrupts.check()?;
+    let finished = image.finish(request.sync)?;
+    progress.phase(&Phase::Written {
+        bytes: finished.bytes,
+        took: at.elapsed(),
+    });
+
+    let mut report = DumpReport {
+        pid: request.pid,
+        image: request.image.clone(),
+        image_bytes: finished.bytes,
+        page_bytes: finished.page_bytes,
+        processes: frozen.processes.len() as u64,
+        threads: frozen.threads(),
+        objects: finished.records,
+        frozen_ns: 0,
+        total_ns: 0,
+        left_alive: request.options.leave_running || request.options.leave_stopped,
+        losses: Vec::new(),
+    };
+    report.frozen_ns = nanoseconds(frozen.since);
+    let mut refusals = refusals;
+    let at = Instant::now();
+    if request.options.leave_stopped {
+        frozen.release_stopped();
+    } else if request.options.leave_running {
+        frozen.release();
+    } else {
+        for pid in frozen.kill(&interrupts)? {
+            refusals.lose(
+                pid,
+                "process",
+                "its parent, which is not in the tree, does not wait for it: its number is still taken",
+                "end the parent, or have it wait",
+            );
+        }
+        progress.phase(&Phase::Reaped { took: at.elapsed() });
+    }
+    report.losses = refusals.into_vec();
+    report.total_ns = nanoseconds(begun);
+    Ok(report)
+}
+
+/// What a dump would save: stops the tree for a moment, and writes nothing.
+///
+/// # Errors
+///
+/// If the tree cannot be stopped or read.
+pub fn look(pid: i32, options: &DumpOptions, backend: Backend) -> Result<Captured> {
+    raise_descriptor_limit();
+    let interrupts = Interrupts::hold()?;
+    let hooks = Chosen::new(backend)?;
+    let frozen = Frozen::tree(pid, &interrupts)?;
+    let (records, refusals) = capture(&frozen, hooks.hooks(), options)?;
+    let mut captured = Captured {
+        pids: frozen.processes.iter().map(|process| process.pid).collect(),
+        threads: frozen.threads(),
+        module: hooks.module().is_some(),
+        records,
+        refusals: refusals.into_vec(),
+        frozen_ns: 0,
+    };
+    let since = frozen.since;
+    frozen.release();
+    captured.frozen_ns = nanoseconds(since);
+    Ok(captured)
+}
+
+/// Everything but the contents of memory.
+fn capture(
+    frozen: &Frozen,
+    hooks: &dyn Hooks,
+    options: &DumpOptions,
+) -> Result<(Vec<crust_image::Record>, Refusals)> {
+    let mut capture = Capture {
+        hooks,
+        options,
+        tree: &frozen.processes,
+        records: Vec::new(),
+        refusals: Refusals::default(),
+    };
+    for process in &frozen.processes {
+        task::capture(process, &mut capture)?;
+    }
+    for process in &frozen.processes {
+        mapping::capture(process, &mut capture)?;
+    }
+    file::capture(&mut capture)?;
+    Ok((capture.records, capture.refusals))
+}
+
+fn nanoseconds(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A few descriptors for each process and thread: the usual 1024 are not enough for a large tree.
+pub(crate) fn raise_descriptor_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        // If it cannot be, opening will tell.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
