@@ -61,14 +61,14 @@ impl<'a> ProcessView<'a> {
     fn read(
         process: &'a FrozenProcess,
         leader: &'a FrozenThread,
-        hooks: &Capture<'_>,
+        capture: &Capture<'_>,
     ) -> Result<Self> {
         Ok(Self {
             process,
             leader,
             status: Fields(procfs::read_text(&process.proc, process.pid, "status")?),
             stat: stat(process, "stat")?,
-            kernel: hooks.hooks.process(process)?,
+            kernel: capture.hooks.process(process)?,
         })
     }
 }
@@ -248,12 +248,10 @@ pub static THREAD: &[ThreadEntry] = &[
 ];
 
 /// The rows of all kinds of this family, for `inspect` and the list of what is supported.
-#[must_use]
-pub fn rows() -> Vec<Row> {
+pub fn rows() -> impl Iterator<Item = Row> {
     std::iter::once(Row::of::<tree::Member>())
         .chain(PROCESS.iter().map(|entry| entry.row))
         .chain(THREAD.iter().map(|entry| entry.row))
-        .collect()
 }
 
 /// Captures everything of this family that one process has.
@@ -262,20 +260,19 @@ pub fn rows() -> Vec<Row> {
 ///
 /// What broke; what cannot be carried over goes to [`Capture::refusals`] instead.
 pub fn capture(process: &FrozenProcess, capture: &mut Capture<'_>) -> Result<()> {
-    // Before the hooks, which on a mainline kernel make the process leave its stop.
-    let stopped = tree::job_control_stop(process);
-    let kernel = match process.leader() {
+    let view = match process.leader() {
         None => None,
         Some(leader) => {
             boundary::check_process(process, capture)?;
-            let view = ProcessView::read(process, leader, capture)?;
-            for entry in PROCESS {
-                (entry.capture)(&view, capture)?;
-            }
-            Some(view.kernel)
+            Some(ProcessView::read(process, leader, capture)?)
         }
     };
-    tree::capture(process, stopped, kernel.as_ref(), capture)?;
+    tree::capture(process, view.as_ref(), capture)?;
+    if let Some(view) = &view {
+        for entry in PROCESS {
+            (entry.capture)(view, capture)?;
+        }
+    }
     for (number, thread) in process.threads.iter().enumerate() {
         let view = ThreadView::read(process, number as u32, thread, capture)?;
         boundary::check_thread(&view, capture)?;
@@ -320,7 +317,7 @@ mod tests {
 
     #[test]
     fn tags_are_unique_and_of_this_family() {
-        let rows = rows();
+        let rows: Vec<_> = rows().collect();
         let tags: BTreeSet<u16> = rows.iter().map(|row| row.tag).collect();
         assert_eq!(tags.len(), rows.len());
         assert!(tags.iter().all(|tag| (0x0100..0x0200).contains(tag)));

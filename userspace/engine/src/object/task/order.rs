@@ -83,36 +83,36 @@ fn sessions(places: &[Place], inherited: Option<i32>, problems: &mut Vec<Problem
         .iter()
         .map(|place| (!place.leads_session()).then_some(place.sid))
         .collect();
+    // For whose sake: a descendant's, if not its own.
+    let mut asker: Vec<usize> = (0..places.len()).collect();
     let mut before = vec![false; places.len()];
     for child in (0..places.len()).rev() {
         let Some(wanted) = born_in[child] else {
             continue;
         };
-        let Some(parent) = places[child].parent else {
-            if inherited != Some(wanted) {
-                problems.push(Problem {
-                    process: child,
-                    object: "session",
-                    why: format!("session {wanted} was made outside of the tree"),
-                });
-            }
-            continue;
-        };
-        if wanted == places[parent].sid {
-            continue;
-        }
-        match born_in[parent] {
-            // The parent leads a session, and was in this one before.
-            None => {
-                born_in[parent] = Some(wanted);
+        let free = match places[child].parent {
+            None if inherited == Some(wanted) => continue,
+            None => false,
+            Some(parent) if wanted == places[parent].sid => continue,
+            // A parent that leads a session can have been in this one before.
+            Some(parent) => {
                 before[child] = true;
+                let asks = asker[child];
+                let session = *born_in[parent].get_or_insert_with(|| {
+                    asker[parent] = asks;
+                    wanted
+                });
+                session == wanted
             }
-            Some(session) if session == wanted => before[child] = true,
-            Some(_) => problems.push(Problem {
-                process: child,
+        };
+        if !free {
+            problems.push(Problem {
+                process: asker[child],
                 object: "session",
-                why: format!("session {wanted} is not that of its parent, and its leader is gone or no ancestor"),
-            }),
+                why: format!(
+                    "the process that made session {wanted} is gone, or none of its ancestors"
+                ),
+            });
         }
     }
     before
@@ -158,7 +158,7 @@ mod tests {
     fn a_dead_leader() {
         let places = [place(10, None, 10, 10), place(12, Some(0), 11, 11)];
         let problems = replay(&places, None).unwrap_err();
-        // Its session, and its group.
+        // Its session and its group.
         assert_eq!(problems.len(), 2);
         assert!(problems.iter().all(|problem| problem.process == 1));
     }

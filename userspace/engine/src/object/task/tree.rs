@@ -9,12 +9,11 @@ use std::collections::BTreeMap;
 
 use crust_image::Record;
 use crust_sys::signal::bit;
-use crust_sys::{ptrace, uapi};
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::order::{self, Place};
-use super::{actions, pending, slack, stat};
+use super::{ProcessView, actions, pending, slack, stat};
 use crate::capture::Capture;
 use crate::object::State;
 use crate::plan::{Call, Data, ProcessId, Stage, Step, TaskId};
@@ -72,29 +71,18 @@ impl State for Member {
     }
 }
 
-/// The signal by which a process is stopped, as its stop of ptrace tells.
-///
-/// To be called before anything runs in it.
-#[must_use]
-pub fn job_control_stop(process: &FrozenProcess) -> Option<i32> {
-    let info = ptrace::siginfo(process.leader()?.tid).ok()?;
-    let group_stop = info.code() >> 8 == ptrace::event::STOP && info.signal() != libc::SIGTRAP;
-    group_stop.then(|| info.signal())
-}
-
-/// Captures who a process is.
+/// Captures who a process is; a zombie has no view.
 ///
 /// # Errors
 ///
 /// What broke.
 pub fn capture(
     process: &FrozenProcess,
-    stopped: Option<i32>,
-    kernel: Option<&uapi::Process>,
+    view: Option<&ProcessView<'_>>,
     capture: &mut Capture<'_>,
 ) -> Result<()> {
     let stat = stat(process, "stat")?;
-    let (start_time, start_boottime) = match kernel {
+    let (start_time, start_boottime) = match view.map(|view| &view.kernel) {
         Some(kernel) if kernel.start_boottime != 0 => (kernel.start_time, kernel.start_boottime),
         // A zombie, or no module. The machine is taken not to have slept since.
         _ => {
@@ -109,6 +97,10 @@ pub fn capture(
             (boottime.saturating_sub(asleep), boottime)
         }
     };
+    let waits = |view: &ProcessView<'_>, field| view.status.hex(field).unwrap_or(0);
+    let about_to_stop = view.is_some_and(|view| {
+        (waits(view, "SigPnd") | waits(view, "ShdPnd")) & bit(libc::SIGSTOP) != 0
+    });
     let member = Member {
         pid: process.pid,
         parent: process.parent.map(|parent| parent.0),
@@ -117,7 +109,7 @@ pub fn capture(
         sid: stat.signed(6) as i32,
         exit_signal: stat.signed(38) as i32,
         zombie: process.zombie,
-        stopped,
+        stopped: process.stopped.or(about_to_stop.then_some(libc::SIGSTOP)),
         start_time,
         start_boottime,
     };
