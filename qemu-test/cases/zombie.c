@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
+#include "case.h"
+
+CASE(.what = "children that ended and were not waited for are waited for after the restore");
+
+static volatile sig_atomic_t told;
+
+static void note(int signal)
+{
+	(void)signal;
+	told++;
+}
+
+static void run(void)
+{
+	struct sigaction act = { .sa_handler = note };
+	pid_t exited, killed, lives;
+	siginfo_t info;
+	int status;
+
+	must(!sigaction(SIGCHLD, &act, NULL));
+	must((exited = fork()) >= 0);
+	if (!exited)
+		_exit(42);
+	must((killed = fork()) >= 0);
+	if (!killed) {
+		raise(SIGKILL);
+		_exit(1);
+	}
+	must((lives = fork()) >= 0);
+	if (!lives) {
+		await_file("go");
+		_exit(0);
+	}
+	must(!waitid(P_PID, exited, &info, WEXITED | WNOWAIT));
+	must(!waitid(P_PID, killed, &info, WEXITED | WNOWAIT));
+	must(told > 0);
+	/* It was told of both before the dump. */
+	told = 0;
+	signal(SIGCHLD, SIG_IGN);
+	ready();
+	check(told == 0, "it was told again, %d times", (int)told);
+	must(!sigaction(SIGCHLD, &act, NULL));
+	check(waitpid(exited, &status, 0) == exited && WIFEXITED(status) && WEXITSTATUS(status) == 42,
+	      "status %x", status);
+	check(waitpid(killed, &status, 0) == killed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL,
+	      "status %x", status);
+	waitpid(lives, &status, 0);
+}
