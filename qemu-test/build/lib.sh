@@ -35,6 +35,20 @@ lock() {
 	flock -n 9 || { say WAIT "another run is busy with $1"; flock 9; }
 }
 
+# hold_tree TREE ID: keeps the patched tree from being changed while something is compiled from it (`tree` itself takes
+# the lock exclusively). Fails if the tree holds something else; the caller then starts over.
+hold_tree() {
+	exec 8>"$cache/tree.lock"
+	flock -s 8
+	[ "$(cat "$1.content" 2>/dev/null)" = "$2" ]
+}
+
+# start_over ARGUMENTS...: for when another clone has changed what this script was about to use.
+start_over() {
+	exec 8>&- 9>&-
+	exec "$0" "$@"
+}
+
 # workdir NAME: an empty directory in the cache (a rename must not cross file systems). To be called with the product's
 # lock held: whatever an interrupted run left there is removed.
 workdir() {
