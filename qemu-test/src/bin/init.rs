@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::wait::{WaitStatus, wait};
 use nix::unistd::{Pid, chdir, chroot, sync};
 
@@ -117,6 +118,8 @@ fn start(terminal: Option<&str>) -> Result<Pid> {
         finit_module(&File::open(module)?, c"", ModuleInitFlags::empty())
             .context("loading ckpt.ko")?;
     }
+    // As systemd has it: the kernel's own hard limit of 4096 is not what programs meet in practice.
+    setrlimit(Resource::RLIMIT_NOFILE, 1024, 524_288)?;
     let path = "/crust/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
     let up = Command::new("/sbin/ip")
         .args(["link", "set", "lo", "up"])
