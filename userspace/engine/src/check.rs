@@ -97,7 +97,7 @@ fn required() -> Vec<Item> {
     vec![
         item(
             "privileges",
-            capable(),
+            capable(capability::REQUIRED),
             "neither memory nor identity of a program can be saved or brought back",
             "run crust as root, outside of a container that drops capabilities",
         ),
@@ -155,6 +155,18 @@ fn wanted() -> Vec<Item> {
         remedy,
     };
     vec![
+        item(
+            "CAP_SYS_RESOURCE",
+            capable(capability::SYS_RESOURCE),
+            "limits above the hard limits of crust, and a lowered oom_score_adj, cannot be restored",
+            "run crust with all capabilities",
+        ),
+        item(
+            "CAP_SYS_NICE",
+            capable(capability::SYS_NICE),
+            "raised and real-time priorities cannot be restored",
+            "run crust with all capabilities",
+        ),
         item(
             "PAGEMAP_SCAN",
             pagemap_scan(),
@@ -271,17 +283,23 @@ fn read(path: &str) -> Option<String> {
         .map(|text| text.trim().to_owned())
 }
 
-/// Whether the effective capabilities have all that a restore uses (`capabilities(7)`).
-fn capable() -> bool {
-    // CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID, SETPCAP, SYS_PTRACE, SYS_ADMIN, SYS_NICE,
-    // SYS_RESOURCE.
-    const NEEDED: [u32; 11] = [0, 1, 3, 5, 6, 7, 8, 19, 21, 23, 24];
+/// Bits of `CapEff` (`capabilities(7)`, `include/uapi/linux/capability.h`).
+mod capability {
+    /// `DAC_OVERRIDE`, `KILL`, `SETGID`, `SETUID`, `SETPCAP`, `SYS_PTRACE`, `SYS_ADMIN`: to look at
+    /// programs of any user, and to give them back who they were.
+    pub const REQUIRED: u64 = 1 << 1 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 19 | 1 << 21;
+    pub const SYS_NICE: u64 = 1 << 23;
+    pub const SYS_RESOURCE: u64 = 1 << 24;
+}
+
+/// Whether the effective capabilities have all of these.
+fn capable(wanted: u64) -> bool {
     let status = read("/proc/self/status").unwrap_or_default();
     let effective = status
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    effective.is_some_and(|mask| NEEDED.iter().all(|bit| mask & 1 << bit != 0))
+    effective.is_some_and(|mask| mask & wanted == wanted)
 }
 
 fn pidfd_getfd() -> bool {

@@ -2,8 +2,13 @@
 
 //! Waiting for a restored program in the foreground, as a shell waits for a command.
 
+use std::os::fd::AsFd;
+
+use crust_sys::pidfd;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid, getpgrp};
 
@@ -51,20 +56,19 @@ const PASSED_ON: [Signal; 6] = [
 /// [`Error::System`] if `pid` is not a child of the caller.
 pub fn wait(pid: i32) -> Result<Ended> {
     let pid = Pid::from_raw(pid);
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGCHLD);
-    signals.extend(PASSED_ON);
-    // Blocked before the first look at the child, so that no end of it is missed in between.
+    let signals: SigSet = PASSED_ON.into_iter().collect();
     signals
         .thread_block()
         .map_err(|errno| Error::system("block signals", errno))?;
-    let result = wait_blocked(pid, &signals);
+    let result = wait_blocked(pid, &signals)
+        .map_err(|errno| Error::system(format!("wait for process {pid}"), errno));
     let _ = signals.thread_unblock();
     result
 }
 
-fn wait_blocked(pid: Pid, signals: &SigSet) -> Result<Ended> {
-    let failed = |errno| Error::system(format!("wait for process {pid}"), errno);
+fn wait_blocked(pid: Pid, signals: &SigSet) -> nix::Result<Ended> {
+    let signals = SignalFd::with_flags(signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+    let child = pidfd::open(pid.as_raw())?;
     loop {
         match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, status)) => return Ok(Ended::Exited(status)),
@@ -72,12 +76,22 @@ fn wait_blocked(pid: Pid, signals: &SigSet) -> Result<Ended> {
             // Killed by a real-time signal, which `nix` has no name for.
             Err(Errno::EINVAL) => return Ok(Ended::Killed(0)),
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(failed(errno)),
+            Err(errno) => return Err(errno),
         }
-        let signal = signals.wait().map_err(failed)?;
-        if signal != Signal::SIGCHLD && getpgid(Some(pid)) != Ok(getpgrp()) {
-            // It may have ended meanwhile; the next look will tell.
-            let _ = kill(pid, signal);
+        // SIGCHLD would not do: one that nobody handles is not kept for a thread that blocks it.
+        let mut ready = [
+            PollFd::new(child.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut ready, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        while let Some(signal) = signals.read_signal()? {
+            if getpgid(Some(pid)) != Ok(getpgrp()) {
+                // It may have ended meanwhile; the next look will tell.
+                let _ = kill(pid, Signal::try_from(signal.ssi_signo as i32)?);
+            }
         }
     }
 }

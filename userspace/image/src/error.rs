@@ -12,14 +12,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A system call on the file or its directory failed.
-    #[error("{}: {operation}: {source}", path.display())]
+    #[error("{}: {operation}: {error}", path.display())]
     Io {
         /// The image.
         path: PathBuf,
         /// What was being done.
         operation: &'static str,
         /// Why it failed.
-        source: io::Error,
+        error: io::Error,
     },
     /// The file is something else.
     #[error("{}: not an image of crust: {problem}", path.display())]
@@ -68,11 +68,11 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn io(path: &Path, operation: &'static str, source: impl Into<io::Error>) -> Self {
+    pub(crate) fn io(path: &Path, operation: &'static str, error: impl Into<io::Error>) -> Self {
         Self::Io {
             path: path.to_owned(),
             operation,
-            source: source.into(),
+            error: error.into(),
         }
     }
 

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Options that several subcommands share.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use crust_engine::request;
+
+/// The name of the image in a directory that `-D` names.
+const IMAGE: &str = "crust.img";
+
+/// Where a dump puts the image.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// Write the image to DIR/crust.img; DIR is made if it does not exist
+    #[arg(short = 'D', long = "images-dir", value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// Write the image to FILE instead [default: ./crust.img]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "directory")]
+    pub image: Option<PathBuf>,
+}
+
+impl Target {
+    /// The image.
+    pub fn path(&self) -> PathBuf {
+        match (&self.image, &self.directory) {
+            (Some(image), _) => image.clone(),
+            (None, Some(directory)) => directory.join(IMAGE),
+            (None, None) => IMAGE.into(),
+        }
+    }
+}
+
+/// Which image is read.
+#[derive(Debug, Args)]
+pub struct Source {
+    /// The image, or a directory with crust.img in it [default: ./crust.img]
+    #[arg(value_name = "IMAGE")]
+    positional: Option<PathBuf>,
+    /// Read DIR/crust.img
+    #[arg(
+        short = 'D',
+        long = "images-dir",
+        value_name = "DIR",
+        conflicts_with = "positional"
+    )]
+    pub directory: Option<PathBuf>,
+    /// The image, as after `dump`
+    #[arg(short, long, value_name = "FILE", hide = true, conflicts_with_all = ["positional", "directory"])]
+    image: Option<PathBuf>,
+}
+
+impl Source {
+    /// The image.
+    pub fn path(&self) -> PathBuf {
+        match (
+            self.positional.as_ref().or(self.image.as_ref()),
+            &self.directory,
+        ) {
+            (Some(directory), _) if directory.is_dir() => directory.join(IMAGE),
+            (Some(image), _) => image.clone(),
+            (None, Some(directory)) => directory.join(IMAGE),
+            (None, None) => IMAGE.into(),
+        }
+    }
+}
+
+/// What is written down of the work.
+#[derive(Debug, Args)]
+pub struct Log {
+    /// Say more; -v4 is the same as -vvvv, and all there is
+    #[arg(short, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Write the log to FILE, which is relative to the directory of -D if there is one
+    #[arg(short = 'o', long = "log-file", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+/// How the kernel is asked.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Backend {
+    /// /dev/ckpt if it is there
+    #[default]
+    Auto,
+    /// /dev/ckpt, or fail
+    Module,
+    /// What a stock kernel can do
+    Mainline,
+}
+
+impl From<Backend> for request::Backend {
+    fn from(backend: Backend) -> Self {
+        match backend {
+            Backend::Auto => Self::Auto,
+            Backend::Module => Self::Module,
+            Backend::Mainline => Self::Mainline,
+        }
+    }
+}
+
+/// Turns `-v4`, as users of CRIU write it, into `-vvvv`, and `-v0` into nothing.
+pub fn expand_verbosity(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let expand = |argument: OsString| match argument.to_str().map(str::as_bytes) {
+        Some([b'-', b'v', b'0']) => None,
+        Some([b'-', b'v', digit @ b'1'..=b'9']) => {
+            let count = usize::from(digit - b'0');
+            Some(format!("-{}", "v".repeat(count)).into())
+        }
+        _ => Some(argument),
+    };
+    arguments.filter_map(expand).collect()
+}
+
+/// A process id: a positive number.
+pub fn pid() -> clap::builder::RangedI64ValueParser<i32> {
+    clap::value_parser!(i32).range(1..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbosity_as_criu_has_it() {
+        let words = |line: &str| expand_verbosity(line.split(' ').map(OsString::from));
+        assert_eq!(words("crust dump -v4 7"), ["crust", "dump", "-vvvv", "7"]);
+        assert_eq!(words("crust dump -v0 -vv"), ["crust", "dump", "-vv"]);
+        assert_eq!(words("crust -v10 -o v1"), ["crust", "-v10", "-o", "v1"]);
+    }
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! `crust dump`: saves a process tree.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use crust_engine::capture::DumpOptions;
+use crust_engine::request::{DumpReport, DumpRequest};
+
+use crate::arguments::{self, Backend, Log, Target};
+use crate::console::Console;
+use crate::output::{bytes, print_json, time};
+use crate::refusals;
+
+/// Save a process and all its descendants; unless told otherwise they end
+///
+/// The image is complete or absent. If anything cannot be carried over, nothing is written, all of
+/// it is listed, and the program goes on as if nothing had been tried.
+#[derive(Debug, Args)]
+pub struct Dump {
+    /// The process at the root of the tree
+    #[arg(value_name = "PID", value_parser = arguments::pid(), required_unless_present = "tree")]
+    pid: Option<i32>,
+    /// The same, as CRIU has it
+    #[arg(short = 't', long, value_name = "PID", value_parser = arguments::pid(), conflicts_with = "pid")]
+    tree: Option<i32>,
+    #[command(flatten)]
+    target: Target,
+    /// Let the program go on as soon as its state is safe; the memory is written meanwhile
+    #[arg(short = 'R', long, conflicts_with = "leave_stopped")]
+    leave_running: bool,
+    /// Leave the program stopped, as by SIGSTOP, instead of ending it
+    #[arg(short = 's', long)]
+    leave_stopped: bool,
+    /// Carry over a job of a shell: on restore it gets the terminal, session and group of the
+    /// restoring shell
+    #[arg(short = 'j', long)]
+    shell_job: bool,
+    /// Do not wait until the image is on the disk; a crash of the machine may then lose it
+    #[arg(long)]
+    no_sync: bool,
+    /// How to ask the kernel
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    backend: Backend,
+    /// Print the report as JSON, and nothing else
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    log: Log,
+}
+
+impl Dump {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let made = self
+            .target
+            .directory
+            .as_deref()
+            .map(MadeDirectory::make)
+            .transpose()?;
+        self.log.start(self.target.directory.as_deref())?;
+        let request = DumpRequest {
+            // One of the two is there: clap has seen to it.
+            pid: self.pid.or(self.tree).unwrap_or_default(),
+            image: self.target.path(),
+            options: DumpOptions {
+                shell_job: self.shell_job,
+                leave_running: self.leave_running,
+                leave_stopped: self.leave_stopped,
+            },
+            backend: self.backend.into(),
+            sync: !self.no_sync,
+        };
+        let mut console = Console::new(self.json);
+        let report = crust_engine::dump::dump(&request, &mut console)?;
+        if let Some(made) = made {
+            made.keep();
+        }
+        if self.json {
+            print_json(&report)?;
+        } else {
+            say(&report, self.leave_stopped, &mut console);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn say(report: &DumpReport, stopped: bool, console: &mut Console) {
+    let fate = match (report.left_alive, stopped) {
+        (false, _) => "the program has ended (--leave-running keeps it)",
+        (true, false) => "the program goes on",
+        (true, true) => "the program is stopped (SIGCONT lets it go on)",
+    };
+    let what = format!(
+        "{} ({}), frozen for {}, {} in all; {fate}",
+        report.image.display(),
+        bytes(report.image_bytes),
+        time(Duration::from_nanos(report.frozen_ns)),
+        time(Duration::from_nanos(report.total_ns)),
+    );
+    console.line("done", &what, None);
+    eprint!("{}", refusals::table(&report.losses, ""));
+}
+
+/// A directory that a dump made for its image, and that goes if the dump comes to nothing.
+struct MadeDirectory(Option<PathBuf>);
+
+impl MadeDirectory {
+    fn make(path: &Path) -> anyhow::Result<Self> {
+        if path.is_dir() {
+            return Ok(Self(None));
+        }
+        fs::create_dir(path).with_context(|| format!("make the directory {}", path.display()))?;
+        Ok(Self(Some(path.into())))
+    }
+
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for MadeDirectory {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // It stays if there is something in it: a log, say.
+            let _ = fs::remove_dir(path);
+        }
+    }
+}

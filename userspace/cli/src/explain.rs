@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! `crust explain`: what of a running program can be carried over.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use crust_engine::capture::DumpOptions;
+use crust_engine::explain::{self, Explanation, Verdict};
+
+use crate::arguments::{self, Backend, Log};
+use crate::output::{count, print, print_json, time};
+use crate::refusals;
+
+/// Show what of a running program can be carried over, and the state of its sockets
+///
+/// What must be decided, and what cannot be carried over, comes with the reason and what can be
+/// done about it. The program is stopped for a moment; nothing is written or changed.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The process at the root of the tree
+    #[arg(value_name = "PID", value_parser = arguments::pid(), required_unless_present = "tree")]
+    pid: Option<i32>,
+    /// The same, as for dump
+    #[arg(short = 't', long, value_name = "PID", value_parser = arguments::pid(), conflicts_with = "pid")]
+    tree: Option<i32>,
+    /// As it would be with dump --shell-job
+    #[arg(short = 'j', long)]
+    shell_job: bool,
+    /// How to ask the kernel
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    backend: Backend,
+    /// List every object that is carried over, not only how many there are
+    #[arg(short, long)]
+    all: bool,
+    /// Print all of it as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    log: Log,
+}
+
+impl Explain {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        self.log.start(None)?;
+        let options = DumpOptions {
+            shell_job: self.shell_job,
+            ..DumpOptions::default()
+        };
+        let pid = self.pid.or(self.tree).unwrap_or_default();
+        let explanation = explain::explain(pid, &options, self.backend.into())?;
+        if self.json {
+            print_json(&explanation)?;
+        } else {
+            print(&text(&explanation, self.all))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn text(explanation: &Explanation, all: bool) -> String {
+    let mut text = format!(
+        " process {} ({}): {}, {}; stopped for {}\n {}\n",
+        explanation.pid,
+        explanation.name,
+        count(explanation.pids.len() as u64, "process", "processes"),
+        count(explanation.threads, "thread", "threads"),
+        time(Duration::from_nanos(explanation.frozen_ns)),
+        match explanation.verdict {
+            Verdict::Yes => "can be dumped",
+            Verdict::Decide => "can be dumped, once it is decided how",
+            Verdict::No => "cannot be dumped as it is",
+        },
+    );
+    text.push_str(&refusals::table(
+        &explanation.refusals,
+        "cannot be carried over:",
+    ));
+    carried(&mut text, explanation, all);
+    if !explanation.sockets.is_empty() {
+        text.push_str(" sockets, as the module reads them:\n");
+        for socket in &explanation.sockets {
+            let _ = writeln!(text, "   {socket}");
+        }
+    } else if explanation.sockets_found > 0 {
+        let _ = writeln!(
+            text,
+            " {}: their state can be shown with the module",
+            count(explanation.sockets_found, "socket", "sockets")
+        );
+    }
+    text
+}
+
+fn carried(text: &mut String, explanation: &Explanation, all: bool) {
+    if explanation.carried.is_empty() {
+        return;
+    }
+    text.push_str(" carried over:\n");
+    if all {
+        for object in &explanation.carried {
+            let place = format!("{}.{}", object.owner, object.part);
+            let _ = writeln!(text, "   {place:<10} {:<22} {}", object.kind, object.what);
+        }
+        return;
+    }
+    let mut kinds = BTreeMap::<_, u64>::new();
+    for object in &explanation.carried {
+        *kinds.entry((object.family, &object.kind)).or_default() += 1;
+    }
+    let kinds: Vec<String> = kinds
+        .into_iter()
+        .map(|((_, kind), number)| format!("{number} {kind}"))
+        .collect();
+    for line in wrap(&kinds, 90) {
+        let _ = writeln!(text, "   {line}");
+    }
+}
+
+/// Joins words with commas into lines that are not much longer than `width`.
+fn wrap(words: &[String], width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for (at, word) in words.iter().enumerate() {
+        let line = lines.last_mut().expect("there is a first line");
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+        if at + 1 < words.len() {
+            line.push(',');
+            if line.len() > width {
+                lines.push(String::new());
+            }
+        }
+    }
+    lines
+}

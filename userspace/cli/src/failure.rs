@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! From what went wrong to an exit status and to words.
+
+use std::process::ExitCode;
+
+use crust_engine::Error;
+use crust_engine::refusal::Refusal;
+use serde::Serialize;
+
+use crate::{output, refusals};
+
+/// What is printed with `--json` if a command did not do its work.
+#[derive(Debug, Serialize)]
+pub struct Failure<'a> {
+    /// `failed`, `refused` or `conflict`.
+    kind: &'static str,
+    /// In one line.
+    message: String,
+    /// All of them, if that is why.
+    refusals: &'a [Refusal],
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Failure<'a>,
+}
+
+/// The exit status of a dump that was refused.
+pub const REFUSED: u8 = 3;
+/// The exit status of a restore that something is in the way of.
+pub const CONFLICT: u8 = 4;
+
+impl Failure<'_> {
+    /// Says what went wrong, and tells the exit status.
+    pub fn report(error: &anyhow::Error, json: bool) -> ExitCode {
+        let (kind, code, refusals, title) = match error.downcast_ref::<Error>() {
+            Some(Error::Refused(refusals)) => (
+                "refused",
+                REFUSED,
+                refusals.as_slice(),
+                "cannot be carried over:",
+            ),
+            Some(Error::Conflict(refusals)) => {
+                ("conflict", CONFLICT, refusals.as_slice(), "in the way:")
+            }
+            _ => ("failed", 1, &[][..], ""),
+        };
+        // `{:#}` has the whole chain of causes.
+        let message = format!("{error:#}");
+        tracing::error!("{message}");
+        if json {
+            let failure = Failure {
+                kind,
+                message,
+                refusals,
+            };
+            // Nothing is left to be done if even this cannot be written.
+            let _ = output::print_json(&Envelope { error: failure });
+        } else {
+            eprintln!("crust: {message}");
+            eprint!("{}", refusals::table(refusals, title));
+        }
+        ExitCode::from(code)
+    }
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Numbers as people read them, and the two ways out.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Writes to the standard output. That a reader such as `head` has seen enough is no failure.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// Writes data as JSON to the standard output.
+pub fn print_json(data: &impl Serialize) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string_pretty(data)?;
+    text.push('\n');
+    Ok(print(&text)?)
+}
+
+/// `412 KiB`, `1.4 GiB`.
+pub fn bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in ["KiB", "MiB", "GiB", "TiB"] {
+        if value < 1000.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    if unit == "B" || value >= 9.95 {
+        format!("{value:.0} {unit}")
+    } else {
+        format!("{value:.1} {unit}")
+    }
+}
+
+/// `412 us`, `38 ms`, `1.2 s`.
+pub fn time(time: Duration) -> String {
+    let us = time.as_secs_f64() * 1e6;
+    match us {
+        ..999.5 => format!("{us:.0} us"),
+        ..9_950.0 => format!("{:.1} ms", us / 1e3),
+        ..999_500.0 => format!("{:.0} ms", us / 1e3),
+        _ => format!("{:.2} s", us / 1e6),
+    }
+}
+
+/// `1 process`, `3 processes`.
+pub fn count(number: u64, one: &str, many: &str) -> String {
+    let noun = if number == 1 { one } else { many };
+    format!("{number} {noun}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        let shown: Vec<_> = [0, 999, 4096, 10_230, 1_000_000, 1_500_000_000, 40 << 40]
+            .map(bytes)
+            .to_vec();
+        assert_eq!(
+            shown,
+            [
+                "0 B", "999 B", "4.0 KiB", "10 KiB", "977 KiB", "1.4 GiB", "40 TiB"
+            ]
+        );
+    }
+
+    #[test]
+    fn times() {
+        let shown: Vec<_> = [0, 412, 999_600, 9_900, 38_200, 1_230_000]
+            .map(|us| time(Duration::from_micros(us)))
+            .to_vec();
+        assert_eq!(
+            shown,
+            ["0 us", "412 us", "1.00 s", "9.9 ms", "38 ms", "1.23 s"]
+        );
+    }
+}

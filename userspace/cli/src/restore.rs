@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! `crust restore`: brings a process tree back.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use crust_engine::foreground;
+use crust_engine::request::{RestoreReport, RestoreRequest};
+use crust_engine::resolve::RestoreOptions;
+use crust_engine::show;
+
+use crate::arguments::{Backend, Log, Source};
+use crate::console::Console;
+use crate::failure::CONFLICT;
+use crate::output::{count, print, print_json, time};
+use crate::refusals;
+
+/// Bring a saved process tree back, with the same pids, and let it go on
+///
+/// All or nothing: if anything fails, no process is left behind. Without --restore-detached crust
+/// waits for the root of the tree, passes signals on to it, and ends with its exit status (128
+/// and the signal's number if a signal ended it).
+#[derive(Debug, Args)]
+pub struct Restore {
+    #[command(flatten)]
+    source: Source,
+    /// Return as soon as the program runs
+    #[arg(short = 'd', long = "restore-detached")]
+    detached: bool,
+    /// Leave the program stopped, as by SIGSTOP
+    #[arg(short = 's', long)]
+    leave_stopped: bool,
+    /// Give the program the terminal, session and group of this shell
+    #[arg(short = 'j', long)]
+    shell_job: bool,
+    /// Show what would be done, step by step, and what is in the way; do nothing
+    #[arg(long)]
+    plan: bool,
+    /// Write the pid of the root to FILE
+    #[arg(long, value_name = "FILE")]
+    pidfile: Option<PathBuf>,
+    /// How to ask the kernel
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    backend: Backend,
+    /// Print the report as JSON, and nothing else
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    log: Log,
+}
+
+impl Restore {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        self.log.start(self.source.directory.as_deref())?;
+        let request = RestoreRequest {
+            image: self.source.path(),
+            options: RestoreOptions {
+                shell_job: self.shell_job,
+                detached: self.detached,
+                leave_stopped: self.leave_stopped,
+            },
+            backend: self.backend.into(),
+            pidfile: self.pidfile,
+        };
+        if self.plan {
+            return plan(&request, self.json);
+        }
+        let mut console = Console::new(self.json);
+        let report = crust_engine::restore::restore(&request, &mut console)?;
+        if self.json {
+            print_json(&report)?;
+        } else {
+            say(&report, &mut console);
+        }
+        if self.detached {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let ended = foreground::wait(report.pid)?;
+        Ok(ExitCode::from(ended.exit_code()))
+    }
+}
+
+fn say(report: &RestoreReport, console: &mut Console) {
+    let what = format!(
+        "process {} is back, {}, {} in all",
+        report.pid,
+        count(report.threads, "thread", "threads"),
+        time(Duration::from_nanos(report.total_ns)),
+    );
+    console.line("done", &what, None);
+    eprint!("{}", refusals::table(&report.losses, ""));
+}
+
+fn plan(request: &RestoreRequest, json: bool) -> anyhow::Result<ExitCode> {
+    let report = crust_engine::restore::plan(request)?;
+    if json {
+        print_json(&show::json(&report))?;
+    } else {
+        let mut text = refusals::table(&report.conflicts, "in the way:");
+        text.push_str(&show::text(&report.plan));
+        print(&text)?;
+    }
+    let forbidden = report
+        .conflicts
+        .iter()
+        .any(|conflict| conflict.weight > crust_engine::refusal::Weight::Loss);
+    Ok(ExitCode::from(if forbidden { CONFLICT } else { 0 }))
+}
