@@ -56,7 +56,7 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
         image.add(record)?;
     }
     progress.phase(&Phase::Pages {
-        bytes: page_records.len() as u64,
+        bytes: image.page_bytes(),
         took: at.elapsed(),
     });
 

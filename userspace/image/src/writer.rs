@@ -136,6 +136,12 @@ impl Writer {
         offset
     }
 
+    /// How many bytes of page data have been reserved.
+    #[must_use]
+    pub fn page_bytes(&self) -> u64 {
+        self.pages_end - PAGE_SIZE
+    }
+
     /// The file, to write page data at the offsets that [`reserve_pages`](Self::reserve_pages)
     /// gave (`pwrite`, `FileExt::write_all_at`, `as_fd()`), and nowhere else.
     #[must_use]
