@@ -21,12 +21,16 @@ use crate::interrupt::Interrupts;
 use crate::plan::ProcessId;
 use crate::procfs;
 use crate::refusal::Refusals;
+use crate::remote::{BLOCKED, Caller};
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result};
 
 /// How long a thread may take to stop. One that takes longer is in a wait that nothing can
 /// interrupt.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long the parent of the root may take to wait for it.
+const REAPING: Duration = Duration::from_secs(5);
 
 /// A tree whose threads all stand still.
 #[derive(Debug)]
@@ -106,35 +110,87 @@ impl Frozen {
 
     /// Kills the tree, and waits until every number of it is free.
     ///
-    /// Returns the processes whose parents, outside of the tree, have not waited for them.
+    /// Children go before their parents, who are made to wait for them: so nobody outside has to,
+    /// but for the root. Returns the processes that nobody has waited for.
     pub fn kill(mut self, interrupts: &Interrupts) -> Result<Vec<i32>> {
-        for process in &self.processes {
-            if let Some(leader) = process.leader() {
-                // Gone already is as good.
-                let _ = pidfd::send_signal(leader.pidfd.as_fd(), libc::SIGKILL, None);
-            }
-        }
-        for tid in std::mem::take(&mut self.seized) {
-            // As their tracer we are told first, and only then their parents.
-            while let Ok((_, status)) = wait::wait(tid) {
-                if status.is_end() {
-                    break;
+        let depths = self.depths();
+        let deepest = depths.iter().copied().max().unwrap_or(0);
+        for depth in (0..=deepest).rev() {
+            let level = || {
+                let all = self.processes.iter().zip(&depths);
+                all.filter(|&(_, &of)| of == depth)
+                    .map(|(process, _)| process)
+            };
+            for process in level() {
+                self.wait_for_children(process);
+                if let Some(leader) = process.leader() {
+                    // Gone already is as good.
+                    let _ = pidfd::send_signal(leader.pidfd.as_fd(), libc::SIGKILL, None);
                 }
-                let _ = ptrace::cont(tid, 0);
+            }
+            // As their tracer we are told first, and only then their parents: of the leader when its
+            // other threads are gone.
+            for thread in level().flat_map(|process| process.threads.iter().rev()) {
+                await_end(thread.tid);
             }
         }
-        let deadline = Instant::now() + Duration::from_secs(5);
+        self.seized.clear();
+        let deadline = Instant::now() + REAPING;
         let mut left: Vec<i32> = self.processes.iter().map(|process| process.pid).collect();
-        let mut pause = Duration::from_micros(50);
-        while Instant::now() < deadline {
+        let mut pause = Duration::from_micros(20);
+        loop {
             left.retain(|&pid| is_there(pid));
-            if left.is_empty() || interrupts.check().is_err() {
-                break;
+            if left.is_empty() || Instant::now() > deadline || interrupts.check().is_err() {
+                return Ok(left);
             }
             std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(10));
+            pause = (pause * 2).min(Duration::from_millis(5));
         }
-        Ok(left)
+    }
+
+    /// How far each process is from the root.
+    fn depths(&self) -> Vec<usize> {
+        let mut depths = Vec::new();
+        for process in &self.processes {
+            let parent = process
+                .parent
+                .and_then(|parent| depths.get(parent.0 as usize));
+            depths.push(parent.map_or(0, |depth: &usize| depth + 1));
+        }
+        depths
+    }
+
+    /// Makes a process, which is about to die, wait for its dead children. What fails is left to the
+    /// reaper of orphans.
+    fn wait_for_children(&self, process: &FrozenProcess) {
+        let children = self
+            .processes
+            .iter()
+            .filter(|child| child.parent == Some(process.id));
+        let mut children = children.peekable();
+        if children.peek().is_none() {
+            return;
+        }
+        let (Some(leader), Some(instruction)) = (process.leader(), process.syscall_insn) else {
+            return;
+        };
+        let caller = Caller {
+            pid: process.pid,
+            tid: leader.tid,
+            instruction,
+            template: leader.registers,
+        };
+        let _ = ptrace::set_signal_mask(leader.tid, BLOCKED);
+        for child in children {
+            let flags = libc::__WALL | libc::WNOHANG;
+            let args = [child.pid as u64, 0, flags as u64, 0];
+            if caller
+                .raw("wait for a dead child", libc::SYS_wait4, &args)
+                .is_err()
+            {
+                return;
+            }
+        }
     }
 
     fn detach(&mut self) {
@@ -393,6 +449,16 @@ fn thread_pidfd(pid: i32, tid: i32) -> nix::Result<OwnedFd> {
         pidfd::open(pid)
     } else {
         pidfd::open_thread(tid)
+    }
+}
+
+/// Waits until a killed thread is gone.
+fn await_end(tid: i32) {
+    while let Ok((_, status)) = wait::wait(tid) {
+        if status.is_end() {
+            return;
+        }
+        let _ = ptrace::cont(tid, 0);
     }
 }
 
