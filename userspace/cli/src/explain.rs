@@ -103,7 +103,8 @@ fn carried(text: &mut String, explanation: &Explanation, all: bool) {
     if all {
         for object in &explanation.carried {
             let place = format!("{}.{}", object.owner, object.part);
-            let _ = writeln!(text, "   {place:<10} {:<22} {}", object.kind, object.what);
+            let what = object.what.replace('\n', &format!("\n{:43}", ""));
+            let _ = writeln!(text, "   {place:<10} {:<28} {what}", object.kind);
         }
         return;
     }

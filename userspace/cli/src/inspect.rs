@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::Args;
-use crust_engine::inspect::{self, Inspection};
+use crust_engine::inspect::{self, Inspection, Process};
 use crust_engine::kinds::Family;
 
 use crate::arguments::Source;
@@ -20,42 +20,50 @@ use crate::output::{bytes, count, print, print_json};
 pub struct Inspect {
     #[command(flatten)]
     source: Source,
-    /// List the processes and threads with what belongs to them
+    /// Show the tree of processes
     #[arg(long)]
     tree: bool,
-    /// List the open files
+    /// List the open files of each process
     #[arg(long)]
     fds: bool,
-    /// List the memory
+    /// List the memory of each process
     #[arg(long)]
     maps: bool,
+    /// List all objects, one by one
+    #[arg(long)]
+    all: bool,
     /// Compare the checksums of the contents of memory too, which reads the whole image
     #[arg(long)]
     verify: bool,
-    /// Print all, or what was chosen, as JSON, with the state of each object
+    /// Print all of it as JSON, with the state of each object
     #[arg(long)]
     pub json: bool,
 }
 
 impl Inspect {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let mut inspection = inspect::inspect(&self.source.path(), self.verify)?;
-        let chosen = self.tree || self.fds || self.maps;
-        if chosen {
-            inspection.objects.retain(|object| match object.family {
-                Family::Task => self.tree,
-                Family::File => self.fds,
-                Family::Mapping => self.maps,
-                Family::Unknown => false,
-            });
-        }
+        let inspection = inspect::inspect(&self.source.path(), self.verify)?;
         if self.json {
             print_json(&inspection)?;
-        } else if chosen {
-            print(&list(&inspection))?;
-        } else {
-            print(&summary(&inspection))?;
+            return Ok(ExitCode::SUCCESS);
         }
+        let mut text = String::new();
+        if self.tree {
+            tree(&mut text, &inspection.processes, None, 0);
+        }
+        if self.fds {
+            descriptors(&mut text, &inspection.processes);
+        }
+        if self.maps {
+            objects(&mut text, &inspection, Some(Family::Mapping));
+        }
+        if self.all {
+            objects(&mut text, &inspection, None);
+        }
+        if text.is_empty() || self.verify {
+            text.insert_str(0, &summary(&inspection));
+        }
+        print(&text)?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -83,13 +91,39 @@ fn summary(inspection: &Inspection) -> String {
     text
 }
 
-fn list(inspection: &Inspection) -> String {
-    let mut text = String::new();
+fn tree(text: &mut String, processes: &[Process], parent: Option<u32>, depth: usize) {
+    for process in processes.iter().filter(|process| process.parent == parent) {
+        let name = format!("{:indent$}{}", "", process.name, indent = 2 * depth);
+        let _ = writeln!(text, " {name:<24} {}", process.what);
+        // The root of an image has no parent, so only a damaged one could have a ring.
+        if depth < processes.len() {
+            tree(text, processes, Some(process.number), depth + 1);
+        }
+    }
+}
+
+fn descriptors(text: &mut String, processes: &[Process]) {
+    for process in processes {
+        let _ = writeln!(text, " {} {}", process.pid, process.name);
+        for one in &process.descriptors {
+            let cloexec = if one.cloexec { "close on exec" } else { "" };
+            let _ = writeln!(
+                text,
+                "   {:>5}  #{:<5} {:<22} {cloexec:<14} {}",
+                one.fd, one.description, one.kind, one.what
+            );
+        }
+    }
+}
+
+fn objects(text: &mut String, inspection: &Inspection, family: Option<Family>) {
     for object in &inspection.objects {
+        if family.is_some_and(|family| family != object.family) {
+            continue;
+        }
         let place = format!("{}.{}", object.owner, object.part);
         // A description of several lines goes on under its first.
-        let what = object.what.replace('\n', &format!("\n{:36}", ""));
-        let _ = writeln!(text, " {place:<10} {:<22}  {what}", object.kind);
+        let what = object.what.replace('\n', &format!("\n{:41}", ""));
+        let _ = writeln!(text, " {place:<10} {:<28} {what}", object.kind);
     }
-    text
 }

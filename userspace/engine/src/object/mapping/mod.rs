@@ -95,13 +95,9 @@ impl<K: MappingKind> State for Mappings<K> {
     const SUPPORT: &'static str = K::SUPPORT;
 
     fn describe(&self) -> String {
-        match &*self.0 {
-            [one] => one.describe(),
-            all => {
-                let bytes: u64 = all.iter().map(|kind| kind.area().length).sum();
-                format!("{} mappings, {} KiB", all.len(), bytes >> 10)
-            }
-        }
+        // One line for each.
+        let lines: Vec<String> = self.0.iter().map(K::describe).collect();
+        lines.join("\n")
     }
 }
 
