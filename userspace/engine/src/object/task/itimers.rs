@@ -11,6 +11,8 @@ use crate::object::State;
 use crate::plan::{Call, Data, ProcessId, Stage};
 use crate::resolve::Resolve;
 
+/// `ITIMER_REAL`.
+const REAL: usize = 0;
 const NAMES: [&str; 3] = ["ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF"];
 
 /// For each timer the time until it expires and its interval, in nanoseconds.
@@ -28,7 +30,7 @@ impl State for Itimers {
         let timers: Vec<_> = NAMES
             .iter()
             .zip(&self.timers)
-            .filter(|(_, timer)| timer.0 != 0)
+            .filter(|(_, timer)| **timer != (0, 0))
             .map(|(name, (value, interval))| format!("{name} in {value} ns, every {interval} ns"))
             .collect();
         timers.join("; ")
@@ -47,14 +49,19 @@ impl ProcessAspect for Itimers {
             .kernel
             .itimer
             .map(|timer| (timer.value, timer.interval));
-        let armed = timers.iter().any(|timer| timer.0 != 0);
+        let armed = timers.iter().any(|timer| *timer != (0, 0));
         Ok(armed.then_some(Self { timers }))
     }
 
     fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()> {
-        for (which, (value, interval)) in self.timers.into_iter().enumerate() {
-            if value == 0 {
+        for (which, (mut value, interval)) in self.timers.into_iter().enumerate() {
+            if (value, interval) == (0, 0) {
                 continue;
+            }
+            if which == REAL && value == 0 {
+                // It has expired, and runs again from when its signal, which waits, is taken
+                // (kernel/signal.c:dequeue_signal). A timer that expires at once gets there.
+                value = 1;
             }
             let timer = [timeval(interval), timeval(value)].concat();
             let args = [(which as u64).into(), Data::words(&timer).into(), 0.into()];
