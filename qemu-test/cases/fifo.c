@@ -27,12 +27,12 @@ static void run(void)
 
 	ready();
 	check(read(reader, buf, sizeof(buf)) == 11 && !memcmp(buf, "in the fifo", 11), "contents");
-	check(fcntl(reader, F_GETFL) == O_RDONLY, "flags %#o", fcntl(reader, F_GETFL));
+	check(!(fcntl(reader, F_GETFL) & (O_ACCMODE | O_NONBLOCK)), "flags %#o", fcntl(reader, F_GETFL));
 	check(write(writer, "more", 4) == 4 && read(reader, buf, 4) == 4, "it does not go on");
 	close(writer);
 	check(read(reader, buf, 1) == 0, "no end without a writer");
 	check(poll(&quiet, 1, 0) == 0, "a FIFO without a writer reports %#x", quiet.revents);
-	check(fcntl(quiet.fd, F_GETFL) == (O_RDONLY | O_NONBLOCK), "flags of the quiet one");
+	check((fcntl(quiet.fd, F_GETFL) & (O_ACCMODE | O_NONBLOCK)) == O_NONBLOCK, "flags of the quiet one");
 	writer = open(path, O_RDWR);
 	check(writer >= 0 && write(writer, "new", 3) == 3 && read(reader, buf, 3) == 3,
 	      "it is another FIFO than the one of that name");

@@ -13,6 +13,7 @@ pub mod fcntl;
 pub mod kcmp;
 pub mod memory;
 pub mod pagemap;
+pub mod peek;
 pub mod pidfd;
 pub mod probe;
 pub mod process;

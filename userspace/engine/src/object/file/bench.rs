@@ -93,7 +93,8 @@ pub(super) fn plan(resolve: &mut Resolve) -> Result<()> {
     Ok(())
 }
 
-/// The first number above all that the image uses.
+/// The first number above all that the image uses, and two more: calls that make two descriptors
+/// find room below, so that it is known which they get.
 fn first_above(tables: &BTreeMap<ProcessId, Table>, files: &Files) -> i32 {
     let slots = tables.values().filter_map(|table| table.slots.last());
     slots
@@ -101,6 +102,7 @@ fn first_above(tables: &BTreeMap<ProcessId, Table>, files: &Files) -> i32 {
         .chain(files.values().map(|file| file.first_above()))
         .max()
         .unwrap_or(0)
+        .saturating_add(2)
 }
 
 /// The stages.

@@ -126,11 +126,24 @@ impl<'a> Census<'a> {
                     .map_err(|errno| Error::task(b, "kcmp of the descriptor tables", errno))
             };
             let table = match bisect(&read, |&(tid, _)| compare(tid, leader.tid))? {
-                Ok(found) => Table {
-                    pid: process.pid,
-                    shares: Some(read[found].1),
-                    ..Table::default()
-                },
+                Ok(found) => {
+                    let other = read[found].1;
+                    self.refusals.block(
+                        process.pid,
+                        "its descriptor table",
+                        format!(
+                            "the process shares it with process {} (CLONE_FILES), of which it is \
+                             no thread: not carried over yet",
+                            tree[other.0 as usize].pid
+                        ),
+                        "dump it when one of them has called execve or has ended",
+                    );
+                    Table {
+                        pid: process.pid,
+                        shares: Some(other),
+                        ..Table::default()
+                    }
+                }
                 Err(place) => {
                     read.insert(place, (leader.tid, process.id));
                     self.read_table(process)?

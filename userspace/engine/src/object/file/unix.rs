@@ -7,9 +7,9 @@
 //! boundaries of messages. Descriptors in flight come with it as duplicates, which is how
 //! descriptions are found that exist nowhere else.
 //!
-//! In a stream one `recvmsg` gives all up to, and with, the bytes that carry descriptors. Where
-//! these bytes begin is found by bisection: the descriptors must arrive neither earlier nor later
-//! than they would have.
+//! In a stream one `recvmsg` gives all up to, and with, the bytes that carry descriptors, which must
+//! arrive neither earlier nor later than they would have: [`crust_sys::peek`] finds where these
+//! bytes begin.
 //!
 //! `SO_PEERCRED` names the process that made the pair: the pair is made by that process again, under
 //! the user and group id of then.

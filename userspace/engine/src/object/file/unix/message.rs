@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use crust_sys::peek;
 use crust_sys::sockopt::{self, Received, SO_PEEK_OFF};
 use libc::SOL_SOCKET;
 use nix::errno::Errno;
@@ -65,9 +66,7 @@ pub(super) fn peek_all<'a>(
         let descriptors = sockopt::descriptors(&mut received);
         let mut data = &buffer[..received.length];
         if !descriptors.is_empty() && socket_type == libc::SOCK_STREAM {
-            let begins = queue
-                .descriptors_begin(offset, data.len())
-                .map_err(failed)?;
+            let begins = queue.last_begins(offset, data.len()).map_err(failed)?;
             if begins > 0 {
                 messages.push(Message {
                     data: data[..begins].to_vec(),
@@ -128,22 +127,12 @@ impl Queue<'_> {
         }
     }
 
-    /// How many of the `length` bytes at `offset` come before those that carry descriptors.
-    fn descriptors_begin(&self, offset: usize, length: usize) -> nix::Result<usize> {
-        let mut buffer = vec![0; length];
-        // With `low` bytes they do not come, with `high` they do.
-        let (mut low, mut high) = (0, length);
-        while high - low > 1 {
-            let middle = usize::midpoint(low, high);
-            let received = self.peek(offset, &mut buffer[..middle])?;
-            let come = received.is_some_and(|mut it| !sockopt::descriptors(&mut it).is_empty());
-            if come {
-                high = middle;
-            } else {
-                low = middle;
-            }
-        }
-        Ok(high - 1)
+    /// How many of the `length` bytes at `offset` come before the last buffer of the kernel, which
+    /// carries descriptors.
+    fn last_begins(&self, offset: usize, length: usize) -> nix::Result<usize> {
+        sockopt::set_int(self.socket.as_fd(), SOL_SOCKET, SO_PEEK_OFF, offset as i32)?;
+        let mut buffer = vec![0; length - 1];
+        peek::whole_buffers(self.socket.as_fd(), &mut buffer)
     }
 }
 
@@ -157,7 +146,9 @@ fn credentials(control: &[u8]) -> Option<(i32, u32, u32)> {
         };
         let length = word(0)? as usize;
         if word(8)? == SOL_SOCKET as u32 && word(12)? == libc::SCM_CREDENTIALS as u32 {
-            return Some((word(16)? as i32, word(20)?, word(24)?));
+            let pid = word(16)? as i32;
+            // The sender's number is 0 if the option was set after the message was sent.
+            return (pid != 0).then_some((pid, word(20)?, word(24)?));
         }
         rest = rest.get(length.max(16).next_multiple_of(8)..)?;
     }
