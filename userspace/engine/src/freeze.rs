@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use crust_sys::ptrace::{self, event, option};
+use crust_sys::ptrace::{self, UserRegs, event, option};
 use crust_sys::wait::{self, Status};
 use crust_sys::{RemoteAddr, memory, pidfd};
 use nix::errno::Errno;
@@ -366,6 +366,7 @@ impl Frozen {
             }
             Err(errno) => return Err(failed(errno)),
         };
+        let registers = leave_critical_section(tid, registers).map_err(failed)?;
         Ok(Some(FrozenThread {
             tid,
             pidfd: thread_pidfd(process.pid, tid)
@@ -498,6 +499,38 @@ fn numbers(proc: &OwnedFd, pid: i32, name: &str) -> Result<Vec<i32>> {
         }
     }
     Ok(all)
+}
+
+/// A thread that was stopped within a restartable sequence: the kernel would send it to the abort
+/// handler on its way back. With other registers in between, or in another process, it would only
+/// forget the sequence, so it is sent there here.
+fn leave_critical_section(tid: i32, mut registers: UserRegs) -> nix::Result<UserRegs> {
+    if registers.orig_rax != u64::MAX {
+        // A system call within a sequence is forbidden.
+        return Ok(registers);
+    }
+    let rseq = ptrace::rseq(tid).unwrap_or_default();
+    if rseq.address.0 == 0 {
+        return Ok(registers);
+    }
+    // struct rseq: rseq_cs is the third field, after two 32-bit numbers.
+    let field = rseq.address.offset(8);
+    let mut pointer = [0; 8];
+    memory::read(tid, field, &mut pointer)?;
+    let pointer = u64::from_ne_bytes(pointer);
+    if pointer == 0 {
+        return Ok(registers);
+    }
+    // struct rseq_cs: version, flags; then start_ip, post_commit_offset, abort_ip.
+    let mut section = [0; 32];
+    memory::read(tid, RemoteAddr(pointer), &mut section)?;
+    let word = |at: usize| u64::from_ne_bytes(section[at..at + 8].try_into().expect("8 bytes"));
+    if registers.rip.wrapping_sub(word(8)) < word(16) {
+        registers.rip = word(24);
+        ptrace::set_registers(tid, &registers)?;
+        memory::write(tid, field, &[0; 8])?;
+    }
+    Ok(registers)
 }
 
 /// Whether a process of this number is there, be it a zombie.

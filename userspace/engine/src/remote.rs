@@ -10,7 +10,7 @@
 
 use crust_sys::ptrace::{self, UserRegs, event};
 use crust_sys::wait::{self, Status};
-use crust_sys::{RemoteAddr, memory, signal, stub};
+use crust_sys::{RemoteAddr, signal, stub};
 use nix::errno::Errno;
 
 use crate::subject::{FrozenProcess, FrozenThread};
@@ -245,7 +245,7 @@ impl Remote {
                 "it has no vDSO with a syscall instruction",
             ));
         };
-        let registers = leave_critical_section(tid, thread.registers).map_err(failed)?;
+        let registers = thread.registers;
         let mask = ptrace::signal_mask(tid).map_err(failed)?;
         let dispatch = ptrace::user_dispatch(tid).unwrap_or_default();
         let caller = Caller {
@@ -356,35 +356,4 @@ impl Drop for Remote {
         // The task can only have died; then there is nothing to put back.
         let _ = self.restore();
     }
-}
-
-/// A thread that was stopped within a restartable sequence: the kernel would send it to the abort
-/// handler on its way back. With other registers in between it would only forget the sequence, so
-/// it is sent there here.
-fn leave_critical_section(tid: i32, mut registers: UserRegs) -> nix::Result<UserRegs> {
-    if registers.orig_rax != u64::MAX {
-        // A system call within a sequence is forbidden.
-        return Ok(registers);
-    }
-    let rseq = ptrace::rseq(tid).unwrap_or_default();
-    if rseq.address.0 == 0 {
-        return Ok(registers);
-    }
-    // struct rseq: rseq_cs is the third field, after two 32-bit numbers.
-    let field = rseq.address.offset(8);
-    let mut pointer = [0; 8];
-    memory::read(tid, field, &mut pointer)?;
-    let pointer = u64::from_ne_bytes(pointer);
-    if pointer == 0 {
-        return Ok(registers);
-    }
-    // struct rseq_cs: version, flags; then start_ip, post_commit_offset, abort_ip.
-    let mut section = [0; 32];
-    memory::read(tid, RemoteAddr(pointer), &mut section)?;
-    let word = |at: usize| u64::from_ne_bytes(section[at..at + 8].try_into().expect("8 bytes"));
-    if registers.rip.wrapping_sub(word(8)) < word(16) {
-        registers.rip = word(24);
-        memory::write(tid, field, &[0; 8])?;
-    }
-    Ok(registers)
 }

@@ -356,6 +356,8 @@ struct Scratch {
     answers: u64,
     /// Whether the code may run there; else the calls are made one by one.
     runs: bool,
+    /// What was there before, if the memory is the program's own.
+    borrowed: Option<Vec<u8>>,
 }
 
 impl Scratch {
@@ -378,6 +380,11 @@ impl Scratch {
                 errno: Errno::EACCES | Errno::EPERM,
                 ..
             }) => (map(data)?, false),
+            // A limit does not allow the program any more memory.
+            Err(Error::Task {
+                errno: Errno::ENOMEM,
+                ..
+            }) => return Self::borrow(pid, remote.caller().template.rsp, answers),
             Err(error) => return Err(error),
         };
         let scratch = Self {
@@ -386,10 +393,25 @@ impl Scratch {
             size,
             answers: answers_at,
             runs,
+            borrowed: None,
         };
         if runs {
             scratch.write(layout::CODE, batch::code())?;
         }
+        Ok(scratch)
+    }
+
+    /// Puts the answers onto the stack, over what is there now.
+    fn borrow(pid: i32, stack: u64, answers: usize) -> Result<Self> {
+        let mut scratch = Self {
+            pid,
+            start: RemoteAddr(stack.next_multiple_of(16)),
+            size: answers as u64 * ANSWER,
+            answers: 0,
+            runs: false,
+            borrowed: None,
+        };
+        scratch.borrowed = Some(scratch.read(scratch.start, scratch.size as usize)?);
         Ok(scratch)
     }
 
@@ -460,6 +482,9 @@ impl Scratch {
     }
 
     fn unmap(&self, remote: &mut Remote) -> Result<()> {
+        if let Some(before) = &self.borrowed {
+            return self.write(0, before);
+        }
         let args = [self.start.0, self.size];
         remote
             .call("unmap scratch memory", libc::SYS_munmap, &args)
