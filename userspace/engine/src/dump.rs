@@ -12,7 +12,7 @@ use crate::freeze::Frozen;
 use crate::hooks::{Chosen, Hooks};
 use crate::interrupt::Interrupts;
 use crate::object::{file, mapping, task};
-use crate::pages;
+use crate::pages::{self, Snapshot};
 use crate::progress::{Phase, Progress};
 use crate::refusal::Refusals;
 use crate::request::{Backend, Captured, DumpReport, DumpRequest};
@@ -51,7 +51,28 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     });
 
     let at = Instant::now();
-    let page_records = pages::write(&records, &frozen.processes, &mut image, progress)?;
+    let mut report = DumpReport {
+        pid: request.pid,
+        image: request.image.clone(),
+        processes: frozen.processes.len() as u64,
+        threads: frozen.threads(),
+        left_alive: request.options.leave_running || request.options.leave_stopped,
+        ..DumpReport::default()
+    };
+    let since = frozen.since;
+    let processes = &frozen.processes;
+    let (page_records, frozen) = if request.options.leave_running {
+        let snapshot = Snapshot::take(&records, processes, &mut image, progress)?;
+        frozen.release();
+        report.frozen_ns = nanoseconds(since);
+        progress.phase(&Phase::LetGo {
+            frozen: since.elapsed(),
+        });
+        (snapshot.write(&mut image, progress)?, None)
+    } else {
+        let written = pages::write(&records, processes, &mut image, progress)?;
+        (written, Some(frozen))
+    };
     for record in records.iter().chain(&page_records) {
         image.add(record)?;
     }
@@ -68,36 +89,26 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
         took: at.elapsed(),
     });
 
-    let mut report = DumpReport {
-        pid: request.pid,
-        image: request.image.clone(),
-        image_bytes: finished.bytes,
-        page_bytes: finished.page_bytes,
-        processes: frozen.processes.len() as u64,
-        threads: frozen.threads(),
-        objects: finished.records,
-        frozen_ns: 0,
-        total_ns: 0,
-        left_alive: request.options.leave_running || request.options.leave_stopped,
-        losses: Vec::new(),
-    };
-    report.frozen_ns = nanoseconds(frozen.since);
+    report.image_bytes = finished.bytes;
+    report.page_bytes = finished.page_bytes;
+    report.objects = finished.records;
     let mut refusals = refusals;
     let at = Instant::now();
-    if request.options.leave_stopped {
-        frozen.release_stopped();
-    } else if request.options.leave_running {
-        frozen.release();
-    } else {
-        for pid in frozen.kill(&interrupts)? {
-            refusals.lose(
-                pid,
-                "process",
-                "its parent, which is not in the tree, does not wait for it: its number is still taken",
-                "end the parent, or have it wait",
-            );
+    if let Some(frozen) = frozen {
+        report.frozen_ns = nanoseconds(since);
+        if request.options.leave_stopped {
+            frozen.release_stopped();
+        } else {
+            for pid in frozen.kill(&interrupts)? {
+                refusals.lose(
+                    pid,
+                    "process",
+                    "its parent, which is not in the tree, does not wait for it: its number is still taken",
+                    "end the parent, or have it wait",
+                );
+            }
+            progress.phase(&Phase::Reaped { took: at.elapsed() });
         }
-        progress.phase(&Phase::Reaped { took: at.elapsed() });
     }
     report.losses = refusals.into_vec();
     report.total_ns = nanoseconds(begun);

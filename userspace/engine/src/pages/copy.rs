@@ -10,8 +10,9 @@ use std::fs::File;
 use std::io::IoSliceMut;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::Mutex;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crust_sys::RemoteAddr;
@@ -39,7 +40,7 @@ pub(super) enum Source {
 
 /// Pages to copy.
 pub(super) struct Job {
-    source: Source,
+    source: Arc<Source>,
     runs: Runs,
     offset: u64,
 }
@@ -49,11 +50,19 @@ pub(super) type Sum = (u64, u64, u32);
 
 impl Job {
     /// The pages `runs` go to the image, from `offset` on.
-    pub(super) fn new(source: Source, runs: Runs, offset: u64) -> Self {
+    pub(super) fn new(source: Arc<Source>, runs: Runs, offset: u64) -> Self {
         Self {
             source,
             runs,
             offset,
+        }
+    }
+
+    /// The same pages from another source.
+    pub(super) fn from(self, source: &Arc<Source>) -> Self {
+        Self {
+            source: Arc::clone(source),
+            ..self
         }
     }
 }
@@ -130,7 +139,7 @@ pub(super) fn copy(jobs: &[Job], image: &File, progress: &mut dyn Progress) -> R
     let pieces = jobs.iter().flat_map(|job| {
         job.runs
             .groups(MAX_RANGES, BUFFER as u64)
-            .map(move |(before, ranges)| (&job.source, ranges, job.offset + before))
+            .map(move |(before, ranges)| (&*job.source, ranges, job.offset + before))
     });
     let pieces = Mutex::new(pieces.fuse());
     let done = AtomicU64::new(0);

@@ -43,6 +43,37 @@ impl Runs {
         self.0.get(next).is_some_and(|run| run.start < range.end)
     }
 
+    /// The ranges, cut where a range of `except` begins or ends: pieces that lie within such a
+    /// range (true) or not, each with the bytes that come before it. `except` is sorted.
+    #[must_use]
+    pub fn split(&self, except: &[Range<u64>]) -> Vec<(u64, bool, Self)> {
+        let mut pieces: Vec<(u64, bool, Self)> = Vec::new();
+        let mut before = 0;
+        for run in &self.0 {
+            let mut start = run.start;
+            while start < run.end {
+                let next = except.partition_point(|range| range.end <= start);
+                let (end, within) = match except.get(next) {
+                    Some(range) if range.start <= start => (range.end, true),
+                    Some(range) => (range.start, false),
+                    None => (run.end, false),
+                };
+                let end = end.min(run.end);
+                match pieces.last_mut() {
+                    Some((_, last, piece)) if *last == within => piece.push(start..end),
+                    _ => {
+                        let mut piece = Self::default();
+                        piece.push(start..end);
+                        pieces.push((before, within, piece));
+                    }
+                }
+                before += end - start;
+                start = end;
+            }
+        }
+        pieces
+    }
+
     /// The ranges in groups of at most `most` pieces and `bytes` bytes, each with the bytes that
     /// come before it.
     pub fn groups(&self, most: usize, bytes: u64) -> impl Iterator<Item = (u64, Vec<Range<u64>>)> {
@@ -149,6 +180,18 @@ mod tests {
         ] {
             assert_eq!(runs().touch(&range), expected, "{range:?}");
         }
+    }
+
+    #[test]
+    fn split_keeps_order_and_counts_what_is_before() {
+        let pieces = runs().split(&[0..P, 3 * P..4 * P, 9 * P..20 * P]);
+        let shown: Vec<_> = pieces
+            .iter()
+            .map(|(before, within, runs)| (before / P, *within, runs.bytes() / P))
+            .collect();
+        let expected = [(0, false, 1), (1, true, 1), (2, false, 1), (3, true, 1)];
+        assert_eq!(shown, expected);
+        assert_eq!(runs().split(&[]).len(), 1);
     }
 
     #[test]

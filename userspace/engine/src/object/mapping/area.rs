@@ -77,6 +77,12 @@ impl Area {
         self.traits & traits == traits
     }
 
+    /// Whether one of these bits holds.
+    #[must_use]
+    pub fn is_any(&self, traits: u64) -> bool {
+        self.traits & traits != 0
+    }
+
     /// `PROT_*`.
     #[must_use]
     pub fn protection(&self) -> i32 {

@@ -31,7 +31,7 @@ pub struct Settings {
     /// `PR_SET_DUMPABLE`.
     dumpable: bool,
     /// `PR_SET_CHILD_SUBREAPER`.
-    subreaper: bool,
+    pub subreaper: bool,
     /// The arguments of `PR_SET_THP_DISABLE`.
     thp_disable: Option<u64>,
     /// `mm_struct::membarrier_state`.
