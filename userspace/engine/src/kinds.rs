@@ -4,12 +4,14 @@
 //!
 //! `inspect` and `docs/support.md` are made from this; what is not here cannot be carried over.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crust_image::Record;
 
 use crate::Result;
 use crate::object::{Row, file, mapping, task};
+use crate::refusal::Refusals;
 
 /// The families, by the high byte of their tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -46,8 +48,7 @@ impl Kinds {
     /// All that there are.
     #[must_use]
     pub fn all() -> Self {
-        let rows = task::rows().into_iter();
-        Self::new(rows.chain(mapping::rows()).chain(file::rows()))
+        Self::new(task::rows().chain(mapping::rows()).chain(file::rows()))
     }
 
     fn new(rows: impl Iterator<Item = Row>) -> Self {
@@ -61,6 +62,24 @@ impl Kinds {
     pub fn get(&self, tag: u16) -> Option<&Row> {
         let at = self.0.binary_search_by_key(&tag, |row| row.tag).ok()?;
         Some(&self.0[at])
+    }
+
+    /// Refuses the records that this crust does not know, once for each kind: a restore without them
+    /// would lose something that a newer crust could save.
+    pub fn refuse_unknown(&self, records: &[Record], refusals: &mut Refusals) {
+        let unknown: BTreeSet<u16> = records
+            .iter()
+            .map(|record| record.tag)
+            .filter(|tag| self.get(*tag).is_none())
+            .collect();
+        for tag in unknown {
+            refusals.block(
+                0,
+                format!("kind {tag:#06x}"),
+                "the image has objects of a kind that this crust does not know",
+                "restore it with the crust that wrote it, or a newer one",
+            );
+        }
     }
 
     /// What a record is called, and what it says, for people.
@@ -134,7 +153,7 @@ mod tests {
     #[test]
     fn no_tag_or_name_is_used_twice_and_every_tag_is_of_its_family() {
         for (family, rows) in [
-            (Family::Task, task::rows().into_iter().collect::<Vec<_>>()),
+            (Family::Task, task::rows().collect::<Vec<_>>()),
             (Family::Mapping, mapping::rows().collect()),
             (Family::File, file::rows().collect()),
         ] {
@@ -158,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_a_newer_crust_is_shown_as_such() {
+    fn a_record_of_a_newer_crust_is_shown_as_such_and_not_restored() {
         let record = Record {
             tag: 0x7f01,
             version: 1,
@@ -166,8 +185,15 @@ mod tests {
             part: 0,
             body: vec![1, 2],
         };
-        let (name, what) = Kinds::all().describe(&record).unwrap();
+        let kinds = Kinds::all();
+        let (name, what) = kinds.describe(&record).unwrap();
         assert_eq!(name, "unknown kind 0x7f01");
         assert_eq!(what, "2 bytes; a newer crust wrote it");
+
+        let mut refusals = Refusals::default();
+        kinds.refuse_unknown(&[record.clone(), record], &mut refusals);
+        assert!(refusals.forbid());
+        let objects: Vec<_> = refusals.as_slice().iter().map(|one| &one.object).collect();
+        assert_eq!(objects, ["kind 0x7f01"]);
     }
 }

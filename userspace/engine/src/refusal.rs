@@ -108,9 +108,10 @@ impl Refusals {
     }
 }
 
-/// "1 object" or "3 objects".
+/// "1 object" or "3 objects": those that are in the way, not what would merely be lost.
 pub(crate) fn count(refusals: &[Refusal]) -> String {
-    match refusals.len() {
+    let in_the_way = |refusal: &&Refusal| refusal.weight > Weight::Loss;
+    match refusals.iter().filter(in_the_way).count() {
         1 => "1 object".into(),
         n => format!("{n} objects"),
     }

@@ -14,6 +14,7 @@ use crate::dump::raise_descriptor_limit;
 use crate::execute::execute;
 use crate::hooks::Chosen;
 use crate::interrupt::Interrupts;
+use crate::kinds::Kinds;
 use crate::object::{file, mapping, task};
 use crate::plan::Plan;
 use crate::progress::{Phase, Progress};
@@ -113,6 +114,7 @@ fn resolve(
         plan: Plan::default(),
         refusals: Refusals::default(),
     };
+    Kinds::all().refuse_unknown(records, &mut resolve.refusals);
     task::plan(&mut resolve)?;
     // The files tell which descriptor numbers are free, and the memory needs some.
     file::plan(&mut resolve)?;

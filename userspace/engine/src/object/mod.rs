@@ -13,7 +13,7 @@ pub mod task;
 use crust_image::{Record, codec};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// What every kind of object has: its name, its number in images, its words for people.
 pub trait State: Serialize + DeserializeOwned {
@@ -43,7 +43,21 @@ pub trait State: Serialize + DeserializeOwned {
     }
 
     /// The state in a record.
+    ///
+    /// # Errors
+    ///
+    /// If it is of another version than this one, or damaged.
     fn from_record(record: &Record) -> Result<Self> {
+        if record.version != Self::VERSION {
+            return Err(Error::malformed(
+                Self::NAME,
+                format!(
+                    "the image has version {} of it, this crust reads {}",
+                    record.version,
+                    Self::VERSION
+                ),
+            ));
+        }
         Ok(codec::decode(&record.body)?)
     }
 }
@@ -75,7 +89,7 @@ impl Row {
             json: |record| {
                 let state = T::from_record(record)?;
                 serde_json::to_value(&state)
-                    .map_err(|error| crate::Error::malformed(T::NAME, error.to_string()))
+                    .map_err(|error| Error::malformed(T::NAME, error.to_string()))
             },
         }
     }
