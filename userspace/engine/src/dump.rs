@@ -169,9 +169,7 @@ fn nanoseconds(since: Instant) -> u64 {
 
 /// A few descriptors for each process and thread: the usual 1024 are not enough for a large tree.
 pub(crate) fn raise_descriptor_limit() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-    {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         // If it cannot be, opening will tell.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }

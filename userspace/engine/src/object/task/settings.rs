@@ -68,9 +68,8 @@ impl State for Settings {
 /// Whether the process may dump core, by whatever tells it.
 fn dumpable(view: &ProcessView<'_>, capture: &mut Capture<'_>) -> Result<bool> {
     let process = view.process;
-    if let Ok(info) = pidfd::info(view.leader.pidfd.as_fd(), info_mask::COREDUMP)
-        && info.mask & info_mask::COREDUMP != 0
-    {
+    let info = pidfd::info(view.leader.pidfd.as_fd(), info_mask::COREDUMP).ok();
+    if let Some(info) = info.filter(|info| info.mask & info_mask::COREDUMP != 0) {
         if info.coredump_mask & coredump::ROOT != 0 {
             capture.refusals.lose(
                 process.pid,
