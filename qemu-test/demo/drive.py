@@ -114,9 +114,10 @@ def timer() -> Iterator[str]:
 def check_lines(file: Path, at_dump: dict[str, list[tuple[int, str]]]) -> None:
     for source, expected in ("primes", primes()), ("pi", pi()), ("timer", timer()):
         found = lines(file)[source]
-        right = all(line == (number, value) for line, number, value in zip(found, count(1), expected))
+        wrong = next((line for line, number, value in zip(found, count(1), expected) if line != (number, value)), None)
         before = len(at_dump[source])
-        check(f"{source}: lines 1 to {len(found)} are there, once, in order, right ({before} before the dump)", right)
+        check(f"{source}: lines 1 to {len(found)} are there, once, in order, right ({before} before the dump)"
+              + (f"; not so: {wrong}" if wrong else ""), not wrong)
 
 
 # The two acts.

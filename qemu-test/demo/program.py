@@ -56,6 +56,24 @@ def pi(lines: Lines) -> None:
             q, r, t, k, n, digit = q * k, (2 * q + r) * n, t * n, k + 1, n + 2, following
 
 
+class Ticks:
+    """Writes one number for each tick of the timer, in order, also if a tick comes while the last is being written."""
+
+    def __init__(self, pipe: int) -> None:
+        self.pipe, self.due, self.busy, self.number = pipe, 0, False, 0
+
+    def __call__(self, *_: object) -> None:
+        self.due += 1
+        if self.busy:
+            return
+        self.busy = True
+        while self.due:
+            self.due -= 1
+            self.number += 1
+            os.write(self.pipe, f"{self.number}\n".encode())
+        self.busy = False
+
+
 def child(pipe: int, file: int) -> None:
     """Appends each number that comes through the pipe."""
     os.setsid()
@@ -85,8 +103,7 @@ def main() -> None:
     server, _ = listener.accept()
     client.send(b"bytes that nobody has read")
 
-    ticks = itertools.count(1)
-    signal.signal(signal.SIGALRM, lambda *_: os.write(writing, f"{next(ticks)}\n".encode()))
+    signal.signal(signal.SIGALRM, Ticks(writing))
     signal.signal(signal.SIGUSR1, lambda *_: [tcp.close() for tcp in (client, server, listener)])
     message = Lines(file, "unix")
     signal.signal(signal.SIGUSR2, lambda *_: message.append(unix.recv(100).decode()))
