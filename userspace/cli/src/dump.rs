@@ -22,6 +22,7 @@ use crate::refusals;
 /// The image is complete or absent. If anything cannot be carried over, nothing is written, all of
 /// it is listed, and the program goes on as if nothing had been tried.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Dump {
     /// The process at the root of the tree
     #[arg(value_name = "PID", value_parser = arguments::pid(), required_unless_present = "tree")]
@@ -53,6 +54,13 @@ pub struct Dump {
     #[command(flatten)]
     log: Log,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  crust explain 4242                   what would come of it
+  crust dump 4242 -i redis.img         save the tree of 4242, which ends
+  crust dump -t 4242 -D images -R      save it to images/crust.img; it goes on
+  crust dump 4242 -j                   save a job of this shell";
 
 impl Dump {
     pub fn run(self) -> anyhow::Result<ExitCode> {

@@ -49,6 +49,9 @@ impl Failure<'_> {
         // `{:#}` has the whole chain of causes.
         let message = format!("{error:#}");
         tracing::error!("{message}");
+        for refusal in refusals {
+            tracing::error!(?refusal);
+        }
         if json {
             let failure = Failure {
                 kind,

@@ -17,6 +17,7 @@ use crate::output::{bytes, count, print, print_json};
 ///
 /// Without an option, how much there is of each kind.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Inspect {
     #[command(flatten)]
     source: Source,
@@ -39,6 +40,12 @@ pub struct Inspect {
     #[arg(long)]
     pub json: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  crust inspect redis.img              how much there is of each kind
+  crust inspect redis.img --tree --fds the processes, and their open files
+  crust inspect redis.img --verify     read all of it, and compare all checksums";
 
 impl Inspect {
     pub fn run(self) -> anyhow::Result<ExitCode> {

@@ -24,6 +24,7 @@ use crate::refusals;
 /// waits for the root of the tree, passes signals on to it, and ends with its exit status (128
 /// and the signal's number if a signal ended it).
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Restore {
     #[command(flatten)]
     source: Source,
@@ -51,6 +52,12 @@ pub struct Restore {
     #[command(flatten)]
     log: Log,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  crust restore redis.img              bring it back and wait for it, as a shell does
+  crust restore -d -D images           bring images/crust.img back and return
+  crust restore redis.img --plan       show what would be done, and what is in the way";
 
 impl Restore {
     pub fn run(self) -> anyhow::Result<ExitCode> {
