@@ -72,6 +72,7 @@ pub struct Census<'a> {
     pub sockets: Sockets,
     /// Epoll instances, which name their targets.
     pub watching: Vec<Watching>,
+    slots: HashMap<(ProcessId, i32), DescriptionId>,
     alike: HashMap<Likeness, Vec<DescriptionId>>,
     ourselves: &'a Ourselves,
     in_flight: Vec<OwnedFd>,
@@ -90,6 +91,7 @@ pub(super) fn take(capture: &mut Capture) -> Result<()> {
         pipes: Pipes::default(),
         sockets: Sockets::default(),
         watching: Vec::new(),
+        slots: HashMap::new(),
         alike: HashMap::new(),
         ourselves: &ourselves,
         in_flight: Vec::new(),
@@ -209,6 +211,7 @@ impl<'a> Census<'a> {
             }
             let cloexec = probe.cloexec;
             let description = self.identify(probe)?;
+            self.slots.insert((process.id, number), description);
             table.slots.push(Slot {
                 number,
                 cloexec,
@@ -291,6 +294,12 @@ impl<'a> Census<'a> {
     pub fn lose(&mut self, probe: &Probe, why: impl Into<String>, remedy: impl Into<String>) {
         self.refusals
             .lose(probe.holder.pid, probe.object.as_str(), why, remedy);
+    }
+
+    /// What a process has at a number.
+    pub fn occupant(&self, process: ProcessId, number: i32) -> Option<&Rc<Probe<'a>>> {
+        let id = self.slots.get(&(process, number))?;
+        self.probes.get(id.0 as usize)
     }
 
     /// The descriptions that could be the one of this file.

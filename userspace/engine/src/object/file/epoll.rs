@@ -208,13 +208,11 @@ impl FileKind for Epoll {
 
 /// Finds the description of an entry: most often it is that of the descriptor of this number.
 fn find(epoll: &Probe, line: &Line, skip: u32, census: &Census) -> Result<Option<DescriptionId>> {
-    let mut candidates: Vec<_> = census.of_file(line.dev, line.ino).collect();
-    candidates.sort_by_key(|candidate| {
-        let is_same_number = candidate.number == line.number;
-        let is_same_process = candidate.holder.pid == epoll.holder.pid;
-        (!is_same_number, !is_same_process, candidate.id)
-    });
-    for candidate in candidates {
+    let most_likely = census.occupant(epoll.holder.process, line.number);
+    for candidate in most_likely
+        .into_iter()
+        .chain(census.of_file(line.dev, line.ino))
+    {
         let order = kcmp::epoll_target(
             candidate.descriptor(),
             epoll.descriptor(),

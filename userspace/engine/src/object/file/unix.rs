@@ -17,6 +17,7 @@
 mod message;
 mod options;
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
@@ -294,22 +295,22 @@ impl FileKind for UnixSocket {
 
     fn settle(census: &mut Census) -> Result<()> {
         let found = std::mem::take(&mut census.sockets.found);
-        let by_ino = |ino: u64| {
-            found.iter().find_map(|(_, id, other)| {
-                let probe = &census.probes[id.0 as usize];
-                (probe.identity.ino == ino).then(|| (*id, *other, probe.identity.ino))
-            })
-        };
+        let ino_of = |id: DescriptionId| census.probes[id.0 as usize].identity.ino;
+        let by_ino: HashMap<u64, _> = found
+            .iter()
+            .map(|(_, id, other_end)| (ino_of(*id), (*id, *other_end)))
+            .collect();
         let mut settled = Vec::new();
         for (state, id, other_end) in &found {
-            let own_ino = census.probes[id.0 as usize].identity.ino;
+            let own_ino = ino_of(*id);
             let peer = match *other_end {
                 OtherEnd::Unconnected => Some(Peer::None),
                 OtherEnd::Gone => Some(Peer::Gone),
-                OtherEnd::Socket(ino) => by_ino(ino)
+                OtherEnd::Socket(ino) => by_ino
+                    .get(&ino)
                     // Datagram sockets may be connected one way only.
-                    .filter(|(_, back, _)| *back == OtherEnd::Socket(own_ino))
-                    .map(|(peer, ..)| Peer::Socket(peer)),
+                    .filter(|(_, back)| *back == OtherEnd::Socket(own_ino))
+                    .map(|&(peer, _)| Peer::Socket(peer)),
             };
             let state = peer.map(|peer| UnixSocket {
                 peer,
