@@ -88,6 +88,9 @@ const _: () = {
 std::arch::global_asm!(
     ".pushsection .rodata.crust_stub, \"a\", @progbits",
     ".balign 16",
+    // An optimised build inlines the functions below into other crates.
+    ".globl crust_stub_start, crust_stub_told, crust_stub_single, crust_stub_end",
+    ".hidden crust_stub_start, crust_stub_told, crust_stub_single, crust_stub_end",
     "crust_stub_start:",
     "2:",
     "cmp rbx, rbp",
