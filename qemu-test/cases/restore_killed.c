@@ -26,10 +26,17 @@ static void run(void)
 		end = tool_end(pid);
 		if (end == 0)
 			break;
-		/* What was made dies with the tool and comes to us. */
-		while (waitpid(-1, NULL, __WALL) > 0)
-			;
-		check(kill(adder.pid, 0) && errno == ESRCH, "%ld us: something is left", us);
+		/*
+		 * What was made dies with the tool, and comes to us; or the
+		 * tool was at its very end, and everything runs.
+		 */
+		while (waitpid(-1, NULL, __WALL | WNOHANG) >= 0 && status_of(adder.pid, "TracerPid") != 0)
+			pause_ms(1);
+		if (!kill(adder.pid, 0)) {
+			check(adder_works(&adder), "%ld us: something is left that does not run", us);
+			adder_stop(&adder);
+			return;
+		}
 	}
 	if (end) {
 		pid = tool("restore", "--restore-detached", "--images-dir", to);

@@ -39,6 +39,7 @@ pub struct About {
     pub needs_module: bool,
     pub drives_itself: bool,
     pub once: bool,
+    pub known_failure: String,
 }
 
 impl About {
@@ -65,6 +66,7 @@ impl About {
                 "needs_module" => about.needs_module = value == "1",
                 "drives_itself" => about.drives_itself = value == "1",
                 "once" => about.once = value == "1",
+                "known_failure" => about.known_failure = value.into(),
                 _ => bail!(
                     "{} says `{key}`, which the runner does not know",
                     program.display()
