@@ -203,7 +203,9 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
     };
     let root_pid = root.pid;
     let mut inherited = None;
-    if let Some(outer) = outer(&members).filter(|_| resolve.options.shell_job) {
+    if resolve.options.shell_job
+        && let Some(outer) = outer(&members)
+    {
         let (sid, pgid) = resolve.caller;
         inherited = Some((pgid, sid));
         for member in members.iter_mut().filter(|member| member.sid == outer.1) {
@@ -416,4 +418,117 @@ fn zombies(members: &[Member], resolve: &mut Resolve<'_>) -> Result<()> {
         resolve.plan.call(Stage::Resume, leader, call.whatever());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hooks::Abilities;
+    use crate::plan::Plan;
+    use crate::refusal::Refusals;
+    use crate::resolve::RestoreOptions;
+
+    fn member(pid: i32, parent: Option<u32>, pgid: i32, sid: i32) -> Member {
+        Member {
+            pid,
+            parent,
+            threads: vec![pid],
+            pgid,
+            sid,
+            exit_signal: libc::SIGCHLD,
+            zombie: None,
+            stopped: None,
+            start_time: 1,
+            start_boottime: 2,
+        }
+    }
+
+    /// The steps of a stage, in words, and whether the restore is refused.
+    fn planned(members: &[Member], abilities: Abilities, stage: Stage) -> (Vec<String>, bool) {
+        let records: Vec<_> = (0..)
+            .zip(members)
+            .map(|(id, member)| member.record(id, 0).unwrap())
+            .collect();
+        let mut resolve = Resolve {
+            records: &records,
+            abilities,
+            options: &RestoreOptions::default(),
+            caller: (1, 1),
+            plan: Plan::default(),
+            refusals: Refusals::default(),
+        };
+        plan(&mut resolve).unwrap();
+        let words = |step: &Step| match step {
+            Step::Call(call) => call.what.clone(),
+            Step::SpawnChild { child, pid, .. } => format!("make {child} {pid:?}"),
+            Step::SetIds { pgid, sid } => format!("ids {pgid} {sid}"),
+            other => format!("{other:?}"),
+        };
+        let steps = resolve.plan.stages.remove(&stage).unwrap_or_default();
+        let lines = steps
+            .iter()
+            .flat_map(|(task, steps)| {
+                steps
+                    .iter()
+                    .map(move |step| format!("{task} {}", words(step)))
+            })
+            .collect();
+        (lines, resolve.refusals.forbid())
+    }
+
+    /// A leader with a child that it left behind in its parent's session.
+    fn late_leader() -> [Member; 4] {
+        [
+            member(10, None, 10, 10),
+            member(11, Some(0), 11, 11),
+            member(12, Some(1), 10, 10),
+            member(13, Some(1), 13, 11),
+        ]
+    }
+
+    #[test]
+    fn without_the_module_sessions_are_replayed() {
+        let (spawn, refused) = planned(&late_leader(), Abilities::default(), Stage::Spawn);
+        assert!(!refused);
+        assert_eq!(
+            spawn,
+            [
+                "p0.0 make p0 [10]",
+                "p0.0 session: lead a new one",
+                "p0.0 make p1 [11]",
+                "p1.0 make p2 [12]",
+                "p1.0 session: lead a new one",
+                "p1.0 make p3 [13]",
+            ]
+        );
+        let (leaders, _) = planned(&late_leader(), Abilities::default(), Stage::Leaders);
+        assert_eq!(leaders, ["p3.0 join process group 13"]);
+    }
+
+    #[test]
+    fn with_the_module_everybody_is_put_where_it_was() {
+        let module = Abilities {
+            set_pid: true,
+            set_ids: true,
+            set_start: true,
+            read_only: true,
+        };
+        let mut members = late_leader();
+        // A session and a group of nobody in the tree.
+        members[2].sid = 77;
+        members[2].pgid = 78;
+        let (leaders, refused) = planned(&members, module, Stage::Leaders);
+        assert!(!refused);
+        assert_eq!(leaders, ["p0.0 ids 10 10", "p1.0 ids 11 11"]);
+        let (others, _) = planned(&members, module, Stage::Members);
+        assert!(others.contains(&"p2.0 ids 78 77".to_owned()), "{others:?}");
+        let (_, refused) = planned(&members, Abilities::default(), Stage::Spawn);
+        assert!(refused);
+    }
+
+    #[test]
+    fn a_tree_with_a_hole_is_refused() {
+        let records = [member(10, None, 10, 10).record(1, 0).unwrap()];
+        assert!(members(&records).is_err());
+    }
 }
