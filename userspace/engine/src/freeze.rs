@@ -367,6 +367,7 @@ impl Frozen {
             Err(errno) => return Err(failed(errno)),
         };
         let registers = leave_critical_section(tid, registers).map_err(failed)?;
+        let registers = make_call_again(process, tid, registers)?;
         Ok(Some(FrozenThread {
             tid,
             pidfd: thread_pidfd(process.pid, tid)
@@ -451,6 +452,38 @@ fn thread_pidfd(pid: i32, tid: i32) -> nix::Result<OwnedFd> {
     } else {
         pidfd::open_thread(tid)
     }
+}
+
+/// Calls that end with `EINTR` if their thread is stopped, even if no handler is to run (signal(7)),
+/// and have done nothing yet if they end so.
+const ENDED_BY_STOPS: [i64; 6] = [
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_rt_sigtimedwait,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+];
+
+/// A thread whose call was ended by our stop, and by no signal, makes it again: it shall not see that
+/// it was stopped.
+fn make_call_again(process: &FrozenProcess, tid: i32, mut registers: UserRegs) -> Result<UserRegs> {
+    let ended = registers.rax as i64 == -(Errno::EINTR as i64);
+    if !ended || !ENDED_BY_STOPS.contains(&(registers.orig_rax as i64)) {
+        return Ok(registers);
+    }
+    let text = procfs::read_text(&process.proc, tid, &format!("task/{tid}/status"))?;
+    let status = procfs::Fields(text);
+    let set = |field| status.hex(field).unwrap_or(0);
+    if (set("SigPnd") | set("ShdPnd")) & !set("SigBlk") != 0 {
+        return Ok(registers);
+    }
+    registers.rax = registers.orig_rax;
+    registers.rip -= 2;
+    registers.orig_rax = u64::MAX;
+    ptrace::set_registers(tid, &registers)
+        .map_err(|errno| Error::task(tid, "have its call made again", errno))?;
+    Ok(registers)
 }
 
 /// Waits until a killed thread is gone.
