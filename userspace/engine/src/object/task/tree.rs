@@ -203,9 +203,7 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
     };
     let root_pid = root.pid;
     let mut inherited = None;
-    if resolve.options.shell_job
-        && let Some(outer) = outer(&members)
-    {
+    if let Some(outer) = outer(&members).filter(|_| resolve.options.shell_job) {
         let (sid, pgid) = resolve.caller;
         inherited = Some((pgid, sid));
         for member in members.iter_mut().filter(|member| member.sid == outer.1) {
