@@ -119,6 +119,10 @@ fn prepare(plan: &Plan, pid: i32) -> Result<Caller> {
         template: ptrace::registers(pid).map_err(failed)?,
     };
 
+    // EXITKILL sees to it from here on, and the program that comes of this may outlive us.
+    let never = [libc::PR_SET_PDEATHSIG as u64, 0];
+    caller.call("outlive crust", libc::SYS_prctl, &never)?;
+
     let protection = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
     let args = [

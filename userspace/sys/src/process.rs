@@ -155,13 +155,14 @@ impl Blank {
             set_tid_size: birth.pid.len() as u64,
             ..CloneArgs::default()
         };
+        let parent = std::process::id() as i32;
         // SAFETY: without CLONE_VM the child has a copy of our memory, and this thread is the only
         // one in it. It makes system calls only (`become_blank`): it takes no lock and allocates
         // nothing, so what other threads were doing does not matter. `args` lives through the call.
         let pid =
             unsafe { syscall!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) }? as i32;
         if pid == 0 {
-            become_blank(program.as_raw_fd(), &numbers);
+            become_blank(parent, program.as_raw_fd(), &numbers);
         }
         // It has executed the blank, or exited with the number of the error.
         match wait::poll(pid)? {
@@ -183,7 +184,9 @@ fn raise_limit(limit: u64) -> Result<()> {
 }
 
 /// The life of the child up to its exec. Nothing here may allocate or take a lock.
-fn become_blank(program: i32, descriptors: &[(i32, i32)]) -> ! {
+///
+/// It goes with its parent, until the parent traces it and says otherwise.
+fn become_blank(parent: i32, program: i32, descriptors: &[(i32, i32)]) -> ! {
     let empty: [*const libc::c_char; 1] = [std::ptr::null()];
     let name: &CStr = c"crust-blank";
     let arguments = [name.as_ptr(), std::ptr::null()];
@@ -194,6 +197,11 @@ fn become_blank(program: i32, descriptors: &[(i32, i32)]) -> ! {
     // SAFETY: every pointer is to a local of the size that its call reads; no call writes memory.
     // This is a single-threaded process that owns all of its descriptors.
     let errno = unsafe {
+        let _ = syscall!(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        if libc::getppid() != parent {
+            // It was killed before we could ask to go with it.
+            libc::_exit(0);
+        }
         for signal in 1..=64 {
             // What is ignored (as SIGPIPE is by Rust) would stay so through exec. SIGKILL and SIGSTOP
             // fail and need no reset.
