@@ -30,7 +30,7 @@ static void run(void)
 		 * What was made dies with the tool, and comes to us; or the
 		 * tool was at its very end, and everything runs.
 		 */
-		while (waitpid(-1, NULL, __WALL | WNOHANG) >= 0 && status_of(adder.pid, "TracerPid") != 0)
+		for (int ms = 0; ms < 3000 && waitpid(-1, NULL, __WALL | WNOHANG) >= 0; ms++)
 			pause_ms(1);
 		if (!kill(adder.pid, 0)) {
 			check(adder_works(&adder), "%ld us: something is left that does not run", us);
