@@ -212,8 +212,14 @@ def main() -> None:
 def has_tcp(pid: int) -> bool:
     """Whether the process holds a TCP socket: its inode is in /proc/net/tcp."""
     tcp = {line.split()[9] for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]}
-    links = (os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd"))
-    return any(link.startswith("socket:[") and link[8:-1] in tcp for link in links)
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            link = os.readlink(f"/proc/{pid}/fd/{fd}")
+        except FileNotFoundError:
+            continue  # It is just closing it.
+        if link.startswith("socket:[") and link[8:-1] in tcp:
+            return True
+    return False
 
 
 if __name__ == "__main__":
