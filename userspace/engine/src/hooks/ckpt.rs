@@ -131,7 +131,8 @@ impl Hooks for Ckpt {
 /// The ids and states in `/proc/PID/timers`; timers without a state are left out.
 fn parse_timers(text: &str) -> Vec<(i32, TimerState)> {
     let mut all = Vec::new();
-    for block in text.split("ID: ").skip(1) {
+    // Not every `ID: ` begins a timer: there is a line `ClockID: `.
+    for block in format!("\n{text}").split("\nID: ").skip(1) {
         let mut lines = block.lines();
         let id = lines.next().and_then(|line| line.trim().parse().ok());
         let fields = procfs::Fields(block.to_owned());

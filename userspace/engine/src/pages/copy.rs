@@ -143,6 +143,9 @@ pub(super) fn copy(jobs: &[Job], image: &File, progress: &mut dyn Progress) -> R
     });
     let pieces = Mutex::new(pieces.fuse());
     let done = AtomicU64::new(0);
+    // Pages that the task itself may not read: with CONFIG_PROC_MEM_FORCE_PTRACE the kernel shows them
+    // to the thread that traces it, and that is ours (fs/proc/base.c:proc_mem_foll_force).
+    let left = Mutex::new(Vec::new());
     let work = |tell: &mut dyn FnMut(u64)| -> Result<Vec<Sum>> {
         let mut buffer =
             Buffer::new(BUFFER).map_err(|errno| Error::system("allocate a buffer", errno))?;
@@ -154,6 +157,14 @@ pub(super) fn copy(jobs: &[Job], image: &File, progress: &mut dyn Progress) -> R
             };
             match transfer(source, &ranges, &mut buffer, image, offset) {
                 Ok(sum) => sums.push(sum),
+                Err(Error::Task {
+                    errno: Errno::EIO, ..
+                }) => {
+                    if let Ok(mut left) = left.lock() {
+                        left.push((source, ranges, offset));
+                    }
+                    continue;
+                }
                 Err(error) => {
                     if let Ok(mut pieces) = pieces.lock() {
                         pieces.by_ref().for_each(drop);
@@ -186,6 +197,14 @@ pub(super) fn copy(jobs: &[Job], image: &File, progress: &mut dyn Progress) -> R
             });
         }
         result
+    })
+    .and_then(|mut sums| {
+        let mut buffer =
+            Buffer::new(BUFFER).map_err(|errno| Error::system("allocate a buffer", errno))?;
+        for (source, ranges, offset) in left.into_inner().unwrap_or_default() {
+            sums.push(transfer(source, &ranges, &mut buffer, image, offset)?);
+        }
+        Ok(sums)
     })
 }
 
