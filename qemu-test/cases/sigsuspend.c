@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include "case.h"
 
-CASE(.what = "processes in sigsuspend and pause wait for their signal, with the right masks");
+CASE(.what = "processes in sigsuspend and pause wait for their signal, with the right masks",
+     .known_failure = "a signal that comes before a restored program is let go meets the mask from outside sigsuspend");
 
 static volatile sig_atomic_t usr1, usr2;
 
