@@ -258,11 +258,6 @@ mod tests {
             descriptors: &[(null.as_fd(), 40)],
         };
         let pid = Blank::new().unwrap().start(birth).unwrap();
-        let fds: Vec<_> = std::fs::read_dir(format!("/proc/{pid}/fd"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        assert_eq!(fds, ["40"]);
         ptrace::seize(pid, ptrace::option::EXITKILL).unwrap();
         ptrace::interrupt(pid).unwrap();
         let (_, status) = wait::wait(pid).unwrap();
@@ -273,6 +268,12 @@ mod tests {
                 ..
             }
         ));
+        // Only now: its parent goes on before an exec has closed what it closes.
+        let fds: Vec<_> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(fds, ["40"]);
         nix::sys::signal::kill(
             nix::unistd::Pid::from_raw(pid),
             nix::sys::signal::Signal::SIGKILL,
