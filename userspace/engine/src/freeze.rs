@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use crust_sys::ptrace::{self, UserRegs, event, option};
+use crust_sys::ptrace::{self, event, option};
 use crust_sys::wait::{self, Status};
 use crust_sys::{RemoteAddr, memory, pidfd};
 use nix::errno::Errno;
@@ -21,16 +21,12 @@ use crate::interrupt::Interrupts;
 use crate::plan::ProcessId;
 use crate::procfs;
 use crate::refusal::Refusals;
-use crate::remote::{BLOCKED, Caller};
 use crate::subject::{FrozenProcess, FrozenThread};
-use crate::{Error, Result};
+use crate::{Error, Result, stopped};
 
 /// How long a thread may take to stop. One that takes longer is in a wait that nothing can
 /// interrupt.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// How long the parent of the root may take to wait for it.
-const REAPING: Duration = Duration::from_secs(5);
 
 /// A tree whose threads all stand still.
 #[derive(Debug)]
@@ -40,7 +36,7 @@ pub struct Frozen {
     /// When the first thread was about to stop.
     pub since: Instant,
     /// What has to be detached.
-    seized: Vec<i32>,
+    pub(crate) seized: Vec<i32>,
 }
 
 impl Frozen {
@@ -59,22 +55,17 @@ impl Frozen {
         };
         let mut known = HashSet::from([pid]);
         let mut vanished = false;
-        let Some(root) = frozen.process(pid, None, interrupts, &mut vanished)? else {
+        frozen.family(&[pid], None, interrupts, &mut vanished)?;
+        if frozen.processes.is_empty() {
             return Err(Error::task(pid, "find the process", Errno::ESRCH));
-        };
-        frozen.processes.push(root);
+        }
         let mut next = 0;
         while next < frozen.processes.len() {
             let parent = &frozen.processes[next];
             let id = parent.id;
-            for child in children(parent)? {
-                if !known.insert(child) {
-                    continue;
-                }
-                if let Some(process) = frozen.process(child, Some(id), interrupts, &mut vanished)? {
-                    frozen.processes.push(process);
-                }
-            }
+            let mut new = children(parent)?;
+            new.retain(|&child| known.insert(child));
+            frozen.family(&new, Some(id), interrupts, &mut vanished)?;
             next += 1;
             // Children of a process that died meanwhile may belong to one that we have seen.
             if next == frozen.processes.len() && std::mem::take(&mut vanished) {
@@ -108,91 +99,6 @@ impl Frozen {
         self.detach();
     }
 
-    /// Kills the tree, and waits until every number of it is free.
-    ///
-    /// Children go before their parents, who are made to wait for them: so nobody outside has to,
-    /// but for the root. Returns the processes that nobody has waited for.
-    pub fn kill(mut self, interrupts: &Interrupts) -> Result<Vec<i32>> {
-        let depths = self.depths();
-        let deepest = depths.iter().copied().max().unwrap_or(0);
-        for depth in (0..=deepest).rev() {
-            let level = || {
-                let all = self.processes.iter().zip(&depths);
-                all.filter(|&(_, &of)| of == depth)
-                    .map(|(process, _)| process)
-            };
-            for process in level() {
-                self.wait_for_children(process);
-                if let Some(leader) = process.leader() {
-                    // Gone already is as good.
-                    let _ = pidfd::send_signal(leader.pidfd.as_fd(), libc::SIGKILL, None);
-                }
-            }
-            // As their tracer we are told first, and only then their parents: of the leader when its
-            // other threads are gone.
-            for thread in level().flat_map(|process| process.threads.iter().rev()) {
-                await_end(thread.tid);
-            }
-        }
-        self.seized.clear();
-        let deadline = Instant::now() + REAPING;
-        let mut left: Vec<i32> = self.processes.iter().map(|process| process.pid).collect();
-        let mut pause = Duration::from_micros(20);
-        loop {
-            left.retain(|&pid| is_there(pid));
-            if left.is_empty() || Instant::now() > deadline || interrupts.check().is_err() {
-                return Ok(left);
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(5));
-        }
-    }
-
-    /// How far each process is from the root.
-    fn depths(&self) -> Vec<usize> {
-        let mut depths = Vec::new();
-        for process in &self.processes {
-            let parent = process
-                .parent
-                .and_then(|parent| depths.get(parent.0 as usize));
-            depths.push(parent.map_or(0, |depth: &usize| depth + 1));
-        }
-        depths
-    }
-
-    /// Makes a process, which is about to die, wait for its dead children. What fails is left to the
-    /// reaper of orphans.
-    fn wait_for_children(&self, process: &FrozenProcess) {
-        let children = self
-            .processes
-            .iter()
-            .filter(|child| child.parent == Some(process.id));
-        let mut children = children.peekable();
-        if children.peek().is_none() {
-            return;
-        }
-        let (Some(leader), Some(instruction)) = (process.leader(), process.syscall_insn) else {
-            return;
-        };
-        let caller = Caller {
-            pid: process.pid,
-            tid: leader.tid,
-            instruction,
-            template: leader.registers,
-        };
-        let _ = ptrace::set_signal_mask(leader.tid, BLOCKED);
-        for child in children {
-            let flags = libc::__WALL | libc::WNOHANG;
-            let args = [child.pid as u64, 0, flags as u64, 0];
-            if caller
-                .raw("wait for a dead child", libc::SYS_wait4, &args)
-                .is_err()
-            {
-                return;
-            }
-        }
-    }
-
     fn detach(&mut self) {
         for tid in self.seized.drain(..) {
             // It can only have died.
@@ -200,85 +106,66 @@ impl Frozen {
         }
     }
 
-    /// Stops one process. `None`: it is gone.
-    fn process(
+    /// Stops the children of one parent: all are asked to before the first is waited for.
+    fn family(
         &mut self,
-        pid: i32,
+        pids: &[i32],
         parent: Option<ProcessId>,
         interrupts: &Interrupts,
         vanished: &mut bool,
-    ) -> Result<Option<FrozenProcess>> {
-        if pid == std::process::id() as i32 {
-            return refuse(
-                pid,
-                "process",
-                "crust itself is in the tree that it should stop",
-                "run crust from outside of that tree, for example from another terminal",
-            );
-        }
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let path = format!("/proc/{pid}");
-        let proc = match open(path.as_str(), flags, Mode::empty()) {
-            Ok(proc) => proc,
-            Err(Errno::ENOENT) => {
-                *vanished = true;
-                return Ok(None);
-            }
-            Err(errno) => return Err(Error::task(pid, format!("open {path}"), errno)),
-        };
-        let mut process = FrozenProcess {
-            id: ProcessId(self.processes.len() as u32),
-            pid,
-            parent,
-            proc,
-            threads: Vec::new(),
-            zombie: None,
-            stopped: None,
-            syscall_insn: None,
-        };
-        loop {
-            let mut new = Vec::new();
-            for tid in numbers(&process.proc, pid, "task")? {
-                if process.threads.iter().any(|thread| thread.tid == tid) {
-                    continue;
+    ) -> Result<()> {
+        let mut asked = Vec::new();
+        for &pid in pids {
+            match open_process(pid, parent)? {
+                Some(mut process) => {
+                    let new = self.ask(&mut process, vanished)?;
+                    asked.push((process, new));
                 }
-                match self.seize(&process, tid)? {
-                    Seized::Yes => new.push(tid),
-                    Seized::Gone => *vanished = true,
-                    Seized::Zombie(status) => {
-                        process.zombie = Some(status);
-                        return Ok(Some(process));
+                None => *vanished = true,
+            }
+        }
+        for (mut process, mut new) in asked {
+            process.id = ProcessId(self.processes.len() as u32);
+            while !new.is_empty() {
+                for tid in new {
+                    match self.await_stop(&mut process, tid, interrupts)? {
+                        Some(thread) => process.threads.push(thread),
+                        None => *vanished = true,
                     }
                 }
+                // What was not stopped yet may have made more.
+                new = self.ask(&mut process, vanished)?;
             }
-            if new.is_empty() {
-                break;
-            }
-            for tid in new {
-                if let Some(thread) = self.await_stop(&mut process, tid, interrupts)? {
-                    process.threads.push(thread);
-                } else {
+            if process.zombie.is_none() {
+                if process.threads.is_empty() {
                     *vanished = true;
+                    continue;
+                }
+                settle(&mut process)?;
+            }
+            self.processes.push(process);
+        }
+        Ok(())
+    }
+
+    /// Begins to trace the threads of a process that are not traced yet, and returns their numbers.
+    fn ask(&mut self, process: &mut FrozenProcess, vanished: &mut bool) -> Result<Vec<i32>> {
+        let known: HashSet<i32> = process.threads.iter().map(|thread| thread.tid).collect();
+        let mut new = Vec::new();
+        for tid in numbers(&process.proc, process.pid, "task")? {
+            if known.contains(&tid) {
+                continue;
+            }
+            match self.seize(process, tid)? {
+                Seized::Yes => new.push(tid),
+                Seized::Gone => *vanished = true,
+                Seized::Zombie(status) => {
+                    process.zombie = Some(status);
+                    return Ok(Vec::new());
                 }
             }
         }
-        if process.threads.is_empty() {
-            *vanished = true;
-            return Ok(None);
-        }
-        process
-            .threads
-            .sort_by_key(|thread| (thread.tid != pid, thread.tid));
-        if process.threads[0].tid != pid {
-            return refuse(
-                pid,
-                "process",
-                "its first thread has exited while others go on; such a process cannot be made again",
-                "end the program's main thread last",
-            );
-        }
-        process.syscall_insn = syscall_instruction(&process)?;
-        Ok(Some(process))
+        Ok(new)
     }
 
     /// Begins to trace a thread, and asks it to stop.
@@ -354,20 +241,7 @@ impl Frozen {
         if signal != libc::SIGTRAP {
             process.stopped = Some(signal);
         }
-        let registers = match ptrace::registers(tid) {
-            Ok(registers) if registers.cs == USER_CODE_64 => registers,
-            Ok(_) | Err(Errno::ENOEXEC) => {
-                return refuse(
-                    tid,
-                    format!("thread {tid}"),
-                    "it runs 32-bit code",
-                    "only 64-bit programs are supported yet",
-                );
-            }
-            Err(errno) => return Err(failed(errno)),
-        };
-        let registers = leave_critical_section(tid, registers).map_err(failed)?;
-        let registers = make_call_again(process, tid, registers)?;
+        let registers = stopped::registers(process, tid)?;
         Ok(Some(FrozenThread {
             tid,
             pidfd: thread_pidfd(process.pid, tid)
@@ -383,8 +257,54 @@ impl Drop for Frozen {
     }
 }
 
-/// The code segment of 64-bit user mode (`__USER_CS`, arch/x86/include/asm/segment.h).
-const USER_CODE_64: u64 = 0x33;
+/// What can be told of a process before it is stopped. `None`: it is gone.
+fn open_process(pid: i32, parent: Option<ProcessId>) -> Result<Option<FrozenProcess>> {
+    if pid == std::process::id() as i32 {
+        return refuse(
+            pid,
+            "process",
+            "crust itself is in the tree that it should stop",
+            "run crust from outside of that tree, for example from another terminal",
+        );
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let path = format!("/proc/{pid}");
+    let proc = match open(path.as_str(), flags, Mode::empty()) {
+        Ok(proc) => proc,
+        Err(Errno::ENOENT) => return Ok(None),
+        Err(errno) => return Err(Error::task(pid, format!("open {path}"), errno)),
+    };
+    Ok(Some(FrozenProcess {
+        id: ProcessId::default(),
+        pid,
+        parent,
+        proc,
+        threads: Vec::new(),
+        zombie: None,
+        stopped: None,
+        auxv: Vec::new(),
+        syscall_insn: None,
+    }))
+}
+
+/// What can be told of a process when all of it stands still.
+fn settle(process: &mut FrozenProcess) -> Result<()> {
+    let pid = process.pid;
+    process
+        .threads
+        .sort_by_key(|thread| (thread.tid != pid, thread.tid));
+    if process.threads[0].tid != pid {
+        return refuse(
+            pid,
+            "process",
+            "its first thread has exited while others go on; such a process cannot be made again",
+            "end the program's main thread last",
+        );
+    }
+    process.auxv = procfs::read(&process.proc, pid, "auxv")?;
+    process.syscall_insn = syscall_instruction(process);
+    Ok(())
+}
 
 enum Seized {
     Yes,
@@ -393,7 +313,7 @@ enum Seized {
     Zombie(i32),
 }
 
-fn refuse<T>(
+pub(crate) fn refuse<T>(
     task: i32,
     object: impl Into<String>,
     why: impl Into<String>,
@@ -454,48 +374,6 @@ fn thread_pidfd(pid: i32, tid: i32) -> nix::Result<OwnedFd> {
     }
 }
 
-/// Calls that end with `EINTR` if their thread is stopped, even if no handler is to run (signal(7)),
-/// and have done nothing yet if they end so.
-const ENDED_BY_STOPS: [i64; 6] = [
-    libc::SYS_epoll_wait,
-    libc::SYS_epoll_pwait,
-    libc::SYS_epoll_pwait2,
-    libc::SYS_rt_sigtimedwait,
-    libc::SYS_semop,
-    libc::SYS_semtimedop,
-];
-
-/// A thread whose call was ended by our stop, and by no signal, makes it again: it shall not see that
-/// it was stopped.
-fn make_call_again(process: &FrozenProcess, tid: i32, mut registers: UserRegs) -> Result<UserRegs> {
-    let ended = registers.rax as i64 == -(Errno::EINTR as i64);
-    if !ended || !ENDED_BY_STOPS.contains(&(registers.orig_rax as i64)) {
-        return Ok(registers);
-    }
-    let text = procfs::read_text(&process.proc, tid, &format!("task/{tid}/status"))?;
-    let status = procfs::Fields(text);
-    let set = |field| status.hex(field).unwrap_or(0);
-    if (set("SigPnd") | set("ShdPnd")) & !set("SigBlk") != 0 {
-        return Ok(registers);
-    }
-    registers.rax = registers.orig_rax;
-    registers.rip -= 2;
-    registers.orig_rax = u64::MAX;
-    ptrace::set_registers(tid, &registers)
-        .map_err(|errno| Error::task(tid, "have its call made again", errno))?;
-    Ok(registers)
-}
-
-/// Waits until a killed thread is gone.
-fn await_end(tid: i32) {
-    while let Ok((_, status)) = wait::wait(tid) {
-        if status.is_end() {
-            return;
-        }
-        let _ = ptrace::cont(tid, 0);
-    }
-}
-
 /// The children of a process, of all its threads.
 fn children(process: &FrozenProcess) -> Result<Vec<i32>> {
     let mut all = Vec::new();
@@ -534,52 +412,14 @@ fn numbers(proc: &OwnedFd, pid: i32, name: &str) -> Result<Vec<i32>> {
     Ok(all)
 }
 
-/// A thread that was stopped within a restartable sequence: the kernel would send it to the abort
-/// handler on its way back. With other registers in between, or in another process, it would only
-/// forget the sequence, so it is sent there here.
-fn leave_critical_section(tid: i32, mut registers: UserRegs) -> nix::Result<UserRegs> {
-    if registers.orig_rax != u64::MAX {
-        // A system call within a sequence is forbidden.
-        return Ok(registers);
-    }
-    let rseq = ptrace::rseq(tid).unwrap_or_default();
-    if rseq.address.0 == 0 {
-        return Ok(registers);
-    }
-    // struct rseq: rseq_cs is the third field, after two 32-bit numbers.
-    let field = rseq.address.offset(8);
-    let mut pointer = [0; 8];
-    memory::read(tid, field, &mut pointer)?;
-    let pointer = u64::from_ne_bytes(pointer);
-    if pointer == 0 {
-        return Ok(registers);
-    }
-    // struct rseq_cs: version, flags; then start_ip, post_commit_offset, abort_ip.
-    let mut section = [0; 32];
-    memory::read(tid, RemoteAddr(pointer), &mut section)?;
-    let word = |at: usize| u64::from_ne_bytes(section[at..at + 8].try_into().expect("8 bytes"));
-    if registers.rip.wrapping_sub(word(8)) < word(16) {
-        registers.rip = word(24);
-        ptrace::set_registers(tid, &registers)?;
-        memory::write(tid, field, &[0; 8])?;
-    }
-    Ok(registers)
-}
-
-/// Whether a process of this number is there, be it a zombie.
-fn is_there(pid: i32) -> bool {
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) != Err(Errno::ESRCH)
-}
-
 /// A `syscall` instruction in the vDSO, whose address the auxiliary vector tells.
-fn syscall_instruction(process: &FrozenProcess) -> Result<Option<RemoteAddr>> {
+fn syscall_instruction(process: &FrozenProcess) -> Option<RemoteAddr> {
     const AT_SYSINFO_EHDR: u64 = 33;
-    let auxv = procfs::read(&process.proc, process.pid, "auxv")?;
-    let vdso = auxv.chunks_exact(16).find_map(|pair| {
+    let vdso = process.auxv.chunks_exact(16).find_map(|pair| {
         let word = |at: usize| u64::from_ne_bytes(pair[at..at + 8].try_into().expect("8 bytes"));
         (word(0) == AT_SYSINFO_EHDR).then(|| RemoteAddr(word(8)))
     });
-    Ok(vdso.and_then(|vdso| find_syscall(process.pid, vdso)))
+    vdso.and_then(|vdso| find_syscall(process.pid, vdso))
 }
 
 /// The first `mov $number, %eax; syscall` of a vDSO at this address.

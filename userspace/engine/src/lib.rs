@@ -16,6 +16,7 @@ pub mod freeze;
 pub mod hooks;
 pub mod inspect;
 pub mod interrupt;
+mod kill;
 pub mod kinds;
 pub mod object;
 pub mod pages;
@@ -30,6 +31,7 @@ pub mod restore;
 pub mod show;
 pub mod socket;
 pub mod spawn;
+mod stopped;
 pub mod subject;
 
 pub use error::{Error, Result};

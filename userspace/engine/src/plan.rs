@@ -17,7 +17,9 @@ use crust_sys::RemoteAddr;
 use serde::{Deserialize, Serialize};
 
 /// A process of the image. Parents have smaller numbers than their children; the root is 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct ProcessId(pub u32);
 
 /// A thread of a process of the image; thread 0 is the leader.

@@ -5,8 +5,6 @@
 //! Parsed by hand: a dump reads thousands of these files while the program is stopped.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -32,14 +30,34 @@ pub fn open(proc: impl AsFd, task: i32, name: &str) -> Result<OwnedFd> {
 ///
 /// [`Error::Gone`] if the task has died.
 pub fn read(proc: impl AsFd, task: i32, name: &str) -> Result<Vec<u8>> {
-    let mut file = File::from(open(proc, task, name)?);
-    // The kernel makes up these files on reading, most of them in one go if there is room.
-    let mut bytes = Vec::with_capacity(4096);
-    file.read_to_end(&mut bytes).map_err(|error| {
-        let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
-        failed(task, name, errno)
-    })?;
+    let file = open(proc, task, name)?;
+    // Not `Read::read_to_end`, which asks for size and offset first: these files have no size.
+    let mut bytes = vec![0; ROOM];
+    let mut length = 0;
+    loop {
+        let got = nix::unistd::read(&file, &mut bytes[length..])
+            .map_err(|errno| failed(task, name, errno))?;
+        length += got;
+        if got == 0 || (length < bytes.len() && !is_list(name)) {
+            break;
+        }
+        if length == bytes.len() {
+            bytes.resize(length * 4, 0);
+        }
+    }
+    bytes.truncate(length);
     Ok(bytes)
+}
+
+/// What the first read of a file has room for: the kernel makes these files up on reading, most of
+/// them in one go.
+const ROOM: usize = 4096;
+
+/// Whether the kernel makes up a file entry by entry. A read may then end early because the next
+/// entry did not fit (fs/seq_file.c:seq_read_iter); else it ends early at the end only.
+fn is_list(name: &str) -> bool {
+    let name = name.rsplit_once('/').map_or(name, |(_, last)| last);
+    matches!(name, "maps" | "smaps" | "timers" | "children")
 }
 
 /// The contents of a file below an open `/proc/PID`, as text. Bytes that are no UTF-8 (a process
@@ -165,6 +183,8 @@ impl Stat {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]

@@ -37,6 +37,8 @@ pub struct FrozenProcess {
     pub zombie: Option<i32>,
     /// The signal by which it was stopped before crust came (`SIGSTOP`, `SIGTSTP`, ...), if it was.
     pub stopped: Option<i32>,
+    /// Its auxiliary vector: pairs of 64-bit words. Empty for a zombie.
+    pub auxv: Vec<u8>,
     /// A `syscall` instruction in its vDSO, for remote system calls.
     pub syscall_insn: Option<RemoteAddr>,
 }

@@ -90,7 +90,7 @@ impl AddressSpace {
         Ok(Some(Self {
             bounds: bounds(&read_proc(process, "stat")?, mm.brk)
                 .ok_or_else(|| Error::malformed(format!("/proc/{task}/stat"), "too short"))?,
-            auxv: read_proc(process, "auxv")?,
+            auxv: process.auxv.clone(),
             exe,
             thp_disable: match (
                 says(process_state::THP_DISABLE),

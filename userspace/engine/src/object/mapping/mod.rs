@@ -269,7 +269,7 @@ pub fn capture(process: &FrozenProcess, capture: &mut Capture<'_>) -> Result<()>
         if record.tag == Vdso::TAG {
             let list = Mappings::<Vdso>::from_record(record)?.0;
             let here = vdso::of_this_kernel()?;
-            Vdso::moved_apart(&list, &here, process.pid, &mut capture.refusals);
+            Vdso::moved_apart(&list, here, process.pid, &mut capture.refusals);
         }
     }
     if let Some(space) = space {
@@ -321,7 +321,7 @@ pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
             MappedFiles::TAG => MappedFiles::from_record(record)?.conflicts(task, refusals),
             Vdso::TAG => {
                 let list = Mappings::<Vdso>::from_record(record)?.0;
-                Vdso::conflicts(&list, &here, task, refusals);
+                Vdso::conflicts(&list, here, task, refusals);
             }
             _ => {}
         }

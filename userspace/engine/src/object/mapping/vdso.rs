@@ -8,6 +8,8 @@
 //! running kernel's: another kernel's code would have its functions elsewhere, and so a restore on
 //! a kernel whose vDSO differs is refused.
 
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 
 use super::area::Area;
@@ -160,8 +162,12 @@ pub fn is_part(vma: &Vma) -> bool {
 /// # Errors
 ///
 /// [`Error::System`] if `/proc/self` cannot be read.
-pub fn of_this_kernel() -> Result<Vec<Vdso>> {
+pub fn of_this_kernel() -> Result<&'static [Vdso]> {
     use std::os::unix::fs::FileExt;
+    static HERE: OnceLock<Vec<Vdso>> = OnceLock::new();
+    if let Some(here) = HERE.get() {
+        return Ok(here);
+    }
     let failed = |operation: &'static str| {
         move |error: std::io::Error| {
             let errno = nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0));
@@ -182,7 +188,7 @@ pub fn of_this_kernel() -> Result<Vec<Vdso>> {
         }
         parts.push(Vdso::of(vma, &bytes));
     }
-    Ok(parts)
+    Ok(HERE.get_or_init(|| parts))
 }
 
 #[cfg(test)]
@@ -193,15 +199,15 @@ mod tests {
     fn the_same_kernel_has_the_same_and_another_has_not() {
         let here = of_this_kernel().unwrap();
         assert!(here.iter().any(|part| part.checksum != 0));
-        let mut there = here.clone();
+        let mut there = here.to_vec();
         for part in &mut there {
             part.area.start += 0x10_0000;
         }
         let mut refusals = Refusals::default();
-        Vdso::conflicts(&there, &here, 1, &mut refusals);
+        Vdso::conflicts(&there, here, 1, &mut refusals);
         assert!(!refusals.forbid());
         there.last_mut().unwrap().checksum ^= 1;
-        Vdso::conflicts(&there, &here, 1, &mut refusals);
+        Vdso::conflicts(&there, here, 1, &mut refusals);
         assert!(refusals.forbid());
     }
 }

@@ -55,6 +55,37 @@ fn namespaces(process: &FrozenProcess, tid: i32, prefix: &str, capture: &mut Cap
     }
 }
 
+/// A file of `/proc/PID` that a restored process has as crust has it.
+struct Label {
+    name: &'static str,
+    what: &'static str,
+    why: &'static str,
+}
+
+const LABELS: &[Label] = &[
+    Label {
+        name: "attr/current",
+        what: "security label",
+        why: "its label is not that of crust, whose label the restored process gets",
+    },
+    Label {
+        name: "cgroup",
+        what: "cgroup",
+        why: "it is in another cgroup than crust, in whose cgroup it is restored",
+    },
+];
+
+/// What crust has in the files of [`LABELS`].
+fn own_labels() -> &'static [Option<Vec<u8>>] {
+    static OWN: OnceLock<Vec<Option<Vec<u8>>>> = OnceLock::new();
+    OWN.get_or_init(|| {
+        LABELS
+            .iter()
+            .map(|label| std::fs::read(format!("/proc/self/{}", label.name)).ok())
+            .collect()
+    })
+}
+
 /// Whether two tasks have the same object.
 fn shares(a: i32, b: i32, kind: Kind) -> Result<bool> {
     let order = kcmp::tasks(a, b, kind).map_err(|errno| Error::task(b, "kcmp", errno))?;
@@ -98,25 +129,16 @@ pub fn check_process(process: &FrozenProcess, capture: &mut Capture<'_>) -> Resu
             }
         }
     }
-    for (file, what, why) in [
-        (
-            "attr/current",
-            "security label",
-            "its label is not that of crust, whose label the restored process gets",
-        ),
-        (
-            "cgroup",
-            "cgroup",
-            "it is in another cgroup than crust, in whose cgroup it is restored",
-        ),
-    ] {
-        let own = std::fs::read(format!("/proc/self/{file}")).ok();
+    for (file, own) in LABELS.iter().zip(own_labels()) {
         // Without a security module nobody has a label.
-        let theirs = procfs::read(&process.proc, pid, file).ok();
-        if theirs != own {
-            capture
-                .refusals
-                .lose(pid, what, why, "restore it from where it should be");
+        let theirs = procfs::read(&process.proc, pid, file.name).ok();
+        if theirs != *own {
+            capture.refusals.lose(
+                pid,
+                file.what,
+                file.why,
+                "restore it from where it should be",
+            );
         }
     }
     Ok(())

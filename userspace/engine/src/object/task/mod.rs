@@ -83,30 +83,39 @@ pub struct ThreadView<'a> {
     pub number: u32,
     /// `/proc/PID/task/TID/status`.
     pub status: Fields,
-    /// `/proc/PID/task/TID/stat`.
+    /// `/proc/PID/task/TID/stat`; the times in it may be those of the whole process.
     pub stat: Stat,
     /// What only the kernel hooks tell.
     pub kernel: uapi::Thread,
 }
 
 impl<'a> ThreadView<'a> {
+    /// `of_process`: of its process, which shares two files with its leader.
     fn read(
         process: &'a FrozenProcess,
         number: u32,
         thread: &'a FrozenThread,
+        of_process: Option<&ProcessView<'_>>,
         capture: &Capture<'_>,
     ) -> Result<Self> {
         let file = |name| format!("task/{}/{name}", thread.tid);
+        let (status, stat) = match of_process {
+            Some(view) if view.leader.tid == thread.tid => (view.status.clone(), view.stat.clone()),
+            _ => (
+                Fields(procfs::read_text(
+                    &process.proc,
+                    process.pid,
+                    &file("status"),
+                )?),
+                stat(process, &file("stat"))?,
+            ),
+        };
         Ok(Self {
             process,
             thread,
             number,
-            status: Fields(procfs::read_text(
-                &process.proc,
-                process.pid,
-                &file("status"),
-            )?),
-            stat: stat(process, &file("stat"))?,
+            status,
+            stat,
             kernel: capture.hooks.thread(process, thread)?,
         })
     }
@@ -274,7 +283,7 @@ pub fn capture(process: &FrozenProcess, capture: &mut Capture<'_>) -> Result<()>
         }
     }
     for (number, thread) in process.threads.iter().enumerate() {
-        let view = ThreadView::read(process, number as u32, thread, capture)?;
+        let view = ThreadView::read(process, number as u32, thread, view.as_ref(), capture)?;
         boundary::check_thread(&view, capture)?;
         for entry in THREAD {
             (entry.capture)(&view, capture)?;

@@ -81,7 +81,10 @@ pub fn capture(
     view: Option<&ProcessView<'_>>,
     capture: &mut Capture<'_>,
 ) -> Result<()> {
-    let stat = stat(process, "stat")?;
+    let stat = match view {
+        Some(view) => view.stat.clone(),
+        None => stat(process, "stat")?,
+    };
     let (start_time, start_boottime) = match view.map(|view| &view.kernel) {
         Some(kernel) if kernel.start_boottime != 0 => (kernel.start_time, kernel.start_boottime),
         // A zombie, or no module. The machine is taken not to have slept since.

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The registers of a thread that has just been stopped, as if it had not been.
+
+use crust_sys::ptrace::{self, UserRegs};
+use crust_sys::{RemoteAddr, memory};
+use nix::errno::Errno;
+
+use crate::freeze::refuse;
+use crate::subject::FrozenProcess;
+use crate::{Error, Result, procfs};
+
+/// The code segment of 64-bit user mode (`__USER_CS`, arch/x86/include/asm/segment.h).
+const USER_CODE_64: u64 = 0x33;
+
+/// The registers with which a stopped thread will go on. The traces that the stop itself has left are
+/// undone.
+///
+/// # Errors
+///
+/// [`Error::Refused`] if the thread runs 32-bit code.
+pub(crate) fn registers(process: &FrozenProcess, tid: i32) -> Result<UserRegs> {
+    let failed = |errno| Error::task(tid, "read its registers", errno);
+    let registers = match ptrace::registers(tid) {
+        Ok(registers) if registers.cs == USER_CODE_64 => registers,
+        Ok(_) | Err(Errno::ENOEXEC) => {
+            return refuse(
+                tid,
+                format!("thread {tid}"),
+                "it runs 32-bit code",
+                "only 64-bit programs are supported yet",
+            );
+        }
+        Err(errno) => return Err(failed(errno)),
+    };
+    let registers = leave_critical_section(tid, registers).map_err(failed)?;
+    make_call_again(process, tid, registers)
+}
+
+/// Calls that end with `EINTR` if their thread is stopped, even if no handler is to run (signal(7)),
+/// and have done nothing yet if they end so.
+const ENDED_BY_STOPS: [i64; 6] = [
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_rt_sigtimedwait,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+];
+
+/// A thread whose call was ended by our stop, and by no signal, makes it again: it shall not see that
+/// it was stopped.
+fn make_call_again(process: &FrozenProcess, tid: i32, mut registers: UserRegs) -> Result<UserRegs> {
+    let ended = registers.rax as i64 == -(Errno::EINTR as i64);
+    if !ended || !ENDED_BY_STOPS.contains(&(registers.orig_rax as i64)) {
+        return Ok(registers);
+    }
+    let text = procfs::read_text(&process.proc, tid, &format!("task/{tid}/status"))?;
+    let status = procfs::Fields(text);
+    let set = |field| status.hex(field).unwrap_or(0);
+    if (set("SigPnd") | set("ShdPnd")) & !set("SigBlk") != 0 {
+        return Ok(registers);
+    }
+    registers.rax = registers.orig_rax;
+    registers.rip -= 2;
+    registers.orig_rax = u64::MAX;
+    ptrace::set_registers(tid, &registers)
+        .map_err(|errno| Error::task(tid, "have its call made again", errno))?;
+    Ok(registers)
+}
+
+/// A thread that was stopped within a restartable sequence: the kernel would send it to the abort
+/// handler on its way back. With other registers in between, or in another process, it would only
+/// forget the sequence, so it is sent there here.
+fn leave_critical_section(tid: i32, mut registers: UserRegs) -> nix::Result<UserRegs> {
+    if registers.orig_rax != u64::MAX {
+        // A system call within a sequence is forbidden.
+        return Ok(registers);
+    }
+    let rseq = ptrace::rseq(tid).unwrap_or_default();
+    if rseq.address.0 == 0 {
+        return Ok(registers);
+    }
+    // struct rseq: rseq_cs is the third field, after two 32-bit numbers.
+    let field = rseq.address.offset(8);
+    let mut pointer = [0; 8];
+    memory::read(tid, field, &mut pointer)?;
+    let pointer = u64::from_ne_bytes(pointer);
+    if pointer == 0 {
+        return Ok(registers);
+    }
+    // struct rseq_cs: version, flags; then start_ip, post_commit_offset, abort_ip.
+    let mut section = [0; 32];
+    memory::read(tid, RemoteAddr(pointer), &mut section)?;
+    let word = |at: usize| u64::from_ne_bytes(section[at..at + 8].try_into().expect("8 bytes"));
+    if registers.rip.wrapping_sub(word(8)) < word(16) {
+        registers.rip = word(24);
+        ptrace::set_registers(tid, &registers)?;
+        memory::write(tid, field, &[0; 8])?;
+    }
+    Ok(registers)
+}
