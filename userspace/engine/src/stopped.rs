@@ -39,18 +39,25 @@ pub(crate) fn registers(process: &FrozenProcess, tid: i32) -> Result<UserRegs> {
 
 /// Calls that end with `EINTR` if their thread is stopped, even if no handler is to run (signal(7)),
 /// and have done nothing yet if they end so.
-const ENDED_BY_STOPS: [i64; 6] = [
+const ENDED_BY_STOPS: [i64; 10] = [
     libc::SYS_epoll_wait,
     libc::SYS_epoll_pwait,
     libc::SYS_epoll_pwait2,
     libc::SYS_rt_sigtimedwait,
     libc::SYS_semop,
     libc::SYS_semtimedop,
+    libc::SYS_io_getevents,
+    // With a limit set by SO_RCVTIMEO.
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_accept4,
 ];
 
 /// A thread whose call was ended by our stop, and by no signal, makes it again: it shall not see that
-/// it was stopped.
+/// it was stopped. A handler that runs before ends it, as it would have.
 fn make_call_again(process: &FrozenProcess, tid: i32, mut registers: UserRegs) -> Result<UserRegs> {
+    /// The kernel's `-ERESTARTNOHAND`.
+    const UNLESS_HANDLED: i64 = -514;
     let ended = registers.rax as i64 == -(Errno::EINTR as i64);
     if !ended || !ENDED_BY_STOPS.contains(&(registers.orig_rax as i64)) {
         return Ok(registers);
@@ -61,9 +68,7 @@ fn make_call_again(process: &FrozenProcess, tid: i32, mut registers: UserRegs) -
     if (set("SigPnd") | set("ShdPnd")) & !set("SigBlk") != 0 {
         return Ok(registers);
     }
-    registers.rax = registers.orig_rax;
-    registers.rip -= 2;
-    registers.orig_rax = u64::MAX;
+    registers.rax = UNLESS_HANDLED as u64;
     ptrace::set_registers(tid, &registers)
         .map_err(|errno| Error::task(tid, "have its call made again", errno))?;
     Ok(registers)

@@ -23,12 +23,12 @@ use crate::{Error, Result};
 
 /// Linux's `ERESTART_RESTARTBLOCK`, which user space never sees.
 const RESTART_BLOCK: i64 = -516;
+/// Its `ERESTARTNOHAND`: the call is begun again, unless a handler runs before.
+const UNLESS_HANDLED: i64 = -514;
 /// The code segment of 64-bit programs (`__USER_CS`).
 const CODE_64: u64 = 0x33;
 /// A segment selector with this bit is of the local descriptor table.
 const SELECTOR_LOCAL: u64 = 1 << 2;
-/// The length of the `syscall` instruction.
-const SYSCALL_INSN: u64 = 2;
 
 /// How the interrupted system call of a thread goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,27 +88,6 @@ impl State for Registers {
     }
 }
 
-/// Calls that the kernel ends with `EINTR` when their thread is stopped, even if no handler is to
-/// run (signal(7)), and that have done nothing yet if they end so.
-const STOPPED_BY_US: [i64; 10] = [
-    libc::SYS_epoll_wait,
-    libc::SYS_epoll_pwait,
-    libc::SYS_epoll_pwait2,
-    libc::SYS_rt_sigtimedwait,
-    libc::SYS_semop,
-    libc::SYS_semtimedop,
-    libc::SYS_io_getevents,
-    libc::SYS_recvfrom,
-    libc::SYS_recvmsg,
-    libc::SYS_accept4,
-];
-
-/// Whether a signal waits that the thread does not block.
-fn signal_waits(view: &ThreadView<'_>) -> bool {
-    let set = |field| view.status.hex(field).unwrap_or(0);
-    (set("SigPnd") | set("ShdPnd")) & !set("SigBlk") != 0
-}
-
 /// The number of the call before whose return the thread stands, by the instruction that loads it.
 ///
 /// A call that has been interrupted and continued before is `restart_syscall` to the kernel.
@@ -132,9 +111,6 @@ fn interrupted(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Option<Inter
     let tid = view.thread.tid;
     let name = format!("system call {nr}");
     let result = registers.rax as i64;
-    if result == -(Errno::EINTR as i64) && STOPPED_BY_US.contains(&nr) && !signal_waits(view) {
-        return Some(Interrupted::Anew { nr: nr as u64 });
-    }
     if result != RESTART_BLOCK {
         return None;
     }
@@ -242,9 +218,8 @@ impl ThreadAspect for Registers {
             .ok_or_else(|| Error::malformed("registers", "there are not as many as x86-64 has"))?;
         match self.interrupted {
             Some(Interrupted::Anew { nr }) => {
-                registers.rax = nr;
-                registers.rip = registers.rip.wrapping_sub(SYSCALL_INSN);
-                registers.orig_rax = u64::MAX;
+                registers.rax = UNLESS_HANDLED as u64;
+                registers.orig_rax = nr;
             }
             Some(Interrupted::Lost) => {
                 registers.rax = -(Errno::EINTR as i64) as u64;
