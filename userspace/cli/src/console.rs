@@ -103,7 +103,7 @@ impl Progress for Console {
                 self.line("plan", &what, Some(*took));
             }
             // Sixteen lines would hide the others; they are in the log.
-            Phase::Stage { .. } => {}
+            Phase::Stages { .. } => {}
         }
     }
 

@@ -5,8 +5,8 @@
 //! A restore is mostly a list of *system calls that the restored tasks themselves make*, from the
 //! outside, before they run again. The plan names them all; the executor only decides how many go
 //! into one batch. The plan is made of [`Stage`]s: every task finishes a stage before any task
-//! begins the next, so a step may rely on what other tasks did in earlier stages, and on what its
-//! own task did before it.
+//! begins the next (or so it seems: [`Stage::waits_for`]), so a step may rely on what other tasks did
+//! in earlier stages, and on what its own task did before it.
 //!
 //! The same image gives the same plan, byte for byte.
 
@@ -79,6 +79,25 @@ pub enum Stage {
     Exit,
     /// Interrupted calls are begun again, registers are set.
     Resume,
+}
+
+impl Stage {
+    /// Whether a task must not begin this stage before all tasks are through with `before`, the one
+    /// in front of it. Else what it does concerns only itself.
+    #[must_use]
+    pub fn waits_for(self, before: Self) -> bool {
+        let is_private = matches!(
+            self,
+            Self::MapMemory
+                | Self::FillMemory
+                | Self::SealMemory
+                | Self::Threads
+                | Self::Attributes
+                | Self::Timers
+        );
+        // Others map what was laid out for sharing: until then it stays as it is.
+        !is_private || before == Self::ShareMemory
+    }
 }
 
 /// A value that a system call takes.
@@ -182,6 +201,18 @@ impl Call {
     pub fn returns(mut self, value: u64) -> Self {
         self.expect = Expect::Exactly(value);
         self
+    }
+
+    /// The same call, among steps before which there are `base` of other stages.
+    #[must_use]
+    pub fn counted_from(&self, base: u32) -> Self {
+        let mut call = self.clone();
+        for arg in &mut call.args {
+            if let Arg::Returned(reference) = arg {
+                reference.0 += base;
+            }
+        }
+        call
     }
 
     /// A call whose result does not matter.

@@ -56,10 +56,12 @@ pub enum Phase {
         /// How long it took.
         took: Duration,
     },
-    /// Restore: all steps of a stage are done.
-    Stage {
-        /// Which.
-        stage: crate::plan::Stage,
+    /// Restore: all steps of some stages, which were run as one, are done.
+    Stages {
+        /// From this one.
+        first: crate::plan::Stage,
+        /// To this one.
+        last: crate::plan::Stage,
         /// How long it took.
         took: Duration,
     },

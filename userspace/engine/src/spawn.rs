@@ -191,7 +191,8 @@ pub fn child(numbers: &[i32], exit_signal: i32) -> Call {
     )
 }
 
-/// The call by which a thread makes another one of its process.
+/// The call by which a thread makes another one of its process; without `numbers`, the kernel
+/// chooses its id.
 #[must_use]
 pub fn thread(numbers: &[i32]) -> Call {
     let flags = libc::CLONE_VM
@@ -202,7 +203,9 @@ pub fn thread(numbers: &[i32]) -> Call {
         | libc::CLONE_SYSVSEM
         | libc::CLONE_PTRACE;
     clone(
-        format!("make thread {}", numbers.first().unwrap_or(&0)),
+        numbers
+            .first()
+            .map_or("make a thread".into(), |tid| format!("make thread {tid}")),
         flags as u64,
         0,
         numbers,
@@ -217,14 +220,15 @@ fn clone(what: String, flags: u64, exit_signal: i32, numbers: &[i32]) -> Call {
         set_tid_size: numbers.len() as u64,
         ..CloneArgs::default()
     };
-    let numbers_bytes: Vec<u8> = numbers
-        .iter()
-        .flat_map(|number| number.to_ne_bytes())
-        .collect();
-    let args = Data::new(args.as_bytes()).pointer(
-        std::mem::offset_of!(CloneArgs, set_tid),
-        Data::new(numbers_bytes),
-    );
+    let mut args = Data::new(args.as_bytes());
+    if !numbers.is_empty() {
+        let numbers: Vec<u8> = numbers
+            .iter()
+            .flat_map(|number| number.to_ne_bytes())
+            .collect();
+        let place = std::mem::offset_of!(CloneArgs, set_tid);
+        args = args.pointer(place, Data::new(numbers));
+    }
     let size = size_of::<CloneArgs>() as u64;
     let call = Call::new(what, libc::SYS_clone3, [args.into(), size.into()]);
     match numbers.first() {

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Steps that are no calls of a batch: what crust does itself, and calls that do not return as others.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use crust_sys::stub::Entry;
+use crust_sys::wait::{self, Status};
+use crust_sys::{RemoteAddr, memory, pidfd, ptrace};
+use nix::errno::Errno;
+use zerocopy::FromBytes;
+
+use super::Executor;
+use crate::batch::{Batch, layout};
+use crate::plan::{Call, Step, TaskId};
+use crate::remote::Caller;
+use crate::{Error, Result};
+
+/// The kernel's `-ERESTART_RESTARTBLOCK`: how the call goes on is in the kernel.
+const RESTART_BLOCK: i64 = -516;
+
+/// How often a request to the module is made again that lost a race with an exiting process.
+const RETRIES: u32 = 100;
+
+impl Executor<'_> {
+    /// A step that is no call.
+    pub(super) fn step(&mut self, task: TaskId, step: &Step) -> Result<()> {
+        let module = self.module;
+        let live = self.live(task)?;
+        let Caller { pid, tid, .. } = live.caller;
+        let without = || {
+            Error::malformed(
+                format!("task {task} of the plan"),
+                "it needs the module, which is not there",
+            )
+        };
+        match step {
+            Step::Write {
+                what,
+                address,
+                bytes,
+            } => write(pid, *address, bytes).map_err(|errno| Error::task(tid, what, errno)),
+            Step::SetIds { pgid, sid } => {
+                let what = format!("join group {pgid} of session {sid}");
+                let failed = |errno| Error::task(tid, &what, errno);
+                let device = module.ok_or_else(without)?.device();
+                let handle = pidfd::open(pid).map_err(failed)?;
+                for _ in 0..RETRIES {
+                    match device.set_ids(handle.as_fd(), *pgid, *sid) {
+                        Err(Errno::EAGAIN) => std::thread::sleep(Duration::from_millis(1)),
+                        result => return result.map_err(failed),
+                    }
+                }
+                Err(failed(Errno::EAGAIN))
+            }
+            Step::SetStart {
+                monotonic,
+                boottime,
+            } => {
+                let failed = |errno| Error::task(tid, "set the start time", errno);
+                let device = module.ok_or_else(without)?.device();
+                let handle = pidfd::open(pid).map_err(failed)?;
+                device
+                    .set_start(handle.as_fd(), *monotonic, *boottime)
+                    .map_err(failed)
+            }
+            Step::Exit { status } => self.exit(task, *status),
+            Step::Reenter(call) => self.reenter(task, call),
+            Step::SetProcessor(processor) => {
+                live.processor = Some(processor.clone());
+                Ok(())
+            }
+            Step::StayStopped { signal } => {
+                self.stops.push((task, *signal));
+                Ok(())
+            }
+            Step::Call(_) | Step::SpawnChild { .. } | Step::SpawnThread { .. } => {
+                unreachable!("calls go into batches")
+            }
+        }
+    }
+
+    /// Ends a process as one ended that nobody has waited for.
+    fn exit(&mut self, task: TaskId, status: i32) -> Result<()> {
+        const WHAT: &str = "end as a zombie";
+        let scratch = self.plan.scratch;
+        let live = self.live(task)?;
+        let caller = live.caller.clone();
+        let tid = caller.tid;
+        let failed = |errno| Error::task(tid, WHAT, errno);
+        let at = |offset| scratch.offset(offset);
+        match Status::from_raw(status) {
+            Status::Killed(signal) => {
+                // No second core dump.
+                let no_core = at(layout::BATCHES);
+                memory::write(caller.pid, no_core, &[0; 16]).map_err(failed)?;
+                let args = [u64::from(libc::RLIMIT_CORE), no_core.0];
+                caller.call("set no core size", libc::SYS_setrlimit, &args)?;
+                // An empty batch: it stops for a signal, which can be another one.
+                caller.begin_batch(at(layout::CODE), at(layout::FRAME), (no_core, no_core))?;
+                caller.end_batch(at(layout::CODE), &mut Vec::new())?;
+                ptrace::set_signal_mask(tid, 0)
+                    .and_then(|()| ptrace::cont(tid, signal))
+                    .map_err(failed)?;
+            }
+            _ => caller.leave(WHAT, libc::SYS_exit_group, &[(status >> 8 & 0xff) as u64])?,
+        }
+        loop {
+            match wait::wait(tid).map_err(failed)? {
+                (_, status) if status.is_end() => break,
+                _ => ptrace::cont(tid, 0).map_err(failed)?,
+            }
+        }
+        self.live(task)?.ended = true;
+        Ok(())
+    }
+
+    /// Begins an interrupted call again.
+    fn reenter(&mut self, task: TaskId, call: &Call) -> Result<()> {
+        let start = self.plan.scratch.offset(layout::BATCHES);
+        let live = self.live(task)?;
+        let caller = &live.caller;
+        let batch = Batch::encode(std::iter::once(call), start, |_| {
+            Err(Error::malformed(&call.what, "refers to another call"))
+        })?;
+        memory::write(caller.pid, start, &batch.bytes)
+            .map_err(|errno| Error::task(caller.tid, &call.what, errno))?;
+        let entry = Entry::read_from_bytes(&batch.bytes[..size_of::<Entry>()])
+            .map_err(|_| Error::malformed(&call.what, "half an entry"))?;
+        let value = caller.call_into_stop(&call.what, call.nr, &entry.args)?;
+        if value != RESTART_BLOCK {
+            live.reentered = Some(value);
+        }
+        Ok(())
+    }
+}
+
+/// Writes into memory of a task, also where it could not write itself.
+fn write(pid: i32, address: RemoteAddr, bytes: &[u8]) -> nix::Result<()> {
+    match memory::write(pid, address, bytes) {
+        Err(Errno::EFAULT) => File::options()
+            .write(true)
+            .open(format!("/proc/{pid}/mem"))
+            .and_then(|file| file.write_all_at(bytes, address.0))
+            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default())),
+        result => result,
+    }
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The end of a restore: scratch memory goes, registers come, and all tasks are let go.
+
+use crust_sys::{ptrace, task};
+use nix::errno::Errno;
+
+use super::Executor;
+use crate::plan::{ProcessId, scratch};
+use crate::remote::{Caller, error_number};
+use crate::{Error, Result};
+
+/// A tree that is complete and stands still. Dropped, it is gone; [`release`](Self::release) lets
+/// it go.
+pub struct Restored<'a>(Executor<'a>);
+
+impl<'a> Restored<'a> {
+    pub(super) fn new(executor: Executor<'a>) -> Self {
+        Self(executor)
+    }
+
+    /// The pid of the root.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.0
+            .tasks
+            .get(&ProcessId(0).leader())
+            .map_or(0, |root| root.caller.pid)
+    }
+
+    /// Lets all tasks go together; from here on they are on their own.
+    ///
+    /// # Errors
+    ///
+    /// If one of them has died.
+    pub fn release(mut self, stopped: bool) -> Result<()> {
+        let executor = &mut self.0;
+        executor.tasks.retain(|_, live| !live.ended);
+        let failed = |tid: i32| move |errno| Error::task(tid, "let it go", errno);
+        for (task, signal) in &executor.stops {
+            if let Some(live) = executor.tasks.get(task) {
+                let Caller { pid, tid, .. } = live.caller;
+                task::tgkill(pid, tid, *signal).map_err(failed(tid))?;
+            }
+        }
+        if stopped {
+            for live in executor.tasks.values() {
+                let Caller { pid, tid, .. } = live.caller;
+                if pid == tid {
+                    task::tgkill(pid, tid, libc::SIGSTOP).map_err(failed(tid))?;
+                }
+            }
+        }
+        // The last that can fail; a task that is let go cannot be called back.
+        for live in executor.tasks.values() {
+            let tid = live.caller.tid;
+            ptrace::set_options(tid, ptrace::option::SYSGOOD).map_err(failed(tid))?;
+        }
+        for (_, live) in std::mem::take(&mut executor.tasks) {
+            let _ = ptrace::detach(live.caller.tid, 0);
+        }
+        Ok(())
+    }
+}
+
+impl Executor<'_> {
+    /// The last: scratch memory goes, and registers come.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        for (task, live) in &self.tasks {
+            if task.thread != 0 || live.ended {
+                continue;
+            }
+            let args = [self.plan.scratch.0, scratch::TOTAL];
+            let what = "unmap scratch memory";
+            let value = live.caller.call_into_stop(what, libc::SYS_munmap, &args)?;
+            if let Some(errno) = error_number(value as u64) {
+                return Err(Error::task(live.caller.tid, what, errno));
+            }
+        }
+        for (task, live) in self.tasks.iter().filter(|(_, live)| !live.ended) {
+            let tid = live.caller.tid;
+            let failed = |errno| Error::task(tid, "set its registers", errno);
+            let Some(processor) = &live.processor else {
+                return Err(Error::malformed(
+                    format!("task {task} of the plan"),
+                    "it has no registers",
+                ));
+            };
+            let mut registers = ptrace::registers_from_bytes(&processor.general)
+                .ok_or_else(|| failed(Errno::EINVAL))?;
+            if let Some(value) = live.reentered {
+                // It did not have to wait again: it returns.
+                registers.rax = value as u64;
+                registers.orig_rax = u64::MAX;
+            }
+            ptrace::set_xstate(tid, &processor.xstate)
+                .map_err(|errno| Error::task(tid, "set its extended state", errno))?;
+            ptrace::set_registers(tid, &registers)
+                .and_then(|()| ptrace::set_signal_mask(tid, processor.signal_mask))
+                .map_err(failed)?;
+        }
+        Ok(())
+    }
+}

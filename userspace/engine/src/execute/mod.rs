@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Carrying out a plan, all or nothing.
+//!
+//! All tasks of a stage work at the same time: each gets as many of its calls as fit, all are set
+//! off, and then each is waited for. What is no call (a write into memory, a request to the module) is
+//! done by crust between two batches. Stages in which nobody waits for others are run as one.
+//!
+//! Until [`Restored::release`] every task dies if crust does, or if anything fails.
+
+mod alone;
+mod fill;
+mod finish;
+mod round;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::time::Instant;
+
+use crust_sys::ptrace;
+use crust_sys::wait;
+
+pub use self::finish::Restored;
+use crate::hooks::ckpt::Ckpt;
+use crate::interrupt::Interrupts;
+use crate::plan::{Call, Plan, Processor, Stage, Step, TaskId, reserved};
+use crate::progress::{Phase, Progress};
+use crate::remote::Caller;
+use crate::{Error, Result};
+
+/// A task that there is.
+struct Live {
+    caller: Caller,
+    /// What the steps returned that it has done since the last barrier.
+    results: Vec<u64>,
+    /// How a call that was begun again has returned, if it did.
+    reentered: Option<i64>,
+    processor: Option<Box<Processor>>,
+    /// It is a zombie.
+    ended: bool,
+}
+
+/// Tasks in the making. Dropped, they are gone.
+struct Executor<'a> {
+    plan: &'a Plan,
+    image: &'a File,
+    module: Option<&'a Ckpt>,
+    tasks: BTreeMap<TaskId, Live>,
+    /// Signals by which processes stay stopped.
+    stops: Vec<(TaskId, i32)>,
+}
+
+/// The steps of a stage.
+type Steps = BTreeMap<TaskId, Vec<Step>>;
+
+/// What tasks do without waiting for each other: the steps of one stage, or of several.
+type Work<'p> = BTreeMap<TaskId, Vec<Todo<'p>>>;
+
+/// A step of a task.
+#[derive(Clone, Copy)]
+struct Todo<'p> {
+    step: &'p Step,
+    /// The number of the first step of its stage, from which references count.
+    base: u32,
+}
+
+/// Carries out a plan.
+///
+/// # Errors
+///
+/// The first thing that failed, by its name. No task is left.
+pub fn execute<'a>(
+    plan: &'a Plan,
+    image: &'a File,
+    module: Option<&'a Ckpt>,
+    interrupts: &Interrupts,
+    progress: &mut dyn Progress,
+) -> Result<Restored<'a>> {
+    let mut executor = Executor {
+        plan,
+        image,
+        module,
+        tasks: BTreeMap::new(),
+        stops: Vec::new(),
+    };
+    let close = Step::Call(close_reserved(plan));
+    let stages: Vec<(Stage, &Steps)> = plan
+        .stages
+        .iter()
+        .map(|(&stage, steps)| (stage, steps))
+        .collect();
+    let share = |stage: Stage, steps| stage == Stage::FillMemory && fill::is_much(steps);
+    for together in stages.chunk_by(|&(before, steps), &(next, next_steps)| {
+        !next.waits_for(before) && !share(before, steps) && !share(next, next_steps)
+    }) {
+        interrupts.check()?;
+        let begun = Instant::now();
+        let work = merge(together, &close);
+        let (first, last) = (together[0].0, together[together.len() - 1].0);
+        if share(first, together[0].1) {
+            executor.fill(work)?;
+        } else {
+            executor.run(&work)?;
+        }
+        progress.phase(&Phase::Stages {
+            first,
+            last,
+            took: begun.elapsed(),
+        });
+    }
+    executor.finish()?;
+    Ok(Restored::new(executor))
+}
+
+/// The steps of each task in several stages, one behind the other.
+fn merge<'p>(stages: &[(Stage, &'p Steps)], close: &'p Step) -> Work<'p> {
+    let mut work = Work::new();
+    for &(stage, steps) in stages {
+        for (&task, steps) in steps.iter().filter(|(_, steps)| !steps.is_empty()) {
+            let all = work.entry(task).or_default();
+            let base = all.len() as u32;
+            all.extend(steps.iter().map(|step| Todo { step, base }));
+            if stage == Stage::SealMemory && task.thread == 0 {
+                all.push(Todo { step: close, base });
+            }
+        }
+    }
+    work
+}
+
+/// Closes the descriptors that only the restore needed.
+fn close_reserved(plan: &Plan) -> Call {
+    let first = plan.reserved_fds as u64;
+    let last = first + reserved::COUNT as u64 - 1;
+    Call::new(
+        "close the descriptors of the restore",
+        libc::SYS_close_range,
+        [first.into(), last.into(), 0_u64.into()],
+    )
+}
+
+impl Live {
+    fn new(caller: Caller) -> Self {
+        Self {
+            caller,
+            results: Vec::new(),
+            reentered: None,
+            processor: None,
+            ended: false,
+        }
+    }
+}
+
+impl Executor<'_> {
+    fn live(&mut self, task: TaskId) -> Result<&mut Live> {
+        self.tasks
+            .get_mut(&task)
+            .ok_or_else(|| Error::malformed(format!("task {task} of the plan"), "it is not there"))
+    }
+}
+
+impl Drop for Executor<'_> {
+    /// Kills what was made and not let go, and waits until it is gone.
+    fn drop(&mut self) {
+        if self.tasks.is_empty() {
+            return;
+        }
+        // Children of the dead become ours, and are waited for.
+        let reaper = nix::sys::prctl::get_child_subreaper().unwrap_or(false);
+        let _ = nix::sys::prctl::set_child_subreaper(true);
+        for live in self.tasks.values() {
+            let pid = nix::unistd::Pid::from_raw(live.caller.pid);
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+        // First as their tracer, then, for leaders, as their parent.
+        for _ in 0..2 {
+            for live in self.tasks.values().rev() {
+                while let Ok((_, status)) = wait::wait(live.caller.tid) {
+                    if status.is_end() {
+                        break;
+                    }
+                    let _ = ptrace::cont(live.caller.tid, 0);
+                }
+            }
+        }
+        let _ = nix::sys::prctl::set_child_subreaper(reaper);
+    }
+}

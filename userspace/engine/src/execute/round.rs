@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Rounds: in each, every task that has work left runs one batch of calls, all at the same time.
+
+use std::collections::BTreeMap;
+
+use crust_sys::stub::Entry;
+use crust_sys::{RemoteAddr, memory};
+use zerocopy::FromBytes;
+
+use super::{Executor, Live, Todo, Work};
+use crate::batch::{self, Batch, Returned, layout};
+use crate::plan::{Call, ProcessId, Step, TaskId, scratch};
+use crate::remote::{self, Caller};
+use crate::{Error, Result, spawn};
+
+/// A batch that is under way.
+struct Running {
+    task: TaskId,
+    start: RemoteAddr,
+    /// The steps that it makes.
+    steps: std::ops::Range<usize>,
+    calls: Vec<Call>,
+    entry_bytes: usize,
+}
+
+impl Executor<'_> {
+    /// Has all tasks do their work, in rounds.
+    pub(super) fn run(&mut self, work: &Work<'_>) -> Result<()> {
+        for live in self.tasks.values_mut() {
+            live.results.clear();
+        }
+        let mut left = work.len();
+        while left > 0 {
+            let mut running = Vec::new();
+            let mut used = BTreeMap::new();
+            let mut moved = false;
+            for (&task, steps) in work {
+                let done = self.done(task, steps);
+                if done == Some(steps.len()) {
+                    continue;
+                }
+                // It may still have to be made.
+                let Some(done) = done else { continue };
+                moved = true;
+                let after = self.alone(task, steps, done)?;
+                if after == steps.len() {
+                    left -= 1;
+                } else if let Some(batch) = self.begin(task, steps, after, &mut used)? {
+                    running.push(batch);
+                }
+            }
+            if !moved {
+                return Err(Error::malformed(
+                    "the plan",
+                    "it has steps of a task that nobody makes",
+                ));
+            }
+            for batch in running {
+                let task = batch.task;
+                let all = &work[&task];
+                self.end(batch, all)?;
+                if self.done(task, all) == Some(all.len()) {
+                    left -= 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many of its steps a task has done; `None` if it is not there yet.
+    fn done(&self, task: TaskId, steps: &[Todo<'_>]) -> Option<usize> {
+        match (self.tasks.get(&task), steps.first().map(|todo| todo.step)) {
+            (Some(live), _) => Some(live.results.len()),
+            // The root is made by ourselves.
+            (None, Some(Step::SpawnChild { child, .. })) if child.leader() == task => Some(0),
+            (None, _) => None,
+        }
+    }
+
+    /// Does the steps from number `from` on that are no calls; returns the number of the first that
+    /// is one.
+    fn alone(&mut self, task: TaskId, steps: &[Todo<'_>], from: usize) -> Result<usize> {
+        let mut at = from;
+        while let Some(todo) = steps.get(at) {
+            match todo.step {
+                Step::Call(_) | Step::SpawnThread { .. } => break,
+                Step::SpawnChild { child, pid, .. } if child.leader() == task => {
+                    self.make_root(task, pid)?;
+                }
+                Step::SpawnChild { .. } => break,
+                step => self.step(task, step)?,
+            }
+            self.live(task)?.results.push(0);
+            at += 1;
+        }
+        Ok(at)
+    }
+
+    fn make_root(&mut self, task: TaskId, pid: &[i32]) -> Result<()> {
+        let caller = spawn::root(self.plan, pid, self.image)?;
+        self.tasks.insert(task, Live::new(caller));
+        Ok(())
+    }
+
+    /// Sets a task off on as many of its calls as fit. `None`: another round will do it, when its
+    /// siblings have left it room.
+    fn begin(
+        &mut self,
+        task: TaskId,
+        steps: &[Todo<'_>],
+        from: usize,
+        used: &mut BTreeMap<ProcessId, u64>,
+    ) -> Result<Option<Running>> {
+        let first = used.entry(task.process).or_insert(layout::BATCHES);
+        let room = (scratch::SIZE - *first) as usize;
+        let mut calls = Vec::new();
+        let mut size = 0;
+        for todo in &steps[from..] {
+            let call = match todo.step {
+                Step::Call(call) => call.counted_from(todo.base),
+                Step::SpawnChild {
+                    pid, exit_signal, ..
+                } => spawn::child(pid, *exit_signal),
+                Step::SpawnThread { tid, .. } => spawn::thread(tid),
+                _ => break,
+            };
+            size += batch::size(&call);
+            if size > room {
+                break;
+            }
+            calls.push(call);
+        }
+        if calls.is_empty() {
+            if *first == layout::BATCHES {
+                return Err(Error::malformed(
+                    format!("task {task} of the plan"),
+                    "a call has more data than there is scratch memory",
+                ));
+            }
+            return Ok(None);
+        }
+        let start = self.plan.scratch.offset(*first);
+        let live = self
+            .tasks
+            .get(&task)
+            .ok_or_else(|| Error::malformed(format!("task {task}"), "it is not there"))?;
+        let batch = Batch::encode(calls.iter(), start, |reference| {
+            let step = reference as usize;
+            if let Some(value) = live.results.get(step) {
+                Ok(Returned::Value(*value))
+            } else {
+                Ok(Returned::Here(step - from))
+            }
+        })?;
+        *first = (*first + batch.bytes.len() as u64).next_multiple_of(64);
+        let caller = &live.caller;
+        memory::write(caller.pid, start, &batch.bytes)
+            .map_err(|errno| Error::task(caller.tid, "write a batch", errno))?;
+        let end = start.offset(batch.entry_bytes() as u64);
+        let at = |offset| self.plan.scratch.offset(offset);
+        caller.begin_batch(at(layout::CODE), at(layout::FRAME), (start, end))?;
+        Ok(Some(Running {
+            task,
+            start,
+            steps: from..from + calls.len(),
+            entry_bytes: batch.entry_bytes(),
+            calls,
+        }))
+    }
+
+    /// Waits for the end of a batch.
+    fn end(&mut self, batch: Running, steps: &[Todo<'_>]) -> Result<()> {
+        let code = self.plan.scratch.offset(layout::CODE);
+        let live = self.live(batch.task)?;
+        let Caller { pid, tid, .. } = live.caller;
+        let stopped = live.caller.end_batch(code, &mut Vec::new())?;
+        let mut entries = vec![0; batch.entry_bytes];
+        memory::read(pid, batch.start, &mut entries)
+            .map_err(|errno| Error::task(tid, "read what a batch returned", errno))?;
+        let stopped = ((stopped.0 - batch.start.0) as usize) / size_of::<Entry>();
+        let results = batch::results(tid, batch.calls.iter(), &entries, stopped);
+        // Children that were made before the one that failed are there, and must not be forgotten.
+        let mut made = Vec::new();
+        for (index, todo) in steps[batch.steps.clone()].iter().enumerate().take(stopped) {
+            let entry = &entries[index * size_of::<Entry>()..][..size_of::<Entry>()];
+            let number = Entry::read_from_bytes(entry).map_or(0, |entry| entry.result as i32);
+            match todo.step {
+                Step::SpawnChild { child, .. } => made.push((child.leader(), number, number)),
+                Step::SpawnThread { thread, .. } => made.push((*thread, pid, number)),
+                _ => {}
+            }
+        }
+        let parent = live.caller.clone();
+        if let Ok(results) = &results {
+            live.results.extend(results);
+        }
+        for &(task, pid, tid) in &made {
+            let caller = Caller {
+                pid,
+                tid,
+                ..parent.clone()
+            };
+            self.tasks.insert(task, Live::new(caller));
+        }
+        results?;
+        for (_, _, tid) in made {
+            remote::await_event_stop(tid, "wait for its first stop", &mut Vec::new())?;
+        }
+        Ok(())
+    }
+}
