@@ -132,41 +132,44 @@ impl Device {
             let mut argument = Socket::new_zeroed();
             argument.pidfd = task.as_raw_fd();
             argument.fd = fd;
+            argument.pending_room = room as u32;
             argument.pending_buf = pending.as_mut_ptr() as u64;
-            argument.pending_len = (room * size_of::<Pending>()) as u64;
             self.ask(READ | WRITE, nr::SOCKET, &mut argument)?;
-            let filled = argument.pending_len as usize / size_of::<Pending>();
-            // More may have come since we were told how many there are.
-            if argument.pending as usize > room {
-                room = argument.pending as usize + 16;
-                continue;
-            }
-            pending.truncate(filled);
             argument.pending_buf = 0;
-            return Ok((argument, pending));
+            let waiting = argument.pending as usize;
+            if waiting <= room {
+                pending.truncate(waiting);
+                return Ok((argument, pending));
+            }
+            // More may come before we ask again.
+            room = waiting + 16;
         }
     }
 
-    /// Copies bytes of a queue of a socket, which stay there: the answer, and the bytes.
+    /// Copies a message of a Unix socket, or a queue of a TCP socket (`message` 0), which stay where
+    /// they are: as much as `length` bytes have room for, and how many bytes there are.
+    ///
+    /// # Errors
+    ///
+    /// `ENODATA` if there is no such message, `EOPNOTSUPP` if it is not such a socket.
     pub fn socket_queue(
         &self,
         task: BorrowedFd<'_>,
         fd: i32,
         queue: u32,
-        offset: u64,
+        message: u32,
         length: usize,
-    ) -> Result<(SocketQueue, Vec<u8>)> {
+    ) -> Result<(Vec<u8>, u64)> {
         let mut bytes = vec![0; length];
         let mut argument = SocketQueue::new_zeroed();
         argument.pidfd = task.as_raw_fd();
         argument.fd = fd;
         argument.queue = queue;
-        argument.offset = offset;
+        argument.message = message;
         argument.buf = bytes.as_mut_ptr() as u64;
         argument.len = length as u64;
         self.ask(READ | WRITE, nr::SOCKET_QUEUE, &mut argument)?;
-        argument.buf = 0;
-        bytes.truncate(argument.got as usize);
-        Ok((argument, bytes))
+        bytes.truncate(argument.size as usize);
+        Ok((bytes, argument.size))
     }
 }

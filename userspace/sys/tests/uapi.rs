@@ -118,39 +118,34 @@ fn structures(twins: &mut Twins) {
     structure!(twins, Sigaction, "ckpt_sigaction", { handler, flags, restorer, mask });
     structure!(twins, Sigactions, "ckpt_sigactions", { pidfd, flags, action });
     structure!(twins, Restart, "ckpt_restart", {
-        kind, clock, remaining, addr, val, flags, bitset, pad,
+        kind, clock, remaining, addr, val, pad,
     });
     structure!(twins, Thread, "ckpt_thread", {
-        pidfd, flags, mask, clear_child_tid, sas_sp, sas_size, sas_flags, pdeath_signal,
-        timer_slack, default_timer_slack, rseq_flags, securebits, restart,
+        pidfd, flags, clear_child_tid, sas_sp, sas_size, sas_flags, pdeath_signal, timer_slack,
+        default_timer_slack, securebits, pad, restart,
     });
     structure!(twins, Itimer, "ckpt_itimer", { value, interval });
     structure!(twins, Process, "ckpt_process", {
-        pidfd, flags, mask, start_time, start_boottime, brk, itimer, state, exit_signal,
-        membarrier, pad,
+        pidfd, flags, start_time, start_boottime, brk, itimer, state, membarrier,
     });
-    structure!(twins, InetAddr, "ckpt_inet_addr", { addr, port, pad, scope_id });
-    structure!(twins, TcpState, "ckpt_tcp_state", {
+    structure!(twins, Inet, "ckpt_inet", { local, peer, local_port, peer_port, ifindex });
+    structure!(twins, Tcp, "ckpt_tcp", {
         write_seq, snd_una, snd_nxt, rcv_nxt, copied_seq, rcv_wup, snd_wl1, snd_wnd, max_window,
-        rcv_wnd, snd_wscale, rcv_wscale, urgent, mss_clamp, mss_cache, options, timestamp,
-        tsoffset, ts_recent, ts_recent_age, recv_bytes, send_bytes, unsent_bytes, out_of_order,
-        congestion,
+        rcv_wnd, recv_bytes, send_bytes, mss_clamp, snd_wscale, rcv_wscale, options, timestamp,
+        ts_recent, congestion,
     });
-    structure!(twins, UnixState, "ckpt_unix_state", {
-        peer_ino, peer_cookie, peer_pid, peer_uid, peer_gid, recv_bytes, recv_messages,
-        recv_with_fds, name_len, urgent, name, pad2 => pad,
+    structure!(twins, Unix, "ckpt_unix", {
+        peer_ino, peer_cookie, recv_bytes, recv_messages, recv_fds, name_len, name, pad,
     });
-    structure!(twins, Pending, "ckpt_pending", {
-        cookie, peer_ino, peer_cookie, peer, local, state, recv_bytes,
-    });
+    structure!(twins, Pending, "ckpt_pending", { peer_ino, inet, state, recv_bytes });
     // `unix` is a macro of GNU C.
     structure!(twins, Socket, "ckpt_socket", {
-        pidfd, fd, flags, pad, pending_buf, pending_len, mask, pending, backlog, ino, cookie,
-        netns, family, socket_type, protocol, shutdown, state, error, error_soft, error_queue,
-        sndbuf, rcvbuf, buf_lock, rmem, wmem, filter_id, pad2, local, peer, tcp, unix => un,
+        pidfd, fd, flags, pending_room, pending_buf, mask, pending, backlog, buf_lock, family,
+        socket_type, protocol, shutdown, state, error, error_soft, error_queue, sndbuf, rcvbuf,
+        pad, inet, tcp, unix => un,
     });
     structure!(twins, SocketQueue, "ckpt_socket_queue", {
-        pidfd, fd, flags, queue, offset, buf, len, got, size, from, from_cookie, fds, pad,
+        pidfd, fd, flags, queue, message, pad, buf, len, size,
     });
 }
 
@@ -196,15 +191,9 @@ fn constants(twins: &mut Twins) {
         ("CKPT_RESTART_POLL", restart::POLL),
         ("CKPT_RESTART_FUTEX", restart::FUTEX),
         ("CKPT_RESTART_OTHER", restart::OTHER),
-        ("CKPT_RSEQ_SLICE_EXT", rseq_flags::SLICE_EXT),
-        ("CKPT_PROCESS_SESSION_LEADER", process_state::SESSION_LEADER),
         (
             "CKPT_PROCESS_CHILD_SUBREAPER",
             process_state::CHILD_SUBREAPER,
-        ),
-        (
-            "CKPT_PROCESS_HAS_CHILD_SUBREAPER",
-            process_state::HAS_CHILD_SUBREAPER,
         ),
         ("CKPT_PROCESS_AUTOREAP", process_state::AUTOREAP),
         ("CKPT_PROCESS_THP_DISABLE", process_state::THP_DISABLE),
@@ -212,24 +201,15 @@ fn constants(twins: &mut Twins) {
             "CKPT_PROCESS_THP_DISABLE_EXCEPT_ADVISED",
             process_state::THP_DISABLE_EXCEPT_ADVISED,
         ),
-        ("CKPT_TCP_TIMESTAMPS", tcp_options::TIMESTAMPS),
-        ("CKPT_TCP_SACK", tcp_options::SACK),
-        ("CKPT_TCP_WSCALE", tcp_options::WSCALE),
-        ("CKPT_TCP_ECN", tcp_options::ECN),
-        ("CKPT_TCP_USEC_TS", tcp_options::USEC_TS),
-        ("CKPT_QUEUE_RECV", socket_queue::RECV),
-        ("CKPT_QUEUE_SEND", socket_queue::SEND),
-    ] {
-        twins.add(name, value);
-    }
-    for (name, value) in [
-        ("CKPT_MASK_ALL", mask::ALL),
-        ("CKPT_MASK_MM", mask::MM),
-        ("CKPT_SOCKET_COMMON", socket_mask::COMMON),
         ("CKPT_SOCKET_INET", socket_mask::INET),
         ("CKPT_SOCKET_TCP", socket_mask::TCP),
         ("CKPT_SOCKET_UNIX", socket_mask::UNIX),
-        ("CKPT_SOCKET_LISTEN", socket_mask::LISTEN),
+        ("TCPI_OPT_TIMESTAMPS", tcp_options::TIMESTAMPS),
+        ("TCPI_OPT_SACK", tcp_options::SACK),
+        ("TCPI_OPT_WSCALE", tcp_options::WSCALE),
+        ("TCPI_OPT_USEC_TS", tcp_options::USEC_TS),
+        ("CKPT_QUEUE_RECV", socket_queue::RECV),
+        ("CKPT_QUEUE_SEND", socket_queue::SEND),
     ] {
         twins.add(name, value);
     }

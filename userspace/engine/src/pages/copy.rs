@@ -34,6 +34,9 @@ const WORKERS: usize = 4;
 pub(super) enum Source {
     /// The memory of a stopped task; the file is its `/proc/PID/mem`.
     Task(i32, File),
+    /// The memory of a copy of a task. `process_vm_readv` would give it pages of its own for all that it
+    /// still shares (mm/gup.c:gup_must_unshare); its `/proc/PID/mem` only looks at them.
+    Copy(i32, File),
     /// An object of shared memory.
     File(File),
 }
@@ -80,10 +83,10 @@ impl Source {
         let buffer = &mut buffer[..total];
         let mut done = match self {
             Self::Task(pid, _) => read_task(*pid, ranges, buffer)?,
-            Self::File(_) => 0,
+            Self::Copy(..) | Self::File(_) => 0,
         };
         // What is left are pages that the task itself may not read; its tracer may.
-        let (Self::Task(_, file) | Self::File(file)) = self;
+        let (Self::Task(_, file) | Self::Copy(_, file) | Self::File(file)) = self;
         let mut start = 0;
         for range in ranges {
             let end = start + length(range);
@@ -102,10 +105,14 @@ impl Source {
         let errno = Errno::from_raw(error.raw_os_error().unwrap_or(libc::EFAULT));
         match self {
             // The kernel reads nothing from an address space that is gone.
-            Self::Task(pid, _) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Self::Task(pid, _) | Self::Copy(pid, _)
+                if error.kind() == std::io::ErrorKind::UnexpectedEof =>
+            {
                 Error::task(*pid, format!("read memory at {at:x}"), Errno::ESRCH)
             }
-            Self::Task(pid, _) => Error::task(*pid, format!("read memory at {at:x}"), errno),
+            Self::Task(pid, _) | Self::Copy(pid, _) => {
+                Error::task(*pid, format!("read memory at {at:x}"), errno)
+            }
             Self::File(_) => Error::system(format!("read shared memory at {at:x}"), errno),
         }
     }

@@ -84,7 +84,7 @@ impl CowCopy {
             Error::task(pid, "open the memory of a copy", errno)
         };
         let memory = File::open(format!("/proc/{pid}/mem")).map_err(failed)?;
-        Ok(Source::Task(pid, memory))
+        Ok(Source::Copy(pid, memory))
     }
 }
 
