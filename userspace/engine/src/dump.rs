@@ -156,9 +156,7 @@ fn capture(
     for process in &frozen.processes {
         task::capture(process, &mut capture)?;
     }
-    for process in &frozen.processes {
-        mapping::capture(process, &mut capture)?;
-    }
+    mapping::capture(&mut capture)?;
     file::capture(&mut capture)?;
     Ok((capture.records, capture.refusals))
 }

@@ -20,6 +20,7 @@ mod kill;
 pub mod kinds;
 pub mod object;
 pub mod pages;
+mod parallel;
 pub mod plan;
 pub mod procfs;
 pub mod progress;

@@ -29,7 +29,7 @@ use crate::object::State;
 use crate::plan::ProcessId;
 use crate::refusal::Refusals;
 use crate::subject::FrozenProcess;
-use crate::{Error, Result};
+use crate::{Error, Result, parallel};
 
 /// How we look at descriptors in our own table: those that were in flight.
 struct Ourselves {
@@ -116,6 +116,24 @@ pub(super) fn take(capture: &mut Capture) -> Result<()> {
 impl<'a> Census<'a> {
     fn read_tables(&mut self) -> Result<()> {
         let tree = self.tree;
+        let mut descriptors = Vec::new();
+        for process in tree {
+            if let Some(leader) = process.leader() {
+                let holder = Holder {
+                    process: process.id,
+                    pid: process.pid,
+                    tid: leader.tid,
+                    is_crust: false,
+                    proc: process.proc.as_fd(),
+                    pidfd: leader.pidfd.as_fd(),
+                };
+                descriptors.extend(numbers(process)?.into_iter().map(|number| (holder, number)));
+            }
+        }
+        let probes = parallel::map(&descriptors, 64, |&(holder, number)| {
+            Probe::new(holder, number, format!("fd {number}"))
+        });
+        let mut probes = descriptors.into_iter().zip(probes).peekable();
         // The processes whose tables were read, in the order that kcmp tells.
         let mut read: Vec<(i32, ProcessId)> = Vec::new();
         for process in tree {
@@ -127,9 +145,15 @@ impl<'a> Census<'a> {
                 kcmp::tasks(a, b, kcmp::Kind::Files)
                     .map_err(|errno| Error::task(b, "kcmp of the descriptor tables", errno))
             };
+            let of_process = std::iter::from_fn(|| {
+                probes
+                    .next_if(|((holder, _), _)| holder.process == process.id)
+                    .map(|(_, probe)| probe)
+            });
             let table = match bisect(&read, |&(tid, _)| compare(tid, leader.tid))? {
                 Ok(found) => {
                     let other = read[found].1;
+                    of_process.for_each(drop);
                     self.refusals.block(
                         process.pid,
                         "its descriptor table",
@@ -148,7 +172,7 @@ impl<'a> Census<'a> {
                 }
                 Err(place) => {
                     read.insert(place, (leader.tid, process.id));
-                    self.read_table(process)?
+                    self.read_table(process, of_process)?
                 }
             };
             self.records.push(table.record(process.id.0, 0)?);
@@ -176,24 +200,18 @@ impl<'a> Census<'a> {
         Ok(())
     }
 
-    fn read_table(&mut self, process: &'a FrozenProcess) -> Result<Table> {
-        let Some(leader) = process.leader() else {
-            return Ok(Table::default());
-        };
-        let holder = Holder {
-            process: process.id,
-            pid: process.pid,
-            tid: leader.tid,
-            is_crust: false,
-            proc: process.proc.as_fd(),
-            pidfd: leader.pidfd.as_fd(),
-        };
+    fn read_table(
+        &mut self,
+        process: &FrozenProcess,
+        probes: impl Iterator<Item = Result<Probe<'a>>>,
+    ) -> Result<Table> {
         let mut table = Table {
             pid: process.pid,
             ..Table::default()
         };
-        for number in numbers(process)? {
-            let probe = Probe::new(holder, number, format!("fd {number}"))?;
+        for probe in probes {
+            let probe = probe?;
+            let number = probe.number;
             for lock in probe.locks().filter(|lock| !lock.is_of_description()) {
                 let lock = PosixLock {
                     file: (probe.identity.dev, probe.identity.ino),

@@ -251,8 +251,9 @@ impl FileKind for PipeEnd {
     fn settle(census: &mut Census) -> Result<()> {
         let mut pipes: Vec<_> = std::mem::take(&mut census.pipes).into_values().collect();
         pipes.sort();
+        let mut copier = None;
         for ends in pipes {
-            settle_pipe(&ends, census)?;
+            settle_pipe(&ends, &mut copier, census)?;
         }
         Ok(())
     }
@@ -264,7 +265,11 @@ struct OpenEnd<'a> {
     file: OwnedFd,
 }
 
-fn settle_pipe(ends: &[DescriptionId], census: &mut Census) -> Result<()> {
+fn settle_pipe(
+    ends: &[DescriptionId],
+    copier: &mut Option<Copier>,
+    census: &mut Census,
+) -> Result<()> {
     let mut opened = Vec::new();
     for end in ends {
         let probe = Rc::clone(&census.probes[end.0 as usize]);
@@ -324,7 +329,7 @@ fn settle_pipe(ends: &[DescriptionId], census: &mut Census) -> Result<()> {
         .map_err(|errno| probe.failed("F_GETPIPE_SZ", errno))?;
     // If nobody can read it, what is in it is lost already.
     let contents = match reader {
-        Some(reader) if bytes > 0 => copy_contents(reader, bytes, capacity)?,
+        Some(reader) if bytes > 0 => Copier::of(copier, capacity)?.copy(reader, bytes)?,
         _ => Vec::new(),
     };
     let flags = opened.iter().map(|end| (end.probe.id, end.probe.flags));
@@ -353,30 +358,55 @@ fn is_other_end_closed(end: &OpenEnd) -> Result<bool> {
     Ok(answer.intersects(PollFlags::POLLHUP | PollFlags::POLLERR))
 }
 
-/// Copies what is in a pipe, and leaves it there.
-fn copy_contents(reader: &OpenEnd, bytes: usize, capacity: u32) -> Result<Vec<u8>> {
-    let failed = |call: &str, errno| reader.probe.failed(call, errno);
-    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)
-        .map_err(|errno| Error::system("make a pipe", errno))?;
-    // As many slots: each write may take one.
-    fcntl::set_pipe_size(write.as_fd(), capacity).map_err(|errno| failed("F_SETPIPE_SZ", errno))?;
-    let copied = splice::tee(reader.file.as_fd(), write.as_fd(), bytes)
-        .map_err(|errno| failed("tee of the pipe", errno))?;
-    drop(write);
-    let mut contents = vec![0; copied];
-    let mut length = 0;
-    while length < copied {
-        match nix::unistd::read(&read, &mut contents[length..]) {
-            Ok(0) => break,
-            Ok(got) => length += got,
-            Err(errno) => return Err(failed("read of the copied pipe", errno)),
-        }
+/// A pipe of ours into which those of the program are copied. It is empty between two copies.
+struct Copier {
+    capacity: u32,
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+impl Copier {
+    /// One of this capacity: the one that there is, if it fits.
+    fn of(known: &mut Option<Self>, capacity: u32) -> Result<&Self> {
+        let new = match known.take() {
+            Some(copier) if copier.capacity == capacity => copier,
+            _ => {
+                let failed = |call: &'static str| move |errno| Error::system(call, errno);
+                let (read, write) =
+                    nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(failed("make a pipe"))?;
+                // As many slots: each write may take one.
+                fcntl::set_pipe_size(write.as_fd(), capacity)
+                    .map_err(failed("F_SETPIPE_SZ of a pipe of crust"))?;
+                Self {
+                    capacity,
+                    read,
+                    write,
+                }
+            }
+        };
+        Ok(known.insert(new))
     }
-    if length == bytes {
-        Ok(contents)
-    } else {
-        Err(reader.probe.malformed(format!(
-            "{bytes} bytes are in the pipe, but {length} could be copied"
-        )))
+
+    /// Copies what is in a pipe, and leaves it there.
+    fn copy(&self, reader: &OpenEnd, bytes: usize) -> Result<Vec<u8>> {
+        let failed = |call: &str, errno| reader.probe.failed(call, errno);
+        let copied = splice::tee(reader.file.as_fd(), self.write.as_fd(), bytes)
+            .map_err(|errno| failed("tee of the pipe", errno))?;
+        let mut contents = vec![0; copied];
+        let mut length = 0;
+        while length < copied {
+            match nix::unistd::read(&self.read, &mut contents[length..]) {
+                Ok(0) => break,
+                Ok(got) => length += got,
+                Err(errno) => return Err(failed("read of the copied pipe", errno)),
+            }
+        }
+        if length == bytes {
+            Ok(contents)
+        } else {
+            Err(reader.probe.malformed(format!(
+                "{bytes} bytes are in the pipe, but {length} could be copied"
+            )))
+        }
     }
 }

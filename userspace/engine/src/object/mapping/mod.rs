@@ -46,7 +46,7 @@ use crate::plan::{ProcessId, Step, scratch};
 use crate::refusal::Refusals;
 use crate::resolve::Resolve;
 use crate::subject::FrozenProcess;
-use crate::{Error, Result, procfs};
+use crate::{Error, Result, parallel, procfs};
 
 /// Which pages of a mapping an image has to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,16 +222,32 @@ fn anonymous_name(name: &[u8], prefix: &[u8]) -> Option<Vec<u8>> {
     Some(name.to_vec())
 }
 
-/// Captures the memory of a process, without its contents.
+/// Captures the memory of all processes, without its contents.
 ///
 /// # Errors
 ///
 /// Of `/proc`, and of the hooks.
-pub fn capture(process: &FrozenProcess, capture: &mut Capture<'_>) -> Result<()> {
-    if process.zombie.is_some() {
-        return Ok(());
+pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
+    let living = capture
+        .tree
+        .iter()
+        .filter(|process| process.zombie.is_none());
+    let living: Vec<&FrozenProcess> = living.collect();
+    // The kernel looks at every page for it.
+    let vmas = parallel::map(&living, 8, |process| {
+        vma::parse(&read_proc(process, "smaps")?)
+    });
+    for (process, vmas) in living.into_iter().zip(vmas) {
+        capture_process(process, vmas?, capture)?;
     }
-    let mut vmas = vma::parse(&read_proc(process, "smaps")?)?;
+    Ok(())
+}
+
+fn capture_process(
+    process: &FrozenProcess,
+    mut vmas: Vec<Vma>,
+    capture: &mut Capture<'_>,
+) -> Result<()> {
     // Every process has this page at the same place, in the kernel's half.
     vmas.retain(|vma| vma.name != b"[vsyscall]");
 
