@@ -14,22 +14,23 @@ use kernel::{
 };
 use zerocopy::FromZeros;
 
+/// The answer begins with zeros, whatever the caller's structure held.
 pub(crate) fn read(request: &mut Socket) -> Result {
-    if request.flags != 0 || request.pad != 0 {
+    if request.flags != 0 {
         return Err(EINVAL);
     }
     *request = Socket {
         pidfd: request.pidfd,
         fd: request.fd,
+        pending_room: request.pending_room,
         pending_buf: request.pending_buf,
-        pending_len: request.pending_len,
         ..Socket::new_zeroed()
     };
     checkpoint::read_socket(request.pidfd, request)
 }
 
 pub(crate) fn copy_queue(request: &mut SocketQueue) -> Result {
-    if request.flags != 0 {
+    if request.flags != 0 || request.pad != 0 {
         return Err(EINVAL);
     }
     checkpoint::copy_socket_queue(request.pidfd, request)

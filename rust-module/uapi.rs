@@ -13,7 +13,7 @@
 //!   module's is taken if all that the module does not know is zero (`E2BIG` otherwise), a smaller
 //!   one reads as zero beyond its end and gets as many bytes back as it has.
 //! * `flags` and `pad` must be zero (`EINVAL`) until a bit is defined.
-//! * `mask` of an answer says which groups of fields the module filled in.
+//! * `mask` of an answer says which structures within it the module filled in.
 //! * Times are in nanoseconds, sizes in bytes.
 
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -142,14 +142,14 @@ pub mod restart {
     /// `poll`: `addr` is the array of `struct pollfd`, `val` the number of entries.
     pub const POLL: u32 = 2;
     /// `futex(FUTEX_WAIT, FUTEX_WAIT_BITSET)` with a time limit: `addr` is the futex, `val` the
-    /// value, `bitset` the bitset, `clock` the clock of the limit, `flags` what of
-    /// `FUTEX_PRIVATE_FLAG` and `FUTEX_CLOCK_REALTIME` was given.
+    /// value, `clock` the clock of the limit.
     pub const FUTEX: u32 = 3;
     /// A call that this kernel continues in a way the module does not know.
     pub const OTHER: u32 = u32::MAX;
 }
 
-/// How an interrupted system call is to go on (`struct restart_block`).
+/// How an interrupted system call is to go on (`struct restart_block`). The other arguments of the
+/// call are in the registers of the thread.
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -163,24 +163,7 @@ pub struct Restart {
     pub remaining: u64,
     pub addr: u64,
     pub val: u32,
-    pub flags: u32,
-    pub bitset: u32,
     pub pad: u32,
-}
-
-/// Bits of [`Thread::mask`] and [`Process::mask`].
-pub mod mask {
-    /// All fields of this version hold, but those of `MM`.
-    pub const ALL: u64 = 1 << 0;
-    /// [`super::Process`]: the process has an address space; `brk`, `membarrier` and the bits
-    /// `THP_*` hold.
-    pub const MM: u64 = 1 << 1;
-}
-
-/// Bits of [`Thread::rseq_flags`].
-pub mod rseq_flags {
-    /// The time slice extension is on.
-    pub const SLICE_EXT: u32 = 1 << 0;
 }
 
 /// Reads what belongs to one thread, a stopped tracee of the caller.
@@ -190,8 +173,7 @@ pub struct Thread {
     /// Of the thread (`PIDFD_THREAD`) or of a thread group leader.
     pub pidfd: i32,
     pub flags: u32,
-    /// Answer, as all that follows: bits of [`mask`].
-    pub mask: u64,
+    /// Answer, as all that follows.
     pub clear_child_tid: u64,
     pub sas_sp: u64,
     pub sas_size: u64,
@@ -199,9 +181,8 @@ pub struct Thread {
     pub pdeath_signal: i32,
     pub timer_slack: u64,
     pub default_timer_slack: u64,
-    /// Bits of [`rseq_flags`].
-    pub rseq_flags: u32,
     pub securebits: u32,
+    pub pad: u32,
     pub restart: Restart,
 }
 
@@ -218,16 +199,13 @@ pub struct Itimer {
 
 /// Bits of [`Process::state`].
 pub mod process_state {
-    pub const SESSION_LEADER: u32 = 1 << 0;
-    pub const CHILD_SUBREAPER: u32 = 1 << 1;
-    /// Inherited by children (`PR_SET_CHILD_SUBREAPER` of an ancestor).
-    pub const HAS_CHILD_SUBREAPER: u32 = 1 << 2;
+    pub const CHILD_SUBREAPER: u32 = 1 << 0;
     /// Made by `clone3(CLONE_AUTOREAP)`.
-    pub const AUTOREAP: u32 = 1 << 3;
+    pub const AUTOREAP: u32 = 1 << 1;
     /// `PR_SET_THP_DISABLE`.
-    pub const THP_DISABLE: u32 = 1 << 4;
+    pub const THP_DISABLE: u32 = 1 << 2;
     /// `PR_SET_THP_DISABLE` with `PR_THP_DISABLE_EXCEPT_ADVISED`.
-    pub const THP_DISABLE_EXCEPT_ADVISED: u32 = 1 << 5;
+    pub const THP_DISABLE_EXCEPT_ADVISED: u32 = 1 << 3;
 }
 
 /// Reads what belongs to a process, of which the thread named is a stopped tracee of the caller.
@@ -238,9 +216,7 @@ pub mod process_state {
 pub struct Process {
     pub pidfd: i32,
     pub flags: u32,
-    /// Answer, as all that follows: bits of [`mask`].
-    pub mask: u64,
-    /// On `CLOCK_MONOTONIC` of the initial time namespace.
+    /// Answer, as all that follows. On `CLOCK_MONOTONIC` of the initial time namespace.
     pub start_time: u64,
     /// On `CLOCK_BOOTTIME` of the initial time namespace.
     pub start_boottime: u64,
@@ -250,50 +226,43 @@ pub struct Process {
     pub itimer: [Itimer; 3],
     /// Bits of [`process_state`].
     pub state: u32,
-    /// The signal that the parent gets when the process ends; 0 for none.
-    pub exit_signal: i32,
     /// `mm_struct::membarrier_state`.
     pub membarrier: u32,
-    pub pad: u32,
 }
 
-/// Bits of [`Socket::mask`]: the groups of fields that hold.
+/// Bits of [`Socket::mask`]: the structures that hold.
 pub mod socket_mask {
-    /// Every socket.
-    pub const COMMON: u64 = 1 << 0;
-    /// `local` and `peer` of an `AF_INET` or `AF_INET6` socket.
-    pub const INET: u64 = 1 << 1;
-    /// `tcp`.
-    pub const TCP: u64 = 1 << 2;
-    /// `unix`.
-    pub const UNIX: u64 = 1 << 3;
-    /// The socket listens: `pending` and the array at `pending_buf` hold.
-    pub const LISTEN: u64 = 1 << 4;
+    /// [`super::Socket::inet`].
+    pub const INET: u32 = 1 << 0;
+    /// [`super::Socket::tcp`].
+    pub const TCP: u32 = 1 << 1;
+    /// [`super::Socket::unix`].
+    pub const UNIX: u32 = 1 << 2;
 }
 
-/// An Internet address. An IPv4 address is in the first four bytes of `addr`.
+/// The ends of an `AF_INET` or `AF_INET6` socket. Addresses are in network byte order, an IPv4
+/// address is in the first four bytes; ports are in host byte order.
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
-pub struct InetAddr {
-    /// In network byte order.
-    pub addr: [u8; 16],
-    /// In host byte order.
-    pub port: u16,
-    pub pad: u16,
-    /// Of a link-local IPv6 address.
-    pub scope_id: u32,
+pub struct Inet {
+    pub local: [u8; 16],
+    /// All zeros if there is no other end.
+    pub peer: [u8; 16],
+    pub local_port: u16,
+    pub peer_port: u16,
+    /// The interface that it is bound to; that of its link-local addresses.
+    pub ifindex: u32,
 }
 
-/// Bits of [`TcpState::options`].
+/// Bits of [`Tcp::options`], `TCPI_OPT_*` of `linux/tcp.h`.
 pub mod tcp_options {
-    pub const TIMESTAMPS: u32 = 1 << 0;
-    pub const SACK: u32 = 1 << 1;
-    pub const WSCALE: u32 = 1 << 2;
-    pub const ECN: u32 = 1 << 3;
+    pub const TIMESTAMPS: u32 = 1;
+    pub const SACK: u32 = 2;
+    pub const WSCALE: u32 = 4;
     /// Timestamps are in microseconds.
-    pub const USEC_TS: u32 = 1 << 4;
+    pub const USEC_TS: u32 = 64;
 }
 
 /// The state of a TCP connection that its peer relies on.
@@ -301,7 +270,7 @@ pub mod tcp_options {
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
-pub struct TcpState {
+pub struct Tcp {
     /// The next sequence number that the application writes (`write_seq`).
     pub write_seq: u32,
     /// The first that the peer has not acknowledged (`snd_una`).
@@ -318,30 +287,21 @@ pub struct TcpState {
     pub snd_wnd: u32,
     pub max_window: u32,
     pub rcv_wnd: u32,
-    pub snd_wscale: u8,
-    pub rcv_wscale: u8,
-    /// Not 0 if an urgent byte was announced and not read (`urg_data`).
-    pub urgent: u16,
-    /// The MSS that the peer announced (`rx_opt.mss_clamp`).
-    pub mss_clamp: u32,
-    pub mss_cache: u32,
-    /// Bits of [`tcp_options`].
-    pub options: u32,
-    /// The timestamp that would be sent now (`tcp_time_stamp` + `tsoffset`).
-    pub timestamp: u32,
-    pub tsoffset: u32,
-    /// The last timestamp of the peer, and how many seconds ago it came.
-    pub ts_recent: u32,
-    pub ts_recent_age: u32,
     /// Bytes in the receive queue that the application has not read. A SYN or a FIN, here and below,
     /// takes a sequence number but is no byte.
     pub recv_bytes: u32,
     /// Bytes in the send queue that the peer has not acknowledged.
     pub send_bytes: u32,
-    /// Bytes of the send queue that were never sent.
-    pub unsent_bytes: u32,
-    /// Segments that came out of order.
-    pub out_of_order: u32,
+    /// The MSS that the peer announced (`rx_opt.mss_clamp`).
+    pub mss_clamp: u16,
+    pub snd_wscale: u8,
+    pub rcv_wscale: u8,
+    /// Bits of [`tcp_options`].
+    pub options: u32,
+    /// The timestamp that would be sent now.
+    pub timestamp: u32,
+    /// The last timestamp of the peer.
+    pub ts_recent: u32,
     /// The name of the congestion control, ended by a zero.
     pub congestion: [u8; 16],
 }
@@ -349,26 +309,23 @@ pub struct TcpState {
 /// What only an `AF_UNIX` socket has.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct UnixState {
-    /// The inode number and the cookie of the socket at the other end, 0 if there is none.
+pub struct Unix {
+    /// The inode number of the socket at the other end; 0 if there is none or it was closed.
     pub peer_ino: u64,
+    /// Its cookie; 0 if there is none.
     pub peer_cookie: u64,
-    /// `SO_PEERCRED`, in the namespaces of the caller; the pid is 0 if there is none.
-    pub peer_pid: i32,
-    pub peer_uid: u32,
-    pub peer_gid: u32,
-    /// Bytes and messages that wait to be received.
+    /// Bytes that wait to be received, as `SIOCINQ` counts them: of `SOCK_DGRAM`, in the first
+    /// message.
     pub recv_bytes: u32,
+    /// Messages that wait; of a stream, parts.
     pub recv_messages: u32,
-    /// Messages of these that carry file descriptors.
-    pub recv_with_fds: u32,
+    /// File descriptors that they carry.
+    pub recv_fds: u32,
     /// Length of `name`.
     pub name_len: u32,
-    /// Where in the stream an unread urgent byte (`MSG_OOB`) is, plus one; 0 if there is none.
-    pub urgent: u32,
     /// `sun_path`; an abstract name begins with a zero.
     pub name: [u8; 108],
-    pub pad2: u32,
+    pub pad: u32,
 }
 
 /// A connection that a listening socket has not accepted yet.
@@ -377,17 +334,13 @@ pub struct UnixState {
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct Pending {
-    /// Cookie of the socket that `accept` would return.
-    pub cookie: u64,
-    /// `AF_UNIX`: inode number and cookie of the socket that connected.
+    /// `AF_UNIX`: inode number of the socket that connected; 0 if it was closed.
     pub peer_ino: u64,
-    pub peer_cookie: u64,
     /// TCP: where it comes from and whom it asked for.
-    pub peer: InetAddr,
-    pub local: InetAddr,
+    pub inet: Inet,
     /// As [`Socket::state`].
     pub state: u32,
-    /// Bytes that have come in already.
+    /// Bytes that have come in already, as `SIOCINQ` counts them.
     pub recv_bytes: u32,
 }
 
@@ -402,21 +355,18 @@ pub struct Socket {
     /// The number of the socket's descriptor in that process.
     pub fd: i32,
     pub flags: u32,
-    pub pad: u32,
-    /// Where to put an array of [`Pending`]; 0 if it is not wanted.
+    /// For how many [`Pending`] there is room at `pending_buf`.
+    pub pending_room: u32,
     pub pending_buf: u64,
-    /// How many bytes there are for the array. Answer: how many were filled.
-    pub pending_len: u64,
     /// Answer, as all that follows: bits of [`socket_mask`].
-    pub mask: u64,
-    /// How many connections wait to be accepted, also if the array had room for fewer.
+    pub mask: u32,
+    /// How many connections wait to be accepted, also if there was room for fewer: then ask again
+    /// with more. Of a TCP or `AF_UNIX` socket that listens.
     pub pending: u32,
     /// What `listen()` was told.
     pub backlog: u32,
-    pub ino: u64,
-    pub cookie: u64,
-    /// Inode number of the network namespace.
-    pub netns: u64,
+    /// `SO_BUF_LOCK`: bit 0 the send buffer, bit 1 the receive buffer was set by the program.
+    pub buf_lock: u32,
     pub family: u16,
     pub socket_type: u16,
     pub protocol: u16,
@@ -431,19 +381,10 @@ pub struct Socket {
     pub error_queue: u32,
     pub sndbuf: i32,
     pub rcvbuf: i32,
-    /// `SO_BUF_LOCK`: bit 0 the send buffer, bit 1 the receive buffer was set by the program.
-    pub buf_lock: u32,
-    /// `sk_rmem_alloc`, and `sk_wmem_queued` of TCP, else `sk_wmem_alloc`: memory that the queues
-    /// take.
-    pub rmem: u32,
-    pub wmem: u32,
-    /// Id of an attached eBPF socket filter, 0 if there is none.
-    pub filter_id: u32,
-    pub pad2: u32,
-    pub local: InetAddr,
-    pub peer: InetAddr,
-    pub tcp: TcpState,
-    pub unix: UnixState,
+    pub pad: u32,
+    pub inet: Inet,
+    pub tcp: Tcp,
+    pub unix: Unix,
 }
 
 /// Values of [`SocketQueue::queue`].
@@ -454,11 +395,8 @@ pub mod socket_queue {
     pub const SEND: u32 = 1;
 }
 
-/// Copies bytes of a queue of a socket, without consuming them.
-///
-/// A TCP or Unix stream is one run of bytes. Of other sockets `offset` counts messages, and one
-/// message is copied; `ENODATA` if there are not so many. The bytes are those of the sequence space:
-/// an urgent byte is among them.
+/// Copies bytes of a queue of a TCP or `AF_UNIX` socket, without consuming them, an urgent byte
+/// among them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SocketQueue {
@@ -467,20 +405,14 @@ pub struct SocketQueue {
     pub flags: u32,
     /// One of [`socket_queue`].
     pub queue: u32,
-    pub offset: u64,
+    /// `AF_UNIX`: the number of the message, or of the part of a stream, from 0 on. TCP: 0, all is
+    /// one run of bytes. `ENODATA` if there is no such message.
+    pub message: u32,
+    pub pad: u32,
     pub buf: u64,
     pub len: u64,
-    /// Answer: the bytes copied; 0 at the end of a stream.
-    pub got: u64,
-    /// Answer: the bytes that there are from `offset` on, or the length of the message.
+    /// Answer: how many bytes there are. What there was room for was copied.
     pub size: u64,
-    /// Answer: who sent the message. Of a datagram of `AF_INET` or `AF_INET6`, the address; of
-    /// `AF_UNIX`, the cookie of the socket.
-    pub from: InetAddr,
-    pub from_cookie: u64,
-    /// Answer: how many file descriptors the message carries.
-    pub fds: u32,
-    pub pad: u32,
 }
 
 const _: () = {
@@ -489,12 +421,12 @@ const _: () = {
     assert!(size_of::<SetIds>() == 16);
     assert!(size_of::<SetStart>() == 24);
     assert!(size_of::<Sigactions>() == 2056);
-    assert!(size_of::<Thread>() == 112);
-    assert!(size_of::<Process>() == 104);
-    assert!(size_of::<InetAddr>() == 24);
-    assert!(size_of::<Pending>() == 80);
-    assert!(size_of::<TcpState>() == 104);
-    assert!(size_of::<UnixState>() == 160);
-    assert!(size_of::<Socket>() == 432);
-    assert!(size_of::<SocketQueue>() == 96);
+    assert!(size_of::<Thread>() == 96);
+    assert!(size_of::<Process>() == 88);
+    assert!(size_of::<Inet>() == 40);
+    assert!(size_of::<Tcp>() == 80);
+    assert!(size_of::<Unix>() == 144);
+    assert!(size_of::<Pending>() == 56);
+    assert!(size_of::<Socket>() == 336);
+    assert!(size_of::<SocketQueue>() == 48);
 };

@@ -143,7 +143,7 @@ fn sockets(pids: &[i32], backend: Backend) -> (Vec<SocketView>, u64) {
                 .as_ref()
                 .map(|device| device.socket(process.as_fd(), fd));
             if let Ok(Ok((socket, pending))) = read {
-                views.push(SocketView::new(pid, fd, &socket, &pending));
+                views.push(SocketView::new(pid, fd, inode, &socket, &pending));
             }
         }
     }
@@ -151,17 +151,17 @@ fn sockets(pids: &[i32], backend: Backend) -> (Vec<SocketView>, u64) {
 }
 
 /// Descriptors of a process that are sockets, by number, with the inode numbers of the sockets.
-fn socket_descriptors(pid: i32) -> Vec<(i32, String)> {
+fn socket_descriptors(pid: i32) -> Vec<(i32, u64)> {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
         return Vec::new();
     };
-    let mut found: Vec<(i32, String)> = entries
+    let mut found: Vec<(i32, u64)> = entries
         .flatten()
         .filter_map(|entry| {
             let fd = entry.file_name().to_str()?.parse().ok()?;
             let link = fs::read_link(entry.path()).ok()?;
             let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
-            Some((fd, inode.to_owned()))
+            Some((fd, inode.parse().ok()?))
         })
         .collect();
     found.sort_unstable();

@@ -47,7 +47,7 @@ fn ask_c(expressions: &[String]) -> BTreeMap<String, u64> {
     fs::create_dir_all(dir.join("linux")).expect("a directory");
     fs::write(dir.join("linux/ckpt.h"), header()).expect("the header");
     let mut program = String::from(
-        "#include <linux/ckpt.h>\n#include <stddef.h>\n#include <stdio.h>\nint main(void)\n{\n",
+        "#include <linux/ckpt.h>\n#include <linux/tcp.h>\n#include <stddef.h>\n#include <stdio.h>\nint main(void)\n{\n",
     );
     for expression in expressions {
         writeln!(
@@ -207,7 +207,6 @@ fn constants(twins: &mut Twins) {
         ("TCPI_OPT_TIMESTAMPS", tcp_options::TIMESTAMPS),
         ("TCPI_OPT_SACK", tcp_options::SACK),
         ("TCPI_OPT_WSCALE", tcp_options::WSCALE),
-        ("TCPI_OPT_USEC_TS", tcp_options::USEC_TS),
         ("CKPT_QUEUE_RECV", socket_queue::RECV),
         ("CKPT_QUEUE_SEND", socket_queue::SEND),
     ] {

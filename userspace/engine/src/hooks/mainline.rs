@@ -255,7 +255,6 @@ impl Survey {
             });
         }
         let answer = &mut self.process;
-        answer.mask = uapi::mask::ALL | uapi::mask::MM;
         for itimer in &mut answer.itimer {
             // struct itimerval: interval, then value, in microseconds.
             let micro = |seconds: u64, rest: u64| (seconds * 1_000_000 + rest) * 1000;
@@ -298,10 +297,6 @@ impl Survey {
         // In hundredths of a second since boot (USER_HZ); the other clock is not told.
         let answer = &mut self.process;
         answer.start_boottime = stat.field(22) * 10_000_000;
-        answer.exit_signal = stat.signed(38) as i32;
-        if stat.field(6) == process.pid as u64 {
-            answer.state |= uapi::process_state::SESSION_LEADER;
-        }
         Ok(())
     }
 
@@ -309,10 +304,7 @@ impl Survey {
         const RESTART_BLOCK: i64 = -516;
         const SS_DISABLE: u32 = 2;
         const SS_AUTODISARM: u32 = 1 << 31;
-        let mut answer = uapi::Thread {
-            mask: uapi::mask::ALL,
-            ..uapi::Thread::default()
-        };
+        let mut answer = uapi::Thread::default();
         answer.clear_child_tid = questions.answer().unwrap_or_default()[0];
         let [sp, flags, size, _] = questions.answer().unwrap_or_default();
         answer.sas_sp = sp;

@@ -7,7 +7,7 @@
 //! `/proc/PID/{exe,cmdline,environ,auxv}`, `[heap]`, `[stack]` and `brk()` derive from it. All of it
 //! is set by one call, `prctl(PR_SET_MM, PR_SET_MM_MAP)`.
 
-use crust_sys::uapi::{mask, process_state};
+use crust_sys::uapi::process_state;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -77,15 +77,7 @@ impl AddressSpace {
                 return Ok(None);
             }
         };
-        let answer = hooks.process(process)?;
-        let mm = if answer.mask & mask::MM != 0 {
-            answer
-        } else {
-            return Err(Error::malformed(
-                format!("task {task}: memory"),
-                "it has none",
-            ));
-        };
+        let mm = hooks.process(process)?;
         let says = |bit| mm.state & bit != 0;
         Ok(Some(Self {
             bounds: bounds(&read_proc(process, "stat")?, mm.brk)

@@ -7,7 +7,7 @@
 //! pointer is put back last, when the thread does not pass through user mode any more before its
 //! own registers are set: the kernel then aborts the sequence, as on any preemption.
 
-use crust_sys::{RemoteAddr, uapi};
+use crust_sys::RemoteAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
@@ -68,7 +68,7 @@ impl ThreadAspect for Rseq {
             length: rseq.length,
             signature: rseq.signature,
             sequence: u64::from_ne_bytes(sequence),
-            slice_extension: view.kernel.rseq_flags & uapi::rseq_flags::SLICE_EXT != 0,
+            slice_extension: rseq.slice_extension,
         }))
     }
 

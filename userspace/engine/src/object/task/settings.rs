@@ -5,7 +5,7 @@
 use std::os::fd::AsFd;
 
 use crust_sys::pidfd::{self, coredump, info_mask};
-use crust_sys::uapi::{self, process_state};
+use crust_sys::uapi::process_state;
 use serde::{Deserialize, Serialize};
 
 use super::{ProcessAspect, ProcessView};
@@ -117,11 +117,7 @@ impl ProcessAspect for Settings {
             dumpable: dumpable(view, capture)?,
             subreaper: state & process_state::CHILD_SUBREAPER != 0,
             thp_disable,
-            membarrier: if view.kernel.mask & uapi::mask::MM != 0 {
-                view.kernel.membarrier
-            } else {
-                0
-            },
+            membarrier: view.kernel.membarrier,
             oom_score_adj: number("oom_score_adj")?
                 .parse()
                 .map_err(|_| bad("oom_score_adj"))?,
