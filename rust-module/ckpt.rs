@@ -17,6 +17,10 @@
 //! | `EPERM`  | A capability or the right to ptrace is lacking, or the ids do not go together.|
 //! | `EEXIST` | A number is taken.                                                            |
 //! | `EAGAIN` | A race with an exiting process was lost: ask again.                           |
+//! | `ENOMEM` | Out of memory.                                                                |
+//!
+//! About sockets also `ENOTSOCK` if it is none, `EOPNOTSUPP` if its queue cannot be read, and
+//! `ENODATA` if there is no such message.
 //!
 //! The files: `device.rs` tells the requests apart, `ext.rs` copies their structures, `ids.rs`,
 //! `snapshot.rs` and `socket.rs` carry them out. What needs `unsafe` is in the `checkpoint` module
