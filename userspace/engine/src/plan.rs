@@ -10,6 +10,7 @@
 //!
 //! The same image gives the same plan, byte for byte.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -205,11 +206,14 @@ impl Call {
 
     /// The same call, among steps before which there are `base` of other stages.
     #[must_use]
-    pub fn counted_from(&self, base: u32) -> Self {
-        let mut call = self.clone();
-        for arg in &mut call.args {
-            if let Arg::Returned(reference) = arg {
-                reference.0 += base;
+    pub fn counted_from(&self, base: u32) -> Cow<'_, Self> {
+        let refers = |arg: &Arg| matches!(arg, Arg::Returned(_));
+        let mut call = Cow::Borrowed(self);
+        if base != 0 && self.args.iter().any(refers) {
+            for arg in &mut call.to_mut().args {
+                if let Arg::Returned(reference) = arg {
+                    reference.0 += base;
+                }
             }
         }
         call

@@ -2,6 +2,7 @@
 
 //! Rounds: in each, every task that has work left runs one batch of calls, all at the same time.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crust_sys::stub::Entry;
@@ -15,12 +16,12 @@ use crate::remote::{self, Caller};
 use crate::{Error, Result, spawn};
 
 /// A batch that is under way.
-struct Running {
+struct Running<'p> {
     task: TaskId,
     start: RemoteAddr,
     /// The steps that it makes.
     steps: std::ops::Range<usize>,
-    calls: Vec<Call>,
+    calls: Vec<Cow<'p, Call>>,
     entry_bytes: usize,
 }
 
@@ -105,13 +106,13 @@ impl Executor<'_> {
 
     /// Sets a task off on as many of its calls as fit. `None`: another round will do it, when its
     /// siblings have left it room.
-    fn begin(
+    fn begin<'p>(
         &mut self,
         task: TaskId,
-        steps: &[Todo<'_>],
+        steps: &[Todo<'p>],
         from: usize,
         used: &mut BTreeMap<ProcessId, u64>,
-    ) -> Result<Option<Running>> {
+    ) -> Result<Option<Running<'p>>> {
         let first = used.entry(task.process).or_insert(layout::BATCHES);
         let room = (scratch::SIZE - *first) as usize;
         let mut calls = Vec::new();
@@ -121,8 +122,8 @@ impl Executor<'_> {
                 Step::Call(call) => call.counted_from(todo.base),
                 Step::SpawnChild {
                     pid, exit_signal, ..
-                } => spawn::child(pid, *exit_signal),
-                Step::SpawnThread { tid, .. } => spawn::thread(tid),
+                } => Cow::Owned(spawn::child(pid, *exit_signal)),
+                Step::SpawnThread { tid, .. } => Cow::Owned(spawn::thread(tid)),
                 _ => break,
             };
             size += batch::size(&call);
@@ -145,7 +146,7 @@ impl Executor<'_> {
             .tasks
             .get(&task)
             .ok_or_else(|| Error::malformed(format!("task {task}"), "it is not there"))?;
-        let batch = Batch::encode(calls.iter(), start, |reference| {
+        let batch = Batch::encode(calls.iter().map(AsRef::as_ref), start, |reference| {
             let step = reference as usize;
             if let Some(value) = live.results.get(step) {
                 Ok(Returned::Value(*value))
@@ -170,7 +171,7 @@ impl Executor<'_> {
     }
 
     /// Waits for the end of a batch.
-    fn end(&mut self, batch: Running, steps: &[Todo<'_>]) -> Result<()> {
+    fn end(&mut self, batch: Running<'_>, steps: &[Todo<'_>]) -> Result<()> {
         let code = self.plan.scratch.offset(layout::CODE);
         let live = self.live(batch.task)?;
         let Caller { pid, tid, .. } = live.caller;
@@ -179,7 +180,12 @@ impl Executor<'_> {
         memory::read(pid, batch.start, &mut entries)
             .map_err(|errno| Error::task(tid, "read what a batch returned", errno))?;
         let stopped = ((stopped.0 - batch.start.0) as usize) / size_of::<Entry>();
-        let results = batch::results(tid, batch.calls.iter(), &entries, stopped);
+        let results = batch::results(
+            tid,
+            batch.calls.iter().map(AsRef::as_ref),
+            &entries,
+            stopped,
+        );
         // Children that were made before the one that failed are there, and must not be forgotten.
         let mut made = Vec::new();
         for (index, todo) in steps[batch.steps.clone()].iter().enumerate().take(stopped) {
