@@ -12,6 +12,7 @@
 //! A new kind is one file and one line in [`KINDS`].
 
 pub mod bench;
+pub mod by_path;
 pub mod census;
 pub mod device;
 pub mod directory;
@@ -38,6 +39,7 @@ use crust_sys::fcntl;
 use serde::{Deserialize, Serialize};
 
 use self::bench::Bench;
+use self::by_path::ByPath;
 use self::census::Census;
 use self::lock::Lock;
 use self::probe::Probe;
@@ -187,16 +189,16 @@ impl Kind {
 
 /// All kinds; the first that matches a description captures it.
 pub static KINDS: &[Kind] = &[
-    Kind::of::<procfile::ProcFile>(),
-    Kind::of::<regular::Regular>(),
-    Kind::of::<directory::Directory>(),
+    Kind::of::<ByPath<procfile::ProcFile>>(),
+    Kind::of::<ByPath<regular::Regular>>(),
+    Kind::of::<ByPath<directory::Directory>>(),
     Kind::of::<pipe::PipeEnd>(),
     Kind::of::<eventfd::Eventfd>(),
     Kind::of::<epoll::Epoll>(),
     Kind::of::<unix::UnixSocket>(),
     Kind::of::<timerfd::Timerfd>(),
     Kind::of::<signalfd::Signalfd>(),
-    Kind::of::<device::Device>(),
+    Kind::of::<ByPath<device::Device>>(),
     Kind::of::<terminal::Terminal>(),
 ];
 
