@@ -11,10 +11,10 @@ use crust_sys::uapi::process_state;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::Found;
 use super::layout::{Layout, open_call};
 use super::mapped_file::{MappedFile, read_link};
 use super::vma::Vma;
-use super::{Found, read_proc};
 use crate::hooks::Hooks;
 use crate::object::State;
 use crate::plan::{Arg, Call, Data, Stage};
@@ -80,7 +80,7 @@ impl AddressSpace {
         let mm = hooks.process(process)?;
         let says = |bit| mm.state & bit != 0;
         Ok(Some(Self {
-            bounds: bounds(&read_proc(process, "stat")?, mm.brk)
+            bounds: bounds(&procfs::read(&process.proc, process.pid, "stat")?, mm.brk)
                 .ok_or_else(|| Error::malformed(format!("/proc/{task}/stat"), "too short"))?,
             auxv: process.auxv.clone(),
             exe,

@@ -39,7 +39,7 @@ impl MappingKind for PrivateAnonymous {
     fn capture(vma: &Vma, _found: &mut Found<'_>) -> Result<Option<Self>> {
         Ok(Some(Self {
             area: Area::of(vma),
-            name: super::anonymous_name(&vma.name, b"[anon:"),
+            name: vma.given_name(b"[anon:"),
         }))
     }
 

@@ -56,7 +56,7 @@ impl MappingKind for SharedAnonymous {
             area: Area::of(vma),
             object: vma.inode,
             offset: vma.offset,
-            name: super::anonymous_name(&vma.name, b"[anon_shmem:"),
+            name: vma.given_name(b"[anon_shmem:"),
         }))
     }
 

@@ -103,6 +103,14 @@ impl Vma {
         self.range.end - self.range.start
     }
 
+    /// The name that the program gave to anonymous memory (`PR_SET_VMA_ANON_NAME`): what is
+    /// between `prefix` and the closing bracket.
+    #[must_use]
+    pub fn given_name(&self, prefix: &[u8]) -> Option<Vec<u8>> {
+        let name = self.name.strip_prefix(prefix)?.strip_suffix(b"]")?;
+        Some(name.to_vec())
+    }
+
     /// The name of its entry in `/proc/PID/map_files`.
     #[must_use]
     pub fn entry(&self) -> String {

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A mapping of a file. Of a private one (programs and libraries) the pages that the program has
+//! written are its own and in the image, all others come from the file. The contents of a shared
+//! one are the file's: nothing of them is in the image.
+
+use serde::{Deserialize, Serialize};
+
+use super::area::Area;
+use super::layout::Layout;
+use super::vma::{Vma, trait_bit};
+use super::{Content, Found, MappingKind};
+use crate::Result;
+use crate::plan::Stage;
+
+/// A private mapping of a file.
+pub type PrivateFile = FileBacked<false>;
+
+/// A shared mapping of a file.
+pub type SharedFile = FileBacked<true>;
+
+/// A mapping of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileBacked<const SHARED: bool> {
+    /// Where and how.
+    pub area: Area,
+    /// The file, in [`MappedFiles`](super::mapped_file::MappedFiles).
+    pub file: u32,
+    /// Where in the file it begins, in bytes.
+    pub offset: u64,
+}
+
+impl<const SHARED: bool> MappingKind for FileBacked<SHARED> {
+    const TAG: u16 = if SHARED { 0x0212 } else { 0x0211 };
+    const NAME: &'static str = if SHARED {
+        "shared file mapping"
+    } else {
+        "private file mapping"
+    };
+    const SUPPORT: &'static str = if SHARED {
+        "By the file's path; the contents are the file's."
+    } else {
+        "The pages that were written; the others come from the file."
+    };
+    const CONTENT: Content = if SHARED {
+        Content::Elsewhere
+    } else {
+        Content::Written
+    };
+
+    fn matches(vma: &Vma) -> bool {
+        vma.inode != 0 && vma.is(trait_bit::MAY_SHARE) == SHARED
+    }
+
+    fn capture(vma: &Vma, found: &mut Found<'_>) -> Result<Option<Self>> {
+        Ok(found.file(vma, !SHARED)?.map(|file| Self {
+            area: Area::of(vma),
+            file,
+            offset: vma.offset,
+        }))
+    }
+
+    fn area(&self) -> &Area {
+        &self.area
+    }
+
+    fn plan(list: &[Self], layout: &mut Layout<'_>) -> Result<()> {
+        for mapping in list {
+            // Whoever opened the file for reading only may not make a shared mapping writable
+            // later; a private one needs no more than that.
+            let writable = SHARED && mapping.area.is(trait_bit::MAY_WRITE);
+            let file = layout.open(mapping.file, writable)?;
+            let source = Some((file, mapping.offset));
+            mapping.area.map(Stage::MapMemory, layout, source);
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "{} file {} at {:#x}",
+            self.area.describe(),
+            self.file,
+            self.offset
+        )
+    }
+}

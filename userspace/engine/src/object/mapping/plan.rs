@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! How address spaces are built again: the order of the steps of one, and what several share.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crust_sys::RemoteAddr;
+
+use super::address_space::AddressSpace;
+use super::area::Area;
+use super::hole::Holes;
+use super::layout::Layout;
+use super::mapped_file::MappedFiles;
+use super::shared_anonymous::Objects;
+use super::{KINDS, kind_of};
+use crate::object::State;
+use crate::pages::{SharedMemory, StoredPages};
+use crate::plan::{ProcessId, Step, scratch};
+use crate::resolve::Resolve;
+use crate::{Error, Result};
+
+/// Plans the memory of all processes, and where scratch memory goes.
+///
+/// [`Plan::reserved_fds`](crate::plan::Plan::reserved_fds) must be known.
+///
+/// # Errors
+///
+/// [`Error::Malformed`] if the records contradict each other.
+pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
+    let records = resolve.records;
+    let mut used = Vec::new();
+    for record in records {
+        if let Some(kind) = kind_of(record) {
+            used.extend((kind.areas)(record)?.iter().map(Area::range));
+        }
+    }
+    let mut holes = Holes::between(used);
+    let start = holes
+        .take(scratch::TOTAL)
+        .ok_or_else(|| Error::malformed("address spaces", "no room is left for scratch memory"))?;
+    resolve.plan.scratch = RemoteAddr(start);
+
+    let mut objects = Objects::default();
+    let mut filled: Vec<(ProcessId, Range<u64>, SharedMemory)> = Vec::new();
+    for record in resolve.of_tag(SharedMemory::TAG) {
+        let memory = SharedMemory::from_record(record)?;
+        let owner = ProcessId(record.owner);
+        let at = objects.add(&memory, owner, pid_of(resolve, owner)?, &mut holes)?;
+        filled.push((owner, at, memory));
+    }
+
+    for record in records
+        .iter()
+        .filter(|record| record.tag == AddressSpace::TAG)
+    {
+        let space = AddressSpace::from_record(record)?;
+        let owner = record.owner;
+        let own = |tag| {
+            records
+                .iter()
+                .find(move |record| record.tag == tag && record.owner == owner)
+        };
+        let files = own(MappedFiles::TAG).map(MappedFiles::from_record);
+        let files = files.transpose()?.unwrap_or_default().files;
+        let stored = own(StoredPages::TAG).map(StoredPages::from_record);
+        let stored = stored.transpose()?;
+        let task = ProcessId(owner).leader();
+
+        let mut layout = Layout::begin(&mut resolve.plan, task, &files, stored.as_ref(), &objects);
+        space.prepare(&mut layout);
+        let mut areas = Vec::new();
+        for kind in KINDS {
+            if let Some(record) = own(kind.row.tag) {
+                (kind.plan)(record, &mut layout)?;
+                areas.extend((kind.areas)(record)?);
+            }
+        }
+        if let Some(stored) = &stored {
+            stored.fill(&mut layout);
+        }
+        for (owner, at, memory) in &filled {
+            if *owner == task.process {
+                memory.fill(at, &mut layout);
+            }
+        }
+        objects.release(&mut layout);
+        for area in &areas {
+            area.settle(&mut layout);
+        }
+        space.settle(&mut layout);
+        if let Some(stored) = &stored {
+            stored.guard(&mut layout);
+        }
+        for area in &areas {
+            area.lock(&mut layout);
+        }
+        for area in &areas {
+            area.seal(&mut layout);
+        }
+        layout.end();
+    }
+    Ok(())
+}
+
+/// The pid that a process will have, as the plan says.
+fn pid_of(resolve: &Resolve<'_>, process: ProcessId) -> Result<i32> {
+    resolve
+        .plan
+        .stages
+        .values()
+        .flat_map(BTreeMap::values)
+        .flatten()
+        .find_map(|step| match step {
+            Step::SpawnChild { child, pid, .. } if *child == process => pid.last().copied(),
+            _ => None,
+        })
+        .ok_or_else(|| Error::malformed(process.to_string(), "the plan does not make it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crust_image::Record;
+
+    use super::*;
+    use crate::hooks::Abilities;
+    use crate::object::mapping::Mappings;
+    use crate::object::mapping::private_anonymous::PrivateAnonymous;
+    use crate::object::mapping::shared_anonymous::SharedAnonymous;
+    use crate::object::mapping::vma::trait_bit as t;
+    use crate::pages::Runs;
+    use crate::plan::{Plan, Stage, TaskId};
+    use crate::refusal::Refusals;
+    use crate::resolve::RestoreOptions;
+
+    const PAGE: u64 = 4096;
+
+    fn area(start: u64, pages: u64, traits: u64) -> Area {
+        Area {
+            start,
+            length: pages * PAGE,
+            traits,
+        }
+    }
+
+    fn runs(range: Range<u64>) -> Runs {
+        let mut runs = Runs::default();
+        runs.push(range);
+        runs
+    }
+
+    /// Two processes that share memory, the second at another address; the first has a locked heap
+    /// that it may not write, and a reserved range.
+    fn records() -> Vec<Record> {
+        let heap = PrivateAnonymous {
+            area: area(0x40_0000, 2, t::READ | t::LOCKED | t::DONT_FORK),
+            name: Some(b"mine".to_vec()),
+        };
+        let reserved = PrivateAnonymous {
+            area: area(0x80_0000, 1 << 28, t::NO_RESERVE),
+            name: None,
+        };
+        let shared = |start| SharedAnonymous {
+            area: area(start, 1, t::READ | t::WRITE | t::MAY_SHARE),
+            object: 77,
+            offset: PAGE,
+            name: None,
+        };
+        let pages = StoredPages {
+            offset: 0x1000,
+            runs: runs(0x40_1000..0x40_2000),
+            guards: runs(0x80_0000..0x80_1000),
+        };
+        let memory = SharedMemory {
+            inode: 77,
+            size: 4 * PAGE,
+            no_reserve: false,
+            offset: 0x2000,
+            runs: runs(PAGE..2 * PAGE),
+        };
+        let space = AddressSpace::default();
+        [
+            space.record(0, 0),
+            Mappings(vec![heap, reserved]).record(0, 0),
+            Mappings(vec![shared(0x20_0000)]).record(0, 0),
+            pages.record(0, 0),
+            memory.record(0, 0),
+            space.record(1, 0),
+            Mappings(vec![shared(0x30_0000)]).record(1, 0),
+        ]
+        .into_iter()
+        .collect::<Result<_>>()
+        .unwrap()
+    }
+
+    fn planned(records: &[Record]) -> Result<Plan> {
+        let mut resolve = Resolve {
+            records,
+            abilities: Abilities::default(),
+            options: &RestoreOptions::default(),
+            caller: (1, 1),
+            plan: Plan {
+                reserved_fds: 10,
+                ..Plan::default()
+            },
+            refusals: Refusals::default(),
+        };
+        for (child, pid) in [(0, 500), (1, 501)] {
+            let step = Step::SpawnChild {
+                child: ProcessId(child),
+                pid: vec![pid],
+                exit_signal: 17,
+            };
+            let task = ProcessId(child).leader();
+            resolve.plan.step(Stage::Spawn, task, step);
+        }
+        plan(&mut resolve)?;
+        Ok(resolve.plan)
+    }
+
+    /// What the calls of a stage are for.
+    fn calls(plan: &Plan, stage: Stage, task: TaskId) -> Vec<&str> {
+        plan.stages[&stage][&task]
+            .iter()
+            .map(|step| match step {
+                Step::Call(call) => &*call.what,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_plan_of_two_processes_that_share_memory() {
+        let plan = planned(&records()).unwrap();
+        let (first, second) = (ProcessId(0).leader(), ProcessId(1).leader());
+        // The reserved range is where scratch memory would go.
+        assert_eq!(plan.scratch, RemoteAddr(0x100_0080_0000));
+        let shared = plan.scratch.0 + scratch::TOTAL.next_multiple_of(2 << 20);
+
+        assert_eq!(
+            calls(&plan, Stage::MapMemory, first),
+            [
+                "unmap the blank below scratch",
+                "unmap the blank above scratch",
+                "memory 400000-402000: map",
+                "memory 400000-402000: advise",
+                "memory 400000-402000: name",
+                "memory 800000-10000800000: map",
+                "make shared memory 77",
+                "unmap where the vDSO was parked",
+            ]
+        );
+        let Step::Call(map) = &plan.stages[&Stage::MapMemory][&first][2] else {
+            panic!("no call");
+        };
+        // Pages have to be read into it, which its own protection does not allow.
+        assert_eq!(map.args[2], (libc::PROT_READ | libc::PROT_WRITE).into());
+        assert_eq!(
+            calls(&plan, Stage::ShareMemory, first),
+            ["memory 200000-201000: duplicate shared memory"]
+        );
+        assert_eq!(
+            calls(&plan, Stage::ShareMemory, second),
+            [
+                "open shared memory 77",
+                "memory 300000-301000: map",
+                "close shared memory",
+            ]
+        );
+        let Step::Call(open) = &plan.stages[&Stage::ShareMemory][&second][0] else {
+            panic!("no call");
+        };
+        let path = format!("500/map_files/{shared:x}-{:x}", shared + 4 * PAGE);
+        assert_eq!(open.args[1], crate::plan::Data::string(path).into());
+        assert_eq!(
+            calls(&plan, Stage::FillMemory, first),
+            ["pages: read 4 KiB", "shared memory: read 4 KiB"]
+        );
+        assert_eq!(
+            calls(&plan, Stage::SealMemory, first),
+            [
+                "unmap shared memory where it was made",
+                "memory 400000-402000: protect",
+                "open ",
+                "program: number of the descriptor",
+                "bounds, program and auxiliary vector",
+                "close the program",
+                "close the program",
+                "memory 800000-801000: guard",
+                "memory 400000-402000: lock",
+            ]
+        );
+        assert_eq!(plan, planned(&records()).unwrap());
+    }
+
+    #[test]
+    fn records_that_contradict_each_other_are_an_error() {
+        let without = |tag| {
+            let mut records = records();
+            records.retain(|record| record.tag != tag);
+            planned(&records)
+        };
+        assert!(without(SharedMemory::TAG).is_err());
+        let mut twice = records();
+        twice.push(twice[4].clone());
+        assert!(planned(&twice).is_err());
+    }
+
+    /// The numbers are in images.
+    #[test]
+    fn traits_keep_their_bits() {
+        assert_eq!(t::READ, 1);
+        assert_eq!(t::LOCKED, 1 << 11);
+        assert_eq!(t::DONT_FORK, 1 << 15);
+        assert_eq!(t::HUGE_PAGE, 1 << 27);
+        assert_eq!(t::SEALED, 1 << 36);
+    }
+}
