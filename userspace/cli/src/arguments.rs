@@ -11,6 +11,25 @@ use crust_engine::request;
 /// The name of the image in a directory that `-D` names.
 const IMAGE: &str = "crust.img";
 
+/// Which tree of processes is meant.
+#[derive(Debug, Args)]
+pub struct Root {
+    /// The process at the root of the tree
+    #[arg(value_name = "PID", value_parser = clap::value_parser!(i32).range(1..), required_unless_present = "tree")]
+    pid: Option<i32>,
+    /// The same, as an option
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..), conflicts_with = "pid")]
+    tree: Option<i32>,
+}
+
+impl Root {
+    /// The process at the root.
+    pub fn pid(&self) -> i32 {
+        // One of the two is there: clap has seen to it.
+        self.pid.or(self.tree).unwrap_or_default()
+    }
+}
+
 /// Where a dump puts the image.
 #[derive(Debug, Args)]
 pub struct Target {
@@ -67,15 +86,22 @@ impl Source {
     }
 }
 
-/// What is written down of the work.
+/// How the work is done, and what is told of it.
 #[derive(Debug, Args)]
-pub struct Log {
+#[command(next_help_heading = "Common options")]
+pub struct Common {
+    /// How to ask the kernel
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    pub backend: Backend,
+    /// Print the report as JSON, and nothing else
+    #[arg(long)]
+    pub json: bool,
     /// Say more; -v4 is the same as -vvvv, and all there is
     #[arg(short, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Write the log to FILE, which is relative to the directory of -D if there is one
-    #[arg(short = 'o', long = "log-file", value_name = "FILE")]
-    pub file: Option<PathBuf>,
+    /// Write the log to FILE; with -D it is relative to that directory
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
 }
 
 /// How the kernel is asked.
@@ -111,11 +137,6 @@ pub fn expand_verbosity(arguments: impl Iterator<Item = OsString>) -> Vec<OsStri
         _ => Some(argument),
     };
     arguments.filter_map(expand).collect()
-}
-
-/// A process id: a positive number.
-pub fn pid() -> clap::builder::RangedI64ValueParser<i32> {
-    clap::value_parser!(i32).range(1..)
 }
 
 #[cfg(test)]

@@ -12,24 +12,21 @@ use clap::Args;
 use crust_engine::capture::DumpOptions;
 use crust_engine::request::{DumpReport, DumpRequest};
 
-use crate::arguments::{self, Backend, Log, Target};
+use crate::arguments::{Common, Root, Target};
 use crate::console::Console;
 use crate::output::{bytes, print_json, time};
 use crate::refusals;
 
 /// Save a process and all its descendants; unless told otherwise they end
 ///
-/// The image is complete or absent. If anything cannot be carried over, nothing is written, all of
-/// it is listed, and the program goes on as if nothing had been tried.
+/// The image is complete or absent. If anything cannot be carried over, nothing is written,
+/// all of it is listed, and the program goes on as if nothing had been tried.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(verbatim_doc_comment, after_help = AFTER_HELP)]
+#[command(override_usage = "crust dump [OPTIONS] PID\n       crust dump [OPTIONS] -t PID")]
 pub struct Dump {
-    /// The process at the root of the tree
-    #[arg(value_name = "PID", value_parser = arguments::pid(), required_unless_present = "tree")]
-    pid: Option<i32>,
-    /// The same, as CRIU has it
-    #[arg(short = 't', long, value_name = "PID", value_parser = arguments::pid(), conflicts_with = "pid")]
-    tree: Option<i32>,
+    #[command(flatten)]
+    root: Root,
     #[command(flatten)]
     target: Target,
     /// Let the program go on as soon as its state is safe; the memory is written meanwhile
@@ -38,24 +35,19 @@ pub struct Dump {
     /// Leave the program stopped, as by SIGSTOP, instead of ending it
     #[arg(short = 's', long)]
     leave_stopped: bool,
-    /// Carry over a job of a shell: on restore it gets the terminal, session and group of the
-    /// restoring shell
+    /// Carry over a job of a shell, for the shell of the restore to take over
     #[arg(short = 'j', long)]
     shell_job: bool,
     /// Do not wait until the image is on the disk; a crash of the machine may then lose it
     #[arg(long)]
     no_sync: bool,
-    /// How to ask the kernel
-    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
-    backend: Backend,
-    /// Print the report as JSON, and nothing else
-    #[arg(long)]
-    pub json: bool,
     #[command(flatten)]
-    log: Log,
+    pub common: Common,
 }
 
-const EXAMPLES: &str = "\
+const AFTER_HELP: &str = "\
+The options -t, -D, -R, -s, -j, -v and -o mean what they mean to CRIU.
+
 Examples:
   crust explain 4242                   what would come of it
   crust dump 4242 -i redis.img         save the tree of 4242, which ends
@@ -70,25 +62,24 @@ impl Dump {
             .as_deref()
             .map(MadeDirectory::make)
             .transpose()?;
-        self.log.start(self.target.directory.as_deref())?;
+        self.common.start_log(self.target.directory.as_deref())?;
         let request = DumpRequest {
-            // One of the two is there: clap has seen to it.
-            pid: self.pid.or(self.tree).unwrap_or_default(),
+            pid: self.root.pid(),
             image: self.target.path(),
             options: DumpOptions {
                 shell_job: self.shell_job,
                 leave_running: self.leave_running,
                 leave_stopped: self.leave_stopped,
             },
-            backend: self.backend.into(),
+            backend: self.common.backend.into(),
             sync: !self.no_sync,
         };
-        let mut console = Console::new(self.json);
+        let mut console = Console::new(self.common.json);
         let report = crust_engine::dump::dump(&request, &mut console)?;
         if let Some(made) = made {
             made.keep();
         }
-        if self.json {
+        if self.common.json {
             print_json(&report)?;
         } else {
             say(&report, self.leave_stopped, &mut console);

@@ -11,48 +11,39 @@ use clap::Args;
 use crust_engine::capture::DumpOptions;
 use crust_engine::explain::{self, Explanation, Verdict};
 
-use crate::arguments::{self, Backend, Log};
+use crate::arguments::{Common, Root};
 use crate::output::{count, print, print_json, time};
 use crate::refusals;
 
 /// Show what of a running program can be carried over, and the state of its sockets
 ///
-/// What must be decided, and what cannot be carried over, comes with the reason and what can be
-/// done about it. The program is stopped for a moment; nothing is written or changed.
+/// What must be decided, and what cannot be carried over, comes with the reason and what can
+/// be done about it. The program is stopped for a moment; nothing is written or changed.
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+#[command(override_usage = "crust explain [OPTIONS] PID\n       crust explain [OPTIONS] -t PID")]
 pub struct Explain {
-    /// The process at the root of the tree
-    #[arg(value_name = "PID", value_parser = arguments::pid(), required_unless_present = "tree")]
-    pid: Option<i32>,
-    /// The same, as for dump
-    #[arg(short = 't', long, value_name = "PID", value_parser = arguments::pid(), conflicts_with = "pid")]
-    tree: Option<i32>,
+    #[command(flatten)]
+    root: Root,
     /// As it would be with dump --shell-job
     #[arg(short = 'j', long)]
     shell_job: bool,
-    /// How to ask the kernel
-    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
-    backend: Backend,
     /// List every object that is carried over, not only how many there are
     #[arg(short, long)]
     all: bool,
-    /// Print all of it as JSON
-    #[arg(long)]
-    pub json: bool,
     #[command(flatten)]
-    log: Log,
+    pub common: Common,
 }
 
 impl Explain {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        self.log.start(None)?;
+        self.common.start_log(None)?;
         let options = DumpOptions {
             shell_job: self.shell_job,
             ..DumpOptions::default()
         };
-        let pid = self.pid.or(self.tree).unwrap_or_default();
-        let explanation = explain::explain(pid, &options, self.backend.into())?;
-        if self.json {
+        let explanation = explain::explain(self.root.pid(), &options, self.common.backend.into())?;
+        if self.common.json {
             print_json(&explanation)?;
         } else {
             print(&text(&explanation, self.all))?;

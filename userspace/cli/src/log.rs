@@ -9,14 +9,14 @@ use std::sync::Mutex;
 use anyhow::Context;
 use tracing::Level;
 
-use crate::arguments::Log;
+use crate::arguments::Common;
 
-impl Log {
+impl Common {
     /// Starts the log: into the file of `-o`, or with `-v` to the standard error.
     ///
     /// As with CRIU, the file is in `directory` (of `-D`) unless it has a path of its own.
-    pub fn start(&self, directory: Option<&Path>) -> anyhow::Result<()> {
-        let level = match (self.verbose, &self.file) {
+    pub fn start_log(&self, directory: Option<&Path>) -> anyhow::Result<()> {
+        let level = match (self.verbose, &self.log_file) {
             (0, None) => return Ok(()),
             (0 | 1, _) => Level::INFO,
             (2, _) => Level::DEBUG,
@@ -26,7 +26,7 @@ impl Log {
             .with_max_level(level)
             .with_target(false)
             .with_ansi(false);
-        if let Some(file) = &self.file {
+        if let Some(file) = &self.log_file {
             let path = directory.map_or_else(|| file.clone(), |directory| directory.join(file));
             let file = File::create(&path)
                 .with_context(|| format!("create the log {}", path.display()))?;

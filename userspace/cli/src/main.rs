@@ -31,7 +31,7 @@ use crate::failure::Failure;
 /// Saves a running process tree to a file, and brings it back.
 #[derive(Debug, Parser)]
 #[command(name = "crust", version, after_help = AFTER_HELP, propagate_version = true)]
-#[command(disable_help_subcommand = true, max_term_width = 100)]
+#[command(disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -65,9 +65,9 @@ is in the image with the credentials that are in it: restore only what you trust
 fn main() -> ExitCode {
     let cli = Cli::parse_from(arguments::expand_verbosity(std::env::args_os()));
     let (json, result) = match cli.command {
-        Command::Dump(dump) => (dump.json, dump.run()),
-        Command::Restore(restore) => (restore.json, restore.run()),
-        Command::Explain(explain) => (explain.json, explain.run()),
+        Command::Dump(dump) => (dump.common.json, dump.run()),
+        Command::Restore(restore) => (restore.common.json, restore.run()),
+        Command::Explain(explain) => (explain.common.json, explain.run()),
         Command::Inspect(inspect) => (inspect.json, inspect.run()),
         Command::Check(check) => (check.json, check.run()),
         Command::Completions(completions) => (false, completions.run()),

@@ -12,7 +12,7 @@ use crust_engine::request::{RestoreReport, RestoreRequest};
 use crust_engine::resolve::RestoreOptions;
 use crust_engine::show;
 
-use crate::arguments::{Backend, Log, Source};
+use crate::arguments::{Common, Source};
 use crate::console::Console;
 use crate::failure::CONFLICT;
 use crate::output::{count, print, print_json, time};
@@ -20,11 +20,11 @@ use crate::refusals;
 
 /// Bring a saved process tree back, with the same pids, and let it go on
 ///
-/// All or nothing: if anything fails, no process is left behind. Without --restore-detached crust
-/// waits for the root of the tree, passes signals on to it, and ends with its exit status (128
-/// and the signal's number if a signal ended it).
+/// All or nothing: if anything fails, no process is left behind. Without --restore-detached
+/// crust waits for the root of the tree, passes signals on to it, and ends with its exit
+/// status (128 and the signal's number if a signal ended it).
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(verbatim_doc_comment, after_help = AFTER_HELP)]
 pub struct Restore {
     #[command(flatten)]
     source: Source,
@@ -43,17 +43,13 @@ pub struct Restore {
     /// Write the pid of the root to FILE
     #[arg(long, value_name = "FILE")]
     pidfile: Option<PathBuf>,
-    /// How to ask the kernel
-    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
-    backend: Backend,
-    /// Print the report as JSON, and nothing else
-    #[arg(long)]
-    pub json: bool,
     #[command(flatten)]
-    log: Log,
+    pub common: Common,
 }
 
-const EXAMPLES: &str = "\
+const AFTER_HELP: &str = "\
+The options -D, -d, -s, -j, -v and -o mean what they mean to CRIU.
+
 Examples:
   crust restore redis.img              bring it back and wait for it, as a shell does
   crust restore -d -D images           bring images/crust.img back and return
@@ -61,7 +57,7 @@ Examples:
 
 impl Restore {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        self.log.start(self.source.directory.as_deref())?;
+        self.common.start_log(self.source.directory.as_deref())?;
         let request = RestoreRequest {
             image: self.source.path(),
             options: RestoreOptions {
@@ -69,15 +65,15 @@ impl Restore {
                 detached: self.detached,
                 leave_stopped: self.leave_stopped,
             },
-            backend: self.backend.into(),
+            backend: self.common.backend.into(),
             pidfile: self.pidfile,
         };
         if self.plan {
-            return plan(&request, self.json);
+            return plan(&request, self.common.json);
         }
-        let mut console = Console::new(self.json);
+        let mut console = Console::new(self.common.json);
         let report = crust_engine::restore::restore(&request, &mut console)?;
-        if self.json {
+        if self.common.json {
             print_json(&report)?;
         } else {
             say(&report, &mut console);
