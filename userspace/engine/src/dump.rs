@@ -153,9 +153,7 @@ fn capture(
         records: Vec::new(),
         refusals: Refusals::default(),
     };
-    for process in &frozen.processes {
-        task::capture(process, &mut capture)?;
-    }
+    task::capture(&mut capture)?;
     mapping::capture(&mut capture)?;
     file::capture(&mut capture)?;
     Ok((capture.records, capture.refusals))

@@ -349,9 +349,7 @@ fn cannot_seize(process: &FrozenProcess, tid: i32) -> Result<Seized> {
                 "end the program's main thread last",
             );
         }
-        let text = procfs::read_text(&process.proc, tid, "stat")?;
-        let stat = procfs::Stat::parse(&text)
-            .ok_or_else(|| Error::malformed(format!("/proc/{tid}/stat"), "cannot be parsed"))?;
+        let stat = procfs::stat(&process.proc, tid, "stat")?;
         // Field 52 is the exit status as wait4 tells it.
         return Ok(Seized::Zombie(stat.field(52) as i32));
     }

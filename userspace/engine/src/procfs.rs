@@ -72,6 +72,20 @@ pub fn read_text(proc: impl AsFd, task: i32, name: &str) -> Result<String> {
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
+/// A `stat` file below an open `/proc/PID`.
+///
+/// # Errors
+///
+/// [`Error::Gone`] if the task has died.
+pub fn stat(proc: impl AsFd, task: i32, name: &str) -> Result<Stat> {
+    Stat::parse(&read_text(proc, task, name)?).ok_or_else(|| {
+        Error::malformed(
+            format!("/proc/{task}/{name}"),
+            "cannot be read as it should be",
+        )
+    })
+}
+
 /// Where a link below an open `/proc/PID` points.
 ///
 /// # Errors

@@ -11,11 +11,12 @@ use crust_sys::ptrace;
 use nix::errno::Errno;
 
 use super::ThreadView;
+use super::view::ProcessText;
 use crate::capture::Capture;
 use crate::subject::FrozenProcess;
-use crate::{Error, Result, procfs};
+use crate::{Error, Result};
 
-const NAMESPACES: [&str; 10] = [
+pub(super) const NAMESPACES: [&str; 10] = [
     "cgroup",
     "ipc",
     "mnt",
@@ -39,30 +40,31 @@ fn own_namespaces() -> &'static [Option<PathBuf>] {
     })
 }
 
-/// The namespaces of a thread, below `prefix` of `/proc/PID`.
-fn namespaces(process: &FrozenProcess, tid: i32, prefix: &str, capture: &mut Capture<'_>) {
-    for (name, own) in NAMESPACES.iter().zip(own_namespaces()) {
-        // A kernel without this kind of namespace has no such link, for nobody.
-        let link = procfs::link(&process.proc, process.pid, &format!("{prefix}ns/{name}")).ok();
-        if link != *own {
-            capture.refusals.block(
-                tid,
-                format!("{name} namespace"),
-                "it is not in the one that crust is in, and crust does not restore namespaces yet",
-                "dump it from within its namespaces, for instance from within the container",
-            );
-        }
+/// Names the namespaces of a thread that are not those of crust.
+fn check_namespaces(view: &ThreadView<'_>, capture: &mut Capture<'_>) {
+    let theirs = NAMESPACES.iter().zip(&view.text.namespaces);
+    // A kernel without this kind of namespace has no such link, for nobody.
+    let foreign = theirs
+        .zip(own_namespaces())
+        .filter(|((_, link), own)| link != own);
+    for ((name, _), _) in foreign {
+        capture.refusals.block(
+            view.thread.tid,
+            format!("{name} namespace"),
+            "it is not in the one that crust is in, and crust does not restore namespaces yet",
+            "dump it from within its namespaces, for instance from within the container",
+        );
     }
 }
 
 /// A file of `/proc/PID` that a restored process has as crust has it.
-struct Label {
-    name: &'static str,
+pub(super) struct Label {
+    pub(super) name: &'static str,
     what: &'static str,
     why: &'static str,
 }
 
-const LABELS: &[Label] = &[
+pub(super) const LABELS: &[Label] = &[
     Label {
         name: "attr/current",
         what: "security label",
@@ -97,9 +99,12 @@ fn shares(a: i32, b: i32, kind: Kind) -> Result<bool> {
 /// # Errors
 ///
 /// What broke.
-pub fn check_process(process: &FrozenProcess, capture: &mut Capture<'_>) -> Result<()> {
+pub fn check_process(
+    process: &FrozenProcess,
+    text: &ProcessText,
+    capture: &mut Capture<'_>,
+) -> Result<()> {
     let pid = process.pid;
-    namespaces(process, pid, "", capture);
     if process.leader().is_some_and(|leader| leader.tid != pid) {
         capture.refusals.block(
             pid,
@@ -129,10 +134,9 @@ pub fn check_process(process: &FrozenProcess, capture: &mut Capture<'_>) -> Resu
             }
         }
     }
-    for (file, own) in LABELS.iter().zip(own_labels()) {
-        // Without a security module nobody has a label.
-        let theirs = procfs::read(&process.proc, pid, file.name).ok();
-        if theirs != *own {
+    // Without a security module nobody has a label.
+    for ((file, own), theirs) in LABELS.iter().zip(own_labels()).zip(&text.labels) {
+        if theirs != own {
             capture.refusals.lose(
                 pid,
                 file.what,
@@ -152,8 +156,8 @@ pub fn check_process(process: &FrozenProcess, capture: &mut Capture<'_>) -> Resu
 pub fn check_thread(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<()> {
     let tid = view.thread.tid;
     let thread = format!("thread {tid}");
+    check_namespaces(view, capture);
     if view.number != 0 {
-        namespaces(view.process, tid, &view.file(""), capture);
         for (kind, what) in [
             (Kind::Fs, "working directory and umask"),
             (Kind::Files, "table of descriptors"),
@@ -168,7 +172,7 @@ pub fn check_thread(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<
             }
         }
     }
-    if view.status.number("Seccomp").unwrap_or(0) != 0 {
+    if view.text.status.number("Seccomp").unwrap_or(0) != 0 {
         capture.refusals.block(
             tid,
             &thread,
@@ -176,7 +180,7 @@ pub fn check_thread(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<
             "start the program without its sandbox",
         );
     }
-    let features = view.status.get("x86_Thread_features").unwrap_or("");
+    let features = view.text.status.get("x86_Thread_features").unwrap_or("");
     if features.contains("shstk") {
         capture.refusals.block(
             tid,

@@ -58,7 +58,7 @@ impl State for Credentials {
 
 impl ThreadAspect for Credentials {
     fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
-        let status = &view.status;
+        let status = &view.text.status;
         let tid = view.thread.tid;
         let ids = |field: &str| -> Result<Ids> {
             status

@@ -50,11 +50,11 @@ impl State for Flags {
 
 impl ThreadAspect for Flags {
     fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
-        let bits = view.stat.field(9);
+        let bits = view.text.stat.field(9);
         let own = bits & PF_MCE_PROCESS != 0;
         let speculation: Vec<_> = SPECULATION
             .iter()
-            .filter_map(|(field, feature)| match view.status.get(field)? {
+            .filter_map(|(field, feature)| match view.text.status.get(field)? {
                 "thread mitigated" | "conditional disabled" => Some((*feature, PR_SPEC_DISABLE)),
                 "thread force mitigated" | "conditional force disabled" => {
                     Some((*feature, PR_SPEC_FORCE_DISABLE))

@@ -9,7 +9,7 @@ use crate::capture::Capture;
 use crate::object::State;
 use crate::plan::{Call, Data, ProcessId, Stage};
 use crate::resolve::Resolve;
-use crate::{Error, Result, procfs};
+use crate::{Error, Result};
 
 /// The lines of the file in the order of the resources' numbers (fs/proc/base.c:lnames).
 const NAMES: [&str; 16] = [
@@ -82,8 +82,7 @@ fn parse(text: &str) -> Option<Vec<(u64, u64)>> {
 impl ProcessAspect for Limits {
     fn capture(view: &ProcessView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>> {
         let process = view.process;
-        let text = procfs::read_text(&process.proc, process.pid, "limits")?;
-        let limits = parse(&text).ok_or_else(|| {
+        let limits = parse(&view.text.limits).ok_or_else(|| {
             Error::malformed(format!("/proc/{}/limits", process.pid), "lacks a limit")
         })?;
         if limits[libc::RLIMIT_CPU as usize].0 != libc::RLIM_INFINITY {

@@ -31,110 +31,17 @@ pub mod scheduling;
 pub mod settings;
 pub mod slack;
 pub mod tree;
+pub mod view;
 
 use crust_image::Record;
-use crust_sys::uapi;
 
+pub use self::view::{ProcessView, ThreadView};
 use super::{Row, State};
 use crate::capture::Capture;
 use crate::plan::{ProcessId, TaskId};
-use crate::procfs::{self, Fields, Stat};
 use crate::resolve::Resolve;
-use crate::subject::{FrozenProcess, FrozenThread};
+use crate::subject::FrozenProcess;
 use crate::{Error, Result};
-
-/// What can be read about a process with stopped threads: read once, for all aspects.
-pub struct ProcessView<'a> {
-    /// The process.
-    pub process: &'a FrozenProcess,
-    /// Its thread group leader.
-    pub leader: &'a FrozenThread,
-    /// `/proc/PID/status`.
-    pub status: Fields,
-    /// `/proc/PID/stat`.
-    pub stat: Stat,
-    /// What only the kernel hooks tell.
-    pub kernel: uapi::Process,
-}
-
-impl<'a> ProcessView<'a> {
-    fn read(
-        process: &'a FrozenProcess,
-        leader: &'a FrozenThread,
-        capture: &Capture<'_>,
-    ) -> Result<Self> {
-        Ok(Self {
-            process,
-            leader,
-            status: Fields(procfs::read_text(&process.proc, process.pid, "status")?),
-            stat: stat(process, "stat")?,
-            kernel: capture.hooks.process(process)?,
-        })
-    }
-}
-
-/// What can be read about a stopped thread: read once, for all aspects.
-pub struct ThreadView<'a> {
-    /// Its process.
-    pub process: &'a FrozenProcess,
-    /// The thread.
-    pub thread: &'a FrozenThread,
-    /// Its number in the process.
-    pub number: u32,
-    /// `/proc/PID/task/TID/status`.
-    pub status: Fields,
-    /// `/proc/PID/task/TID/stat`; the times in it may be those of the whole process.
-    pub stat: Stat,
-    /// What only the kernel hooks tell.
-    pub kernel: uapi::Thread,
-}
-
-impl<'a> ThreadView<'a> {
-    /// `of_process`: of its process, which shares two files with its leader.
-    fn read(
-        process: &'a FrozenProcess,
-        number: u32,
-        thread: &'a FrozenThread,
-        of_process: Option<&ProcessView<'_>>,
-        capture: &Capture<'_>,
-    ) -> Result<Self> {
-        let file = |name| format!("task/{}/{name}", thread.tid);
-        let (status, stat) = match of_process {
-            Some(view) if view.leader.tid == thread.tid => (view.status.clone(), view.stat.clone()),
-            _ => (
-                Fields(procfs::read_text(
-                    &process.proc,
-                    process.pid,
-                    &file("status"),
-                )?),
-                stat(process, &file("stat"))?,
-            ),
-        };
-        Ok(Self {
-            process,
-            thread,
-            number,
-            status,
-            stat,
-            kernel: capture.hooks.thread(process, thread)?,
-        })
-    }
-
-    /// A file below `/proc/PID` that tells about this thread.
-    #[must_use]
-    pub fn file(&self, name: &str) -> String {
-        format!("task/{}/{name}", self.thread.tid)
-    }
-}
-
-fn stat(process: &FrozenProcess, name: &str) -> Result<Stat> {
-    Stat::parse(&procfs::read_text(&process.proc, process.pid, name)?).ok_or_else(|| {
-        Error::malformed(
-            format!("/proc/{}/{name}", process.pid),
-            "cannot be read as it should be",
-        )
-    })
-}
 
 /// A field of `/proc/PID/status` that every kernel has, or an error that names it.
 fn missing(task: i32, field: &str) -> Error {
@@ -263,18 +170,30 @@ pub fn rows() -> impl Iterator<Item = Row> {
         .chain(THREAD.iter().map(|entry| entry.row))
 }
 
-/// Captures everything of this family that one process has.
+/// Captures everything of this family, of all processes.
 ///
 /// # Errors
 ///
 /// What broke; what cannot be carried over goes to [`Capture::refusals`] instead.
-pub fn capture(process: &FrozenProcess, capture: &mut Capture<'_>) -> Result<()> {
-    let view = match process.leader() {
-        None => None,
-        Some(leader) => {
-            boundary::check_process(process, capture)?;
-            Some(ProcessView::read(process, leader, capture)?)
+pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
+    let tree = capture.tree;
+    for (process, texts) in tree.iter().zip(view::read(tree)?) {
+        capture_process(process, &texts, capture)?;
+    }
+    tree::check(capture)
+}
+
+fn capture_process(
+    process: &FrozenProcess,
+    (of_process, of_threads): &view::Texts,
+    capture: &mut Capture<'_>,
+) -> Result<()> {
+    let view = match (process.leader(), of_process, of_threads.first()) {
+        (Some(leader), Some(text), Some(of_leader)) => {
+            boundary::check_process(process, text, capture)?;
+            Some(ProcessView::new(process, leader, text, of_leader, capture)?)
         }
+        _ => None,
     };
     tree::capture(process, view.as_ref(), capture)?;
     if let Some(view) = &view {
@@ -282,16 +201,12 @@ pub fn capture(process: &FrozenProcess, capture: &mut Capture<'_>) -> Result<()>
             (entry.capture)(view, capture)?;
         }
     }
-    for (number, thread) in process.threads.iter().enumerate() {
-        let view = ThreadView::read(process, number as u32, thread, view.as_ref(), capture)?;
+    for (number, (thread, text)) in process.threads.iter().zip(of_threads).enumerate() {
+        let view = ThreadView::new(process, number as u32, thread, text, capture)?;
         boundary::check_thread(&view, capture)?;
         for entry in THREAD {
             (entry.capture)(&view, capture)?;
         }
-    }
-    if process.id == ProcessId(capture.tree.len() as u32 - 1) {
-        // The last of them: now all members of the tree are known.
-        tree::check(capture)?;
     }
     Ok(())
 }

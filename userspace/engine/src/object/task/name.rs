@@ -5,11 +5,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
+use crate::Result;
 use crate::capture::Capture;
 use crate::object::State;
 use crate::plan::{Call, Data, Stage, TaskId};
 use crate::resolve::Resolve;
-use crate::{Result, procfs};
 
 /// Up to 15 bytes, any but zero.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,8 +29,7 @@ impl State for Name {
 
 impl ThreadAspect for Name {
     fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
-        let process = view.process;
-        let mut bytes = procfs::read(&process.proc, process.pid, &view.file("comm"))?;
+        let mut bytes = view.text.comm.clone();
         // The kernel adds a line end, and the name may hold others.
         bytes.pop();
         Ok(Some(Self { bytes }))

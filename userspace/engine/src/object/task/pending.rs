@@ -81,7 +81,7 @@ impl State for Shared {
 
 impl ProcessAspect for Shared {
     fn capture(view: &ProcessView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
-        let signals = read(view.leader.tid, Queue::Shared, &view.status, "ShdPnd")?;
+        let signals = read(view.leader.tid, Queue::Shared, view.status, "ShdPnd")?;
         let pid = view.process.pid;
         Ok((!signals.is_empty()).then_some(Self { signals, pid }))
     }
@@ -117,7 +117,7 @@ impl State for Private {
 
 impl ThreadAspect for Private {
     fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
-        let signals = read(view.thread.tid, Queue::Private, &view.status, "SigPnd")?;
+        let signals = read(view.thread.tid, Queue::Private, &view.text.status, "SigPnd")?;
         let ids = (view.process.pid, view.thread.tid);
         Ok((!signals.is_empty()).then_some(Self { signals, ids }))
     }

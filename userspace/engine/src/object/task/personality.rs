@@ -9,7 +9,7 @@ use crate::capture::Capture;
 use crate::object::State;
 use crate::plan::{Call, Stage, TaskId};
 use crate::resolve::Resolve;
-use crate::{Error, Result, procfs};
+use crate::{Error, Result};
 
 /// The domain and its flags.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,11 +29,10 @@ impl State for Personality {
 
 impl ThreadAspect for Personality {
     fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
-        let name = view.file("personality");
-        let text = procfs::read_text(&view.process.proc, view.process.pid, &name)?;
+        let text = &view.text.personality;
         let flags = u32::from_str_radix(text.trim(), 16).map_err(|error| {
             Error::malformed(
-                format!("/proc/{}/{name}", view.process.pid),
+                format!("/proc/{}/personality", view.thread.tid),
                 error.to_string(),
             )
         })?;

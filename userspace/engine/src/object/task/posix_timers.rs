@@ -12,7 +12,7 @@ use crate::capture::Capture;
 use crate::object::State;
 use crate::plan::{Call, Data, ProcessId, Stage};
 use crate::resolve::Resolve;
-use crate::{Error, Result, procfs};
+use crate::{Error, Result};
 
 const PR_TIMER_CREATE_RESTORE_IDS: u64 = 77;
 /// The size of `struct sigevent`.
@@ -122,11 +122,11 @@ impl Timer {
 impl ProcessAspect for PosixTimers {
     fn capture(view: &ProcessView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>> {
         let process = view.process;
-        let text = procfs::read_text(&process.proc, process.pid, "timers")?;
+        let text = &view.text.timers;
         if text.is_empty() {
             return Ok(None);
         }
-        let mut timers = parse(&text).ok_or_else(|| {
+        let mut timers = parse(text).ok_or_else(|| {
             Error::malformed(
                 format!("/proc/{}/timers", process.pid),
                 "is not as crust knows it",

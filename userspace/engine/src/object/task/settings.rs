@@ -101,11 +101,6 @@ impl ProcessAspect for Settings {
                 "start it without this flag",
             );
         }
-        let number = |name: &str| -> Result<String> {
-            Ok(procfs::read_text(&process.proc, process.pid, name)?
-                .trim()
-                .to_owned())
-        };
         let bad =
             |name: &str| Error::malformed(format!("/proc/{}/{name}", process.pid), "is no number");
         let thp_disable = if state & process_state::THP_DISABLE_EXCEPT_ADVISED != 0 {
@@ -118,10 +113,13 @@ impl ProcessAspect for Settings {
             subreaper: state & process_state::CHILD_SUBREAPER != 0,
             thp_disable,
             membarrier: view.kernel.membarrier,
-            oom_score_adj: number("oom_score_adj")?
+            oom_score_adj: view
+                .text
+                .oom_score_adj
+                .trim()
                 .parse()
                 .map_err(|_| bad("oom_score_adj"))?,
-            coredump_filter: u32::from_str_radix(&number("coredump_filter")?, 16)
+            coredump_filter: u32::from_str_radix(view.text.coredump_filter.trim(), 16)
                 .map_err(|_| bad("coredump_filter"))?,
         }))
     }

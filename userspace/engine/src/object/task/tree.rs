@@ -13,13 +13,13 @@ use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::order::{self, Place};
-use super::{ProcessView, actions, pending, slack, stat};
+use super::{ProcessView, actions, pending, slack};
 use crate::capture::Capture;
 use crate::object::State;
 use crate::plan::{Call, Data, ProcessId, Stage, Step, TaskId};
 use crate::resolve::Resolve;
 use crate::subject::FrozenProcess;
-use crate::{Error, Result};
+use crate::{Error, Result, procfs};
 
 /// Clock ticks of `/proc/PID/stat` (`USER_HZ`, 100 on x86) in nanoseconds.
 const TICK: u64 = 10_000_000;
@@ -83,7 +83,7 @@ pub fn capture(
 ) -> Result<()> {
     let stat = match view {
         Some(view) => view.stat.clone(),
-        None => stat(process, "stat")?,
+        None => procfs::stat(&process.proc, process.pid, "stat")?,
     };
     let (start_time, start_boottime) = match view.map(|view| &view.kernel) {
         Some(kernel) if kernel.start_boottime != 0 => (kernel.start_time, kernel.start_boottime),

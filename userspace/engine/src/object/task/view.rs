@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What is looked at to describe a process and its threads, once, for all aspects.
+//!
+//! What `/proc` tells is read for the whole tree at once, on all processors; what the hooks tell,
+//! which may need ptrace, by the one thread that traces.
+
+use std::path::PathBuf;
+
+use crust_sys::uapi;
+
+use super::boundary;
+use crate::capture::Capture;
+use crate::procfs::{self, Fields, Stat};
+use crate::subject::{FrozenProcess, FrozenThread};
+use crate::{Result, parallel};
+
+/// Files of `/proc/PID`.
+pub struct ProcessText {
+    /// `limits`.
+    pub limits: String,
+    /// `timers`.
+    pub timers: String,
+    /// `oom_score_adj`.
+    pub oom_score_adj: String,
+    /// `coredump_filter`.
+    pub coredump_filter: String,
+    /// The files of [`boundary::LABELS`]; `None` if it has no such label.
+    pub labels: Vec<Option<Vec<u8>>>,
+}
+
+/// Files of `/proc/PID/task/TID`.
+#[derive(Clone)]
+pub struct ThreadText {
+    /// `status`.
+    pub status: Fields,
+    /// `stat`.
+    pub stat: Stat,
+    /// `comm`.
+    pub comm: Vec<u8>,
+    /// `personality`.
+    pub personality: String,
+    /// Where the links of [`boundary::NAMESPACES`] point; `None` if the kernel has no such namespaces.
+    pub namespaces: Vec<Option<PathBuf>>,
+}
+
+/// What can be read about a process with stopped threads.
+pub struct ProcessView<'a> {
+    /// The process.
+    pub process: &'a FrozenProcess,
+    /// Its thread group leader.
+    pub leader: &'a FrozenThread,
+    /// What `/proc` tells of the process.
+    pub text: &'a ProcessText,
+    /// What it tells of the leader: for the most part, that is the process.
+    pub status: &'a Fields,
+    /// As `status`; but the times in it are those of the leader alone.
+    pub stat: &'a Stat,
+    /// What only the kernel hooks tell.
+    pub kernel: uapi::Process,
+}
+
+/// What can be read about a stopped thread.
+pub struct ThreadView<'a> {
+    /// Its process.
+    pub process: &'a FrozenProcess,
+    /// The thread.
+    pub thread: &'a FrozenThread,
+    /// Its number in the process.
+    pub number: u32,
+    /// What `/proc` tells.
+    pub text: &'a ThreadText,
+    /// What only the kernel hooks tell.
+    pub kernel: uapi::Thread,
+}
+
+/// What `/proc` tells of a process: its own files and those of each thread. Of a zombie, nothing.
+pub(super) type Texts = (Option<ProcessText>, Vec<ThreadText>);
+
+/// Reads what `/proc` tells of all processes of a tree.
+pub(super) fn read(tree: &[FrozenProcess]) -> Result<Vec<Texts>> {
+    let living = |process: &&FrozenProcess| process.leader().is_some();
+    let processes: Vec<&FrozenProcess> = tree.iter().filter(living).collect();
+    let threads: Vec<(&FrozenProcess, &FrozenThread)> = processes
+        .iter()
+        .flat_map(|&process| process.threads.iter().map(move |thread| (process, thread)))
+        .collect();
+    // A process is as good as a few threads: six files and no links.
+    let mut of_processes =
+        parallel::map(&processes, 16, |process| ProcessText::read(process)).into_iter();
+    let mut of_threads = parallel::map(&threads, 16, |(process, thread)| {
+        ThreadText::read(process, thread)
+    })
+    .into_iter();
+    tree.iter()
+        .map(|process| {
+            let of_process = process.leader().and_then(|_| of_processes.next());
+            let of_threads = of_threads.by_ref().take(process.threads.len());
+            Ok((of_process.transpose()?, of_threads.collect::<Result<_>>()?))
+        })
+        .collect()
+}
+
+impl ProcessText {
+    fn read(process: &FrozenProcess) -> Result<Self> {
+        let text = |name| procfs::read_text(&process.proc, process.pid, name);
+        Ok(Self {
+            limits: text("limits")?,
+            timers: text("timers")?,
+            oom_score_adj: text("oom_score_adj")?,
+            coredump_filter: text("coredump_filter")?,
+            labels: boundary::LABELS
+                .iter()
+                .map(|label| procfs::read(&process.proc, process.pid, label.name).ok())
+                .collect(),
+        })
+    }
+}
+
+impl ThreadText {
+    fn read(process: &FrozenProcess, thread: &FrozenThread) -> Result<Self> {
+        let (proc, pid, tid) = (&process.proc, process.pid, thread.tid);
+        let text = |name: &str| procfs::read_text(proc, pid, &format!("task/{tid}/{name}"));
+        Ok(Self {
+            status: Fields(text("status")?),
+            stat: procfs::stat(proc, pid, &format!("task/{tid}/stat"))?,
+            comm: procfs::read(proc, pid, &format!("task/{tid}/comm"))?,
+            personality: text("personality")?,
+            namespaces: boundary::NAMESPACES
+                .iter()
+                .map(|name| procfs::link(proc, pid, &format!("task/{tid}/ns/{name}")).ok())
+                .collect(),
+        })
+    }
+}
+
+impl<'a> ProcessView<'a> {
+    pub(super) fn new(
+        process: &'a FrozenProcess,
+        leader: &'a FrozenThread,
+        text: &'a ProcessText,
+        of_leader: &'a ThreadText,
+        capture: &Capture<'_>,
+    ) -> Result<Self> {
+        Ok(Self {
+            process,
+            leader,
+            text,
+            status: &of_leader.status,
+            stat: &of_leader.stat,
+            kernel: capture.hooks.process(process)?,
+        })
+    }
+}
+
+impl<'a> ThreadView<'a> {
+    pub(super) fn new(
+        process: &'a FrozenProcess,
+        number: u32,
+        thread: &'a FrozenThread,
+        text: &'a ThreadText,
+        capture: &Capture<'_>,
+    ) -> Result<Self> {
+        Ok(Self {
+            process,
+            thread,
+            number,
+            text,
+            kernel: capture.hooks.thread(process, thread)?,
+        })
+    }
+}
