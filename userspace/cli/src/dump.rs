@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use crust_engine::capture::DumpOptions;
 use crust_engine::request::{DumpReport, DumpRequest};
@@ -110,8 +110,10 @@ struct MadeDirectory(Option<PathBuf>);
 
 impl MadeDirectory {
     fn make(path: &Path) -> anyhow::Result<Self> {
-        if path.is_dir() {
-            return Ok(Self(None));
+        match fs::metadata(path) {
+            Ok(found) if found.is_dir() => return Ok(Self(None)),
+            Ok(_) => bail!("{} is not a directory", path.display()),
+            Err(_) => {}
         }
         fs::create_dir(path).with_context(|| format!("make the directory {}", path.display()))?;
         Ok(Self(Some(path.into())))

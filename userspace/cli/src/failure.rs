@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 use crust_engine::Error;
+use crust_engine::check;
 use crust_engine::refusal::Refusal;
 use serde::Serialize;
 
@@ -63,6 +64,13 @@ impl Failure<'_> {
         } else {
             eprintln!("crust: {message}");
             eprint!("{}", refusals::table(refusals, title));
+            if error.downcast_ref::<Error>().is_some_and(Error::is_denied) {
+                let findings = check::check();
+                let required = |item: &&check::Item| item.need == check::Need::Required;
+                for item in findings.missing().filter(required) {
+                    eprintln!(" -> {}", item.remedy);
+                }
+            }
         }
         ExitCode::from(code)
     }

@@ -2,6 +2,8 @@
 
 //! What broke: every error names the task, the object and the operation.
 
+use std::io::ErrorKind;
+
 use nix::errno::Errno;
 
 /// The result of everything in this crate that can break.
@@ -11,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The task died while crust worked on it.
-    #[error("task {task} is gone: {operation}")]
+    #[error("task {task} does not exist (any more): {operation}")]
     Gone {
         /// Its thread id.
         task: i32,
@@ -77,6 +79,20 @@ impl Error {
         Self::System {
             operation: operation.into(),
             errno,
+        }
+    }
+
+    /// Whether the kernel said that crust may not.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Self::Task { errno, .. } | Self::System { errno, .. } => {
+                matches!(errno, Errno::EPERM | Errno::EACCES)
+            }
+            Self::Image(crust_image::Error::Io { error, .. }) => {
+                error.kind() == ErrorKind::PermissionDenied
+            }
+            _ => false,
         }
     }
 

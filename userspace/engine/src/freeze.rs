@@ -353,6 +353,15 @@ fn cannot_seize(process: &FrozenProcess, tid: i32) -> Result<Seized> {
         // Field 52 is the exit status as wait4 tells it.
         return Ok(Seized::Zombie(stat.field(52) as i32));
     }
+    // Linux 6.8 says so.
+    if status.number("Kthread") == Some(1) {
+        return refuse(
+            tid,
+            "process",
+            "it is a thread of the kernel, not a program",
+            "",
+        );
+    }
     match status.number("TracerPid") {
         Some(tracer) if tracer != 0 => refuse(
             tid,

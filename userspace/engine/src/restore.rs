@@ -115,6 +115,10 @@ fn resolve(
         refusals: Refusals::default(),
     };
     Kinds::all().refuse_unknown(records, &mut resolve.refusals);
+    if resolve.refusals.forbid() {
+        // The other records may refer to what is not known.
+        return Ok((resolve.plan, resolve.refusals));
+    }
     task::plan(&mut resolve)?;
     // The files tell which descriptor numbers are free, and the memory needs some.
     file::plan(&mut resolve)?;

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::header::{self, Header};
@@ -37,7 +37,12 @@ impl Reader {
     /// [`Error::Io`], [`Error::NotAnImage`], [`Error::Unsupported`], [`Error::Damaged`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        let mut file = File::open(&path).map_err(|error| Error::io(&path, "open", error))?;
+        // To open a named pipe would be to wait for its writer.
+        let mut file = File::options()
+            .read(true)
+            .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
+            .open(&path)
+            .map_err(|error| Error::io(&path, "open", error))?;
         let failed = |error| Error::io(&path, "read", error);
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() {

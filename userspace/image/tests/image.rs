@@ -85,6 +85,17 @@ fn forge(path: &Path, offset: usize, bytes: &[u8]) {
 }
 
 #[test]
+fn what_is_no_regular_file_is_no_image() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for path in [directory.path(), &pipe, Path::new("/dev/null")] {
+        let error = Reader::open(path).unwrap_err();
+        assert!(matches!(error, Error::NotAnImage { .. }), "{error}");
+    }
+}
+
+#[test]
 fn comes_back_as_it_was_written() {
     let (_directory, path) = image();
     let image = Reader::open(&path).unwrap();

@@ -58,7 +58,7 @@ pub trait State: Serialize + DeserializeOwned {
                 ),
             ));
         }
-        Ok(codec::decode(&record.body)?)
+        codec::decode(&record.body).map_err(|error| Error::malformed(Self::NAME, error.to_string()))
     }
 }
 
