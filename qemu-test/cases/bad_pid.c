@@ -16,7 +16,6 @@ static void expect_failure(const char *pid, const char *why)
 static void run(void)
 {
 	struct adder adder = adder_start(1);
-	char number[16];
 	int status;
 	pid_t pid;
 
@@ -28,7 +27,6 @@ static void run(void)
 	expect_failure("nonsense", "nonsense");
 	/* Somebody who may not. */
 	must(adder_works(&adder));
-	snprintf(number, sizeof(number), "%d", adder.pid);
 	must(!chmod(case_dir, 0777) && !chmod(images(), 0777));
 	pid = fork();
 	if (!pid) {
@@ -38,7 +36,7 @@ static void run(void)
 		snprintf(path, sizeof(path), "%s/said", case_dir);
 		unlink(path);
 		must(!setresgid(65534, 65534, 65534) && !setresuid(65534, 65534, 65534));
-		end = tool_end(tool("dump", "--tree", number, "--images-dir", images()));
+		end = tool_end(tool("dump", "--tree", adder.number, "--images-dir", images()));
 		check(end == 1 || end == 3, "dump by another user: %d: %s", end, tool_said());
 		check(strstr(tool_said(), "EPERM") || strstr(tool_said(), "EACCES") ||
 		      strstr(tool_said(), "ermission") || strstr(tool_said(), "permitted"),

@@ -147,6 +147,28 @@ static inline void ready(void)
 	await_file("go");
 }
 
+/*
+ * Gives one end of a pair to a process that leaves the tree, since its parent
+ * ends. It writes a byte there after ready().
+ */
+static inline void hold_outside(int ours, int theirs)
+{
+	pid_t parent = fork();
+	int status;
+
+	must(parent >= 0);
+	if (!parent) {
+		if (!fork()) {
+			close(ours);
+			await_file("go");
+			_exit(write(theirs, "x", 1) != 1);
+		}
+		_exit(0);
+	}
+	must(waitpid(parent, &status, 0) == parent);
+	close(theirs);
+}
+
 int main(int argc, char **argv)
 {
 	const struct case_about *a = &case_about;

@@ -34,20 +34,12 @@ static void run(void)
 {
 	struct adder adder = adder_start(1);
 	const char *to = images();
-	char number[16];
 	struct stat st;
-	pid_t pid;
 	int end;
 
-	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	snprintf(whole, sizeof(whole), "%s/crust.img", to);
 	snprintf(damaged, sizeof(damaged), "%s/damaged.img", to);
-	must(adder_works(&adder));
-	snprintf(number, sizeof(number), "%d", adder.pid);
-	pid = tool("dump", "--tree", number, "--images-dir", to);
-	must(waitpid(adder.pid, NULL, 0) == adder.pid);
-	end = tool_end(pid);
-	check(end == 0, "dump: %d: %s", end, tool_said());
+	adder_dump(&adder, to);
 	must(!stat(whole, &st));
 	check((st.st_mode & 07777) == 0600, "mode %o", st.st_mode & 07777);
 
@@ -72,7 +64,7 @@ static void run(void)
 	/* Its number is taken now: a conflict, and the program does not notice. */
 	end = tool_end(tool("restore", "--restore-detached", whole));
 	check(end == 4, "restore beside the running program: %d: %s", end, tool_said());
-	check(strstr(tool_said(), number), "the conflict does not name the pid: %s", tool_said());
+	check(strstr(tool_said(), adder.number), "the conflict does not name the pid: %s", tool_said());
 	check(adder_works(&adder), "the restored program does not run after a second restore was tried");
 	adder_stop(&adder);
 }

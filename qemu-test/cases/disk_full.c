@@ -7,7 +7,6 @@ static void run(void)
 {
 	const char *to = images();
 	struct adder adder;
-	char number[16];
 	int end;
 
 	must(!unshare(CLONE_NEWNS) && !mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL));
@@ -15,10 +14,9 @@ static void run(void)
 	/* Afterwards: crust does not dump out of another mount namespace. */
 	adder = adder_start(16);
 	must(adder_works(&adder));
-	snprintf(number, sizeof(number), "%d", adder.pid);
 	for (int running = 0; running < 2; running++) {
-		end = running ? tool_end(tool("dump", "--leave-running", "--tree", number, "--images-dir", to)) :
-				tool_end(tool("dump", "--tree", number, "--images-dir", to));
+		end = running ? tool_end(tool("dump", "--leave-running", "--tree", adder.number, "--images-dir", to)) :
+				tool_end(tool("dump", "--tree", adder.number, "--images-dir", to));
 		check(end == 1, "dump: %d: %s", end, tool_said());
 		check(strstr(tool_said(), "ENOSPC") || strstr(tool_said(), "o space left"),
 		      "the error does not say why: %s", tool_said());

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include "case.h"
 
-
 CASE(.what = "a deleted file is refused", .refused = "a deleted file");
 
 static void run(void)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include "case.h"
 
-
 CASE(.what = "a memfd is refused", .refused = "a file in memory");
 
 static void run(void)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include "case.h"
 
-
 CASE(.what = "a pipe in packet mode is refused", .refused = "packet mode");
 
 static void run(void)

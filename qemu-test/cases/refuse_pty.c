@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include "case.h"
 
-
 CASE(.what = "a pseudo-terminal is refused, and goes on", .refused = "the controlling side of a pseudo-terminal");
 
 static void run(void)

@@ -7,18 +7,10 @@ static void run(void)
 {
 	struct adder adder = adder_start(16);
 	const char *to = images();
-	char number[16];
 	pid_t pid;
 	int end;
 
-	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-	must(adder_works(&adder));
-	snprintf(number, sizeof(number), "%d", adder.pid);
-	pid = tool("dump", "--tree", number, "--images-dir", to);
-	/* The dump ends when somebody has waited for the program. */
-	must(waitpid(adder.pid, NULL, 0) == adder.pid);
-	end = tool_end(pid);
-	check(end == 0, "dump: %d: %s", end, tool_said());
+	adder_dump(&adder, to);
 	for (long us = 100; us < 400000; us = us * 5 / 4) {
 		pid = tool("restore", "--restore-detached", "--images-dir", to);
 		usleep(us);

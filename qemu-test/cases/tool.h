@@ -72,6 +72,8 @@ static inline int tool_end(pid_t pid)
  */
 struct adder {
 	pid_t pid;
+	/* The same, as an argument. */
+	char number[16];
 	int ask, answer;
 	uint64_t sum;
 };
@@ -128,6 +130,7 @@ static inline struct adder adder_start(size_t mib)
 				close(fd);
 		adder_run(from, to, mib);
 	}
+	snprintf(adder.number, sizeof(adder.number), "%d", adder.pid);
 	adder.ask = open(ask, O_RDWR | O_CLOEXEC);
 	adder.answer = open(answer, O_RDWR | O_CLOEXEC);
 	must(adder.ask >= 0 && adder.answer >= 0);
@@ -192,6 +195,21 @@ static inline const char *images(void)
 	return path;
 }
 
+/* Dumps it, which ends it. A restored one comes to us when its tool has ended. */
+static inline void adder_dump(struct adder *adder, const char *to)
+{
+	pid_t pid;
+	int end;
+
+	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+	must(adder_works(adder));
+	pid = tool("dump", "--tree", adder->number, "--images-dir", to);
+	/* The dump ends when somebody has waited for the program. */
+	must(waitpid(adder->pid, NULL, 0) == adder->pid);
+	end = tool_end(pid);
+	check(end == 0, "dump: %d: %s", end, tool_said());
+}
+
 /* How many names a directory has. */
 static inline int names_in(const char *path)
 {
@@ -215,14 +233,12 @@ static inline bool tool_dies_after(int signal, long us)
 {
 	struct adder adder = adder_start(16);
 	const char *to = images();
-	char number[16];
 	bool finished;
 	pid_t pid;
 	int end;
 
 	must(adder_works(&adder));
-	snprintf(number, sizeof(number), "%d", adder.pid);
-	pid = tool("dump", "--leave-running", "--tree", number, "--images-dir", to);
+	pid = tool("dump", "--leave-running", "--tree", adder.number, "--images-dir", to);
 	usleep(us);
 	kill(pid, signal);
 	end = tool_end(pid);
