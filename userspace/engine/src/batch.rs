@@ -3,24 +3,22 @@
 //! Batches: many system calls of one task between two stops.
 //!
 //! A batch lies in the scratch memory of its task: an array of [`Entry`], and behind it the data that
-//! the calls point to. The code that runs it ([`stub`]) has a page of its own.
+//! the calls point to. What runs it is the code of [`crust_sys::stub`].
 
 use crust_sys::RemoteAddr;
-use crust_sys::stub::{self, Entry, check};
+use crust_sys::stub::{Entry, check};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::plan::{Arg, Call, Data, Expect};
 use crate::remote::error_number;
 use crate::{Error, Result};
 
-/// Where things are in the scratch memory, from its beginning, in bytes.
+/// Where things are in the scratch memory of a restored task, from its beginning, in bytes.
 pub mod layout {
     /// The code.
     pub const CODE: u64 = 0;
-    /// What the thread is put back to ([`Frame`](crust_sys::stub::Frame)).
-    pub const FRAME: u64 = 0x1000;
     /// Batches and their data, to the end.
-    pub const BATCHES: u64 = 0x4000;
+    pub const BATCHES: u64 = 0x1000;
 }
 
 /// A batch as it lies in memory.
@@ -33,7 +31,7 @@ pub struct Batch {
 }
 
 /// Bytes that one entry takes.
-const ENTRY: usize = size_of::<Entry>();
+pub const ENTRY: usize = size_of::<Entry>();
 
 impl Batch {
     /// Lays out calls at the address `at`. `returned` tells what an earlier call returned that is
@@ -169,12 +167,6 @@ pub fn results<'a>(
         results.push(entry.result);
     }
     Ok(results)
-}
-
-/// The code, to be put at [`layout::CODE`].
-#[must_use]
-pub fn code() -> &'static [u8] {
-    stub::code()
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub mod inspect;
 pub mod interrupt;
 mod kill;
 pub mod kinds;
+mod masked;
 pub mod object;
 pub mod pages;
 mod parallel;

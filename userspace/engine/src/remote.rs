@@ -2,241 +2,88 @@
 
 //! Remote system calls: a stopped task is made to do one.
 //!
-//! The task is pointed at a `syscall` instruction that it has anyway, in its vDSO, with the number
-//! and the arguments in its registers; it stops at the entry and at the exit of the call.
+//! The task is pointed at a `syscall` instruction, with the number and the arguments in its registers;
+//! it stops at the entry and at the exit of the call. [`Caller`] does that.
 //!
-//! [`Caller`] does that. [`Remote`] is for a program that is to go on as if nothing had happened: its
-//! `Drop` puts everything back.
+//! [`Remote`] is for a program that is to go on as if nothing had happened, also if crust is killed
+//! at any instant. Then the kernel lets the program go where it stands. So it must always stand where
+//! it may go on: either it has its own registers and its own mask, or it is at a place of the code in
+//! its [`Room`] from which the way back begins ([`stub`]), and what that needs is in the [`Frame`].
+//! The order of requests follows from this:
+//!
+//! * First the frame, then registers that lead to [`stub::back`], and only then the mask that keeps the
+//!   program's signals away: between the last two a signal may come, and finds its handler, a real
+//!   stack, and the kernel's rules for the call that it ends.
+//! * At the end those registers again, then the program's mask, then its registers. A task that is let
+//!   go passes the place where the kernel looks at signals and at calls to begin again, for it is woken
+//!   as if by a signal (kernel/ptrace.c:`__ptrace_unlink`).
+//! * What a call makes is undone on the way back ([`Undo`]) until somebody else takes charge of it.
+//!
+//! What is lost with crust: a `SIGURG` or a `SIGSTOP` that came in the midst of a call.
+//!
+//! Where there is no room behind the vDSO, calls are made at an instruction of the vDSO itself, one by
+//! one, and the program is not safe against the death of crust in those microseconds.
 
-use crust_sys::ptrace::{self, UserRegs, event};
-use crust_sys::wait::{self, Status};
-use crust_sys::{RemoteAddr, signal, stub};
-use nix::errno::Errno;
+mod caller;
+mod room;
 
+use crust_sys::ptrace::{self, UserRegs};
+use crust_sys::stub::{self, Frame, ends, undo};
+use crust_sys::{RemoteAddr, memory, signal};
+use zerocopy::IntoBytes;
+
+pub use self::caller::{Caller, error_number};
+pub(crate) use self::caller::{Deferred, await_event_stop, into_event_stop};
+pub use self::room::Room;
 use crate::subject::{FrozenProcess, FrozenThread};
-use crate::{Error, Result};
+use crate::{Error, Result, masked, procfs};
 
-/// The signal that tells of the end of a batch. Its default action is to do nothing, and programs
-/// that use it (Go does) expect it to come at any time.
-pub const END_OF_BATCH: i32 = libc::SIGURG;
+/// What is blocked while a task makes remote calls: all that can be, but [`stub::SIGNAL`].
+pub const BLOCKED: u64 = !signal::bit(stub::SIGNAL);
 
-/// What is blocked while a task makes remote calls: all that can be, but [`END_OF_BATCH`].
-pub const BLOCKED: u64 = !signal::bit(END_OF_BATCH);
-
-/// A stopped tracee of the calling thread that makes system calls.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// Its process.
-    pub pid: i32,
-    /// Its thread id.
-    pub tid: i32,
-    /// A `syscall` instruction.
-    pub instruction: RemoteAddr,
-    /// Segments, flags and stack pointer come from here.
-    pub template: UserRegs,
-}
-
-/// What has been stopped by the wrong thing: a signal that the program must still get.
-pub(crate) type Deferred = Vec<i32>;
-
-impl Caller {
-    /// Makes a call and returns what the kernel returned, also if it is an error number.
-    pub fn raw(&self, what: &str, nr: i64, args: &[u64]) -> Result<i64> {
-        self.enter(what, nr, args)?;
-        self.step(what, &mut Vec::new())?;
-        let registers = ptrace::registers(self.tid)
-            .map_err(|errno| Error::task(self.tid, format!("{what}: read registers"), errno))?;
-        Ok(registers.rax as i64)
-    }
-
-    /// Makes a call that must succeed.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Task`] with the error number that the call returned.
-    pub fn call(&self, what: &str, nr: i64, args: &[u64]) -> Result<u64> {
-        let value = self.raw(what, nr, args)?;
-        match error_number(value as u64) {
-            // ESRCH came from the call: the task itself is there.
-            Some(errno) => Err(Error::Task {
-                task: self.tid,
-                operation: what.into(),
-                errno,
-            }),
-            None => Ok(value as u64),
-        }
-    }
-
-    /// Makes a call and returns from it into an event stop, where the kernel looks at signals next:
-    /// the place from which registers of an interrupted call may be let go. A call that would sleep
-    /// is interrupted at once.
-    pub fn call_into_stop(&self, what: &str, nr: i64, args: &[u64]) -> Result<i64> {
-        let failed = |errno| Error::task(self.tid, what, errno);
-        self.enter(what, nr, args)?;
-        ptrace::interrupt(self.tid).map_err(failed)?;
-        ptrace::cont(self.tid, 0).map_err(failed)?;
-        await_event_stop(self.tid, what, &mut Vec::new())?;
-        Ok(ptrace::registers(self.tid).map_err(failed)?.rax as i64)
-    }
-
-    /// Makes a call from which the task does not come back.
-    pub fn leave(&self, what: &str, nr: i64, args: &[u64]) -> Result<()> {
-        self.enter(what, nr, args)?;
-        ptrace::cont(self.tid, 0).map_err(|errno| Error::task(self.tid, what, errno))
-    }
-
-    /// Up to the entry of a call.
-    fn enter(&self, what: &str, nr: i64, args: &[u64]) -> Result<()> {
-        let mut registers = self.template;
-        registers.rip = self.instruction.0;
-        registers.rax = nr as u64;
-        // Whatever call the task was stopped in is not begun again before ours.
-        registers.orig_rax = u64::MAX;
-        let places = [
-            &mut registers.rdi,
-            &mut registers.rsi,
-            &mut registers.rdx,
-            &mut registers.r10,
-            &mut registers.r8,
-            &mut registers.r9,
-        ];
-        for (index, place) in places.into_iter().enumerate() {
-            *place = args.get(index).copied().unwrap_or(0);
-        }
-        ptrace::set_registers(self.tid, &registers)
-            .map_err(|errno| Error::task(self.tid, format!("{what}: set registers"), errno))?;
-        self.step(what, &mut Vec::new())
-    }
-
-    /// To the next stop at the entry or exit of a call.
-    fn step(&self, what: &str, deferred: &mut Deferred) -> Result<()> {
-        const CALL: i32 = libc::SIGTRAP | 0x80;
-        loop {
-            ptrace::syscall(self.tid, 0).map_err(|errno| Error::task(self.tid, what, errno))?;
-            match stopped(self.tid, what)? {
-                (CALL, 0) => return Ok(()),
-                (signal, event) => defer(self.tid, what, signal, event, deferred)?,
-            }
-        }
-    }
-
-    /// Sets the task off on a batch whose entries are in place.
-    pub(crate) fn begin_batch(
-        &self,
-        code: RemoteAddr,
-        frame: RemoteAddr,
-        entries: (RemoteAddr, RemoteAddr),
-    ) -> Result<()> {
-        const WHAT: &str = "begin a batch of calls";
-        let mut registers = self.template;
-        registers.rip = code.0;
-        registers.orig_rax = u64::MAX;
-        registers.rbx = entries.0.0;
-        registers.rbp = entries.1.0;
-        registers.r13 = self.pid as u64;
-        registers.r14 = self.tid as u64;
-        registers.r15 = frame.0;
-        ptrace::set_registers(self.tid, &registers)
-            .and_then(|()| ptrace::cont(self.tid, 0))
-            .map_err(|errno| Error::task(self.tid, WHAT, errno))
-    }
-
-    /// Waits until the batch is at its end; returns the entry at which it stopped.
-    pub(crate) fn end_batch(
-        &self,
-        code: RemoteAddr,
-        deferred: &mut Deferred,
-    ) -> Result<RemoteAddr> {
-        const WHAT: &str = "make a batch of calls";
-        let failed = |errno| Error::task(self.tid, WHAT, errno);
-        loop {
-            let (signal, event) = stopped(self.tid, WHAT)?;
-            if (signal, event) == (END_OF_BATCH, 0) {
-                let registers = ptrace::registers(self.tid).map_err(failed)?;
-                if registers.rip == code.offset(stub::told()).0 {
-                    return Ok(RemoteAddr(registers.rbx));
-                }
-            }
-            defer(self.tid, WHAT, signal, event, deferred)?;
-            ptrace::cont(self.tid, 0).map_err(failed)?;
-        }
-    }
-}
-
-/// The error number that a system call returned, if it is one.
-#[must_use]
-pub fn error_number(value: u64) -> Option<Errno> {
-    let value = value as i64;
-    // Above 511 are the kernel's own, as ERESTARTNOHAND; all are errors.
-    (-4095..0)
-        .contains(&value)
-        .then(|| Errno::from_raw(-value as i32))
-}
-
-/// Waits until a task stands still: signal and event of its stop.
-fn stopped(tid: i32, what: &str) -> Result<(i32, i32)> {
-    match wait::wait(tid) {
-        Ok((_, Status::Stopped { signal, event })) => Ok((signal, event)),
-        Ok(_) => Err(Error::Gone {
-            task: tid,
-            operation: what.into(),
-        }),
-        Err(Errno::ECHILD) => Err(Error::Gone {
-            task: tid,
-            operation: what.into(),
-        }),
-        Err(errno) => Err(Error::task(tid, what, errno)),
-    }
-}
-
-/// Waits for the stop that [`ptrace::interrupt`] has asked for.
-pub(crate) fn await_event_stop(tid: i32, what: &str, deferred: &mut Deferred) -> Result<()> {
-    loop {
-        match stopped(tid, what)? {
-            (_, event::STOP) => return Ok(()),
-            (signal, event) => defer(tid, what, signal, event, deferred)?,
-        }
-        ptrace::cont(tid, 0).map_err(|errno| Error::task(tid, what, errno))?;
-    }
-}
-
-/// A stop in the midst of a call: nearly all signals are blocked, so it can only be one of few.
-fn defer(tid: i32, what: &str, signal: i32, event: i32, deferred: &mut Deferred) -> Result<()> {
-    match signal {
-        // The notice of a stop or its end, which lasts until the program goes on.
-        _ if event == event::STOP => Ok(()),
-        libc::SIGSTOP | END_OF_BATCH => {
-            if !deferred.contains(&signal) {
-                deferred.push(signal);
-            }
-            Ok(())
-        }
-        _ => Err(Error::malformed(
-            format!("task {tid}: {what}"),
-            format!("it got signal {signal} instead"),
-        )),
-    }
+/// The call that undoes another if crust dies before it has seen its result, which is the first
+/// argument.
+#[derive(Clone, Copy, Debug)]
+pub struct Undo {
+    /// Its number.
+    pub nr: i64,
+    /// Its second and third arguments; the others are 0.
+    pub rest: [u64; 2],
 }
 
 /// A frozen thread of a program, borrowed for system calls. `Drop` puts back registers, signal mask
 /// and everything else, and the thread stands in an event stop again as it did before.
 #[derive(Debug)]
-pub struct Remote {
+pub struct Remote<'a> {
     caller: Caller,
+    room: Option<&'a Room>,
     registers: UserRegs,
     mask: u64,
-    dispatch: ptrace::UserDispatch,
+    /// The mask of the call in which it is, if that has one.
+    own_mask: Option<u64>,
+    /// Where memory was borrowed, and what was there.
+    lent: Option<(RemoteAddr, [u8; LENT])>,
     deferred: Deferred,
     finished: bool,
 }
 
-impl Remote {
-    /// Borrows a thread.
+/// Bytes that can be borrowed.
+pub const LENT: usize = 32;
+
+impl<'a> Remote<'a> {
+    /// Borrows a thread. It must not be under seccomp filters or syscall user dispatch: on the way
+    /// back they would be in force again.
+    ///
+    /// No other thread of the process may be borrowed at the same time, for there is one frame.
     ///
     /// # Errors
     ///
     /// [`Error::Malformed`] if the process has no vDSO; [`Error::Task`], [`Error::Gone`].
-    pub fn new(process: &FrozenProcess, thread: &FrozenThread) -> Result<Self> {
+    pub fn new(
+        process: &FrozenProcess,
+        thread: &FrozenThread,
+        room: Option<&'a Room>,
+    ) -> Result<Self> {
         let tid = thread.tid;
         let failed = |errno| Error::task(tid, "prepare for remote calls", errno);
         let Some(instruction) = process.syscall_insn else {
@@ -247,31 +94,58 @@ impl Remote {
         };
         let registers = thread.registers;
         let mask = ptrace::signal_mask(tid).map_err(failed)?;
-        let dispatch = ptrace::user_dispatch(tid).unwrap_or_default();
-        let caller = Caller {
-            pid: process.pid,
-            tid,
-            instruction,
-            template: registers,
+        let own_mask = if masked::in_call(&registers) {
+            let name = format!("task/{tid}/status");
+            let status = procfs::Fields(procfs::read_text(&process.proc, tid, &name)?);
+            status.hex("SigBlk").filter(|&own| own != mask)
+        } else {
+            None
         };
+        let mut template = registers;
+        template.rbx = undo::NOTHING as u64;
         let remote = Self {
-            caller,
+            caller: Caller {
+                pid: process.pid,
+                tid,
+                instruction: room.map_or(instruction, |room| room.code(stub::single())),
+                template,
+            },
+            room,
             registers,
             mask,
-            dispatch,
+            own_mask,
+            lent: None,
             deferred: Vec::new(),
             finished: false,
         };
-        if dispatch.mode != 0 {
-            ptrace::set_user_dispatch(tid, ptrace::UserDispatch::default()).map_err(failed)?;
+        if let Some(room) = room {
+            room.write(0, remote.frame().as_bytes())?;
         }
+        remote.turn_back().map_err(failed)?;
         ptrace::set_signal_mask(tid, BLOCKED).map_err(failed)?;
         Ok(remote)
     }
 
     /// Makes a call that must succeed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Task`] with the error number that the call returned.
     pub fn call(&mut self, what: &str, nr: i64, args: &[u64]) -> Result<u64> {
         self.caller.call(what, nr, args)
+    }
+
+    /// As [`call`](Self::call), for a call that makes something. From the next call on, or the end, what
+    /// it has made is the caller's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Task`] with the error number that the call returned.
+    pub fn make(&mut self, what: &str, nr: i64, args: &[u64], undo: Undo) -> Result<u64> {
+        let mut caller = self.caller.clone();
+        caller.template.rbx = undo.nr as u64;
+        [caller.template.r12, caller.template.r13] = undo.rest;
+        caller.call(what, nr, args)
     }
 
     /// The thread that makes the calls.
@@ -280,41 +154,96 @@ impl Remote {
         &self.caller
     }
 
-    /// What the thread is put back to if the tool is killed while it runs a batch.
-    pub(crate) fn frame(&self) -> stub::Frame {
-        let mut r = self.registers;
-        // What the kernel does with an interrupted call when it finds no signal (arch_do_signal_or_restart).
-        if r.orig_rax != u64::MAX {
-            const RESTART_SYSCALL: u64 = 219;
-            match -(r.rax as i64) {
-                512..=514 => (r.rax, r.rip) = (r.orig_rax, r.rip - 2),
-                516 => (r.rax, r.rip) = (RESTART_SYSCALL, r.rip - 2),
-                _ => {}
+    /// Whether it can run batches.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.room.is_some()
+    }
+
+    /// Puts data for a call, of at most 88 bytes, where the thread can read it; `None` without room.
+    pub(crate) fn data(&self, bytes: &[u8]) -> Result<Option<RemoteAddr>> {
+        const FIELD: usize = std::mem::offset_of!(Frame, data);
+        debug_assert!(bytes.len() <= size_of::<Frame>() - FIELD);
+        match self.room {
+            Some(room) => {
+                room.write(FIELD, bytes)?;
+                Ok(Some(room.frame(FIELD)))
             }
+            None => Ok(None),
         }
-        stub::Frame {
-            signal: END_OF_BATCH as u64,
+    }
+
+    /// Borrows [`LENT`] bytes of the program's memory.
+    pub(crate) fn borrow(&mut self, place: RemoteAddr) -> Result<()> {
+        let tid = self.caller.tid;
+        let mut lent = [0; LENT];
+        memory::read(self.caller.pid, place, &mut lent)
+            .map_err(|errno| Error::task(tid, "read what is borrowed", errno))?;
+        if let Some(room) = self.room {
+            room.write(std::mem::offset_of!(Frame, lent), &lent)?;
+            room.write(std::mem::offset_of!(Frame, place), place.0.as_bytes())?;
+        }
+        self.lent = Some((place, lent));
+        Ok(())
+    }
+
+    /// On the way back from a batch this memory goes.
+    pub(crate) fn unmapped_at_last(&self, start: RemoteAddr, length: u64) -> Result<()> {
+        const FIELD: usize = std::mem::offset_of!(Frame, memory);
+        match self.room {
+            Some(room) => room.write(FIELD, [start.0, length].as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    /// What the thread is put back to if crust dies.
+    fn frame(&self) -> Frame {
+        const RESTART_SYSCALL: u64 = 219;
+        let mut r = self.registers;
+        let rip_ended = r.rip;
+        // What the kernel does with an interrupted call (arch_do_signal_or_restart, handle_signal).
+        let code = if r.orig_rax == u64::MAX {
+            0
+        } else {
+            -(r.rax as i64)
+        };
+        let (again, ends) = match code {
+            512 => (r.orig_rax, ends::UNLESS_RESTART),
+            513 => (r.orig_rax, ends::NEVER),
+            514 => (r.orig_rax, ends::ALWAYS),
+            516 => (RESTART_SYSCALL, ends::ALWAYS),
+            _ => (r.rax, ends::NEVER),
+        };
+        if (512..=516).contains(&code) {
+            (r.rax, r.rip) = (again, r.rip - 2);
+        }
+        Frame {
+            all: u64::MAX,
             mask: self.mask,
+            open: !(self.mask | self.own_mask.unwrap_or(0)),
+            ends,
             general: [
                 r.r15, r.r14, r.r13, r.r12, r.rbp, r.rbx, r.r11, r.r10, r.r9, r.r8, r.rax, r.rcx,
                 r.rdx, r.rsi, r.rdi,
             ],
-            rip: r.rip,
-            rsp: r.rsp,
-            room: [[0; 32]; 32],
             flags: r.eflags,
+            rip: r.rip,
+            rip_ended,
+            ..Frame::default()
         }
     }
 
-    /// Runs a batch whose entries and frame are in place.
-    pub(crate) fn batch(
-        &mut self,
-        code: RemoteAddr,
-        frame: RemoteAddr,
-        entries: (RemoteAddr, RemoteAddr),
-    ) -> Result<RemoteAddr> {
-        self.caller.begin_batch(code, frame, entries)?;
-        self.caller.end_batch(code, &mut self.deferred)
+    /// Runs a batch whose entries are in place.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] without room.
+    pub(crate) fn batch(&mut self, entries: (RemoteAddr, RemoteAddr)) -> Result<RemoteAddr> {
+        let Some(room) = self.room else {
+            return Err(Error::malformed("a batch of calls", "has no room"));
+        };
+        self.caller.begin_batch(room.code(0), entries)?;
+        self.caller.end_batch(room.code(0), &mut self.deferred)
     }
 
     /// Puts everything back.
@@ -333,25 +262,63 @@ impl Remote {
         }
         let tid = self.caller.tid;
         let failed = |errno| Error::task(tid, WHAT, errno);
-        ptrace::set_signal_mask(tid, self.mask).map_err(failed)?;
-        ptrace::set_registers(tid, &self.registers).map_err(failed)?;
-        if self.dispatch.mode != 0 {
-            ptrace::set_user_dispatch(tid, self.dispatch).map_err(failed)?;
+        if let Some((place, lent)) = &self.lent {
+            memory::write(self.caller.pid, *place, lent).map_err(failed)?;
         }
-        // After a call the task stands behind the place where the kernel looks at signals and at
-        // calls to begin again. One more round brings it there; it executes nothing of its own.
-        ptrace::interrupt(tid).map_err(failed)?;
-        ptrace::cont(tid, 0).map_err(failed)?;
-        await_event_stop(tid, WHAT, &mut self.deferred)?;
+        let masked = self.own_mask.is_some() && self.take_own_mask()?;
+        if !masked {
+            self.turn_back()
+                .and_then(|()| ptrace::set_signal_mask(tid, self.mask))
+                .map_err(failed)?;
+        }
+        ptrace::set_registers(tid, &self.registers).map_err(failed)?;
+        if !masked {
+            // After a call the task stands behind the place where the kernel looks at signals and at
+            // calls to begin again. One more round brings it there; it executes nothing of its own.
+            into_event_stop(tid, WHAT, &mut self.deferred)?;
+        }
         for signal in self.deferred.drain(..) {
             // It reaches the program when that goes on.
             let _ = crust_sys::task::tgkill(self.caller.pid, tid, signal);
         }
         Ok(())
     }
+
+    /// Sets the registers so that the thread is on its way back, whatever its mask is. If a signal
+    /// comes that is not blocked, the call in which the program was ends there by the rules for it.
+    fn turn_back(&self) -> nix::Result<()> {
+        let Some(room) = self.room else {
+            return Ok(());
+        };
+        let mut registers = self.registers;
+        registers.rip = room.code(stub::back()).0;
+        if registers.orig_rax == u64::MAX {
+            registers.rax = 0;
+        }
+        ptrace::set_registers(self.caller.tid, &registers)
+    }
+
+    /// Puts the thread into an event stop within a call that has the mask of its own call, by one that
+    /// does nothing else, and waits for nothing if crust dies meanwhile. Returns whether it could.
+    fn take_own_mask(&mut self) -> Result<bool> {
+        const WHAT: &str = "take the signal mask of its call";
+        // The mask; then a limit of no time at all.
+        let words = [self.own_mask.unwrap_or(self.mask), 0, 0];
+        let Some(mask) = self.data(words.as_bytes())? else {
+            return Ok(false);
+        };
+        let tid = self.caller.tid;
+        let args = [0, 0, mask.offset(8).0, mask.0, 8];
+        self.caller.template.rbx = undo::DECIDES as u64;
+        self.caller.enter(WHAT, libc::SYS_ppoll, &args)?;
+        // What is in force here is what the kernel will come back to.
+        ptrace::set_signal_mask(tid, self.mask).map_err(|errno| Error::task(tid, WHAT, errno))?;
+        into_event_stop(tid, WHAT, &mut self.deferred)?;
+        Ok(true)
+    }
 }
 
-impl Drop for Remote {
+impl Drop for Remote<'_> {
     fn drop(&mut self) {
         // The task can only have died; then there is nothing to put back.
         let _ = self.restore();

@@ -11,12 +11,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use crust_sys::process::{Birth, Blank, CloneArgs};
 use crust_sys::ptrace::{self, option};
-use crust_sys::stub::{self, Frame};
+use crust_sys::stub;
 use crust_sys::{RemoteAddr, memory};
 use nix::errno::Errno;
 use zerocopy::IntoBytes;
 
-use crate::batch::{self, layout};
+use crate::batch::layout;
 use crate::freeze::find_syscall;
 use crate::plan::{Call, Data, Plan, reserved, scratch};
 use crate::procfs;
@@ -137,12 +137,7 @@ fn prepare(plan: &Plan, pid: i32) -> Result<Caller> {
     let write = |offset: u64, bytes: &[u8]| {
         memory::write(pid, plan.scratch.offset(offset), bytes).map_err(failed)
     };
-    write(layout::CODE, batch::code())?;
-    let signal = Frame {
-        signal: remote::END_OF_BATCH as u64,
-        ..Frame::default()
-    };
-    write(layout::FRAME, &signal.as_bytes()[..8])?;
+    write(layout::CODE, stub::code())?;
     caller.instruction = plan.scratch.offset(layout::CODE + stub::single());
 
     for mapping in &system {

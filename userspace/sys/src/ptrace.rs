@@ -36,7 +36,6 @@ pub mod event {
 const NT_PRSTATUS: i32 = 1;
 const NT_X86_XSTATE: i32 = 0x202;
 const PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG: u32 = 0x4211;
-const PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG: u32 = 0x4210;
 // More than the largest XSAVE area that a processor has had (AMX tiles: 11 KiB).
 const XSTATE_LIMIT: usize = 64 << 10;
 
@@ -346,20 +345,6 @@ pub fn user_dispatch(tid: i32) -> Result<UserDispatch> {
         )
     }?;
     Ok(answer)
-}
-
-/// Sets syscall user dispatch.
-pub fn set_user_dispatch(tid: i32, mut config: UserDispatch) -> Result<()> {
-    // SAFETY: the request reads as many bytes as `addr` says.
-    unsafe {
-        with(
-            PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG,
-            tid,
-            size_of::<UserDispatch>(),
-            &raw mut config,
-        )
-    }?;
-    Ok(())
 }
 
 /// Where `u_debugreg[n]` is in `struct user`.

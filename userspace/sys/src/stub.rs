@@ -1,20 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The code that makes a batch of system calls in another task.
+//! The code that makes system calls in another task, and that brings a program back to where it was
+//! if its tracer dies meanwhile.
 //!
-//! It is position-independent and is copied into a page of the task. It makes the calls of an
-//! array of [`Entry`], stops at the first that does not return what it should, and then sends its
-//! own thread [`Frame::signal`]. A traced thread stops for a signal that it does not block before
-//! anything else happens to it, whatever the signal's action is: that is how the tracer hears of
-//! the end, and nothing of the task is changed by it (an `int3` would reset an ignored or blocked
-//! `SIGTRAP`). The tracer then sets the registers for what comes next.
+//! It is position-independent, and its data ([`Frame`]) lies right behind it. There are two ways in:
 //!
-//! If the tracer was killed meanwhile, the signal does what it does by default, nothing, and the
-//! code goes on to put signal mask and registers back from the [`Frame`]: the thread returns to
-//! where it was.
+//! * [`single`] is a `syscall` instruction for one call, at whose entry and exit the tracer stops the
+//!   task.
+//! * At the start of the code begins a loop that makes the calls of an array of [`Entry`]: `rbx` is the
+//!   first, `rbp` the end of the array, `r13` the process id, `r14` the thread id. It stops at the
+//!   first that does not return what it should, and then sends its own thread [`SIGNAL`]. A traced
+//!   thread stops for a signal that it does not block before anything else happens to it, whatever
+//!   the signal's action is: that is how the tracer hears of the end, and nothing of the task is
+//!   changed by it (an `int3` would reset an ignored or blocked `SIGTRAP`).
 //!
-//! At the start: `rbx` is the first entry, `rbp` the end of the array, `r13` the process id, `r14`
-//! the thread id, `r15` the frame.
+//! In both cases the tracer then sets the registers for what comes next. A task runs on behind that
+//! place only if its tracer is gone. For a task that is a program's, that is the way back:
+//!
+//! 1. What the last call made is undone: after a single call, by the call whose number is in `rbx` (or
+//!    one of [`undo`]), with what the last one returned and `r12` and `r13` as its arguments; after a
+//!    batch, by unmapping [`Frame::memory`]. A child that a call has made, with a stack in the first
+//!    page, ends instead.
+//! 2. All signals are blocked, and [`Frame::lent`] is put back to [`Frame::place`].
+//! 3. If the program was in a system call, it is decided whether that is begun again or fails with
+//!    `EINTR`, by the rules of the kernel (arch/x86/kernel/signal.c:handle_signal): whether a signal
+//!    waits that has a handler, and how that was installed.
+//! 4. The mask is set, in which the handlers then run, on the stack of the program: the stack pointer
+//!    is that of the program all the time. The registers come last.
+//!
+//! [`back`] is where a task is put before its first call. It is an address behind a `syscall` to the
+//! kernel, which goes back two bytes to begin a call again: a call in which the task was until then
+//! ends there by the kernel's own rules.
 
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -48,27 +64,61 @@ pub mod check {
     pub const EXACTLY: u32 = 2;
 }
 
-/// What the thread is put back to if its tracer dies: see the module's page.
+/// The signal that tells of the end of a batch. Its default action is to do nothing, and programs
+/// that use it (Go does) expect it to come at any time.
+pub const SIGNAL: i32 = libc::SIGURG;
+
+/// What a thread is put back to if its tracer dies, and room for what its calls read.
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct Frame {
-    /// The signal that tells of the end of a batch; one whose default action is to do nothing.
-    pub signal: u64,
-    /// The blocked signals.
+    /// All signals.
+    pub all: u64,
+    /// The signals that the program blocks.
     pub mask: u64,
+    /// The signals that can end the call in which it was: those that it does not block.
+    pub open: u64,
+    /// One of [`ends`].
+    pub ends: u64,
+    /// Memory that was mapped for a batch,
+    pub memory: u64,
+    /// and its length in bytes.
+    pub length: u64,
+    /// Where memory of the program was borrowed; 0 if none was.
+    pub place: u64,
+    /// What was there.
+    pub lent: [u64; 4],
     /// The general registers, in the order of `struct user_regs_struct` up to `rdi`:
     /// r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi.
     pub general: [u64; 15],
-    /// Where it goes on.
-    pub rip: u64,
-    /// Its stack.
-    pub rsp: u64,
-    /// Room below `flags`, should a signal need a stack while this is the stack pointer.
-    pub room: [[u64; 32]; 32],
     /// The flags.
     pub flags: u64,
+    /// Where it goes on,
+    pub rip: u64,
+    /// and where, with `EINTR` in `rax`, if its call has ended.
+    pub rip_ended: u64,
+    /// Room for data of single calls.
+    pub data: [u64; 11],
+}
+
+/// Values of `rbx` for a single call that are the numbers of no call.
+pub mod undo {
+    /// There is nothing to undo.
+    pub const NOTHING: i64 = -1;
+    /// The call stood for that in which the program was: if a signal ended it, it ended that.
+    pub const DECIDES: i64 = -2;
+}
+
+/// Values of [`Frame::ends`]: which handlers end the call in which the thread was.
+pub mod ends {
+    /// None; or it was in no call.
+    pub const NEVER: u64 = 0;
+    /// Those without `SA_RESTART`.
+    pub const UNLESS_RESTART: u64 = 1;
+    /// All.
+    pub const ALWAYS: u64 = 2;
 }
 
 // What the code below knows of the layout.
@@ -78,19 +128,26 @@ const _: () = {
     assert!(std::mem::offset_of!(Entry, check) == 60);
     assert!(std::mem::offset_of!(Entry, wanted) == 64);
     assert!(std::mem::offset_of!(Entry, result) == 72);
+    assert!(std::mem::offset_of!(Frame, all) == 0);
     assert!(std::mem::offset_of!(Frame, mask) == 8);
-    assert!(std::mem::offset_of!(Frame, general) == 16);
-    assert!(std::mem::offset_of!(Frame, rip) == 136);
-    assert!(std::mem::offset_of!(Frame, rsp) == 144);
-    assert!(std::mem::offset_of!(Frame, flags) == 152 + 8192);
+    assert!(std::mem::offset_of!(Frame, open) == 16);
+    assert!(std::mem::offset_of!(Frame, ends) == 24);
+    assert!(std::mem::offset_of!(Frame, memory) == 32);
+    assert!(std::mem::offset_of!(Frame, length) == 40);
+    assert!(std::mem::offset_of!(Frame, place) == 48);
+    assert!(std::mem::offset_of!(Frame, lent) == 56);
+    assert!(std::mem::offset_of!(Frame, general) == 88);
+    assert!(std::mem::offset_of!(Frame, flags) == 208);
+    assert!(std::mem::offset_of!(Frame, rip) == 216);
+    assert!(std::mem::offset_of!(Frame, rip_ended) == 224);
 };
 
 std::arch::global_asm!(
     ".pushsection .rodata.crust_stub, \"a\", @progbits",
     ".balign 16",
     // An optimised build inlines the functions below into other crates.
-    ".globl crust_stub_start, crust_stub_told, crust_stub_single, crust_stub_end",
-    ".hidden crust_stub_start, crust_stub_told, crust_stub_single, crust_stub_end",
+    ".globl crust_stub_start, crust_stub_told, crust_stub_single, crust_stub_back, crust_stub_frame",
+    ".hidden crust_stub_start, crust_stub_told, crust_stub_single, crust_stub_back, crust_stub_frame",
     "crust_stub_start:",
     "2:",
     "cmp rbx, rbp",
@@ -145,78 +202,188 @@ std::arch::global_asm!(
     "5:",
     "add rbx, 80",
     "jmp 2b",
-    // tgkill(process, thread, signal): the tracer hears of the end.
+    // tgkill(process, thread, SIGNAL): the tracer hears of the end.
     "9:",
     "mov eax, 234",
     "mov edi, r13d",
     "mov esi, r14d",
-    "mov rdx, [r15]",
+    "mov edx, {signal}",
     "syscall",
     "crust_stub_told:",
-    // Nobody traces us any more. rt_sigprocmask(SIG_SETMASK, &mask, NULL, 8), then the registers.
+    // From here on nobody traces us any more. munmap(memory, length).
+    "mov rdi, [rip + crust_stub_frame + 32]",
+    "mov rsi, [rip + crust_stub_frame + 40]",
+    "mov eax, 11",
+    "jmp 7f",
+    "crust_stub_single:",
+    "syscall",
+    // Nor here. Is this a child? exit_group(0).
+    "cmp rsp, 4096",
+    "jae 5f",
+    "mov eax, 231",
+    "xor edi, edi",
+    "syscall",
+    // Undo the call.
+    "5:",
+    "cmp rbx, {decides}",
+    "je crust_stub_back",
+    "cmp rbx, {nothing}",
+    "je 8f",
+    "cmp rax, -4095",
+    "jae 8f",
+    "mov rdi, rax",
+    "mov rsi, r12",
+    "mov rdx, r13",
+    "xor r10d, r10d",
+    "mov eax, ebx",
+    "7:",
+    "syscall",
+    "8:",
+    // The two bytes before crust_stub_back: it was in no call, or in one that is begun again.
+    ".byte 0x31, 0xc0", // xor eax, eax
+    "crust_stub_back:",
+    "mov r15, rax",
+    // rt_sigprocmask(SIG_SETMASK, &all, NULL, 8)
     "mov eax, 14",
     "mov edi, 2",
-    "lea rsi, [r15 + 8]",
+    "lea rsi, [rip + crust_stub_frame + 0]",
     "xor edx, edx",
     "mov r10d, 8",
     "syscall",
-    "lea rsp, [r15 + 152 + 8192]",
-    "popfq",
-    // The place to return to goes below the red zone.
-    "mov rsp, [r15 + 144]",
-    "lea rsp, [rsp - 136]",
-    "mov rax, [r15 + 136]",
-    "mov [rsp], rax",
-    "mov r14, [r15 + 24]",
-    "mov r13, [r15 + 32]",
-    "mov r12, [r15 + 40]",
-    "mov rbp, [r15 + 48]",
-    "mov rbx, [r15 + 56]",
-    "mov r11, [r15 + 64]",
-    "mov r10, [r15 + 72]",
-    "mov r9, [r15 + 80]",
-    "mov r8, [r15 + 88]",
-    "mov rax, [r15 + 96]",
-    "mov rcx, [r15 + 104]",
-    "mov rdx, [r15 + 112]",
-    "mov rsi, [r15 + 120]",
-    "mov rdi, [r15 + 128]",
-    "mov r15, [r15 + 16]",
-    "ret 128",
-    "crust_stub_single:",
+    // What was borrowed.
+    "mov rdi, [rip + crust_stub_frame + 48]",
+    "test rdi, rdi",
+    "jz 2f",
+    "lea rsi, [rip + crust_stub_frame + 56]",
+    "mov ecx, 32",
+    "cld",
+    "rep movsb",
+    "2:",
+    // Has the kernel ended the call?
+    "cmp r15, {eintr}",
+    "je 5f",
+    "cmp qword ptr [rip + crust_stub_frame + 24], {never}",
+    "je 6f",
+    // rt_sigpending(set, 8), with some room below the red zone.
+    "lea r14, [rsp - 192]",
+    "mov eax, 127",
+    "mov rdi, r14",
+    "mov esi, 8",
     "syscall",
-    "crust_stub_end:",
+    "test rax, rax",
+    "jnz 6f",
+    "mov rbx, [rip + crust_stub_frame + 16]",
+    "and rbx, [r14]",
+    // The first of them that has a handler decides. rt_sigaction(signal, NULL, action, 8)
+    "3:",
+    "bsf rdi, rbx",
+    "jz 6f",
+    "btr rbx, rdi",
+    "inc edi",
+    "mov eax, 13",
+    "xor esi, esi",
+    "mov rdx, r14",
+    "mov r10d, 8",
+    "syscall",
+    "test rax, rax",
+    "jnz 3b",
+    // SIG_DFL, SIG_IGN
+    "cmp qword ptr [r14], 1",
+    "jbe 3b",
+    "cmp qword ptr [rip + crust_stub_frame + 24], {always}",
+    "je 5f",
+    "test dword ptr [r14 + 8], {sa_restart}",
+    "jnz 6f",
+    "5:",
+    "lea r12, [rip + 5f]",
+    "jmp 7f",
+    "6:",
+    "lea r12, [rip + 6f]",
+    "7:",
+    // From here on nothing may change the flags. No signal can come while the stack is here.
+    "mov r14, rsp",
+    "lea rsp, [rip + crust_stub_frame + 208]",
+    "popfq",
+    "mov rsp, r14",
+    // rt_sigprocmask(SIG_SETMASK, &mask, NULL, 8)
+    "mov eax, 14",
+    "mov edi, 2",
+    "lea rsi, [rip + crust_stub_frame + 8]",
+    "mov edx, 0",
+    "mov r10d, 8",
+    "syscall",
+    "mov r15, [rip + crust_stub_frame + 88]",
+    "mov r14, [rip + crust_stub_frame + 96]",
+    "mov r13, [rip + crust_stub_frame + 104]",
+    "mov rbp, [rip + crust_stub_frame + 120]",
+    "mov rbx, [rip + crust_stub_frame + 128]",
+    "mov r11, [rip + crust_stub_frame + 136]",
+    "mov r10, [rip + crust_stub_frame + 144]",
+    "mov r9, [rip + crust_stub_frame + 152]",
+    "mov r8, [rip + crust_stub_frame + 160]",
+    "mov rcx, [rip + crust_stub_frame + 176]",
+    "mov rdx, [rip + crust_stub_frame + 184]",
+    "mov rsi, [rip + crust_stub_frame + 192]",
+    "mov rdi, [rip + crust_stub_frame + 200]",
+    "jmp r12",
+    "5:",
+    "mov rax, {eintr}",
+    "mov r12, [rip + crust_stub_frame + 112]",
+    "jmp qword ptr [rip + crust_stub_frame + 224]",
+    "6:",
+    "mov rax, [rip + crust_stub_frame + 168]",
+    "mov r12, [rip + crust_stub_frame + 112]",
+    "jmp qword ptr [rip + crust_stub_frame + 216]",
+    ".balign 16",
+    "crust_stub_frame:",
     ".popsection",
+    signal = const SIGNAL,
+    nothing = const undo::NOTHING,
+    decides = const undo::DECIDES,
+    eintr = const -libc::EINTR,
+    never = const ends::NEVER,
+    always = const ends::ALWAYS,
+    sa_restart = const libc::SA_RESTART,
 );
 
 unsafe extern "C" {
     static crust_stub_start: u8;
     static crust_stub_told: u8;
     static crust_stub_single: u8;
-    static crust_stub_end: u8;
+    static crust_stub_back: u8;
+    static crust_stub_frame: u8;
 }
 
-/// The code, which begins with what runs a batch.
+/// How far a symbol is from the start of the code.
+fn place(symbol: *const u8) -> u64 {
+    symbol as u64 - &raw const crust_stub_start as u64
+}
+
+/// The code, which begins with what runs a batch. A [`Frame`] belongs right behind it.
 #[must_use]
 pub fn code() -> &'static [u8] {
-    let (start, end) = (&raw const crust_stub_start, &raw const crust_stub_end);
+    let length = place(&raw const crust_stub_frame) as usize;
     // SAFETY: the bytes between the two symbols are those that were assembled above; they are
     // constant.
-    unsafe { std::slice::from_raw_parts(start, end as usize - start as usize) }
+    unsafe { std::slice::from_raw_parts(&raw const crust_stub_start, length) }
 }
 
-/// Where in [`code`] a thread stands when its batch has come to an end.
+/// Where a thread stands when its batch has come to an end, from the start of [`code`].
 #[must_use]
 pub fn told() -> u64 {
-    let (start, told) = (&raw const crust_stub_start, &raw const crust_stub_told);
-    (told as usize - start as usize) as u64
+    place(&raw const crust_stub_told)
 }
 
-/// Where in [`code`] there is a `syscall` instruction for single calls; nothing follows it.
+/// Where there is a `syscall` instruction for single calls, from the start of [`code`].
 #[must_use]
 pub fn single() -> u64 {
-    let (start, single) = (&raw const crust_stub_start, &raw const crust_stub_single);
-    (single as usize - start as usize) as u64
+    place(&raw const crust_stub_single)
+}
+
+/// Where the way back begins, from the start of [`code`].
+#[must_use]
+pub fn back() -> u64 {
+    place(&raw const crust_stub_back)
 }
 
 #[cfg(test)]
@@ -224,9 +391,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_code_ends_in_a_system_call() {
+    fn the_ways_in() {
         let code = code();
-        assert!(code.len() < 512, "{}", code.len());
-        assert_eq!(&code[single() as usize..], [0x0f, 0x05]);
+        assert!(code.len() + size_of::<Frame>() < 1024, "{}", code.len());
+        assert_eq!(code.len() % 16, 0);
+        let two_at = |place: u64| &code[place as usize..][..2];
+        assert_eq!(two_at(single()), [0x0f, 0x05]);
+        assert_eq!(two_at(told() - 2), [0x0f, 0x05]);
+        assert_eq!(two_at(back() - 2), [0x31, 0xc0]);
     }
 }

@@ -100,7 +100,7 @@ impl Executor<'_> {
                 let args = [u64::from(libc::RLIMIT_CORE), no_core.0];
                 caller.call("set no core size", libc::SYS_setrlimit, &args)?;
                 // An empty batch: it stops for a signal, which can be another one.
-                caller.begin_batch(at(layout::CODE), at(layout::FRAME), (no_core, no_core))?;
+                caller.begin_batch(at(layout::CODE), (no_core, no_core))?;
                 caller.end_batch(at(layout::CODE), &mut Vec::new())?;
                 ptrace::set_signal_mask(tid, 0)
                     .and_then(|()| ptrace::cont(tid, signal))

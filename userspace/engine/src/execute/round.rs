@@ -160,7 +160,7 @@ impl Executor<'_> {
             .map_err(|errno| Error::task(caller.tid, "write a batch", errno))?;
         let end = start.offset(batch.entry_bytes() as u64);
         let at = |offset| self.plan.scratch.offset(offset);
-        caller.begin_batch(at(layout::CODE), at(layout::FRAME), (start, end))?;
+        caller.begin_batch(at(layout::CODE), (start, end))?;
         Ok(Some(Running {
             task,
             start,

@@ -16,14 +16,13 @@ use std::fs::File;
 use crust_sys::process::CloneArgs;
 use crust_sys::ptrace::{self, option};
 use crust_sys::wait;
-use crust_sys::{RemoteAddr, memory};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use zerocopy::IntoBytes;
 
 use super::copy::Source;
-use crate::remote::{self, Caller, Remote};
+use crate::remote::{self, Caller, Remote, Room, Undo};
 use crate::subject::FrozenProcess;
 use crate::{Error, Result, procfs};
 
@@ -31,8 +30,15 @@ use crate::{Error, Result, procfs};
 const CLONE_AUTOREAP: u64 = 1 << 34;
 
 /// A stack pointer at which nothing can be. Should crust be killed before it has told the kernel to
-/// kill the child with it, the child faults at its first instruction.
+/// kill the child with it, that is how the child knows that it has to end
+/// ([`stub`](crust_sys::stub)).
 const NOWHERE: u64 = 16;
+
+/// Should crust be killed, the child ends, and the program must not be left with a zombie.
+const WAIT: Undo = Undo {
+    nr: libc::SYS_wait4,
+    rest: [0, libc::__WALL as u64],
+};
 
 /// A process made by a frozen one. Dropped, it is gone.
 struct Child(Caller);
@@ -54,14 +60,17 @@ impl CowCopy {
         if !has_our_numbers(process)? {
             return Ok(None);
         }
-        let mut target = Remote::new(process, leader)?;
+        let room = Room::of(process);
+        let mut target = Remote::new(process, leader, room.as_ref())?;
         let copy = match reaped(&mut target) {
+            Ok(Some(copy)) => Ok(copy),
             // An older kernel.
-            Err(Error::Task {
+            Ok(None)
+            | Err(Error::Task {
                 errno: Errno::EINVAL | Errno::ENOSYS,
                 ..
             }) => orphaned(&mut target),
-            result => result,
+            Err(error) => Err(error),
         };
         target.finish()?;
         let copy = copy?;
@@ -88,8 +97,8 @@ impl CowCopy {
     }
 }
 
-/// A copy that nobody has to wait for.
-fn reaped(target: &mut Remote) -> Result<Child> {
+/// A copy that nobody has to wait for. `None` if there is no room for the arguments.
+fn reaped(target: &mut Remote<'_>) -> Result<Option<Child>> {
     let flags = CLONE_AUTOREAP | (libc::CLONE_FILES | libc::CLONE_PTRACE) as u64;
     let args = CloneArgs {
         flags,
@@ -97,27 +106,19 @@ fn reaped(target: &mut Remote) -> Result<Child> {
         stack_size: 16,
         ..CloneArgs::default()
     };
-    let protection = (libc::PROT_READ | libc::PROT_WRITE) as u64;
-    let mapping = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
-    let page = [0, 4096, protection, mapping, u64::MAX, 0];
-    let page = target.call("map a page", libc::SYS_mmap, &page)?;
-    let tid = target.caller().tid;
-    let made = memory::write(target.caller().pid, RemoteAddr(page), args.as_bytes())
-        .map_err(|errno| Error::task(tid, "write the arguments of clone3", errno))
-        .and_then(|()| {
-            let size = size_of::<CloneArgs>() as u64;
-            target.call("copy the process", libc::SYS_clone3, &[page, size])
-        })
-        .map(|pid| Child::new(pid, target.caller()));
-    // The child first, so that it dies if this fails.
-    target.call("unmap a page", libc::SYS_munmap, &[page, 4096])?;
-    made?
+    let Some(place) = target.data(args.as_bytes())? else {
+        return Ok(None);
+    };
+    let args = [place.0, size_of::<CloneArgs>() as u64];
+    let made = target.make("copy the process", libc::SYS_clone3, &args, WAIT)?;
+    Child::new(made, target.caller()).map(Some)
 }
 
 /// A copy whose parent is gone.
-fn orphaned(target: &mut Remote) -> Result<Child> {
+fn orphaned(target: &mut Remote<'_>) -> Result<Child> {
     let flags = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_PTRACE;
-    let made = target.call("make a helper", libc::SYS_clone, &[flags as u64, NOWHERE])?;
+    let args = [flags as u64, NOWHERE];
+    let made = target.make("make a helper", libc::SYS_clone, &args, WAIT)?;
     let helper = Child::new(made, target.caller());
     let copy = helper.and_then(|helper| {
         let flags = libc::CLONE_FILES | libc::CLONE_PTRACE;

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::mapped_file::MappedFile;
 use super::shared_anonymous::Objects;
 use crate::pages::StoredPages;
-use crate::plan::{Arg, Call, CallRef, Data, Plan, Stage, TaskId, reserved, scratch};
+use crate::plan::{Arg, Call, CallRef, Data, Plan, Stage, Step, TaskId, reserved, scratch};
 use crate::{Error, Result};
 
 // TASK_SIZE of a process that does not ask for addresses above 47 bits: one page is left out below
@@ -64,6 +64,11 @@ impl<'a> Layout<'a> {
     /// Adds a call.
     pub fn call(&mut self, stage: Stage, call: Call) -> CallRef {
         self.plan.call(stage, self.task, call)
+    }
+
+    /// Adds a step that is no call.
+    pub fn step(&mut self, stage: Stage, step: Step) {
+        self.plan.step(stage, self.task, step);
     }
 
     /// Where the vDSO of the blank waits.

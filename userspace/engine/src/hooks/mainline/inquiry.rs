@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! How a thread is asked: by a batch of calls in memory that is mapped for it, or, where that cannot
+//! be, one by one with a few bytes of the thread's own stack.
+
+use crust_sys::{RemoteAddr, memory};
+use nix::errno::Errno;
+
+use super::questions::{ANSWER, Questions};
+use crate::batch::{self, Batch};
+use crate::plan::{Arg, Call};
+use crate::remote::{LENT, Remote, Room, Undo};
+use crate::subject::{FrozenProcess, FrozenThread};
+use crate::{Error, Result};
+
+/// Asks a thread; it stands as before when this returns.
+///
+/// Each thread gets and loses its own memory. If crust died while two of them used the same, one
+/// would take it away from under the other.
+///
+/// # Errors
+///
+/// [`Error::Gone`] if it has died.
+pub fn ask(
+    process: &FrozenProcess,
+    thread: &FrozenThread,
+    room: Option<&Room>,
+    questions: &mut Questions,
+) -> Result<()> {
+    let mut remote = Remote::new(process, thread, room)?;
+    let scratch = if remote.has_room() {
+        Scratch::map(&mut remote, questions.calls())?
+    } else {
+        None
+    };
+    let result = match &scratch {
+        Some(scratch) => scratch.run(&mut remote, questions),
+        None => one_by_one(&mut remote, questions),
+    };
+    if let Some(scratch) = scratch {
+        let args = [scratch.start.0, scratch.size];
+        remote.call("unmap scratch memory", libc::SYS_munmap, &args)?;
+    }
+    remote.finish()?;
+    result
+}
+
+/// Memory in the target, for a batch and its answers.
+struct Scratch {
+    start: RemoteAddr,
+    size: u64,
+}
+
+impl Scratch {
+    /// `None` if a limit does not allow the program any more memory.
+    fn map(remote: &mut Remote<'_>, calls: usize) -> Result<Option<Self>> {
+        // As if all of them wrote something.
+        let size = (calls * (batch::ENTRY + ANSWER)).next_multiple_of(4096) as u64;
+        let protection = (libc::PROT_READ | libc::PROT_WRITE) as u64;
+        let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
+        let args = [0, size, protection, flags, u64::MAX, 0];
+        let undo = Undo {
+            nr: libc::SYS_munmap,
+            rest: [size, 0],
+        };
+        match remote.make("map scratch memory", libc::SYS_mmap, &args, undo) {
+            Ok(start) => {
+                let start = RemoteAddr(start);
+                remote.unmapped_at_last(start, size)?;
+                Ok(Some(Self { start, size }))
+            }
+            Err(Error::Task {
+                errno: Errno::ENOMEM | Errno::EAGAIN,
+                ..
+            }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn run(&self, remote: &mut Remote<'_>, questions: &mut Questions) -> Result<()> {
+        let pid = remote.caller().pid;
+        let answers = self.start.offset((questions.calls() * batch::ENTRY) as u64);
+        let mut writing = 0;
+        let calls: Vec<Call> = questions
+            .at(answers, ANSWER as u64)
+            .map(|(call, writes)| {
+                writing += usize::from(writes);
+                call
+            })
+            .collect();
+        let batch = Batch::encode(calls.iter(), self.start, |_| {
+            Err(Error::malformed("a question", "refers to another"))
+        })?;
+        memory::write(pid, self.start, &batch.bytes)
+            .map_err(|errno| Error::task(pid, "write questions", errno))?;
+        remote.batch((self.start, answers))?;
+        let mut all = vec![0; batch.entry_bytes() + writing * ANSWER];
+        memory::read(pid, self.start, &mut all)
+            .map_err(|errno| Error::task(pid, "read answers", errno))?;
+        questions.written = all.split_off(batch.entry_bytes());
+        questions.returned = batch::results(pid, calls.iter(), &all, batch.calls)?.into_iter();
+        Ok(())
+    }
+}
+
+fn one_by_one(remote: &mut Remote<'_>, questions: &mut Questions) -> Result<()> {
+    const { assert!(ANSWER <= LENT) };
+    // In the page of the stack pointer, so it is there.
+    let place = RemoteAddr(remote.caller().template.rsp & !(LENT as u64 - 1));
+    remote.borrow(place)?;
+    let pid = remote.caller().pid;
+    let mut returned = Vec::new();
+    let mut written = Vec::new();
+    for (call, writes) in questions.at(place, 0) {
+        let args: Vec<u64> = call
+            .args
+            .iter()
+            .map(|arg| match arg {
+                Arg::Value(value) => *value,
+                Arg::Data(_) | Arg::Returned(_) => 0,
+            })
+            .collect();
+        returned.push(remote.caller().raw(&call.what, call.nr, &args)? as u64);
+        if writes {
+            let mut answer = [0; ANSWER];
+            memory::read(pid, place, &mut answer)
+                .map_err(|errno| Error::task(pid, "read an answer", errno))?;
+            written.extend(answer);
+        }
+    }
+    questions.returned = returned.into_iter();
+    questions.written = written;
+    Ok(())
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Questions to a program: system calls that it makes, and what they answered.
+
+use crust_sys::{RemoteAddr, uapi};
+
+use crate::plan::{Arg, Call};
+
+// Requests that `libc` has no names for.
+const PR_GET_TID_ADDRESS: u64 = 40;
+const MEMBARRIER_CMD_GET_REGISTRATIONS: u64 = 1 << 9;
+
+/// Answers have this much room each, the largest is a `struct itimerspec` or `sigaction`.
+pub const ANSWER: usize = 32;
+
+/// A call. If it writes its answer to memory, it does so where the argument `.1` says.
+type Question = (Call, Option<usize>);
+
+/// Calls, and then their answers in the same order.
+#[derive(Debug, Default)]
+pub struct Questions {
+    asked: Vec<Question>,
+    /// What the calls returned.
+    pub returned: std::vec::IntoIter<u64>,
+    /// What they wrote, [`ANSWER`] bytes each.
+    pub written: Vec<u8>,
+    read: usize,
+}
+
+impl Questions {
+    /// How many calls there are.
+    pub fn calls(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// The calls, with the places for what they write, and whether they write. Each gets the next
+    /// `stride` bytes from `at` on.
+    pub fn at(&self, mut at: RemoteAddr, stride: u64) -> impl Iterator<Item = (Call, bool)> {
+        self.asked.iter().map(move |(call, place)| {
+            let mut call = call.clone();
+            if let Some(place) = place {
+                call.args[*place] = at.into();
+                at = at.offset(stride);
+            }
+            (call, place.is_some())
+        })
+    }
+
+    /// A call whose result is the answer.
+    fn plain(&mut self, what: &str, nr: i64, args: &[u64]) {
+        let args: Vec<Arg> = args.iter().map(|&value| Arg::Value(value)).collect();
+        self.asked
+            .push((Call::new(what, nr, args).whatever(), None));
+    }
+
+    /// A call that writes its answer where the argument number `place` says.
+    fn writing(&mut self, what: &str, nr: i64, args: &[u64], place: usize) {
+        self.plain(what, nr, args);
+        if let Some((_, writes)) = self.asked.last_mut() {
+            *writes = Some(place);
+        }
+    }
+
+    /// All about a process.
+    pub fn of_process(&mut self, timers: &[i32]) {
+        for signal in 1..=uapi::CKPT_NSIG as u64 {
+            let args = [signal, 0, 0, 8];
+            self.writing("rt_sigaction", libc::SYS_rt_sigaction, &args, 2);
+        }
+        for which in 0..3 {
+            self.writing("getitimer", libc::SYS_getitimer, &[which, 0], 1);
+        }
+        self.plain("brk", libc::SYS_brk, &[0]);
+        let subreaper = [libc::PR_GET_CHILD_SUBREAPER as u64, 0];
+        self.writing("prctl", libc::SYS_prctl, &subreaper, 1);
+        let thp = [libc::PR_GET_THP_DISABLE as u64, 0, 0, 0, 0];
+        self.plain("prctl", libc::SYS_prctl, &thp);
+        let registrations = [MEMBARRIER_CMD_GET_REGISTRATIONS, 0, 0];
+        self.plain("membarrier", libc::SYS_membarrier, &registrations);
+        for &id in timers {
+            let args = [id as u64, 0];
+            self.writing("timer_gettime", libc::SYS_timer_gettime, &args, 1);
+            self.plain("timer_getoverrun", libc::SYS_timer_getoverrun, &args[..1]);
+        }
+    }
+
+    /// All about a thread.
+    pub fn of_thread(&mut self) {
+        self.writing("prctl", libc::SYS_prctl, &[PR_GET_TID_ADDRESS, 0], 1);
+        self.writing("sigaltstack", libc::SYS_sigaltstack, &[0, 0], 1);
+        let pdeathsig = [libc::PR_GET_PDEATHSIG as u64, 0];
+        self.writing("prctl", libc::SYS_prctl, &pdeathsig, 1);
+        let securebits = [libc::PR_GET_SECUREBITS as u64];
+        self.plain("prctl", libc::SYS_prctl, &securebits);
+        let slack = [libc::PR_GET_TIMERSLACK as u64];
+        self.plain("prctl", libc::SYS_prctl, &slack);
+    }
+
+    /// The next result.
+    pub fn result(&mut self) -> i64 {
+        self.returned.next().unwrap_or_default() as i64
+    }
+
+    /// The next written answer, as words, if its call went well.
+    pub fn answer(&mut self) -> Option<[u64; 4]> {
+        let result = self.result();
+        let bytes = &self.written[self.read..][..ANSWER];
+        self.read += ANSWER;
+        let word =
+            |n: usize| u64::from_ne_bytes(bytes[n * 8..n * 8 + 8].try_into().expect("8 bytes"));
+        (result == 0).then(|| [word(0), word(1), word(2), word(3)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_answer_has_its_place() {
+        let mut questions = Questions::default();
+        questions.of_thread();
+        let places: Vec<_> = questions
+            .at(RemoteAddr(0x1000), ANSWER as u64)
+            .map(|(call, writes)| writes.then(|| call.args[1].clone()))
+            .collect();
+        let at = |address: u64| Some(Arg::Value(address));
+        assert_eq!(places, [at(0x1000), at(0x1020), at(0x1040), None, None]);
+
+        questions.returned = vec![0, -14_i64 as u64, 0, 47, 50_000].into_iter();
+        questions.written = [[1; ANSWER], [2; ANSWER], [3; ANSWER]].concat();
+        assert_eq!(questions.answer().unwrap()[0] as u8, 1);
+        assert_eq!(questions.answer(), None);
+        assert_eq!(questions.answer().unwrap()[3] as u8, 3);
+        assert_eq!((questions.result(), questions.result()), (47, 50_000));
+    }
+}
