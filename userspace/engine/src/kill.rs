@@ -26,8 +26,10 @@ impl Frozen {
     /// Children go before their parents, who are made to wait for them: so nobody outside has to,
     /// but for the root. Returns the processes that nobody has waited for.
     pub fn kill(mut self, interrupts: &Interrupts) -> Result<Vec<i32>> {
-        // The image is complete: should crust be killed from here on, the whole tree goes, not half.
-        for &tid in &self.seized {
+        // The image is complete: should crust be killed from here on, the whole tree goes, not half. One
+        // thread is enough to take its process along; the others must not run in the meantime.
+        let leaders = self.processes.iter().map(|process| process.pid);
+        for tid in leaders.chain(self.seized.iter().copied()) {
             let _ = ptrace::set_options(tid, option::SYSGOOD | option::EXITKILL);
         }
         let depths = self.depths();
