@@ -2,8 +2,7 @@
 #include "tool.h"
 
 CASE(.what = "a tool that is killed while it dumps leaves the program running, and half an image nowhere",
-     .drives_itself = true,
-     .known_failure = "a program that is just making a call for the tool has the wrong registers if the tool is killed");
+     .drives_itself = true);
 
 static void run(void)
 {
