@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include "case.h"
 
-CASE(.what = "processes in sigsuspend and pause wait for their signal, with the right masks",
-     .known_failure = "a signal that comes before a restored program is let go meets the mask from outside sigsuspend");
+CASE(.what = "processes in sigsuspend and pause wait for their signal, with the right masks");
 
 static volatile sig_atomic_t usr1, usr2;
 

@@ -267,6 +267,8 @@ pub struct Processor {
     pub xstate: Vec<u8>,
     /// The blocked signals.
     pub signal_mask: u64,
+    /// The thread goes on from the entry of the call in which it was interrupted.
+    pub enters: bool,
 }
 
 /// Something that a restore does.

@@ -104,6 +104,9 @@ fn describe(step: &Step) -> String {
         }
         Step::Exit { status } => format!("become a zombie with status {status:#x}"),
         Step::Reenter(call) => format!("begin the interrupted call again: {}", call.what),
+        Step::SetProcessor(processor) if processor.enters => {
+            "set registers, enter the interrupted call again, and set the signal mask".into()
+        }
         Step::SetProcessor(_) => "set registers and signal mask".into(),
         Step::StayStopped { signal } => format!("stay stopped by signal {signal}"),
     }

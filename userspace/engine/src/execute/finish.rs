@@ -95,9 +95,12 @@ impl Executor<'_> {
             }
             ptrace::set_xstate(tid, &processor.xstate)
                 .map_err(|errno| Error::task(tid, "set its extended state", errno))?;
-            ptrace::set_registers(tid, &registers)
-                .and_then(|()| ptrace::set_signal_mask(tid, processor.signal_mask))
-                .map_err(failed)?;
+            if processor.enters {
+                live.caller.begin_again(&registers)?;
+            } else {
+                ptrace::set_registers(tid, &registers).map_err(failed)?;
+            }
+            ptrace::set_signal_mask(tid, processor.signal_mask).map_err(failed)?;
         }
         Ok(())
     }

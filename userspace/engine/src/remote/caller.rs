@@ -92,6 +92,20 @@ impl Caller {
         self.step(what, &mut Vec::new())
     }
 
+    /// Begins the call again that these registers were in when it was interrupted, and stops at its
+    /// entry. A task that is let go there finds its signals in the call, whatever came before.
+    pub(crate) fn begin_again(&self, interrupted: &UserRegs) -> Result<()> {
+        const WHAT: &str = "begin the interrupted call again";
+        let mut registers = *interrupted;
+        registers.rax = registers.orig_rax;
+        registers.orig_rax = u64::MAX;
+        // The length of the instruction, as the kernel has it.
+        registers.rip = registers.rip.wrapping_sub(2);
+        ptrace::set_registers(self.tid, &registers)
+            .map_err(|errno| Error::task(self.tid, WHAT, errno))?;
+        self.step(WHAT, &mut Vec::new())
+    }
+
     /// To the next stop at the entry or exit of a call.
     fn step(&self, what: &str, deferred: &mut Deferred) -> Result<()> {
         const CALL: i32 = libc::SIGTRAP | 0x80;

@@ -4,9 +4,12 @@
 //!
 //! Registers are kept raw. A thread that was stopped within a system call has an error number of
 //! the kernel's own in `rax` (`-ERESTARTSYS` ...) and the number of the call in `orig_rax`; the
-//! kernel that lets the restored thread go applies its rules to them, as it would have done. Only
-//! `-ERESTART_RESTARTBLOCK` is more than registers: how the call goes on is in the kernel
-//! (`struct restart_block`).
+//! kernel that lets the restored thread go applies its rules to them, as it would have done. Two
+//! states are more than registers:
+//!
+//! * `-ERESTART_RESTARTBLOCK`: how the call goes on is in the kernel (`struct restart_block`).
+//! * A call with a signal mask of its own ([`masked`]): signals that come before it is begun again
+//!   would meet the mask from outside. Its thread is let go from the entry of that call.
 
 use crust_sys::ptrace::{self, UserRegs};
 use crust_sys::uapi::{self, restart};
@@ -19,7 +22,7 @@ use crate::capture::Capture;
 use crate::object::State;
 use crate::plan::{Call, Data, Processor, Stage, Step, TaskId};
 use crate::resolve::Resolve;
-use crate::{Error, Result};
+use crate::{Error, Result, masked};
 
 /// Linux's `ERESTART_RESTARTBLOCK`, which user space never sees.
 const RESTART_BLOCK: i64 = -516;
@@ -55,6 +58,8 @@ enum Interrupted {
     Anew { nr: u64 },
     /// It is not known what the call was: it returns `EINTR`.
     Lost,
+    /// It has a signal mask of its own, and is entered anew.
+    Masked,
 }
 
 /// The state of the processor.
@@ -102,7 +107,23 @@ fn number_before(tid: i32, registers: &UserRegs) -> Option<u64> {
     Some(u64::from(u32::from_le_bytes([a, b, c, d])))
 }
 
-fn interrupted(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Option<Interrupted> {
+/// Whether the mask of the call in which the thread is differs from that around it.
+fn is_masked(view: &ThreadView<'_>, signal_mask: u64) -> bool {
+    const SYSCALL: [u8; 2] = [0x0f, 0x05];
+    let registers = &view.thread.registers;
+    let mut code = [0; 2];
+    let before = RemoteAddr(registers.rip.wrapping_sub(2));
+    masked::in_call(registers)
+        && view.text.status.hex("SigBlk").is_some_and(|own| own != signal_mask)
+        // And not `int $0x80`, whose calls have other numbers.
+        && memory::read(view.thread.tid, before, &mut code).is_ok_and(|()| code == SYSCALL)
+}
+
+fn interrupted(
+    view: &ThreadView<'_>,
+    signal_mask: u64,
+    capture: &mut Capture<'_>,
+) -> Option<Interrupted> {
     let registers = &view.thread.registers;
     let nr = registers.orig_rax as i64;
     if nr < 0 {
@@ -111,6 +132,9 @@ fn interrupted(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Option<Inter
     let tid = view.thread.tid;
     let name = format!("system call {nr}");
     let result = registers.rax as i64;
+    if is_masked(view, signal_mask) {
+        return Some(Interrupted::Masked);
+    }
     if result != RESTART_BLOCK {
         return None;
     }
@@ -205,11 +229,13 @@ impl ThreadAspect for Registers {
             );
         }
         let failed = |what: &'static str| move |errno| Error::task(thread.tid, what, errno);
+        let signal_mask =
+            ptrace::signal_mask(thread.tid).map_err(failed("read the signal mask"))?;
         Ok(Some(Self {
             general: ptrace::register_bytes(registers).into(),
             xstate: ptrace::xstate(thread.tid).map_err(failed("read the extended state"))?,
-            signal_mask: ptrace::signal_mask(thread.tid).map_err(failed("read the signal mask"))?,
-            interrupted: interrupted(view, capture),
+            signal_mask,
+            interrupted: interrupted(view, signal_mask, capture),
         }))
     }
 
@@ -225,17 +251,18 @@ impl ThreadAspect for Registers {
                 registers.rax = -(Errno::EINTR as i64) as u64;
                 registers.orig_rax = u64::MAX;
             }
+            None | Some(Interrupted::Masked) => {}
             Some(call) => {
                 resolve
                     .plan
                     .step(Stage::Resume, task, Step::Reenter(reenter(call)));
             }
-            None => {}
         }
         let processor = Processor {
             general: ptrace::register_bytes(&registers).into(),
             xstate: self.xstate.clone(),
             signal_mask: self.signal_mask,
+            enters: self.interrupted == Some(Interrupted::Masked),
         };
         let step = Step::SetProcessor(Box::new(processor));
         resolve.plan.step(Stage::Resume, task, step);
@@ -282,7 +309,9 @@ fn reenter(call: Interrupted) -> Call {
         Interrupted::FutexUntil { args } => {
             Call::new("wait for a futex", libc::SYS_futex, args.map(Into::into))
         }
-        Interrupted::Anew { .. } | Interrupted::Lost => unreachable!("these are only registers"),
+        Interrupted::Anew { .. } | Interrupted::Lost | Interrupted::Masked => {
+            unreachable!("these are only registers")
+        }
     }
     .whatever()
 }
