@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
+#include "steps.h"
+
+CASE(.what = "a program on its way back from a call for a killed tool can be dumped and restored there",
+     .drives_itself = true);
+
+struct shared {
+	volatile int in_handler, go;
+};
+
+static struct shared *shared;
+static pid_t program;
+
+/* Runs on top of the way back, if the tool is killed where there is one. */
+static void linger(int signal)
+{
+	(void)signal;
+	shared->in_handler = 1;
+	while (!shared->go)
+		pause_ms(1);
+}
+
+static void start(void)
+{
+	struct sigaction act = { .sa_handler = linger };
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/shared", case_dir);
+	unlink(path);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	must(fd >= 0 && !ftruncate(fd, sizeof(*shared)));
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	must(shared != MAP_FAILED);
+	close(fd);
+	program = fork();
+	must(program >= 0);
+	if (!program) {
+		sigset_t none, now;
+
+		setsid();
+		must(!sigaction(SIGUSR2, &act, NULL));
+		check(pause() == -1 && errno == EINTR, "pause: %s", strerror(errno));
+		sigemptyset(&none);
+		must(!sigprocmask(SIG_SETMASK, NULL, &now));
+		check(!memcmp(&none, &now, 8), "blocked signals");
+		_exit(case_failures);
+	}
+	while (state_of(program, program) != 'S')
+		pause_ms(1);
+	/* It may just have been waiting for a page. */
+	pause_ms(2);
+}
+
+static void disturb(void)
+{
+	kill(program, SIGUSR2);
+}
+
+static void run(void)
+{
+	const char *to = images();
+	bool killed = true;
+	int end = 0;
+
+	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+	for (int at = 0; killed && !case_failures; at += 3) {
+		char number[16];
+		int status;
+		pid_t pid;
+
+		start();
+		snprintf(number, sizeof(number), "%d", program);
+		killed = tool_killed_at(at, disturb, &end,
+					(const char *const[]){ "dump", "--leave-running", "--tree", number,
+							       "--images-dir", to, NULL });
+		if (!killed)
+			disturb();
+		check(within_patience(shared->in_handler), "%s: no handler runs", killed_at);
+		images();
+		pid = tool("dump", "--tree", number, "--images-dir", to);
+		must(waitpid(program, NULL, 0) == program);
+		end = tool_end(pid);
+		check(!end, "%s: dump: %d: %s", killed_at, end, tool_said());
+		/* The copy of its memory, if there was one: who adopts orphans waits for them. */
+		while (waitpid(-1, NULL, WNOHANG | __WALL) > 0)
+			;
+		end = tool_end(tool("restore", "--restore-detached", "--images-dir", to));
+		check(!end, "%s: restore: %d: %s", killed_at, end, tool_said());
+		shared->go = 1;
+		must(waitpid(program, &status, 0) == program);
+		check(!status, "%s: status %#x", killed_at, status);
+		munmap(shared, sizeof(*shared));
+	}
+}
