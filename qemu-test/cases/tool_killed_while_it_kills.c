@@ -100,7 +100,7 @@ static void run(void)
 	bool killed = true;
 	int end = 0;
 
-	for (int at = 0; killed && !case_failures; at += 3) {
+	for (int at = 0; killed && !case_failures; at += 5) {
 		const char *to = images();
 		char number[16];
 		bool complete;
