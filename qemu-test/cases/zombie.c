@@ -32,8 +32,11 @@ static void run(void)
 		await_file("go");
 		_exit(0);
 	}
-	must(!waitid(P_PID, exited, &info, WEXITED | WNOWAIT));
-	must(!waitid(P_PID, killed, &info, WEXITED | WNOWAIT));
+	/* The handler of SIGCHLD may interrupt them. */
+	while (waitid(P_PID, exited, &info, WEXITED | WNOWAIT))
+		must(errno == EINTR);
+	while (waitid(P_PID, killed, &info, WEXITED | WNOWAIT))
+		must(errno == EINTR);
 	must(told > 0);
 	/* It was told of both before the dump. */
 	told = 0;
