@@ -26,15 +26,17 @@
 
 mod caller;
 mod room;
+mod way_back;
 
 use crust_sys::ptrace::{self, UserRegs};
-use crust_sys::stub::{self, Frame, ends, undo};
+use crust_sys::stub::{self, Frame, undo};
 use crust_sys::{RemoteAddr, memory, signal};
 use zerocopy::IntoBytes;
 
 pub use self::caller::{Caller, error_number};
 pub(crate) use self::caller::{Deferred, await_event_stop, into_event_stop};
 pub use self::room::Room;
+use self::way_back::way_back;
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result, masked, procfs};
 
@@ -119,7 +121,7 @@ impl<'a> Remote<'a> {
             finished: false,
         };
         if let Some(room) = room {
-            room.write(0, remote.frame().as_bytes())?;
+            room.write(0, way_back(&registers, mask, own_mask).as_bytes())?;
         }
         remote.turn_back().map_err(failed)?;
         ptrace::set_signal_mask(tid, BLOCKED).map_err(failed)?;
@@ -193,43 +195,6 @@ impl<'a> Remote<'a> {
         match self.room {
             Some(room) => room.write(FIELD, [start.0, length].as_bytes()),
             None => Ok(()),
-        }
-    }
-
-    /// What the thread is put back to if crust dies.
-    fn frame(&self) -> Frame {
-        const RESTART_SYSCALL: u64 = 219;
-        let mut r = self.registers;
-        let rip_ended = r.rip;
-        // What the kernel does with an interrupted call (arch_do_signal_or_restart, handle_signal).
-        let code = if r.orig_rax == u64::MAX {
-            0
-        } else {
-            -(r.rax as i64)
-        };
-        let (again, ends) = match code {
-            512 => (r.orig_rax, ends::UNLESS_RESTART),
-            513 => (r.orig_rax, ends::NEVER),
-            514 => (r.orig_rax, ends::ALWAYS),
-            516 => (RESTART_SYSCALL, ends::ALWAYS),
-            _ => (r.rax, ends::NEVER),
-        };
-        if (512..=516).contains(&code) {
-            (r.rax, r.rip) = (again, r.rip - 2);
-        }
-        Frame {
-            all: u64::MAX,
-            mask: self.mask,
-            open: !(self.mask | self.own_mask.unwrap_or(0)),
-            ends,
-            general: [
-                r.r15, r.r14, r.r13, r.r12, r.rbp, r.rbx, r.r11, r.r10, r.r9, r.r8, r.rax, r.rcx,
-                r.rdx, r.rsi, r.rdi,
-            ],
-            flags: r.eflags,
-            rip: r.rip,
-            rip_ended,
-            ..Frame::default()
         }
     }
 
