@@ -82,8 +82,8 @@ static void run(void)
 		must(waitpid(program, NULL, 0) == program);
 		end = tool_end(pid);
 		check(!end, "%s: dump: %d: %s", killed_at, end, tool_said());
-		/* The copy of its memory, if there was one: who adopts orphans waits for them. */
-		while (waitpid(-1, NULL, WNOHANG | __WALL) > 0)
+		/* The copy of its memory, if there was one, has to end: who adopts orphans waits for them. */
+		while (waitpid(-1, NULL, __WALL) > 0)
 			;
 		end = tool_end(tool("restore", "--restore-detached", "--images-dir", to));
 		check(!end, "%s: restore: %d: %s", killed_at, end, tool_said());

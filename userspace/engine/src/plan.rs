@@ -324,6 +324,8 @@ pub enum Step {
     /// [`Stage::Resume`]: the call that the thread was in when it was dumped is begun again and
     /// interrupted at once, so that the kernel itself sets up how it goes on.
     Reenter(Call),
+    /// [`Stage::Resume`]: a call that is made when no task makes any other, with all signals blocked.
+    CallAtLast(Call),
     /// [`Stage::Resume`]: the last step of every thread.
     SetProcessor(Box<Processor>),
     /// [`Stage::Resume`], of a leader: the process stays stopped, as by this signal.

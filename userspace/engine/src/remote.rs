@@ -19,7 +19,8 @@
 //!   as if by a signal (kernel/ptrace.c:`__ptrace_unlink`).
 //! * What a call makes is undone on the way back ([`Undo`]) until somebody else takes charge of it.
 //!
-//! What is lost with crust: a `SIGURG` or a `SIGSTOP` that came in the midst of a call.
+//! What is lost with crust: a `SIGSTOP` that came in the midst of a call, or one of [`stub::SIGNALS`] in
+//! the midst of a batch.
 //!
 //! Where there is no room behind the vDSO, calls are made at an instruction of the vDSO itself, one by
 //! one, and the program is not safe against the death of crust in those microseconds.
@@ -40,8 +41,11 @@ use self::way_back::way_back;
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result, masked, procfs};
 
-/// What is blocked while a task makes remote calls: all that can be, but [`stub::SIGNAL`].
-pub const BLOCKED: u64 = !signal::bit(stub::SIGNAL);
+/// The signal that tells of the end of a batch of a restored task.
+pub const END_OF_BATCH: i32 = stub::SIGNALS[0];
+
+/// What a restored task blocks: all that can be, but [`END_OF_BATCH`].
+pub const BLOCKED: u64 = !signal::bit(END_OF_BATCH);
 
 /// The call that undoes another if crust dies before it has seen its result, which is the first
 /// argument.
@@ -124,7 +128,7 @@ impl<'a> Remote<'a> {
             room.write(0, way_back(&registers, mask, own_mask).as_bytes())?;
         }
         remote.turn_back().map_err(failed)?;
-        ptrace::set_signal_mask(tid, BLOCKED).map_err(failed)?;
+        ptrace::set_signal_mask(tid, u64::MAX).map_err(failed)?;
         Ok(remote)
     }
 
@@ -198,17 +202,25 @@ impl<'a> Remote<'a> {
         }
     }
 
-    /// Runs a batch whose entries are in place.
+    /// Runs a batch whose entries are in place. A signal tells of its end, of which none may wait.
     ///
     /// # Errors
     ///
     /// [`Error::Malformed`] without room.
-    pub(crate) fn batch(&mut self, entries: (RemoteAddr, RemoteAddr)) -> Result<RemoteAddr> {
+    pub(crate) fn batch(&mut self, entries: (RemoteAddr, RemoteAddr), signal: i32) -> Result<()> {
         let Some(room) = self.room else {
             return Err(Error::malformed("a batch of calls", "has no room"));
         };
-        self.caller.begin_batch(room.code(0), entries)?;
-        self.caller.end_batch(room.code(0), &mut self.deferred)
+        let tid = self.caller.tid;
+        let block = |mask| {
+            ptrace::set_signal_mask(tid, mask)
+                .map_err(|errno| Error::task(tid, "set the signal mask", errno))
+        };
+        block(!signal::bit(signal))?;
+        self.caller.begin_batch(room.code(0), entries, signal)?;
+        self.caller
+            .end_batch(room.code(0), signal, &mut self.deferred)?;
+        block(u64::MAX)
     }
 
     /// Puts everything back.

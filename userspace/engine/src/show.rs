@@ -104,6 +104,7 @@ fn describe(step: &Step) -> String {
         }
         Step::Exit { status } => format!("become a zombie with status {status:#x}"),
         Step::Reenter(call) => format!("begin the interrupted call again: {}", call.what),
+        Step::CallAtLast(call) => call.what.clone(),
         Step::SetProcessor(processor) if processor.enters => {
             "set registers, enter the interrupted call again, and set the signal mask".into()
         }
@@ -116,7 +117,7 @@ fn describe(step: &Step) -> String {
 fn step_json(step: &Step) -> Value {
     let what = describe(step);
     match step {
-        Step::Call(call) | Step::Reenter(call) => {
+        Step::Call(call) | Step::Reenter(call) | Step::CallAtLast(call) => {
             let args: Vec<Value> = call.args.iter().map(argument).collect();
             json!({ "what": what, "syscall": call.nr, "args": args, "expect": call.expect })
         }

@@ -9,7 +9,7 @@
 //!   task.
 //! * At the start of the code begins a loop that makes the calls of an array of [`Entry`]: `rbx` is the
 //!   first, `rbp` the end of the array, `r13` the process id, `r14` the thread id. It stops at the
-//!   first that does not return what it should, and then sends its own thread [`SIGNAL`]. A traced
+//!   first that does not return what it should, and then sends its own thread one of [`SIGNALS`], as `r15` says. A traced
 //!   thread stops for a signal that it does not block before anything else happens to it, whatever
 //!   the signal's action is: that is how the tracer hears of the end, and nothing of the task is
 //!   changed by it (an `int3` would reset an ignored or blocked `SIGTRAP`).
@@ -67,9 +67,10 @@ pub mod check {
     pub const EXACTLY: u32 = 2;
 }
 
-/// The signal that tells of the end of a batch. Its default action is to do nothing, and programs
-/// that use it (Go does) expect it to come at any time.
-pub const SIGNAL: i32 = libc::SIGURG;
+/// Signals that can tell of the end of a batch: their default action is to do nothing, and programs
+/// that use them expect them to come at any time. One that waits already would be taken for it, and
+/// its `siginfo` be lost.
+pub const SIGNALS: [i32; 2] = [libc::SIGURG, libc::SIGWINCH];
 
 /// What a thread is put back to if its tracer dies, and room for what its calls read.
 #[repr(C)]

@@ -16,7 +16,7 @@ use zerocopy::FromBytes;
 use super::Executor;
 use crate::batch::{Batch, layout};
 use crate::plan::{Call, Step, TaskId};
-use crate::remote::Caller;
+use crate::remote::{Caller, END_OF_BATCH};
 use crate::{Error, Result};
 
 /// The kernel's `-ERESTART_RESTARTBLOCK`: how the call goes on is in the kernel.
@@ -69,6 +69,10 @@ impl Executor<'_> {
             }
             Step::Exit { status } => self.exit(task, *status),
             Step::Reenter(call) => self.reenter(task, call),
+            Step::CallAtLast(call) => {
+                self.last.push((task, call.clone()));
+                Ok(())
+            }
             Step::SetProcessor(processor) => {
                 live.processor = Some(processor.clone());
                 Ok(())
@@ -100,8 +104,8 @@ impl Executor<'_> {
                 let args = [u64::from(libc::RLIMIT_CORE), no_core.0];
                 caller.call("set no core size", libc::SYS_setrlimit, &args)?;
                 // An empty batch: it stops for a signal, which can be another one.
-                caller.begin_batch(at(layout::CODE), (no_core, no_core))?;
-                caller.end_batch(at(layout::CODE), &mut Vec::new())?;
+                caller.begin_batch(at(layout::CODE), (no_core, no_core), END_OF_BATCH)?;
+                caller.end_batch(at(layout::CODE), END_OF_BATCH, &mut Vec::new())?;
                 ptrace::set_signal_mask(tid, 0)
                     .and_then(|()| ptrace::cont(tid, signal))
                     .map_err(failed)?;
@@ -120,22 +124,47 @@ impl Executor<'_> {
 
     /// Begins an interrupted call again.
     fn reenter(&mut self, task: TaskId, call: &Call) -> Result<()> {
-        let start = self.plan.scratch.offset(layout::BATCHES);
+        let scratch = self.plan.scratch;
         let live = self.live(task)?;
-        let caller = &live.caller;
-        let batch = Batch::encode(std::iter::once(call), start, |_| {
-            Err(Error::malformed(&call.what, "refers to another call"))
-        })?;
-        memory::write(caller.pid, start, &batch.bytes)
-            .map_err(|errno| Error::task(caller.tid, &call.what, errno))?;
-        let entry = Entry::read_from_bytes(&batch.bytes[..size_of::<Entry>()])
-            .map_err(|_| Error::malformed(&call.what, "half an entry"))?;
-        let value = caller.call_into_stop(&call.what, call.nr, &entry.args)?;
+        let args = place(&live.caller, scratch, call)?;
+        let value = live.caller.call_into_stop(&call.what, call.nr, &args)?;
         if value != RESTART_BLOCK {
             live.reentered = Some(value);
         }
         Ok(())
     }
+
+    /// Makes the calls that had to wait for the last of all batches, which need a signal of their own.
+    pub(super) fn call_at_last(&mut self) -> Result<()> {
+        if self.last.is_empty() {
+            return Ok(());
+        }
+        for live in self.tasks.values().filter(|live| !live.ended) {
+            let tid = live.caller.tid;
+            ptrace::set_signal_mask(tid, u64::MAX)
+                .map_err(|errno| Error::task(tid, "block all signals", errno))?;
+        }
+        let scratch = self.plan.scratch;
+        for (task, call) in std::mem::take(&mut self.last) {
+            let caller = &self.live(task)?.caller;
+            let args = place(caller, scratch, &call)?;
+            caller.call(&call.what, call.nr, &args)?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts the data of a call into scratch memory, and returns its arguments.
+fn place(caller: &Caller, scratch: RemoteAddr, call: &Call) -> Result<[u64; 6]> {
+    let start = scratch.offset(layout::BATCHES);
+    let batch = Batch::encode(std::iter::once(call), start, |_| {
+        Err(Error::malformed(&call.what, "refers to another call"))
+    })?;
+    memory::write(caller.pid, start, &batch.bytes)
+        .map_err(|errno| Error::task(caller.tid, &call.what, errno))?;
+    let entry = Entry::read_from_bytes(&batch.bytes[..size_of::<Entry>()])
+        .map_err(|_| Error::malformed(&call.what, "half an entry"))?;
+    Ok(entry.args)
 }
 
 /// Writes into memory of a task, also where it could not write itself.

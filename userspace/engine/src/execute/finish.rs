@@ -66,6 +66,7 @@ impl<'a> Restored<'a> {
 impl Executor<'_> {
     /// The last: scratch memory goes, and registers come.
     pub(super) fn finish(&mut self) -> Result<()> {
+        self.call_at_last()?;
         for (task, live) in &self.tasks {
             if task.thread != 0 || live.ended {
                 continue;

@@ -48,6 +48,8 @@ struct Executor<'a> {
     tasks: BTreeMap<TaskId, Live>,
     /// Signals by which processes stay stopped.
     stops: Vec<(TaskId, i32)>,
+    /// Calls that are made when all batches are done.
+    last: Vec<(TaskId, Call)>,
 }
 
 /// The steps of a stage.
@@ -82,6 +84,7 @@ pub fn execute<'a>(
         module,
         tasks: BTreeMap::new(),
         stops: Vec::new(),
+        last: Vec::new(),
     };
     let close = Step::Call(close_reserved(plan));
     let stages: Vec<(Stage, &Steps)> = plan

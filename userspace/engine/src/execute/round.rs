@@ -12,7 +12,7 @@ use zerocopy::FromBytes;
 use super::{Executor, Live, Todo, Work};
 use crate::batch::{self, Batch, Returned, layout};
 use crate::plan::{Call, ProcessId, Step, TaskId, scratch};
-use crate::remote::{self, Caller};
+use crate::remote::{self, Caller, END_OF_BATCH};
 use crate::{Error, Result, spawn};
 
 /// A batch that is under way.
@@ -160,7 +160,7 @@ impl Executor<'_> {
             .map_err(|errno| Error::task(caller.tid, "write a batch", errno))?;
         let end = start.offset(batch.entry_bytes() as u64);
         let at = |offset| self.plan.scratch.offset(offset);
-        caller.begin_batch(at(layout::CODE), (start, end))?;
+        caller.begin_batch(at(layout::CODE), (start, end), END_OF_BATCH)?;
         Ok(Some(Running {
             task,
             start,
@@ -175,7 +175,7 @@ impl Executor<'_> {
         let code = self.plan.scratch.offset(layout::CODE);
         let live = self.live(batch.task)?;
         let Caller { pid, tid, .. } = live.caller;
-        let stopped = live.caller.end_batch(code, &mut Vec::new())?;
+        let stopped = live.caller.end_batch(code, END_OF_BATCH, &mut Vec::new())?;
         let mut entries = vec![0; batch.entry_bytes];
         memory::read(pid, batch.start, &mut entries)
             .map_err(|errno| Error::task(tid, "read what a batch returned", errno))?;

@@ -118,11 +118,13 @@ impl Caller {
         }
     }
 
-    /// Sets the task off on a batch whose entries are in place.
+    /// Sets the task off on a batch whose entries are in place. At its end it sends itself `signal`,
+    /// which it must not block.
     pub(crate) fn begin_batch(
         &self,
         code: RemoteAddr,
         entries: (RemoteAddr, RemoteAddr),
+        signal: i32,
     ) -> Result<()> {
         const WHAT: &str = "begin a batch of calls";
         let mut registers = self.template;
@@ -132,6 +134,7 @@ impl Caller {
         registers.rbp = entries.1.0;
         registers.r13 = self.pid as u64;
         registers.r14 = self.tid as u64;
+        registers.r15 = signal as u64;
         ptrace::set_registers(self.tid, &registers)
             .and_then(|()| ptrace::cont(self.tid, 0))
             .map_err(|errno| Error::task(self.tid, WHAT, errno))
@@ -141,13 +144,14 @@ impl Caller {
     pub(crate) fn end_batch(
         &self,
         code: RemoteAddr,
+        told_by: i32,
         deferred: &mut Deferred,
     ) -> Result<RemoteAddr> {
         const WHAT: &str = "make a batch of calls";
         let failed = |errno| Error::task(self.tid, WHAT, errno);
         loop {
             let (signal, event) = stopped(self.tid, WHAT)?;
-            if (signal, event) == (stub::SIGNAL, 0) {
+            if (signal, event) == (told_by, 0) {
                 let registers = ptrace::registers(self.tid).map_err(failed)?;
                 if registers.rip == code.offset(stub::told()).0 {
                     return Ok(RemoteAddr(registers.rbx));
@@ -210,7 +214,7 @@ fn defer(tid: i32, what: &str, signal: i32, event: i32, deferred: &mut Deferred)
     match signal {
         // The notice of a stop or its end, which lasts until the program goes on.
         _ if event == event::STOP => Ok(()),
-        libc::SIGSTOP | stub::SIGNAL => {
+        _ if signal == libc::SIGSTOP || stub::SIGNALS.contains(&signal) => {
             if !deferred.contains(&signal) {
                 deferred.push(signal);
             }

@@ -2,7 +2,7 @@
 
 //! The code itself, and where one gets into it.
 
-use super::{Entry, Frame, SIGNAL, ends, undo};
+use super::{Entry, Frame, ends, undo};
 
 // What the code knows of the layout.
 const _: () = {
@@ -86,12 +86,12 @@ std::arch::global_asm!(
     "5:",
     "add rbx, 80",
     "jmp 2b",
-    // tgkill(process, thread, SIGNAL): the tracer hears of the end.
+    // tgkill(process, thread, signal): the tracer hears of the end.
     "9:",
     "mov eax, 234",
     "mov edi, r13d",
     "mov esi, r14d",
-    "mov edx, {signal}",
+    "mov edx, r15d",
     "syscall",
     "crust_stub_told:",
     // From here on nobody traces us any more. munmap(memory, length).
@@ -221,7 +221,6 @@ std::arch::global_asm!(
     ".balign 16",
     "crust_stub_frame:",
     ".popsection",
-    signal = const SIGNAL,
     nothing = const undo::NOTHING,
     decides = const undo::DECIDES,
     eintr = const -libc::EINTR,

@@ -3,17 +3,21 @@
 //! How a thread is asked: by a batch of calls in memory that is mapped for it, or, where that cannot
 //! be, one by one with a few bytes of the thread's own stack.
 
-use crust_sys::{RemoteAddr, memory};
+use crust_sys::signal::bit;
+use crust_sys::{RemoteAddr, memory, ptrace, stub};
 use nix::errno::Errno;
 
 use super::questions::{ANSWER, Questions};
 use crate::batch::{self, Batch};
 use crate::plan::{Arg, Call};
+use crate::procfs::{self, Fields};
 use crate::remote::{LENT, Remote, Room, Undo};
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result};
 
-/// Asks a thread; it stands as before when this returns.
+/// Asks a thread; it stands as before when this returns. Returns whether it may be asked: filters (seccomp)
+/// and syscall user dispatch, which are both refused, rest while it is traced, but if crust was killed
+/// meanwhile, they would meet our calls.
 ///
 /// Each thread gets and loses its own memory. If crust died while two of them used the same, one
 /// would take it away from under the other.
@@ -26,12 +30,23 @@ pub fn ask(
     thread: &FrozenThread,
     room: Option<&Room>,
     questions: &mut Questions,
-) -> Result<()> {
+) -> Result<bool> {
+    let name = format!("task/{}/status", thread.tid);
+    let status = Fields(procfs::read_text(&process.proc, thread.tid, &name)?);
+    let dispatch = ptrace::user_dispatch(thread.tid).unwrap_or_default();
+    if status.number("Seccomp").unwrap_or(0) != 0 || dispatch.mode != 0 {
+        return Ok(false);
+    }
+    let pending = |field| status.hex(field).unwrap_or(0);
+    let pending = pending("SigPnd") | pending("ShdPnd");
+    let signal = stub::SIGNALS
+        .into_iter()
+        .find(|&signal| pending & bit(signal) == 0);
+
     let mut remote = Remote::new(process, thread, room)?;
-    let scratch = if remote.has_room() {
-        Scratch::map(&mut remote, questions.calls())?
-    } else {
-        None
+    let scratch = match signal.filter(|_| remote.has_room()) {
+        Some(signal) => Scratch::map(&mut remote, questions.calls(), signal)?,
+        None => None,
     };
     let result = match &scratch {
         Some(scratch) => scratch.run(&mut remote, questions),
@@ -42,18 +57,20 @@ pub fn ask(
         remote.call("unmap scratch memory", libc::SYS_munmap, &args)?;
     }
     remote.finish()?;
-    result
+    result.map(|()| true)
 }
 
 /// Memory in the target, for a batch and its answers.
 struct Scratch {
     start: RemoteAddr,
     size: u64,
+    /// What tells of the end of the batch.
+    signal: i32,
 }
 
 impl Scratch {
     /// `None` if a limit does not allow the program any more memory.
-    fn map(remote: &mut Remote<'_>, calls: usize) -> Result<Option<Self>> {
+    fn map(remote: &mut Remote<'_>, calls: usize, signal: i32) -> Result<Option<Self>> {
         // As if all of them wrote something.
         let size = (calls * (batch::ENTRY + ANSWER)).next_multiple_of(4096) as u64;
         let protection = (libc::PROT_READ | libc::PROT_WRITE) as u64;
@@ -67,7 +84,11 @@ impl Scratch {
             Ok(start) => {
                 let start = RemoteAddr(start);
                 remote.unmapped_at_last(start, size)?;
-                Ok(Some(Self { start, size }))
+                Ok(Some(Self {
+                    start,
+                    size,
+                    signal,
+                }))
             }
             Err(Error::Task {
                 errno: Errno::ENOMEM | Errno::EAGAIN,
@@ -93,7 +114,7 @@ impl Scratch {
         })?;
         memory::write(pid, self.start, &batch.bytes)
             .map_err(|errno| Error::task(pid, "write questions", errno))?;
-        remote.batch((self.start, answers))?;
+        remote.batch((self.start, answers), self.signal)?;
         let mut all = vec![0; batch.entry_bytes() + writing * ANSWER];
         memory::read(pid, self.start, &mut all)
             .map_err(|errno| Error::task(pid, "read answers", errno))?;

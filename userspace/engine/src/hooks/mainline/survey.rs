@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use crust_sys::{ptrace, uapi};
+use crust_sys::uapi;
 use nix::errno::Errno;
 
 use super::inquiry;
@@ -33,22 +33,20 @@ impl Survey {
             ));
         };
         let timers = timer_ids(process)?;
-        if !may_be_asked(process, leader)? {
-            return Ok(Self::unknown(process, &timers));
-        }
         let room = Room::of(process);
         let mut survey = Self::default();
         let mut questions = Questions::default();
         questions.of_process(&timers);
         questions.of_thread();
-        inquiry::ask(process, leader, room.as_ref(), &mut questions)?;
+        if !inquiry::ask(process, leader, room.as_ref(), &mut questions)? {
+            return Ok(Self::unknown(process, &timers));
+        }
         survey.read_process(process, &timers, &mut questions)?;
         survey.read_thread(leader, &mut questions);
         for thread in others {
-            if may_be_asked(process, thread)? {
-                let mut questions = Questions::default();
-                questions.of_thread();
-                inquiry::ask(process, thread, room.as_ref(), &mut questions)?;
+            let mut questions = Questions::default();
+            questions.of_thread();
+            if inquiry::ask(process, thread, room.as_ref(), &mut questions)? {
                 survey.read_thread(thread, &mut questions);
             } else {
                 survey.threads.insert(thread.tid, uapi::Thread::default());
@@ -155,15 +153,6 @@ impl Survey {
         }
         self.threads.insert(thread.tid, answer);
     }
-}
-
-/// Whether a thread may make calls. Filters (seccomp) and syscall user dispatch, which are both refused,
-/// rest while it is traced: if crust was killed meanwhile, they would meet our calls.
-fn may_be_asked(process: &FrozenProcess, thread: &FrozenThread) -> Result<bool> {
-    let name = format!("task/{}/status", thread.tid);
-    let status = procfs::Fields(procfs::read_text(&process.proc, thread.tid, &name)?);
-    let dispatch = ptrace::user_dispatch(thread.tid).unwrap_or_default();
-    Ok(status.number("Seccomp").unwrap_or(0) == 0 && dispatch.mode == 0)
 }
 
 /// The ids in `/proc/PID/timers`.

@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::{ProcessAspect, ProcessView, ThreadAspect, ThreadView, missing};
 use crate::capture::Capture;
 use crate::object::State;
-use crate::plan::{Call, Data, ProcessId, Stage, TaskId};
+use crate::plan::{Call, Data, ProcessId, Stage, Step, TaskId};
 use crate::procfs::Fields;
+use crate::remote::END_OF_BATCH;
 use crate::resolve::Resolve;
 use crate::{Error, Result};
 
@@ -61,6 +62,17 @@ fn read(tid: i32, queue: Queue, status: &Fields, field: &str) -> Result<Vec<SigI
     Ok(signals)
 }
 
+/// Has a task queue a signal. The one by which it tells of the end of a batch must wait until there are
+/// no more batches.
+fn queue(resolve: &mut Resolve<'_>, task: TaskId, signal: i32, call: Call) {
+    if signal == END_OF_BATCH {
+        let step = Step::CallAtLast(call);
+        resolve.plan.step(Stage::Resume, task, step);
+    } else {
+        resolve.plan.call(Stage::Timers, task, call);
+    }
+}
+
 fn describe(signals: &[SigInfo]) -> String {
     let numbers: Vec<_> = signals
         .iter()
@@ -99,7 +111,7 @@ impl ProcessAspect for Shared {
                 libc::SYS_rt_sigqueueinfo,
                 args,
             );
-            resolve.plan.call(Stage::Timers, process.leader(), call);
+            queue(resolve, process.leader(), signal, call);
         }
         Ok(())
     }
@@ -133,7 +145,7 @@ impl ThreadAspect for Private {
             ];
             let what = format!("pending signal {signal} of the thread");
             let call = Call::new(what, libc::SYS_rt_tgsigqueueinfo, args);
-            resolve.plan.call(Stage::Timers, task, call);
+            queue(resolve, task, signal, call);
         }
         Ok(())
     }
