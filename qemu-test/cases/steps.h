@@ -23,24 +23,24 @@ static bool is_step(uint64_t nr)
 	       nr == SYS_pidfd_send_signal;
 }
 
-/* The step at which the tool was killed. */
+/* The step at which the tool was killed; how many it made. */
 static char killed_at[64];
+static int steps_made;
 
 /*
  * Runs the tool and kills it at its step number `at`: before it for an even
- * number, behind it for an odd one. `disturb` is called before it: once a
- * thread goes on, the kernel begins its call again, and a signal may come too
- * early for that. Returns whether the tool came to that step; if not,
+ * number, behind it for an odd one. `disturb` is called before it. Returns whether the tool came to that step; if not,
  * *end is how it ended.
  */
 static bool tool_killed_at(int at, void (*disturb)(void), int *end, const char *const *arguments)
 {
 	const char *argv[32] = { getenv("CRUST") };
 	char said[PATH_MAX];
-	int status, steps = 0;
+	int status;
 	bool in_step = false;
 	pid_t pid;
 
+	steps_made = 0;
 	for (int i = 0; arguments[i]; i++)
 		argv[i + 1] = arguments[i];
 	snprintf(said, sizeof(said), "%s/said", case_dir);
@@ -65,13 +65,13 @@ static bool tool_killed_at(int at, void (*disturb)(void), int *end, const char *
 			must(ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) > 0);
 			if (info.op == PTRACE_SYSCALL_INFO_ENTRY) {
 				in_step = is_step(info.entry.nr);
-				if (in_step && steps == at / 2 * 2) {
+				if (in_step && steps_made == at / 2 * 2) {
 					snprintf(killed_at, sizeof(killed_at), "step %d, call %d of %#llx", at,
 						 (int)info.entry.nr, (long long)info.entry.args[0]);
 					disturb();
 				}
 			}
-			if (in_step && steps++ == at) {
+			if (in_step && steps_made++ == at) {
 				kill(pid, SIGKILL);
 				must(waitpid(pid, &status, 0) == pid);
 				return true;
@@ -84,6 +84,17 @@ static bool tool_killed_at(int at, void (*disturb)(void), int *end, const char *
 			return false;
 		}
 	}
+}
+
+/*
+ * The step behind `at` at which it is killed next: of the thousand there may
+ * be, a few dozen are enough, others each time. Before and behind take turns.
+ */
+static inline int step_after(int at, int all)
+{
+	int stride = all / 40 | 1;
+
+	return at < 0 ? getpid() % stride : at + stride;
 }
 
 #endif
