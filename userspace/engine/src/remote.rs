@@ -32,6 +32,7 @@ mod way_back;
 use crust_sys::ptrace::{self, UserRegs};
 use crust_sys::stub::{self, Frame, undo};
 use crust_sys::{RemoteAddr, memory, signal};
+use nix::errno::Errno;
 use zerocopy::IntoBytes;
 
 pub use self::caller::{Caller, error_number};
@@ -68,13 +69,10 @@ pub struct Remote<'a> {
     /// The mask of the call in which it is, if that has one.
     own_mask: Option<u64>,
     /// Where memory was borrowed, and what was there.
-    lent: Option<(RemoteAddr, [u8; LENT])>,
+    lent: Option<(RemoteAddr, Vec<u8>)>,
     deferred: Deferred,
     finished: bool,
 }
-
-/// Bytes that can be borrowed.
-pub const LENT: usize = 32;
 
 impl<'a> Remote<'a> {
     /// Borrows a thread. It must not be under seccomp filters or syscall user dispatch: on the way
@@ -179,18 +177,30 @@ impl<'a> Remote<'a> {
         }
     }
 
-    /// Borrows [`LENT`] bytes of the program's memory.
-    pub(crate) fn borrow(&mut self, place: RemoteAddr) -> Result<()> {
-        let tid = self.caller.tid;
-        let mut lent = [0; LENT];
-        memory::read(self.caller.pid, place, &mut lent)
-            .map_err(|errno| Error::task(tid, "read what is borrowed", errno))?;
-        if let Some(room) = self.room {
-            room.write(std::mem::offset_of!(Frame, lent), &lent)?;
-            room.write(std::mem::offset_of!(Frame, place), place.0.as_bytes())?;
+    /// How many bytes of the program's memory can be borrowed, such that they are put back whatever
+    /// happens.
+    #[must_use]
+    pub(crate) fn can_borrow(&self) -> usize {
+        self.room.map_or(0, Room::lendable)
+    }
+
+    /// Borrows some of the program's memory. `false` if it may not be written to.
+    pub(crate) fn borrow(&mut self, place: RemoteAddr, size: usize) -> Result<bool> {
+        let (pid, tid) = (self.caller.pid, self.caller.tid);
+        let mut lent = vec![0; size];
+        let there = memory::read(pid, place, &mut lent);
+        match there.and_then(|()| memory::write(pid, place, &lent)) {
+            Ok(()) => {}
+            Err(Errno::EFAULT) => return Ok(false),
+            Err(errno) => return Err(Error::task(tid, "borrow memory", errno)),
+        }
+        if let Some(room) = self.room.filter(|room| size <= room.lendable()) {
+            room.write(size_of::<Frame>(), &lent)?;
+            const FIELD: usize = std::mem::offset_of!(Frame, place);
+            room.write(FIELD, [place.0, size as u64].as_bytes())?;
         }
         self.lent = Some((place, lent));
-        Ok(())
+        Ok(true)
     }
 
     /// On the way back from a batch this memory goes.

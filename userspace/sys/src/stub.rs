@@ -21,7 +21,7 @@
 //!    one of [`undo`]), with what the last one returned and `r12` and `r13` as its arguments; after a
 //!    batch, by unmapping [`Frame::memory`]. A child that a call has made, with a stack in the first
 //!    page, ends instead.
-//! 2. All signals are blocked, and [`Frame::lent`] is put back to [`Frame::place`].
+//! 2. All signals are blocked, and what was borrowed is put back to [`Frame::place`].
 //! 3. If the program was in a system call, it is decided whether that is begun again or fails with
 //!    `EINTR`, by the rules of the kernel (arch/x86/kernel/signal.c:handle_signal): whether a signal
 //!    waits that has a handler, and how that was installed.
@@ -72,7 +72,8 @@ pub mod check {
 /// its `siginfo` be lost.
 pub const SIGNALS: [i32; 2] = [libc::SIGURG, libc::SIGWINCH];
 
-/// What a thread is put back to if its tracer dies, and room for what its calls read.
+/// What a thread is put back to if its tracer dies, and room for what its calls read. What was borrowed
+/// lies behind it.
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -92,8 +93,8 @@ pub struct Frame {
     pub length: u64,
     /// Where memory of the program was borrowed; 0 if none was.
     pub place: u64,
-    /// What was there.
-    pub lent: [u64; 4],
+    /// How many bytes of it.
+    pub lent: u64,
     /// The general registers, in the order of `struct user_regs_struct` up to `rdi`:
     /// r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi.
     pub general: [u64; 15],

@@ -59,6 +59,20 @@ pub fn wait(tid: i32) -> Result<(i32, Status)> {
     }
 }
 
+/// As [`wait`], for a task that needs a few microseconds only: it is looked at a few times before we
+/// go to sleep. To be woken, and to wake an idle processor for the other, costs more than that.
+pub fn wait_awake(tid: i32) -> Result<(i32, Status)> {
+    const LOOKS: u32 = 30;
+    for _ in 0..LOOKS {
+        if let Some(report) = poll(tid)? {
+            return Ok(report);
+        }
+        // If it is to run on this processor, it does.
+        std::thread::yield_now();
+    }
+    wait(tid)
+}
+
 /// As [`wait`], but ends with `EINTR` if a signal comes.
 pub fn wait_interruptible(tid: i32) -> Result<(i32, Status)> {
     wait4(tid, libc::__WALL).map(|report| report.expect("without WNOHANG there is a report"))

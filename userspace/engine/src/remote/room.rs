@@ -23,6 +23,10 @@ use crate::{Error, Result};
 
 const PAGE: u64 = 4096;
 
+/// Bytes of the program's memory for which there is room while they are borrowed: for a few calls, or,
+/// if the vDSO leaves less, for what a single one writes.
+const LENDABLE: [usize; 2] = [512, 32];
+
 /// The code that makes calls and finds the way back ([`stub`]), in a process. Dropped, it is gone
 /// again.
 #[derive(Debug)]
@@ -30,6 +34,7 @@ pub struct Room {
     pid: i32,
     memory: File,
     at: RemoteAddr,
+    lendable: usize,
 }
 
 impl Room {
@@ -50,10 +55,14 @@ impl Room {
             OFlag::O_RDWR | OFlag::O_CLOEXEC,
             Mode::empty(),
         );
+        let (lendable, place) = LENDABLE
+            .into_iter()
+            .find_map(|lendable| Some((lendable, free(&rest, size(lendable))?)))?;
         let room = Self {
             pid,
             memory: memory.ok()?.into(),
-            at: base.offset(end + free(&rest)? as u64),
+            at: base.offset(end + place as u64),
+            lendable,
         };
         room.memory.write_all_at(stub::code(), room.at.0).ok()?;
         Some(room)
@@ -69,7 +78,12 @@ impl Room {
         self.code(stub::code().len() as u64 + field as u64)
     }
 
-    /// Writes a part of the [`Frame`], from a field on.
+    /// How many bytes there is room for behind the [`Frame`].
+    pub(super) fn lendable(&self) -> usize {
+        self.lendable
+    }
+
+    /// Writes a part of the [`Frame`] and of what is behind it, from a field on.
     pub(super) fn write(&self, field: usize, bytes: &[u8]) -> Result<()> {
         self.memory
             .write_all_at(bytes, self.frame(field).0)
@@ -83,20 +97,21 @@ impl Room {
 impl Drop for Room {
     fn drop(&mut self) {
         // The process can only have died.
-        let _ = self.memory.write_all_at(&vec![0; size()], self.at.0);
+        let zeros = vec![0; size(self.lendable)];
+        let _ = self.memory.write_all_at(&zeros, self.at.0);
     }
 }
 
 /// How much room is needed.
-fn size() -> usize {
-    stub::code().len() + size_of::<Frame>()
+fn size(lendable: usize) -> usize {
+    stub::code().len() + size_of::<Frame>() + lendable
 }
 
 /// The first place that is free: a tool that was killed may have left its code, and a signal handler
 /// may have interrupted the way back.
-fn free(rest: &[u8]) -> Option<usize> {
-    let used = |start: usize| rest[start..start + size()].iter().any(|&byte| byte != 0);
-    let last = rest.len().checked_sub(size())?;
+fn free(rest: &[u8], size: usize) -> Option<usize> {
+    let used = |start: usize| rest[start..start + size].iter().any(|&byte| byte != 0);
+    let last = rest.len().checked_sub(size)?;
     (0..=last).step_by(16).find(|&start| !used(start))
 }
 
@@ -106,12 +121,13 @@ mod tests {
 
     #[test]
     fn leavings_are_left() {
-        let mut rest = vec![0; 2 * size()];
-        assert_eq!(free(&rest), Some(0));
+        let size = size(32);
+        let mut rest = vec![0; 2 * size];
+        assert_eq!(free(&rest, size), Some(0));
         rest[20] = 1;
-        assert_eq!(free(&rest), Some(32));
-        rest[32 + size() - 1] = 1;
-        assert_eq!(free(&rest), None);
-        assert_eq!(free(&[0; 16]), None);
+        assert_eq!(free(&rest, size), Some(32));
+        rest[32 + size - 1] = 1;
+        assert_eq!(free(&rest, size), None);
+        assert_eq!(free(&[0; 16], size), None);
     }
 }

@@ -20,10 +20,11 @@ const _: () = {
     assert!(offset_of!(Frame, length) == 40);
     assert!(offset_of!(Frame, place) == 48);
     assert!(offset_of!(Frame, lent) == 56);
-    assert!(offset_of!(Frame, general) == 88);
-    assert!(offset_of!(Frame, flags) == 208);
-    assert!(offset_of!(Frame, rip) == 216);
-    assert!(offset_of!(Frame, rip_ended) == 224);
+    assert!(offset_of!(Frame, general) == 64);
+    assert!(offset_of!(Frame, flags) == 184);
+    assert!(offset_of!(Frame, rip) == 192);
+    assert!(offset_of!(Frame, rip_ended) == 200);
+    assert!(size_of::<Frame>() == 296);
 };
 
 std::arch::global_asm!(
@@ -138,8 +139,8 @@ std::arch::global_asm!(
     "mov rdi, [rip + crust_stub_frame + 48]",
     "test rdi, rdi",
     "jz 2f",
-    "lea rsi, [rip + crust_stub_frame + 56]",
-    "mov ecx, 32",
+    "lea rsi, [rip + crust_stub_frame + {lent}]",
+    "mov rcx, [rip + crust_stub_frame + 56]",
     "cld",
     "rep movsb",
     "2:",
@@ -186,7 +187,7 @@ std::arch::global_asm!(
     "7:",
     // From here on nothing may change the flags. No signal can come while the stack is here.
     "mov r14, rsp",
-    "lea rsp, [rip + crust_stub_frame + 208]",
+    "lea rsp, [rip + crust_stub_frame + 184]",
     "popfq",
     "mov rsp, r14",
     // rt_sigprocmask(SIG_SETMASK, &mask, NULL, 8)
@@ -196,31 +197,32 @@ std::arch::global_asm!(
     "mov edx, 0",
     "mov r10d, 8",
     "syscall",
-    "mov r15, [rip + crust_stub_frame + 88]",
-    "mov r14, [rip + crust_stub_frame + 96]",
-    "mov r13, [rip + crust_stub_frame + 104]",
-    "mov rbp, [rip + crust_stub_frame + 120]",
-    "mov rbx, [rip + crust_stub_frame + 128]",
-    "mov r11, [rip + crust_stub_frame + 136]",
-    "mov r10, [rip + crust_stub_frame + 144]",
-    "mov r9, [rip + crust_stub_frame + 152]",
-    "mov r8, [rip + crust_stub_frame + 160]",
-    "mov rcx, [rip + crust_stub_frame + 176]",
-    "mov rdx, [rip + crust_stub_frame + 184]",
-    "mov rsi, [rip + crust_stub_frame + 192]",
-    "mov rdi, [rip + crust_stub_frame + 200]",
+    "mov r15, [rip + crust_stub_frame + 64]",
+    "mov r14, [rip + crust_stub_frame + 72]",
+    "mov r13, [rip + crust_stub_frame + 80]",
+    "mov rbp, [rip + crust_stub_frame + 96]",
+    "mov rbx, [rip + crust_stub_frame + 104]",
+    "mov r11, [rip + crust_stub_frame + 112]",
+    "mov r10, [rip + crust_stub_frame + 120]",
+    "mov r9, [rip + crust_stub_frame + 128]",
+    "mov r8, [rip + crust_stub_frame + 136]",
+    "mov rcx, [rip + crust_stub_frame + 152]",
+    "mov rdx, [rip + crust_stub_frame + 160]",
+    "mov rsi, [rip + crust_stub_frame + 168]",
+    "mov rdi, [rip + crust_stub_frame + 176]",
     "jmp r12",
     "5:",
     "mov rax, {eintr}",
-    "mov r12, [rip + crust_stub_frame + 112]",
-    "jmp qword ptr [rip + crust_stub_frame + 224]",
+    "mov r12, [rip + crust_stub_frame + 88]",
+    "jmp qword ptr [rip + crust_stub_frame + 200]",
     "6:",
-    "mov rax, [rip + crust_stub_frame + 168]",
-    "mov r12, [rip + crust_stub_frame + 112]",
-    "jmp qword ptr [rip + crust_stub_frame + 216]",
+    "mov rax, [rip + crust_stub_frame + 144]",
+    "mov r12, [rip + crust_stub_frame + 88]",
+    "jmp qword ptr [rip + crust_stub_frame + 192]",
     ".balign 16",
     "crust_stub_frame:",
     ".popsection",
+    lent = const size_of::<Frame>(),
     nothing = const undo::NOTHING,
     decides = const undo::DECIDES,
     eintr = const -libc::EINTR,

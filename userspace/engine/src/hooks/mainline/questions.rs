@@ -33,6 +33,11 @@ impl Questions {
         self.asked.len()
     }
 
+    /// How many of them write.
+    pub fn answers(&self) -> usize {
+        self.asked.iter().filter(|(_, at)| at.is_some()).count()
+    }
+
     /// The calls, with the places for what they write, and whether they write. Each gets the next
     /// `stride` bytes from `at` on.
     pub fn at(&self, mut at: RemoteAddr, stride: u64) -> impl Iterator<Item = (Call, bool)> {

@@ -16,18 +16,24 @@ use crate::capture::Capture;
 use crate::subject::FrozenProcess;
 use crate::{Error, Result};
 
+/// The namespaces of a process. Those that come first each thread can leave for itself; the others only
+/// a process with a single thread (kernel/fork.c:check_unshare_flags, kernel/time/namespace.c:timens_install),
+/// or it gets them when it is made.
 pub(super) const NAMESPACES: [&str; 10] = [
     "cgroup",
     "ipc",
     "mnt",
     "net",
-    "pid",
-    "pid_for_children",
-    "time",
-    "time_for_children",
-    "user",
     "uts",
+    "pid_for_children",
+    "time_for_children",
+    "pid",
+    "time",
+    "user",
 ];
+
+/// How many of [`NAMESPACES`] a thread can have for itself.
+pub(super) const NAMESPACES_OF_THREAD: usize = 7;
 
 /// The namespaces of crust, in the order of [`NAMESPACES`]; it never leaves them.
 fn own_namespaces() -> &'static [Option<PathBuf>] {

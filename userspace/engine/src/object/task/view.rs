@@ -40,7 +40,8 @@ pub struct ThreadText {
     pub comm: Vec<u8>,
     /// `personality`.
     pub personality: String,
-    /// Where the links of [`boundary::NAMESPACES`] point; `None` if the kernel has no such namespaces.
+    /// Where the links of [`boundary::NAMESPACES`] point, or, if it is not the leader, of those that it can
+    /// have for itself; `None` if the kernel has no such namespaces.
     pub namespaces: Vec<Option<PathBuf>>,
 }
 
@@ -121,12 +122,16 @@ impl ThreadText {
     fn read(process: &FrozenProcess, thread: &FrozenThread) -> Result<Self> {
         let (proc, pid, tid) = (&process.proc, process.pid, thread.tid);
         let text = |name: &str| procfs::read_text(proc, pid, &format!("task/{tid}/{name}"));
+        let namespaces = match tid == pid {
+            true => &boundary::NAMESPACES[..],
+            false => &boundary::NAMESPACES[..boundary::NAMESPACES_OF_THREAD],
+        };
         Ok(Self {
             status: Fields(text("status")?),
             stat: procfs::stat(proc, pid, &format!("task/{tid}/stat"))?,
             comm: procfs::read(proc, pid, &format!("task/{tid}/comm"))?,
             personality: text("personality")?,
-            namespaces: boundary::NAMESPACES
+            namespaces: namespaces
                 .iter()
                 .map(|name| procfs::link(proc, pid, &format!("task/{tid}/ns/{name}")).ok())
                 .collect(),
