@@ -10,9 +10,9 @@ use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use crust_sys::pidfd;
 use crust_sys::ptrace::{self, event, option};
 use crust_sys::wait::{self, Status};
-use crust_sys::{RemoteAddr, memory, pidfd};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -22,7 +22,7 @@ use crate::plan::ProcessId;
 use crate::procfs;
 use crate::refusal::Refusals;
 use crate::subject::{FrozenProcess, FrozenThread};
-use crate::{Error, Result, stopped};
+use crate::{Error, Result, instruction, stopped};
 
 /// How long a thread may take to stop. One that takes longer is in a wait that nothing can
 /// interrupt.
@@ -152,7 +152,7 @@ impl Frozen {
     fn ask(&mut self, process: &mut FrozenProcess, vanished: &mut bool) -> Result<Vec<i32>> {
         let known: HashSet<i32> = process.threads.iter().map(|thread| thread.tid).collect();
         let mut new = Vec::new();
-        for tid in numbers(&process.proc, process.pid, "task")? {
+        for tid in procfs::numbers(&process.proc, process.pid, "task")? {
             if known.contains(&tid) {
                 continue;
             }
@@ -302,7 +302,7 @@ fn settle(process: &mut FrozenProcess) -> Result<()> {
         );
     }
     process.auxv = procfs::read(&process.proc, pid, "auxv")?;
-    process.syscall_insn = syscall_instruction(process);
+    process.syscall_insn = instruction::of_process(process);
     Ok(())
 }
 
@@ -340,7 +340,7 @@ fn cannot_seize(process: &FrozenProcess, tid: i32) -> Result<Seized> {
         return Ok(Seized::Gone);
     }
     if dead {
-        let threads = numbers(&process.proc, process.pid, "task")?;
+        let threads = procfs::numbers(&process.proc, process.pid, "task")?;
         if threads.len() > 1 {
             return refuse(
                 process.pid,
@@ -393,66 +393,4 @@ fn children(process: &FrozenProcess) -> Result<Vec<i32>> {
         );
     }
     Ok(all)
-}
-
-/// The names of a directory below `/proc/PID` that are numbers.
-fn numbers(proc: &OwnedFd, pid: i32, name: &str) -> Result<Vec<i32>> {
-    let failed = |errno| Error::task(pid, format!("list /proc/{pid}/{name}"), errno);
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut directory = match nix::dir::Dir::openat(proc.as_fd(), name, flags, Mode::empty()) {
-        Ok(directory) => directory,
-        Err(Errno::ENOENT | Errno::ESRCH) => return Ok(Vec::new()),
-        Err(errno) => return Err(failed(errno)),
-    };
-    let mut all = Vec::new();
-    for entry in directory.iter() {
-        let entry = entry.map_err(failed)?;
-        if let Some(number) = entry
-            .file_name()
-            .to_str()
-            .ok()
-            .and_then(|name| name.parse().ok())
-        {
-            all.push(number);
-        }
-    }
-    Ok(all)
-}
-
-/// A `syscall` instruction in the vDSO, whose address the auxiliary vector tells.
-fn syscall_instruction(process: &FrozenProcess) -> Option<RemoteAddr> {
-    const AT_SYSINFO_EHDR: u64 = 33;
-    let vdso = process.auxv.chunks_exact(16).find_map(|pair| {
-        let word = |at: usize| u64::from_ne_bytes(pair[at..at + 8].try_into().expect("8 bytes"));
-        (word(0) == AT_SYSINFO_EHDR).then(|| RemoteAddr(word(8)))
-    });
-    vdso.and_then(|vdso| find_syscall(process.pid, vdso))
-}
-
-/// The first `mov $number, %eax; syscall` of a vDSO at this address.
-///
-/// All 64-bit processes have the same one, so the place that was found once is only looked at again.
-pub(crate) fn find_syscall(pid: i32, vdso: RemoteAddr) -> Option<RemoteAddr> {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    const SYSCALL: [u8; 2] = [0x0f, 0x05];
-    // The vDSO has at least this size: one page.
-    const SIZE: usize = 4096;
-    static KNOWN: AtomicU64 = AtomicU64::new(0);
-    let known = KNOWN.load(Ordering::Relaxed);
-    if known != 0 {
-        let place = vdso.offset(known);
-        let mut there = [0; 2];
-        if memory::read(pid, place, &mut there).is_ok() && there == SYSCALL {
-            return Some(place);
-        }
-    }
-    let mut code = vec![0; SIZE];
-    memory::read(pid, vdso, &mut code).ok()?;
-    // b8 nn nn 00 00 0f 05
-    let at = code
-        .windows(7)
-        .position(|w| w[0] == 0xb8 && w[3..5] == [0, 0] && w[5..] == SYSCALL)?;
-    let place = at as u64 + 5;
-    KNOWN.store(place, Ordering::Relaxed);
-    Some(vdso.offset(place))
 }

@@ -15,6 +15,7 @@ pub mod foreground;
 pub mod freeze;
 pub mod hooks;
 pub mod inspect;
+mod instruction;
 pub mod interrupt;
 mod kill;
 pub mod kinds;

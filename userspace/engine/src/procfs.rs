@@ -107,6 +107,34 @@ pub fn stat_of(proc: impl AsFd, task: i32, name: &str) -> Result<FileStat> {
         .map_err(|errno| failed(task, name, errno))
 }
 
+/// The names of a directory below `/proc/PID` that are numbers.
+///
+/// # Errors
+///
+/// [`Error::Task`] if it cannot be listed; of a task that is gone, there are none.
+pub fn numbers(proc: impl AsFd, task: i32, name: &str) -> Result<Vec<i32>> {
+    let failed = |errno| Error::task(task, format!("list /proc/{task}/{name}"), errno);
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut directory = match nix::dir::Dir::openat(proc.as_fd(), name, flags, Mode::empty()) {
+        Ok(directory) => directory,
+        Err(Errno::ENOENT | Errno::ESRCH) => return Ok(Vec::new()),
+        Err(errno) => return Err(failed(errno)),
+    };
+    let mut all = Vec::new();
+    for entry in directory.iter() {
+        let entry = entry.map_err(failed)?;
+        if let Some(number) = entry
+            .file_name()
+            .to_str()
+            .ok()
+            .and_then(|name| name.parse().ok())
+        {
+            all.push(number);
+        }
+    }
+    Ok(all)
+}
+
 fn failed(task: i32, name: &str, errno: Errno) -> Error {
     // Below a directory that was opened while the process lived, the kernel says "no such file"
     // for a thread that is gone, and "no such process" for the process.

@@ -17,11 +17,10 @@ use nix::errno::Errno;
 use zerocopy::IntoBytes;
 
 use crate::batch::layout;
-use crate::freeze::find_syscall;
 use crate::plan::{Call, Data, Plan, reserved, scratch};
 use crate::procfs;
 use crate::remote::{self, BLOCKED, Caller};
-use crate::{Error, Result};
+use crate::{Error, Result, instruction};
 
 /// Options of all tasks until they are let go: should crust die, they go with it.
 pub const OPTIONS: i32 = option::SYSGOOD | option::EXITKILL;
@@ -114,7 +113,7 @@ fn prepare(plan: &Plan, pid: i32) -> Result<Caller> {
     let mut caller = Caller {
         pid,
         tid: pid,
-        instruction: find_syscall(pid, RemoteAddr(vdso.start))
+        instruction: instruction::in_vdso(pid, RemoteAddr(vdso.start))
             .ok_or_else(|| Error::malformed(&path, "the vDSO has no syscall instruction"))?,
         template: ptrace::registers(pid).map_err(failed)?,
     };

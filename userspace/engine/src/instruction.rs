@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A `syscall` instruction in a program, to which a stopped thread can be pointed: one of its vDSO.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crust_sys::{RemoteAddr, memory};
+
+use crate::subject::FrozenProcess;
+
+/// The instruction of a process; the auxiliary vector tells where its vDSO is.
+pub(crate) fn of_process(process: &FrozenProcess) -> Option<RemoteAddr> {
+    const AT_SYSINFO_EHDR: u64 = 33;
+    let vdso = process.auxv.chunks_exact(16).find_map(|pair| {
+        let word = |at: usize| u64::from_ne_bytes(pair[at..at + 8].try_into().expect("8 bytes"));
+        (word(0) == AT_SYSINFO_EHDR).then(|| RemoteAddr(word(8)))
+    });
+    vdso.and_then(|vdso| in_vdso(process.pid, vdso))
+}
+
+/// The first `mov $number, %eax; syscall` of a vDSO at this address.
+///
+/// All 64-bit processes have the same one, so the place that was found once is only looked at again.
+pub(crate) fn in_vdso(pid: i32, vdso: RemoteAddr) -> Option<RemoteAddr> {
+    const SYSCALL: [u8; 2] = [0x0f, 0x05];
+    // The vDSO has at least this size: one page.
+    const SIZE: usize = 4096;
+    static KNOWN: AtomicU64 = AtomicU64::new(0);
+    let known = KNOWN.load(Ordering::Relaxed);
+    if known != 0 {
+        let place = vdso.offset(known);
+        let mut there = [0; 2];
+        if memory::read(pid, place, &mut there).is_ok() && there == SYSCALL {
+            return Some(place);
+        }
+    }
+    let mut code = vec![0; SIZE];
+    memory::read(pid, vdso, &mut code).ok()?;
+    // b8 nn nn 00 00 0f 05
+    let at = code
+        .windows(7)
+        .position(|w| w[0] == 0xb8 && w[3..5] == [0, 0] && w[5..] == SYSCALL)?;
+    let place = at as u64 + 5;
+    KNOWN.store(place, Ordering::Relaxed);
+    Some(vdso.offset(place))
+}
