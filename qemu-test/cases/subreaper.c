@@ -32,4 +32,6 @@ static void run(void)
 	check(on == 1, "it is no subreaper");
 	check(waitpid(child, &status, 0) == child && status == 0, "status %x", status);
 	check(waitpid(orphan[0], &status, 0) == orphan[0] && WEXITSTATUS(status) == 33, "status %x", status);
+	/* Nor has it got a child that it does not know: crust's copy of a process left running. */
+	check(waitpid(-1, &status, __WALL) < 0 && errno == ECHILD, "a child too many, status %x", status);
 }

@@ -48,12 +48,13 @@ pub(super) struct CowCopy(Child);
 
 impl CowCopy {
     /// Copies the memory of a process. Other processes of the tree must be frozen too. `None` if
-    /// crust would not know the copy by its number.
+    /// crust would not know the copy by its number, or if it would be an orphan and `orphans` are not
+    /// allowed.
     ///
     /// # Errors
     ///
     /// [`Error::Task`] if there may be no more processes, or no more memory.
-    pub(super) fn of(process: &FrozenProcess) -> Result<Option<Self>> {
+    pub(super) fn of(process: &FrozenProcess, orphans: bool) -> Result<Option<Self>> {
         let Some(leader) = process.leader() else {
             return Ok(None);
         };
@@ -63,17 +64,22 @@ impl CowCopy {
         let room = Room::of(process);
         let mut target = Remote::new(process, leader, room.as_ref())?;
         let copy = match reaped(&mut target) {
-            Ok(Some(copy)) => Ok(copy),
             // An older kernel.
             Ok(None)
             | Err(Error::Task {
                 errno: Errno::EINVAL | Errno::ENOSYS,
                 ..
-            }) => orphaned(&mut target),
-            Err(error) => Err(error),
+            }) if orphans => orphaned(&mut target).map(Some),
+            Err(Error::Task {
+                errno: Errno::EINVAL | Errno::ENOSYS,
+                ..
+            }) => Ok(None),
+            copy => copy,
         };
         target.finish()?;
-        let copy = copy?;
+        let Some(copy) = copy? else {
+            return Ok(None);
+        };
         // Signals to the group of the program are not for the copy, and the numbers of its group and
         // session are not held by it.
         copy.0.call("leave the session", libc::SYS_setsid, &[])?;

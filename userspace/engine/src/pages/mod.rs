@@ -141,13 +141,13 @@ impl Snapshot {
         progress: &mut dyn Progress,
     ) -> Result<Self> {
         let (written, parts) = gather(records, tree, image)?;
-        let may_copy = !has_subreaper(records)?;
+        let orphans = !has_subreaper(records)?;
         let mut now = Vec::new();
         let mut later: BTreeMap<u32, Vec<Job>> = BTreeMap::new();
         for part in parts {
             match part.forked {
-                Some(process) if may_copy => later.entry(process).or_default().push(part.job),
-                _ => now.push(part.job),
+                Some(process) => later.entry(process).or_default().push(part.job),
+                None => now.push(part.job),
             }
         }
         let mut snapshot = Self {
@@ -157,14 +157,18 @@ impl Snapshot {
         };
         for (process, jobs) in later {
             let process = &tree[process as usize];
-            match CowCopy::of(process) {
+            match CowCopy::of(process, orphans) {
                 Ok(Some(copy)) => {
                     let source = Arc::new(copy.source()?);
                     let jobs = jobs.into_iter().map(|job| job.from(&source));
                     snapshot.jobs.extend(jobs);
                     snapshot.copies.push(copy);
                 }
-                Ok(None) => now.extend(jobs),
+                Ok(None) => {
+                    let pid = process.pid;
+                    tracing::warn!(pid, "no copy can be made of it: it is stopped for longer");
+                    now.extend(jobs);
+                }
                 Err(Error::Task {
                     errno: Errno::EAGAIN | Errno::ENOMEM | Errno::ENOSPC | Errno::EPERM,
                     operation,
@@ -250,7 +254,7 @@ fn copy(jobs: &[Job], image: &mut Writer, progress: &mut dyn Progress) -> Result
     Ok(())
 }
 
-/// Whether a process of the tree adopts orphans: the copy of a process would be one.
+/// Whether a process of the tree adopts orphans, and would find one that it does not know of.
 fn has_subreaper(records: &[Record]) -> Result<bool> {
     for record in records.iter().filter(|record| record.tag == Settings::TAG) {
         if Settings::from_record(record)?.subreaper {
