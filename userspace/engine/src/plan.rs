@@ -51,7 +51,7 @@ pub enum Stage {
     Spawn,
     /// Session and group leaders get their ids (without the module: some of it in `Spawn`).
     Leaders,
-    /// Everybody else gets group and session; start times are set.
+    /// Everybody else gets group and session; the start times of processes are set.
     Members,
     /// Open file descriptions are made, each in the first process that has it.
     CreateFiles,
@@ -78,7 +78,7 @@ pub enum Stage {
     Timers,
     /// Zombies exit, and are not waited for.
     Exit,
-    /// Interrupted calls are begun again, registers are set.
+    /// Interrupted calls are begun again, registers and the start times of threads are set.
     Resume,
 }
 
@@ -309,7 +309,7 @@ pub enum Step {
         /// The session.
         sid: i32,
     },
-    /// The module sets when the process began, in nanoseconds.
+    /// The module sets when the thread began, or with it the process, in nanoseconds.
     SetStart {
         /// On the monotonic clock.
         monotonic: u64,

@@ -62,7 +62,11 @@ impl Executor<'_> {
             } => {
                 let failed = |errno| Error::task(tid, "set the start time", errno);
                 let device = module.ok_or_else(without)?.device();
-                let handle = pidfd::open(pid).map_err(failed)?;
+                let handle = match task.thread {
+                    0 => pidfd::open(pid),
+                    _ => pidfd::open_thread(tid),
+                };
+                let handle = handle.map_err(failed)?;
                 device
                     .set_start(handle.as_fd(), *monotonic, *boottime)
                     .map_err(failed)

@@ -30,6 +30,7 @@ pub mod rseq;
 pub mod scheduling;
 pub mod settings;
 pub mod slack;
+pub mod started;
 pub mod tree;
 pub mod view;
 
@@ -152,6 +153,7 @@ pub static THREAD: &[ThreadEntry] = &[
     ThreadEntry::of::<name::Name>(),
     ThreadEntry::of::<scheduling::Scheduling>(),
     ThreadEntry::of::<slack::Slack>(),
+    ThreadEntry::of::<started::Started>(),
     ThreadEntry::of::<personality::Personality>(),
     ThreadEntry::of::<flags::Flags>(),
     ThreadEntry::of::<altstack::AltStack>(),

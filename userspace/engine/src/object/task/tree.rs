@@ -9,19 +9,16 @@ mod plan;
 
 use crust_image::Record;
 use crust_sys::signal::bit;
-use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 pub use self::plan::plan;
 use super::ProcessView;
 use super::order::{self, Place};
+use super::started::Started;
 use crate::capture::Capture;
 use crate::object::State;
 use crate::subject::FrozenProcess;
 use crate::{Error, Result, procfs};
-
-/// Clock ticks of `/proc/PID/stat` (`USER_HZ`, 100 on x86) in nanoseconds.
-const TICK: u64 = 10_000_000;
 
 /// A process of the tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,17 +83,10 @@ pub fn capture(
     };
     let (start_time, start_boottime) = match view.map(|view| &view.kernel) {
         Some(kernel) if kernel.start_boottime != 0 => (kernel.start_time, kernel.start_boottime),
-        // A zombie, or no module. The machine is taken not to have slept since.
+        // A zombie, or no module.
         _ => {
-            let now = |clock| {
-                clock_gettime(clock)
-                    .map(|time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
-                    .map_err(|errno| Error::system("clock_gettime", errno))
-            };
-            let asleep =
-                now(ClockId::CLOCK_BOOTTIME)?.saturating_sub(now(ClockId::CLOCK_MONOTONIC)?);
-            let boottime = stat.field(22) * TICK;
-            (boottime.saturating_sub(asleep), boottime)
+            let started = Started::of(&stat)?;
+            (started.monotonic, started.boottime)
         }
     };
     let waits = |view: &ProcessView<'_>, field| view.status.hex(field).unwrap_or(0);

@@ -9,6 +9,7 @@ use crust_sys::signal::bit;
 use super::{Member, members, outer, places};
 use crate::object::State;
 use crate::object::task::order::{self, Place};
+use crate::object::task::started::Started;
 use crate::object::task::{actions, pending, slack};
 use crate::plan::{Call, Data, ProcessId, Stage, Step, TaskId};
 use crate::resolve::Resolve;
@@ -179,13 +180,11 @@ fn place(places: &[Place], inherited: Option<(i32, i32)>, resolve: &mut Resolve<
 
 fn finish(member: &Member, process: ProcessId, resolve: &mut Resolve<'_>) {
     let leader = process.leader();
-    if resolve.abilities.set_start {
-        let step = Step::SetStart {
-            monotonic: member.start_time,
-            boottime: member.start_boottime,
-        };
-        resolve.plan.step(Stage::Members, leader, step);
-    }
+    let started = Started {
+        monotonic: member.start_time,
+        boottime: member.start_boottime,
+    };
+    started.set(Stage::Members, leader, resolve);
     if let Some(status) = member.zombie {
         resolve
             .plan

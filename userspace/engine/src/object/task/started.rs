@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! When a thread began (field 22 of `/proc/PID/task/TID/stat`). Of the leader, that is when the process
+//! began: see [`tree`](super::tree).
+
+use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+use super::{ThreadAspect, ThreadView};
+use crate::capture::Capture;
+use crate::object::State;
+use crate::plan::{Stage, Step, TaskId};
+use crate::procfs::Stat;
+use crate::resolve::Resolve;
+use crate::{Error, Result};
+
+/// Clock ticks of `/proc/PID/stat` (`USER_HZ`, 100 on x86) in nanoseconds.
+const TICK: u64 = 10_000_000;
+
+/// In nanoseconds, on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// On the monotonic clock.
+    pub monotonic: u64,
+    /// On the boot-time clock.
+    pub boottime: u64,
+}
+
+impl Started {
+    /// As `stat` tells, which is as exact as anybody can see it. The machine is taken not to have slept
+    /// since.
+    pub(super) fn of(stat: &Stat) -> Result<Self> {
+        let now = |clock| {
+            clock_gettime(clock)
+                .map(|time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+                .map_err(|errno| Error::system("clock_gettime", errno))
+        };
+        let asleep = now(ClockId::CLOCK_BOOTTIME)?.saturating_sub(now(ClockId::CLOCK_MONOTONIC)?);
+        let boottime = stat.field(22) * TICK;
+        Ok(Self {
+            monotonic: boottime.saturating_sub(asleep),
+            boottime,
+        })
+    }
+
+    /// Has the module set it, when the task is there. Without the module it is lost, of which the root's
+    /// loss tells.
+    pub(super) fn set(self, stage: Stage, task: TaskId, resolve: &mut Resolve<'_>) {
+        if resolve.abilities.set_start {
+            let step = Step::SetStart {
+                monotonic: self.monotonic,
+                boottime: self.boottime,
+            };
+            resolve.plan.step(stage, task, step);
+        }
+    }
+}
+
+impl State for Started {
+    const TAG: u16 = 0x0118;
+    const NAME: &'static str = "start of a thread";
+    const SUPPORT: &'static str = "of each thread but the first, whose is that of the process (with \
+                                   the module)";
+
+    fn describe(&self) -> String {
+        format!("{} ns after boot", self.boottime)
+    }
+}
+
+impl ThreadAspect for Started {
+    fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
+        let other = view.number != 0;
+        other.then(|| Self::of(&view.text.stat)).transpose()
+    }
+
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        self.set(Stage::Resume, task, resolve);
+        Ok(())
+    }
+}
