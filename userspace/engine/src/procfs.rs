@@ -32,17 +32,22 @@ pub fn open(proc: impl AsFd, task: i32, name: &str) -> Result<OwnedFd> {
 pub fn read(proc: impl AsFd, task: i32, name: &str) -> Result<Vec<u8>> {
     let file = open(proc, task, name)?;
     // Not `Read::read_to_end`, which asks for size and offset first: these files have no size.
-    let mut bytes = vec![0; ROOM];
-    let mut length = 0;
+    let next =
+        |room: &mut [u8]| nix::unistd::read(&file, room).map_err(|errno| failed(task, name, errno));
+    let mut room = [0; ROOM];
+    let mut length = next(&mut room)?;
+    let mut bytes = room[..length].to_vec();
+    if length == 0 || (length < ROOM && !is_list(name)) {
+        return Ok(bytes);
+    }
     loop {
-        let got = nix::unistd::read(&file, &mut bytes[length..])
-            .map_err(|errno| failed(task, name, errno))?;
+        if length == bytes.len() {
+            bytes.resize(length * 4, 0);
+        }
+        let got = next(&mut bytes[length..])?;
         length += got;
         if got == 0 || (length < bytes.len() && !is_list(name)) {
             break;
-        }
-        if length == bytes.len() {
-            bytes.resize(length * 4, 0);
         }
     }
     bytes.truncate(length);
