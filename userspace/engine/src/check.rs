@@ -225,7 +225,7 @@ fn module_items(error: Option<Errno>, features: u64) -> Vec<Item> {
         item(
             nr::SET_PID,
             "ckpt: SET_PID",
-            "pids are given at birth (clone3), which is slower",
+            "nothing: crust makes tasks with their pids (clone3), which needs no module",
         ),
         item(
             nr::SET_IDS,

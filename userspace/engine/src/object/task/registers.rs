@@ -107,6 +107,19 @@ fn number_before(tid: i32, registers: &UserRegs) -> Option<u64> {
     Some(u64::from(u32::from_le_bytes([a, b, c, d])))
 }
 
+/// What a call is called that can be interrupted with a restart block.
+fn call_name(nr: i64) -> String {
+    match nr {
+        libc::SYS_nanosleep => "nanosleep".into(),
+        libc::SYS_clock_nanosleep => "clock_nanosleep".into(),
+        libc::SYS_poll => "poll".into(),
+        libc::SYS_futex => "futex".into(),
+        // It was interrupted before.
+        libc::SYS_restart_syscall => "sleep or wait".into(),
+        _ => format!("system call {nr}"),
+    }
+}
+
 /// Whether the mask of the call in which the thread is differs from that around it.
 fn is_masked(view: &ThreadView<'_>, signal_mask: u64) -> bool {
     const SYSCALL: [u8; 2] = [0x0f, 0x05];
@@ -130,7 +143,7 @@ fn interrupted(
         return None;
     }
     let tid = view.thread.tid;
-    let name = format!("system call {nr}");
+    let name = call_name(nr);
     let result = registers.rax as i64;
     if is_masked(view, signal_mask) {
         return Some(Interrupted::Masked);
