@@ -3,9 +3,12 @@
 //! Reading an image.
 
 use std::fs::File;
+use std::hash::Hasher;
 use std::io::Read;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use twox_hash::XxHash64;
 
 use crate::header::{self, Header};
 use crate::pages::{self, PageSum};
@@ -131,7 +134,7 @@ impl Reader {
         let mut buffer = vec![0; 1 << 20];
         let mut verified = 0;
         for sum in &self.sums {
-            let mut hasher = crc32fast::Hasher::new();
+            let mut hasher = XxHash64::with_seed(pages::SEED);
             let end = sum.offset + sum.length;
             let mut at = sum.offset;
             while at < end {
@@ -139,10 +142,10 @@ impl Reader {
                 self.file
                     .read_exact_at(&mut buffer[..part], at)
                     .map_err(|error| Error::io(&self.path, "read", error))?;
-                hasher.update(&buffer[..part]);
+                hasher.write(&buffer[..part]);
                 at += part as u64;
             }
-            if hasher.finalize() != sum.checksum {
+            if hasher.finish() != sum.checksum {
                 return Err(Error::damaged(
                     &self.path,
                     sum.offset,

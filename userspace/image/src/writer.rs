@@ -150,7 +150,7 @@ impl Writer {
     }
 
     /// Notes the [`pages::checksum`] of a run of page data, for `crust inspect --verify`.
-    pub fn sum_pages(&mut self, offset: u64, length: u64, checksum: u32) {
+    pub fn sum_pages(&mut self, offset: u64, length: u64, checksum: u64) {
         self.sums.push(PageSum {
             offset,
             length,

@@ -79,7 +79,7 @@ fn names(directory: &TempDir) -> Vec<String> {
 fn forge(path: &Path, offset: usize, bytes: &[u8]) {
     let mut head = fs::read(path).unwrap()[..48].to_vec();
     head[offset..offset + bytes.len()].copy_from_slice(bytes);
-    let checksum = pages::checksum(&head);
+    let checksum = crc32fast::hash(&head);
     head.extend(checksum.to_le_bytes());
     overwrite(path, 0, &head);
 }

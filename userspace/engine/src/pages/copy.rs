@@ -49,7 +49,7 @@ pub(super) struct Job {
 }
 
 /// Offset, length and checksum of a stretch of the image.
-pub(super) type Sum = (u64, u64, u32);
+pub(super) type Sum = (u64, u64, u64);
 
 impl Job {
     /// The pages `runs` go to the image, from `offset` on.

@@ -28,8 +28,8 @@ pub struct Vdso {
     pub area: Area,
     /// `[vdso]`, `[vvar]`, `[vvar_vclock]`.
     pub name: Vec<u8>,
-    /// CRC-32 of the image; 0 for data.
-    pub checksum: u32,
+    /// [Checksum](crust_image::pages::checksum) of the image; 0 for data.
+    pub checksum: u64,
     /// What is behind the image, if that is not all zeros: the code of a crust that was killed while
     /// the program made a call for it ([`Room`](crate::remote::Room)). The program may still be on its
     /// way back in there, below a signal handler.
@@ -104,7 +104,7 @@ impl MappingKind for Vdso {
 
     fn describe(&self) -> String {
         format!(
-            "{} {} {:08x}",
+            "{} {} {:016x}",
             self.area.describe(),
             String::from_utf8_lossy(&self.name),
             self.checksum
@@ -136,7 +136,7 @@ impl Vdso {
     }
 
     /// What two vDSOs must have in common to stand for each other.
-    fn shape(list: &[Self]) -> Vec<(&[u8], u64, u64, u32)> {
+    fn shape(list: &[Self]) -> Vec<(&[u8], u64, u64, u64)> {
         let lowest = list.iter().map(|part| part.area.start).min().unwrap_or(0);
         list.iter()
             .map(|part| {
