@@ -24,11 +24,12 @@ pub enum Accel {
 
 impl Accel {
     /// QEMU's arguments. TCG gets one host thread for all processors: with one thread each it has a rare bug, in
-    /// which a guest processor executes a half-patched jump label and the kernel oopses.
+    /// which a guest processor executes a half-patched jump label and the kernel oopses. Without `erms` the
+    /// kernel copies words, which is emulated word by word; `rep movsb` is, byte by byte.
     pub fn arguments(self) -> [&'static str; 4] {
         match self {
             Accel::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            Accel::Tcg => ["-accel", "tcg,thread=single", "-cpu", "max"],
+            Accel::Tcg => ["-accel", "tcg,thread=single", "-cpu", "max,-erms"],
         }
     }
 

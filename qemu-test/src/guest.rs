@@ -34,6 +34,7 @@ pub struct Guest<'a> {
     /// Console, output and results of this boot.
     directory: PathBuf,
     memory_mib: u32,
+    processors: u32,
     patience: Duration,
 }
 
@@ -73,6 +74,7 @@ impl<'a> Guest<'a> {
             kernel,
             directory,
             memory_mib,
+            processors: 2,
             patience,
         })
     }
@@ -84,6 +86,15 @@ impl<'a> Guest<'a> {
 
     pub fn memory(mut self, mib: u32) -> Self {
         self.memory_mib = mib;
+        self
+    }
+
+    /// Only as many processors as run at the same time. With more, who waits awake for another processor
+    /// would keep it from running, and what is measured is for how long.
+    pub fn real_processors(mut self) -> Self {
+        if self.accel == Accel::Tcg {
+            self.processors = 1;
+        }
         self
     }
 
@@ -197,7 +208,8 @@ impl<'a> Guest<'a> {
                 "none",
                 "-no-reboot",
             ])
-            .args(["-smp", "2", "-m", &self.memory_mib.to_string()])
+            .args(["-smp", &self.processors.to_string()])
+            .args(["-m", &self.memory_mib.to_string()])
             .arg("-kernel")
             .arg(&self.kernel)
             .arg("-initrd")

@@ -72,7 +72,8 @@ fn bench(products: &Products, args: &[String]) -> Result<u8> {
             "bench/programs",
             &products.c_programs("qemu-test/bench", "guest")?,
         )?
-        .memory(6144);
+        .memory(6144)
+        .real_processors();
     println!("results: {}", guest.results().display());
     // Images go to memory: the disk of the host would be measured otherwise.
     let job = format!(
