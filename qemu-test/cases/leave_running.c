@@ -17,6 +17,7 @@ static void run(void)
 	uint64_t *wiped = map(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, ANONYMOUS);
 	uint64_t *private = map(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, ANONYMOUS);
 	uint64_t *shared = map(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS);
+	uint64_t *closed = map(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, ANONYMOUS);
 	volatile uint64_t *words = memory;
 	bool stop = false;
 	size_t wrong = 0;
@@ -28,6 +29,9 @@ static void run(void)
 	fill(wiped, 16 * PAGE, 1);
 	fill(private, 16 * PAGE, 2);
 	fill(shared, 16 * PAGE, 3);
+	/* What the program itself could not read. */
+	fill(closed, 16 * PAGE, 4);
+	must(!mprotect(closed, 16 * PAGE, PROT_NONE));
 	snprintf(go, sizeof(go), "%s/go", case_dir);
 	leave_file("ready");
 	for (round = 1; !stop; round++) {
@@ -42,4 +46,6 @@ static void run(void)
 	check(!spoiled(wiped, 16 * PAGE, 1), "MADV_WIPEONFORK memory");
 	check(!spoiled(private, 16 * PAGE, 2), "MADV_DONTFORK memory");
 	check(!spoiled(shared, 16 * PAGE, 3), "shared memory");
+	must(!mprotect(closed, 16 * PAGE, PROT_READ));
+	check(!spoiled(closed, 16 * PAGE, 4), "PROT_NONE memory");
 }

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 use cases::tree;
 use clap::Parser;
 use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::Pid;
+
 use tool::Tool;
 
 #[derive(Parser)]
@@ -149,10 +149,7 @@ fn measure(options: &Options, tool: &Tool, workload: &Workload, series: &mut Ser
     fs::create_dir_all(&images)?;
     let pid = start(&options.workload, workload.arguments, &directory)?;
     let members = tree::descendants(pid);
-    let dump = tool.dump(pid, &images, workload.leave_running, || {
-        // Nobody else waits for it; the tools wait until somebody has.
-        let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
-    })?;
+    let dump = tool.dump(pid, &images, workload.leave_running)?;
     series.dump.push(dump.total);
     series.frozen.push(dump.frozen);
     series.bytes = size(&images)?;

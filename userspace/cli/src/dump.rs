@@ -38,6 +38,9 @@ pub struct Dump {
     /// Carry over a job of a shell, for the shell of the restore to take over
     #[arg(short = 'j', long)]
     shell_job: bool,
+    /// Sum up the contents of memory too, for `crust inspect --verify`; takes longer
+    #[arg(long)]
+    checksum: bool,
     /// Do not wait until the image is on the disk; a crash of the machine may then lose it
     #[arg(long)]
     no_sync: bool,
@@ -70,6 +73,7 @@ impl Dump {
                 shell_job: self.shell_job,
                 leave_running: self.leave_running,
                 leave_stopped: self.leave_stopped,
+                checksum: self.checksum,
             },
             backend: self.common.backend.into(),
             sync: !self.no_sync,

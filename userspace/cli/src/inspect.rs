@@ -83,9 +83,14 @@ fn summary(inspection: &Inspection) -> String {
         bytes(inspection.image_bytes),
         bytes(inspection.page_bytes),
     );
-    if let Some(verified) = inspection.verified_bytes {
-        let _ = writeln!(text, " verified   {} of memory", bytes(verified));
-    }
+    let _ = match inspection.verified_bytes {
+        None => Ok(()),
+        Some(0) => writeln!(
+            text,
+            " verified   the records; memory has no checksums (crust dump --checksum)"
+        ),
+        Some(verified) => writeln!(text, " verified   {} of memory", bytes(verified)),
+    };
     let mut kinds = BTreeMap::<_, u64>::new();
     for object in &inspection.objects {
         *kinds.entry((object.family, &object.kind)).or_default() += 1;

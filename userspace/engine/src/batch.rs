@@ -5,12 +5,12 @@
 //! A batch lies in the scratch memory of its task: an array of [`Entry`], and behind it the data that
 //! the calls point to. What runs it is the code of [`crust_sys::stub`].
 
-use crust_sys::RemoteAddr;
 use crust_sys::stub::{Entry, check};
+use crust_sys::{RemoteAddr, memory};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::plan::{Arg, Call, Data, Expect};
-use crate::remote::error_number;
+use crate::remote::{Caller, error_number};
 use crate::{Error, Result};
 
 /// Where things are in the scratch memory of a restored task, from its beginning, in bytes.
@@ -110,6 +110,23 @@ pub enum Returned {
     Value(u64),
     /// It will be in this entry of the same batch.
     Here(usize),
+}
+
+/// Puts the data of a call, which refers to no other, into memory of the task that is to make it, and
+/// returns its arguments.
+///
+/// # Errors
+///
+/// [`Error::Task`] if the memory cannot be written to.
+pub fn place(caller: &Caller, at: RemoteAddr, call: &Call) -> Result<[u64; 6]> {
+    let batch = Batch::encode(std::iter::once(call), at, |_| {
+        Err(Error::malformed(&call.what, "refers to another call"))
+    })?;
+    memory::write(caller.pid, at, &batch.bytes)
+        .map_err(|errno| Error::task(caller.tid, &call.what, errno))?;
+    let entry = Entry::read_from_bytes(&batch.bytes[..ENTRY])
+        .map_err(|_| Error::malformed(&call.what, "half an entry"))?;
+    Ok(entry.args)
 }
 
 /// How many bytes a call needs at most.

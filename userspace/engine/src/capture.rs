@@ -18,6 +18,8 @@ pub struct DumpOptions {
     pub leave_running: bool,
     /// `--leave-stopped`.
     pub leave_stopped: bool,
+    /// `--checksum`: contents of memory are summed up too.
+    pub checksum: bool,
 }
 
 /// A capture under way: what may be read, and what has been found.

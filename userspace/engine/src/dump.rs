@@ -12,7 +12,7 @@ use crate::freeze::Frozen;
 use crate::hooks::{Chosen, Hooks};
 use crate::interrupt::Interrupts;
 use crate::object::{file, mapping, task};
-use crate::pages::{self, Snapshot};
+use crate::pages::Snapshot;
 use crate::progress::{Phase, Progress};
 use crate::refusal::Refusals;
 use crate::request::{Backend, Captured, DumpReport, DumpRequest};
@@ -60,19 +60,26 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
         ..DumpReport::default()
     };
     let since = frozen.since;
-    let processes = &frozen.processes;
-    let (page_records, frozen) = if request.options.leave_running {
-        let snapshot = Snapshot::take(&records, processes, &mut image, progress)?;
+    let options = &request.options;
+    let snapshot = Snapshot::take(
+        &records,
+        &frozen.processes,
+        &mut image,
+        options,
+        &interrupts,
+        progress,
+    )?;
+    let frozen = if options.leave_running {
         frozen.release();
         report.frozen_ns = nanoseconds(since);
         progress.phase(&Phase::LetGo {
             frozen: since.elapsed(),
         });
-        (snapshot.write(&mut image, progress)?, None)
+        None
     } else {
-        let written = pages::write(&records, processes, &mut image, progress)?;
-        (written, Some(frozen))
+        Some(frozen)
     };
+    let page_records = snapshot.write(&mut image, progress)?;
     for record in records.iter().chain(&page_records) {
         image.add(record)?;
     }

@@ -4,6 +4,11 @@
 
 use std::thread;
 
+/// How many processors there are for crust.
+pub(crate) fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// What `work` returns for each item, in the order of the items. A thread takes at least `share` of
 /// them, or it would not be worth it.
 pub(crate) fn map<T: Sync, R: Send>(
@@ -11,8 +16,7 @@ pub(crate) fn map<T: Sync, R: Send>(
     share: usize,
     work: impl Fn(&T) -> R + Sync,
 ) -> Vec<R> {
-    let most = thread::available_parallelism().map_or(1, usize::from);
-    let threads = most.min(items.len() / share).max(1);
+    let threads = processors().min(items.len() / share).max(1);
     let mut shares = items.chunks(items.len().div_ceil(threads).max(1));
     let mine = shares.next().unwrap_or_default();
     let work = |share: &[T]| share.iter().map(&work).collect::<Vec<R>>();

@@ -3,8 +3,8 @@
 //! Page data: raw, page-aligned, found by its offset in the file.
 //!
 //! Which page of which mapping is where is said by the mappings' own records. What the format adds
-//! is a checksum for each run of pages that the page writer summed up. Restore does not verify it,
-//! because that would read all memory a second time; `crust inspect --verify` does.
+//! is a checksum for each run of pages that the page writer summed up (`crust dump --checksum`). Restore
+//! does not verify it, because that would read all memory a second time; `crust inspect --verify` does.
 
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash64;

@@ -136,6 +136,12 @@ impl Writer {
         offset
     }
 
+    /// Where the page data that has been reserved ends in the file.
+    #[must_use]
+    pub fn pages_end(&self) -> u64 {
+        self.pages_end
+    }
+
     /// How many bytes of page data have been reserved.
     #[must_use]
     pub fn page_bytes(&self) -> u64 {

@@ -7,14 +7,12 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use crust_sys::stub::Entry;
 use crust_sys::wait::{self, Status};
 use crust_sys::{RemoteAddr, memory, pidfd, ptrace};
 use nix::errno::Errno;
-use zerocopy::FromBytes;
 
 use super::Executor;
-use crate::batch::{Batch, layout};
+use crate::batch::{self, layout};
 use crate::plan::{Call, Step, TaskId};
 use crate::remote::{Caller, END_OF_BATCH};
 use crate::{Error, Result};
@@ -130,7 +128,7 @@ impl Executor<'_> {
     fn reenter(&mut self, task: TaskId, call: &Call) -> Result<()> {
         let scratch = self.plan.scratch;
         let live = self.live(task)?;
-        let args = place(&live.caller, scratch, call)?;
+        let args = batch::place(&live.caller, scratch.offset(layout::BATCHES), call)?;
         let value = live.caller.call_into_stop(&call.what, call.nr, &args)?;
         if value != RESTART_BLOCK {
             live.reentered = Some(value);
@@ -151,24 +149,11 @@ impl Executor<'_> {
         let scratch = self.plan.scratch;
         for (task, call) in std::mem::take(&mut self.last) {
             let caller = &self.live(task)?.caller;
-            let args = place(caller, scratch, &call)?;
+            let args = batch::place(caller, scratch.offset(layout::BATCHES), &call)?;
             caller.call(&call.what, call.nr, &args)?;
         }
         Ok(())
     }
-}
-
-/// Puts the data of a call into scratch memory, and returns its arguments.
-fn place(caller: &Caller, scratch: RemoteAddr, call: &Call) -> Result<[u64; 6]> {
-    let start = scratch.offset(layout::BATCHES);
-    let batch = Batch::encode(std::iter::once(call), start, |_| {
-        Err(Error::malformed(&call.what, "refers to another call"))
-    })?;
-    memory::write(caller.pid, start, &batch.bytes)
-        .map_err(|errno| Error::task(caller.tid, &call.what, errno))?;
-    let entry = Entry::read_from_bytes(&batch.bytes[..size_of::<Entry>()])
-        .map_err(|_| Error::malformed(&call.what, "half an entry"))?;
-    Ok(entry.args)
 }
 
 /// Writes into memory of a task, also where it could not write itself.

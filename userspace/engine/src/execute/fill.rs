@@ -4,11 +4,9 @@
 //!
 //! A page costs as much to make as to fill, and the kernel does both in the thread that asks.
 
-use std::thread::available_parallelism;
-
 use super::{Executor, Steps, Todo, Work};
 use crate::plan::{Step, TaskId};
-use crate::{Error, Result};
+use crate::{Error, Result, parallel};
 
 /// Calls of `Stage::FillMemory` from which on more threads are worth it: 2 MiB are read by two.
 const MUCH: usize = 64;
@@ -24,7 +22,7 @@ pub(super) fn is_much(steps: &Steps) -> bool {
 impl Executor<'_> {
     /// Does the work of `Stage::FillMemory`, whose steps do not depend on each other.
     pub(super) fn fill(&mut self, mut work: Work<'_>) -> Result<()> {
-        let threads = available_parallelism().map_or(1, usize::from).min(THREADS);
+        let threads = parallel::processors().min(THREADS);
         let large: Vec<TaskId> = work
             .iter()
             .filter(|(_, steps)| steps.len() >= MUCH)

@@ -21,9 +21,8 @@ use crust_sys::memory::{MAX_RANGES, RemoteRange, read_ranges};
 use nix::errno::Errno;
 
 use super::Runs;
-use crate::progress::Progress;
 use crate::subject::FrozenProcess;
-use crate::{Error, Result, procfs};
+use crate::{Error, Result, parallel, procfs};
 
 // Measured: less costs calls, more leaves the second-level cache.
 const BUFFER: usize = 512 << 10;
@@ -43,9 +42,10 @@ pub(super) enum Source {
 
 /// Pages to copy.
 pub(super) struct Job {
-    source: Arc<Source>,
-    runs: Runs,
-    offset: u64,
+    pub(super) source: Arc<Source>,
+    pub(super) runs: Runs,
+    /// Where in the image the first one goes.
+    pub(super) offset: u64,
 }
 
 /// Offset, length and checksum of a stretch of the image.
@@ -118,7 +118,7 @@ impl Source {
     }
 }
 
-fn length(range: &Range<u64>) -> usize {
+pub(super) fn length(range: &Range<u64>) -> usize {
     (range.end - range.start) as usize
 }
 
@@ -137,8 +137,15 @@ fn read_task(pid: i32, ranges: &[Range<u64>], buffer: &mut [u8]) -> Result<usize
     }
 }
 
-/// Copies all pages of all jobs, and returns the checksums of what was written.
-pub(super) fn copy(jobs: &[Job], image: &File, progress: &mut dyn Progress) -> Result<Vec<Sum>> {
+/// Copies all pages of all jobs; returns the checksums of what was written, if they are wanted.
+///
+/// `written` is told how many bytes are, and can end it.
+pub(super) fn copy(
+    jobs: &[Job],
+    image: &File,
+    sum: bool,
+    written: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<Vec<Sum>> {
     let total: u64 = jobs.iter().map(|job| job.runs.bytes()).sum();
     if total == 0 {
         return Ok(Vec::new());
@@ -153,7 +160,7 @@ pub(super) fn copy(jobs: &[Job], image: &File, progress: &mut dyn Progress) -> R
     // Pages that the task itself may not read: with CONFIG_PROC_MEM_FORCE_PTRACE the kernel shows them
     // to the thread that traces it, and that is ours (fs/proc/base.c:proc_mem_foll_force).
     let left = Mutex::new(Vec::new());
-    let work = |tell: &mut dyn FnMut(u64)| -> Result<Vec<Sum>> {
+    let work = |tell: &mut dyn FnMut(u64) -> Result<()>| -> Result<Vec<Sum>> {
         let mut buffer =
             Buffer::new(BUFFER).map_err(|errno| Error::system("allocate a buffer", errno))?;
         let mut sums = Vec::new();
@@ -162,37 +169,41 @@ pub(super) fn copy(jobs: &[Job], image: &File, progress: &mut dyn Progress) -> R
             let Some((source, ranges, offset)) = next else {
                 return Ok(sums);
             };
-            match transfer(source, &ranges, &mut buffer, image, offset) {
-                Ok(sum) => sums.push(sum),
+            let told = match transfer(source, &ranges, &mut buffer, image, offset) {
+                Ok(bytes) => {
+                    let length = bytes.len() as u64;
+                    if sum {
+                        sums.push((offset, length, crust_image::pages::checksum(bytes)));
+                    }
+                    tell(done.fetch_add(length, Ordering::Relaxed) + length)
+                }
                 Err(Error::Task {
                     errno: Errno::EIO, ..
                 }) => {
                     if let Ok(mut left) = left.lock() {
                         left.push((source, ranges, offset));
                     }
-                    continue;
+                    Ok(())
                 }
-                Err(error) => {
-                    if let Ok(mut pieces) = pieces.lock() {
-                        pieces.by_ref().for_each(drop);
-                    }
-                    return Err(error);
+                Err(error) => Err(error),
+            };
+            if let Err(error) = told {
+                if let Ok(mut pieces) = pieces.lock() {
+                    pieces.by_ref().for_each(drop);
                 }
+                return Err(error);
             }
-            let length = sums.last().map_or(0, |(_, length, _)| *length);
-            tell(done.fetch_add(length, Ordering::Relaxed) + length);
         }
     };
-    let helpers = thread::available_parallelism()
-        .map_or(1, usize::from)
+    let helpers = parallel::processors()
         .min(WORKERS)
         .min((total as usize).div_ceil(BUFFER))
         - 1;
     thread::scope(|scope| {
         let helpers: Vec<_> = (0..helpers)
-            .map(|_| scope.spawn(|| work(&mut |_| ())))
+            .map(|_| scope.spawn(|| work(&mut |_| Ok(()))))
             .collect();
-        let mut result = work(&mut |done| progress.memory(done, total));
+        let mut result = work(written);
         for helper in helpers {
             // A panic is a bug: let it be seen as such.
             let sums = helper
@@ -209,25 +220,29 @@ pub(super) fn copy(jobs: &[Job], image: &File, progress: &mut dyn Progress) -> R
         let mut buffer =
             Buffer::new(BUFFER).map_err(|errno| Error::system("allocate a buffer", errno))?;
         for (source, ranges, offset) in left.into_inner().unwrap_or_default() {
-            sums.push(transfer(source, &ranges, &mut buffer, image, offset)?);
+            let bytes = transfer(source, &ranges, &mut buffer, image, offset)?;
+            if sum {
+                let checksum = crust_image::pages::checksum(bytes);
+                sums.push((offset, bytes.len() as u64, checksum));
+            }
         }
         Ok(sums)
     })
 }
 
-fn transfer(
+/// Returns what it has copied.
+fn transfer<'b>(
     source: &Source,
     ranges: &[Range<u64>],
-    buffer: &mut [u8],
+    buffer: &'b mut [u8],
     image: &File,
     offset: u64,
-) -> Result<Sum> {
+) -> Result<&'b [u8]> {
     let length = source.read(ranges, buffer)?;
     let bytes = &buffer[..length];
     image.write_all_at(bytes, offset).map_err(|error| {
         let errno = Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
         Error::system("write pages to the image", errno)
     })?;
-    let checksum = crust_image::pages::checksum(bytes);
-    Ok((offset, length as u64, checksum))
+    Ok(bytes)
 }

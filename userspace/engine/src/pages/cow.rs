@@ -91,6 +91,11 @@ impl CowCopy {
         Ok(Some(Self(copy)))
     }
 
+    /// The copy as one that makes calls.
+    pub(super) fn caller(&self) -> &Caller {
+        &self.0
+    }
+
     /// What it has in its memory.
     pub(super) fn source(&self) -> Result<Source> {
         let pid = self.0.pid;

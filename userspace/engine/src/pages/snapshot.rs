@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The contents of all memory of a tree at one moment.
+//!
+//! Each process that is to go on meanwhile is copied by a fork ([`CowCopy`]). If it has much memory, the
+//! copy writes it itself ([`Scribe`]), which is half the work for the kernel. Of what stands still the
+//! pages are read by one thread while another one writes; only where there is one processor for
+//! both, a copy that writes is faster here too.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crust_image::{Record, Writer};
+use nix::errno::Errno;
+
+use super::copy::{self, Job, Source};
+use super::cow::CowCopy;
+use super::scribe::{self, Scribe};
+use super::{SharedMemory, StoredPages, scan, shared_objects};
+use crate::capture::DumpOptions;
+use crate::interrupt::Interrupts;
+use crate::object::State;
+use crate::object::mapping;
+use crate::object::mapping::vma::trait_bit;
+use crate::object::task::settings::Settings;
+use crate::progress::Progress;
+use crate::subject::FrozenProcess;
+use crate::{Error, Result, parallel};
+
+/// Memory that was taken, and is yet to be written.
+pub struct Snapshot<'a> {
+    options: &'a DumpOptions,
+    interrupts: &'a Interrupts,
+    /// Where all pages will be.
+    records: Vec<Record>,
+    /// What copies write.
+    scribes: Vec<(Scribe, Arc<Source>, Vec<Job>)>,
+    /// What is read.
+    jobs: Vec<Job>,
+    /// They live as long as they are needed.
+    copies: Vec<CowCopy>,
+}
+
+/// A stretch of pages of one source.
+struct Part {
+    job: Job,
+    /// The process, if its fork would have the same pages.
+    forked: Option<u32>,
+}
+
+impl<'a> Snapshot<'a> {
+    /// Takes it of a frozen tree. `records` are those that [`mapping::capture`] made for the processes
+    /// of `tree`.
+    ///
+    /// With `leave_running`, what a fork would not copy (shared memory, `MADV_DONTFORK`,
+    /// `MADV_WIPEONFORK`) is written to the image right away, and the tree may go on when this returns.
+    /// Where a process may not fork, all of it is written right away, and a warning says so.
+    ///
+    /// # Errors
+    ///
+    /// If a process dies, the image cannot be written, or the user asks to end.
+    pub fn take(
+        records: &[Record],
+        tree: &[FrozenProcess],
+        image: &mut Writer,
+        options: &'a DumpOptions,
+        interrupts: &'a Interrupts,
+        progress: &mut dyn Progress,
+    ) -> Result<Self> {
+        let (written, parts) = gather(records, tree, image)?;
+        let mut snapshot = Self {
+            options,
+            interrupts,
+            records: written,
+            scribes: Vec::new(),
+            jobs: Vec::new(),
+            copies: Vec::new(),
+        };
+        let orphans = !has_subreaper(records)?;
+        let scribes = !options.checksum && (options.leave_running || parallel::processors() == 1);
+        let end = image.pages_end();
+        let mut of_forks: BTreeMap<u32, Vec<Job>> = BTreeMap::new();
+        for part in parts {
+            match part.forked {
+                Some(process) => of_forks.entry(process).or_default().push(part.job),
+                None => snapshot.jobs.push(part.job),
+            }
+        }
+        for (process, jobs) in of_forks {
+            let process = &tree[process as usize];
+            let bytes: u64 = jobs.iter().map(|job| job.runs.bytes()).sum();
+            let scribe = scribes && bytes >= scribe::WORTH;
+            if !scribe && !options.leave_running {
+                snapshot.jobs.extend(jobs);
+                continue;
+            }
+            match copy_of(process, orphans)? {
+                Some(copy) => snapshot.assign(copy, process, jobs, scribe.then_some(end), image)?,
+                None => {
+                    if options.leave_running {
+                        tracing::warn!(process.pid, "no copy of it: it is stopped for longer");
+                    }
+                    snapshot.jobs.extend(jobs);
+                }
+            }
+        }
+        if options.leave_running {
+            let of_copies = |job: &Job| matches!(*job.source, Source::Copy(..));
+            let (later, now) = std::mem::take(&mut snapshot.jobs)
+                .into_iter()
+                .partition(of_copies);
+            snapshot.jobs = now;
+            snapshot.read(image, progress)?;
+            snapshot.jobs = later;
+        }
+        Ok(snapshot)
+    }
+
+    /// Has pages be read from a copy, or written by it, up to byte `end` of the image.
+    fn assign(
+        &mut self,
+        copy: CowCopy,
+        process: &FrozenProcess,
+        jobs: Vec<Job>,
+        end: Option<u64>,
+        image: &Writer,
+    ) -> Result<()> {
+        let source = Arc::new(copy.source()?);
+        let scribe = match end {
+            Some(end) => Scribe::new(&copy, process, image.file(), end)?,
+            None => None,
+        };
+        match scribe {
+            Some(scribe) => self.scribes.push((scribe, source, jobs)),
+            // A copy is read more slowly than what stands still.
+            None if !self.options.leave_running => {
+                self.jobs.extend(jobs);
+                return Ok(());
+            }
+            None => self
+                .jobs
+                .extend(jobs.into_iter().map(|job| job.from(&source))),
+        }
+        self.copies.push(copy);
+        Ok(())
+    }
+
+    /// Writes what is left, and returns the records of all.
+    ///
+    /// # Errors
+    ///
+    /// If the image cannot be written, or the user asks to end.
+    pub fn write(mut self, image: &mut Writer, progress: &mut dyn Progress) -> Result<Vec<Record>> {
+        let jobs = self.scribes.iter().flat_map(|(.., jobs)| jobs);
+        let total = jobs.map(|job| job.runs.bytes()).sum();
+        let mut done = 0;
+        for (scribe, source, jobs) in std::mem::take(&mut self.scribes) {
+            for job in jobs {
+                let left = scribe.write(&job.runs, job.offset, |bytes| {
+                    done += bytes;
+                    progress.memory(done, total);
+                    self.interrupts.check()
+                })?;
+                for (runs, offset) in left {
+                    self.jobs.push(Job::new(Arc::clone(&source), runs, offset));
+                }
+            }
+        }
+        self.read(image, progress)?;
+        drop(self.copies);
+        Ok(self.records)
+    }
+
+    /// Copies what is read.
+    fn read(&self, image: &mut Writer, progress: &mut dyn Progress) -> Result<()> {
+        let total = self.jobs.iter().map(|job| job.runs.bytes()).sum();
+        let sums = copy::copy(
+            &self.jobs,
+            image.file(),
+            self.options.checksum,
+            &mut |done| {
+                progress.memory(done, total);
+                self.interrupts.check()
+            },
+        )?;
+        for (offset, length, checksum) in sums {
+            image.sum_pages(offset, length, checksum);
+        }
+        Ok(())
+    }
+}
+
+/// A copy of a process, or none if it may not have one.
+fn copy_of(process: &FrozenProcess, orphans: bool) -> Result<Option<CowCopy>> {
+    match CowCopy::of(process, orphans) {
+        Err(Error::Task {
+            errno: Errno::EAGAIN | Errno::ENOMEM | Errno::ENOSPC | Errno::EPERM,
+            task,
+            operation,
+        }) => {
+            tracing::info!(task, operation, "cannot fork");
+            Ok(None)
+        }
+        result => result,
+    }
+}
+
+/// What has to be copied, with its place in the image, and the records about it.
+fn gather(
+    records: &[Record],
+    tree: &[FrozenProcess],
+    image: &mut Writer,
+) -> Result<(Vec<Record>, Vec<Part>)> {
+    let mut parts = Vec::new();
+    let mut written = Vec::new();
+    for (memory, owner, file) in shared_objects(records, tree)? {
+        let offset = image.reserve_pages(memory.runs.bytes());
+        let memory = SharedMemory { offset, ..memory };
+        written.push(memory.record(owner, written.len() as u32)?);
+        parts.push(Part {
+            job: Job::new(Arc::new(Source::File(file)), memory.runs, offset),
+            forked: None,
+        });
+    }
+    for process in tree.iter().filter(|process| process.zombie.is_none()) {
+        let areas = mapping::contents(records, process.id.0)?;
+        let (runs, guards) = scan::private_pages(process, &areas)?;
+        let offset = image.reserve_pages(runs.bytes());
+        let pages = StoredPages {
+            offset,
+            runs,
+            guards,
+        };
+        written.push(pages.record(process.id.0, 0)?);
+        let not_forked: Vec<_> = areas
+            .iter()
+            .filter(|(area, _)| area.is_any(trait_bit::DONT_FORK | trait_bit::WIPE_ON_FORK))
+            .map(|(area, _)| area.range())
+            .collect();
+        let source = Arc::new(Source::task(process)?);
+        for (before, excepted, runs) in pages.runs.split(&not_forked) {
+            parts.push(Part {
+                job: Job::new(Arc::clone(&source), runs, offset + before),
+                forked: (!excepted).then_some(process.id.0),
+            });
+        }
+    }
+    Ok((written, parts))
+}
+
+/// Whether a process of the tree adopts orphans, and would find one that it does not know of.
+fn has_subreaper(records: &[Record]) -> Result<bool> {
+    for record in records.iter().filter(|record| record.tag == Settings::TAG) {
+        if Settings::from_record(record)?.subreaper {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
