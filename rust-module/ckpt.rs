@@ -3,7 +3,8 @@
 //! `/dev/ckpt`: what checkpoint and restore need of the kernel and no other interface offers.
 //!
 //! The requests are the structures of `uapi.rs`, or of `linux/ckpt.h` in C. Processes are named by
-//! pidfds, and all requests but those about sockets want a stopped tracee of the calling thread.
+//! pidfds, and all requests but `USAGE` and those about sockets want a stopped tracee of the calling
+//! thread.
 //!
 //! | Error    | Meaning                                                                       |
 //! |----------|-------------------------------------------------------------------------------|
@@ -23,7 +24,7 @@
 //! `ENODATA` if there is no such message.
 //!
 //! The files: `device.rs` tells the requests apart, `ext.rs` copies their structures, `ids.rs`,
-//! `snapshot.rs` and `socket.rs` carry them out. What needs `unsafe` is in the `checkpoint` module
+//! `snapshot.rs`, `usage.rs` and `socket.rs` carry them out. What needs `unsafe` is in the `checkpoint` module
 //! of the `kernel` crate; here only the macros that declare a module expand to some.
 //!
 //! # C example
@@ -84,6 +85,7 @@ mod socket;
 // It is written for user space as well, which reaches and uses all of it.
 #[expect(dead_code, unreachable_pub)]
 mod uapi;
+mod usage;
 
 use kernel::{
     miscdevice::{

@@ -6,7 +6,7 @@
 
 use crate::{
     ext::Argument,
-    ids, snapshot, socket,
+    ids, snapshot, socket, usage,
     uapi::{
         nr,
         Version,
@@ -65,6 +65,8 @@ impl MiscDevice for Device {
             (WR, nr::PROCESS) => arg.answer(snapshot::process),
             (WR, nr::SOCKET) => arg.answer(socket::read),
             (WR, nr::SOCKET_QUEUE) => arg.answer(socket::copy_queue),
+            (WR, nr::USAGE) => arg.answer(usage::read),
+            (W, nr::ADD_USAGE) => arg.obey(usage::add),
             _ => Err(ENOTTY),
         }?;
         Ok(0)
@@ -76,6 +78,6 @@ fn version(out: &mut Version) -> Result {
         return Err(EINVAL);
     }
     out.abi = CKPT_ABI;
-    out.features = (1 << (nr::SOCKET_QUEUE + 1)) - 1;
+    out.features = (1 << (nr::ADD_USAGE + 1)) - 1;
     Ok(())
 }

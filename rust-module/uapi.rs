@@ -44,6 +44,10 @@ pub mod nr {
     pub const SOCKET: u32 = 7;
     /// [`super::SocketQueue`], `_IOWR`.
     pub const SOCKET_QUEUE: u32 = 8;
+    /// [`super::Usage`], `_IOWR`.
+    pub const USAGE: u32 = 9;
+    /// [`super::Usage`], `_IOW`.
+    pub const ADD_USAGE: u32 = 10;
 }
 
 /// The number of pid namespace levels that [`SetPid`] can name (`MAX_PID_NS_LEVEL`).
@@ -228,6 +232,48 @@ pub struct Process {
     pub state: u32,
     /// `mm_struct::membarrier_state`.
     pub membarrier: u32,
+}
+
+/// Resources that were used, as `getrusage(2)` counts them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Rusage {
+    /// Time in user mode.
+    pub utime: u64,
+    /// Time in the kernel.
+    pub stime: u64,
+    /// Page faults without input.
+    pub minflt: u64,
+    /// Page faults with input.
+    pub majflt: u64,
+    /// Blocks read, of 512 bytes.
+    pub inblock: u64,
+    /// Blocks written, of 512 bytes.
+    pub oublock: u64,
+    /// Times that it waited for something.
+    pub nvcsw: u64,
+    /// Times that another task had its turn.
+    pub nivcsw: u64,
+    /// The most memory that was resident.
+    pub maxrss: u64,
+}
+
+/// Reads the resources that a process has used ([`nr::USAGE`]), which may run or be a zombie; or adds
+/// to what a stopped tracee of the caller has used ([`nr::ADD_USAGE`]), as if threads of it had exited,
+/// and children been waited for, that used this much.
+///
+/// Of `maxrss` the larger value counts. The clocks of single threads are not changed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Usage {
+    pub pidfd: i32,
+    pub flags: u32,
+    /// `CLOCK_PROCESS_CPUTIME_ID`.
+    pub runtime: u64,
+    /// All its threads, also those that have exited.
+    pub own: Rusage,
+    /// The children that it has waited for.
+    pub children: Rusage,
 }
 
 /// Bits of [`Socket::mask`]: the structures that hold.
@@ -423,6 +469,8 @@ const _: () = {
     assert!(size_of::<Sigactions>() == 2056);
     assert!(size_of::<Thread>() == 96);
     assert!(size_of::<Process>() == 88);
+    assert!(size_of::<Rusage>() == 72);
+    assert!(size_of::<Usage>() == 160);
     assert!(size_of::<Inet>() == 40);
     assert!(size_of::<Tcp>() == 80);
     assert!(size_of::<Unix>() == 144);

@@ -264,6 +264,16 @@ fn module_items(error: Option<Errno>, features: u64) -> Vec<Item> {
             "ckpt: SOCKET_QUEUE",
             "what waits in the queues of sockets cannot be read without consuming it",
         ),
+        item(
+            nr::USAGE,
+            "ckpt: USAGE",
+            "CPU times are saved in ticks, and without context switches and blocks",
+        ),
+        item(
+            nr::ADD_USAGE,
+            "ckpt: ADD_USAGE",
+            "CPU times, page faults and those of children are counted from zero on",
+        ),
     ]
 }
 

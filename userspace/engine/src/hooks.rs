@@ -11,6 +11,7 @@ pub mod mainline;
 use crust_sys::uapi;
 use nix::errno::Errno;
 
+use crate::object::task::usage::Usage;
 use crate::request::Backend;
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result};
@@ -72,6 +73,8 @@ pub struct Abilities {
     pub set_ids: bool,
     /// The start time (else: lost).
     pub set_start: bool,
+    /// What a process has used goes on to be counted (else: from zero on).
+    pub add_usage: bool,
     /// Reading runs nothing in the target, and the remaining time of an interrupted sleep is known.
     pub read_only: bool,
 }
@@ -98,6 +101,8 @@ pub trait Hooks {
     fn thread(&self, process: &FrozenProcess, thread: &FrozenThread) -> Result<uapi::Thread>;
     /// What belongs to the process. A mainline kernel cannot tell `AUTOREAP`.
     fn process(&self, process: &FrozenProcess) -> Result<uapi::Process>;
+    /// The resources that a process has used, which may be a zombie. A mainline kernel tells them in ticks.
+    fn usage(&self, process: &FrozenProcess) -> Result<Usage>;
     /// The running state of the POSIX timers with these ids, in this order.
     fn posix_timers(&self, process: &FrozenProcess, ids: &[i32]) -> Result<Vec<TimerState>>;
     /// A socket of a process; `None` without the module.

@@ -17,6 +17,8 @@ use std::fmt;
 use crust_sys::RemoteAddr;
 use serde::{Deserialize, Serialize};
 
+use crate::object::task::usage::Usage;
+
 /// A process of the image. Parents have smaller numbers than their children; the root is 0.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -316,6 +318,8 @@ pub enum Step {
         /// On the boot-time clock.
         boottime: u64,
     },
+    /// The module adds to what the process has used.
+    AddUsage(Usage),
     /// [`Stage::Exit`]: the process becomes a zombie with this status (as of `wait4`).
     Exit {
         /// The status.

@@ -102,6 +102,10 @@ fn describe(step: &Step) -> String {
         Step::SetStart { boottime, .. } => {
             format!("module: set the start time to {boottime} ns after boot")
         }
+        Step::AddUsage(usage) => format!(
+            "module: add {} ms of CPU time to what it has used",
+            usage.runtime / 1_000_000
+        ),
         Step::Exit { status } => format!("become a zombie with status {status:#x}"),
         Step::Reenter(call) => format!("begin the interrupted call again: {}", call.what),
         Step::CallAtLast(call) => call.what.clone(),

@@ -11,7 +11,7 @@ use crate::Result;
 use crate::raw::syscall;
 use crate::uapi::{
     CKPT_IOC_MAGIC, CKPT_MAX_LEVEL, Pending, Process, SetIds, SetPid, SetStart, Sigaction,
-    Sigactions, Socket, SocketQueue, Thread, Version, nr,
+    Sigactions, Socket, SocketQueue, Thread, Usage, Version, nr,
 };
 
 /// Where the device is.
@@ -122,6 +122,24 @@ impl Device {
         argument.pidfd = task.as_raw_fd();
         self.ask(READ | WRITE, nr::PROCESS, &mut argument)?;
         Ok(argument)
+    }
+
+    /// What resources a process has used, which may be a zombie.
+    pub fn usage(&self, process: BorrowedFd<'_>) -> Result<Usage> {
+        let mut argument = Usage::new_zeroed();
+        argument.pidfd = process.as_raw_fd();
+        self.ask(READ | WRITE, nr::USAGE, &mut argument)?;
+        Ok(argument)
+    }
+
+    /// Adds to what a process has used. See [`Usage`].
+    pub fn add_usage(&self, process: BorrowedFd<'_>, usage: &Usage) -> Result<()> {
+        let mut argument = Usage {
+            pidfd: process.as_raw_fd(),
+            flags: 0,
+            ..*usage
+        };
+        self.ask(WRITE, nr::ADD_USAGE, &mut argument)
     }
 
     /// A socket of a process, with what waits in its accept queue.

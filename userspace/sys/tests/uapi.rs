@@ -128,6 +128,11 @@ fn structures(twins: &mut Twins) {
     structure!(twins, Process, "ckpt_process", {
         pidfd, flags, start_time, start_boottime, brk, itimer, state, membarrier,
     });
+    structure!(twins, Rusage, "ckpt_rusage", {
+        utime, stime, minflt, majflt, inblock, oublock, nvcsw, nivcsw, maxrss,
+    });
+    // `self` is a word of Rust.
+    structure!(twins, Usage, "ckpt_usage", { pidfd, flags, runtime, own => self, children });
     structure!(twins, Inet, "ckpt_inet", { local, peer, local_port, peer_port, ifindex });
     structure!(twins, Tcp, "ckpt_tcp", {
         write_seq, snd_una, snd_nxt, rcv_nxt, copied_seq, rcv_wup, snd_wl1, snd_wnd, max_window,
@@ -182,6 +187,8 @@ fn constants(twins: &mut Twins) {
             nr::SOCKET_QUEUE,
             size_of::<SocketQueue>(),
         ),
+        ("USAGE", WRITE_AND_READ, nr::USAGE, size_of::<Usage>()),
+        ("ADD_USAGE", WRITE, nr::ADD_USAGE, size_of::<Usage>()),
     ] {
         twins.add(format!("CKPT_IOC_{name}"), ioctl(direction, number, size));
     }

@@ -69,6 +69,14 @@ impl Executor<'_> {
                     .set_start(handle.as_fd(), *monotonic, *boottime)
                     .map_err(failed)
             }
+            Step::AddUsage(usage) => {
+                let failed = |errno| Error::task(tid, "add to the resources used", errno);
+                let device = module.ok_or_else(without)?.device();
+                let handle = pidfd::open(pid).map_err(failed)?;
+                device
+                    .add_usage(handle.as_fd(), &usage.into())
+                    .map_err(failed)
+            }
             Step::Exit { status } => self.exit(task, *status),
             Step::Reenter(call) => self.reenter(task, call),
             Step::CallAtLast(call) => {

@@ -5,10 +5,12 @@
 use std::os::fd::AsFd;
 
 use crust_sys::device::Device;
+use crust_sys::pidfd;
 use crust_sys::uapi::{self, nr};
 use nix::errno::Errno;
 
 use super::{Abilities, Hooks, TimerState};
+use crate::object::task::usage::Usage;
 use crate::procfs;
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result};
@@ -66,6 +68,7 @@ impl Hooks for Ckpt {
             set_pid: self.can(nr::SET_PID),
             set_ids: self.can(nr::SET_IDS),
             set_start: self.can(nr::SET_START),
+            add_usage: self.can(nr::ADD_USAGE),
             read_only: true,
         }
     }
@@ -88,6 +91,24 @@ impl Hooks for Ckpt {
         self.device
             .process(leader.pidfd.as_fd())
             .map_err(|errno| Error::task(leader.tid, "CKPT_PROCESS", errno))
+    }
+
+    fn usage(&self, process: &FrozenProcess) -> Result<Usage> {
+        let failed = |errno| Error::task(process.pid, "CKPT_USAGE", errno);
+        if !self.can(nr::USAGE) {
+            return Usage::of(process);
+        }
+        // A zombie has no thread whose pidfd would be at hand.
+        let opened;
+        let pidfd = match process.leader() {
+            Some(leader) => leader.pidfd.as_fd(),
+            None => {
+                opened = pidfd::open(process.pid).map_err(failed)?;
+                opened.as_fd()
+            }
+        };
+        let usage = self.device.usage(pidfd).map_err(failed)?;
+        Ok((&usage).into())
     }
 
     /// The patched kernel tells them in `/proc/PID/timers`.

@@ -17,6 +17,7 @@ use crust_sys::uapi;
 
 use self::survey::Survey;
 use super::{Abilities, Hooks, TimerState};
+use crate::object::task::usage::Usage;
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result};
 
@@ -61,6 +62,10 @@ impl Hooks for Mainline {
 
     fn process(&self, process: &FrozenProcess) -> Result<uapi::Process> {
         self.ask(process, |survey| Some(survey.process))
+    }
+
+    fn usage(&self, process: &FrozenProcess) -> Result<Usage> {
+        Usage::of(process)
     }
 
     fn posix_timers(&self, process: &FrozenProcess, ids: &[i32]) -> Result<Vec<TimerState>> {

@@ -32,6 +32,7 @@ pub mod settings;
 pub mod slack;
 pub mod started;
 pub mod tree;
+pub mod usage;
 pub mod view;
 
 use crust_image::Record;
@@ -167,7 +168,8 @@ pub static THREAD: &[ThreadEntry] = &[
 
 /// The rows of all kinds of this family, for `inspect` and the list of what is supported.
 pub fn rows() -> impl Iterator<Item = Row> {
-    std::iter::once(Row::of::<tree::Member>())
+    [Row::of::<tree::Member>(), Row::of::<usage::Usage>()]
+        .into_iter()
         .chain(PROCESS.iter().map(|entry| entry.row))
         .chain(THREAD.iter().map(|entry| entry.row))
 }
@@ -198,6 +200,7 @@ fn capture_process(
         _ => None,
     };
     tree::capture(process, view.as_ref(), capture)?;
+    usage::capture(process, capture)?;
     if let Some(view) = &view {
         for entry in PROCESS {
             (entry.capture)(view, capture)?;
@@ -221,6 +224,7 @@ fn capture_process(
 /// [`Resolve::refusals`].
 pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
     tree::plan(resolve)?;
+    usage::plan(resolve)?;
     let records = resolve.records;
     for entry in PROCESS {
         for record in records.iter().filter(|record| record.tag == entry.row.tag) {

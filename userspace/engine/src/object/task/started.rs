@@ -15,7 +15,7 @@ use crate::resolve::Resolve;
 use crate::{Error, Result};
 
 /// Clock ticks of `/proc/PID/stat` (`USER_HZ`, 100 on x86) in nanoseconds.
-const TICK: u64 = 10_000_000;
+pub(super) const TICK: u64 = 10_000_000;
 
 /// In nanoseconds, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

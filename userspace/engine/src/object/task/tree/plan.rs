@@ -325,6 +325,7 @@ mod tests {
             set_pid: true,
             set_ids: true,
             set_start: true,
+            add_usage: true,
             read_only: true,
         };
         let mut members = late_leader();

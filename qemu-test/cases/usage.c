@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
+#include "case.h"
+#include "smaps.h"
+
+#include <sys/resource.h>
+
+CASE(.what = "CPU time, faults and children's times go on from where they were, and a zombie's are told", .needs_module = true);
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec t;
+
+	must(!clock_gettime(clock, &t));
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+static void burn(long ms)
+{
+	uint64_t until = clock_ns(CLOCK_PROCESS_CPUTIME_ID) + ms * 1000000ull;
+
+	while (clock_ns(CLOCK_PROCESS_CPUTIME_ID) < until)
+		;
+}
+
+/* A child that has used time and memory. */
+static pid_t user(size_t mib)
+{
+	pid_t pid = fork();
+
+	must(pid >= 0);
+	if (!pid) {
+		memset(map(NULL, mib << 20, PROT_READ | PROT_WRITE, ANONYMOUS), 1, mib << 20);
+		burn(60);
+		_exit(7);
+	}
+	return pid;
+}
+
+static uint64_t cpu(const struct rusage *r)
+{
+	return (r->ru_utime.tv_sec + r->ru_stime.tv_sec) * 1000000ull + r->ru_utime.tv_usec + r->ru_stime.tv_usec;
+}
+
+/* Not less than before; what the restore itself has used may be more. */
+static void goes_on(const char *whose, const struct rusage *was, const struct rusage *is)
+{
+	check(cpu(is) >= cpu(was), "%s: %lu us of CPU time, was %lu", whose, cpu(is), cpu(was));
+	check(is->ru_minflt >= was->ru_minflt && is->ru_majflt >= was->ru_majflt, "%s: faults %ld %ld, were %ld %ld",
+	      whose, is->ru_minflt, is->ru_majflt, was->ru_minflt, was->ru_majflt);
+	check(is->ru_nvcsw >= was->ru_nvcsw && is->ru_nivcsw >= was->ru_nivcsw, "%s: switches %ld %ld, were %ld %ld",
+	      whose, is->ru_nvcsw, is->ru_nivcsw, was->ru_nvcsw, was->ru_nivcsw);
+	check(is->ru_maxrss >= was->ru_maxrss, "%s: largest size %ld, was %ld", whose, is->ru_maxrss, was->ru_maxrss);
+}
+
+static void run(void)
+{
+	struct rusage own_was, own, children_was, children, zombie_was, zombie;
+	uint64_t clock_was;
+	siginfo_t info;
+	pid_t pid;
+	int status;
+
+	/* What was large once counts, also when it is gone. */
+	memset(map(NULL, 8 << 20, PROT_READ | PROT_WRITE, ANONYMOUS), 1, 8 << 20);
+	burn(100);
+	pid = user(6);
+	must(waitpid(pid, &status, 0) == pid);
+	pid = user(4);
+	/* Waits until it has ended, and leaves it. glibc's waitid() has no rusage. */
+	must(!syscall(SYS_waitid, P_PID, pid, &info, WEXITED | WNOWAIT, &zombie_was));
+	must(!getrusage(RUSAGE_CHILDREN, &children_was) && !getrusage(RUSAGE_SELF, &own_was));
+	clock_was = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+	must(cpu(&children_was) >= 50000 && cpu(&zombie_was) >= 50000 && zombie_was.ru_maxrss >= 4096);
+
+	ready();
+
+	check(clock_ns(CLOCK_PROCESS_CPUTIME_ID) >= clock_was, "the clock went back to %lu from %lu",
+	      clock_ns(CLOCK_PROCESS_CPUTIME_ID), clock_was);
+	must(!getrusage(RUSAGE_CHILDREN, &children) && !getrusage(RUSAGE_SELF, &own));
+	goes_on("own", &own_was, &own);
+	goes_on("children", &children_was, &children);
+	/* Nobody was waited for since. */
+	check(cpu(&children) == cpu(&children_was) && children.ru_minflt == children_was.ru_minflt &&
+	      children.ru_maxrss == children_was.ru_maxrss, "children: %lu us, %ld faults, largest %ld; were %lu, %ld, %ld",
+	      cpu(&children), children.ru_minflt, children.ru_maxrss, cpu(&children_was), children_was.ru_minflt,
+	      children_was.ru_maxrss);
+	check(wait4(pid, &status, 0, &zombie) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 7, "status %x", status);
+	goes_on("zombie", &zombie_was, &zombie);
+	must(!getrusage(RUSAGE_CHILDREN, &own_was));
+	check(cpu(&own_was) >= cpu(&children) + cpu(&zombie) - 2, "what the zombie has used is not added");
+}
