@@ -18,6 +18,7 @@ use crust_sys::RemoteAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::object::task::usage::Usage;
+use crate::{Error, Result};
 
 /// A process of the image. Parents have smaller numbers than their children; the root is 0.
 #[derive(
@@ -392,6 +393,44 @@ impl Plan {
             .or_default();
         steps.push(step);
         CallRef(steps.len() as u32 - 1)
+    }
+
+    /// The number of the first step by which a process makes a child.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if there is no such process.
+    pub fn births(&self, process: ProcessId) -> Result<usize> {
+        let steps = self
+            .stages
+            .get(&Stage::Spawn)
+            .and_then(|tasks| tasks.get(&process.leader()));
+        let is_birth =
+            |step: &Step| matches!(step, Step::SpawnChild { child, .. } if *child != process);
+        steps
+            .and_then(|steps| steps.iter().position(is_birth))
+            .ok_or_else(|| Error::malformed(process.to_string(), "the plan gives it no child"))
+    }
+
+    /// Puts calls before step `at` of the first stage of a process. They know their numbers; what
+    /// follows is counted on.
+    pub fn insert_calls(&mut self, process: ProcessId, at: usize, calls: Vec<Call>) {
+        let count = calls.len() as u32;
+        let tasks = self.stages.entry(Stage::Spawn).or_default();
+        let steps = tasks.entry(process.leader()).or_default();
+        for step in &mut steps[at..] {
+            if let Step::Call(call) = step {
+                for arg in &mut call.args {
+                    match arg {
+                        Arg::Returned(reference) if reference.0 as usize >= at => {
+                            reference.0 += count;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        steps.splice(at..at, calls.into_iter().map(Step::Call));
     }
 
     /// Adds a system call; later calls of the same task in the same stage can use its result.

@@ -26,9 +26,30 @@ impl StoredPages {
         self.runs.touch(range)
     }
 
-    /// Reads the pages of a process.
-    pub fn fill(&self, layout: &mut Layout<'_>) {
-        fill("pages", &self.runs, 0, self.offset, layout);
+    /// The calls that read those pages that are among `some`, or (`within` false) those that are not,
+    /// from the image, which is open as this descriptor.
+    #[must_use]
+    pub fn fill_some(&self, some: &Runs, within: bool, image: i32) -> Vec<Call> {
+        let mut calls = Vec::new();
+        for (before, inside, runs) in self.runs.split(some.ranges()) {
+            if inside == within {
+                calls.extend(fill("pages", &runs, 0, self.offset + before, image));
+            }
+        }
+        calls
+    }
+
+    /// The calls that read those pages among `some` that it lends to its children.
+    #[must_use]
+    pub fn fill_lent(&self, some: &Runs, image: i32) -> Vec<Call> {
+        let mut calls = Vec::new();
+        for (before, inside, runs) in self.lent.split(some.ranges()) {
+            if inside {
+                let what = "pages for children";
+                calls.extend(fill(what, &runs, 0, self.lent_at() + before, image));
+            }
+        }
+        calls
     }
 
     /// Sets the guards.
@@ -51,11 +72,15 @@ impl StoredPages {
 impl SharedMemory {
     /// Reads the pages of an object that is mapped at `at`.
     pub fn fill(&self, at: &Range<u64>, layout: &mut Layout<'_>) {
-        fill("shared memory", &self.runs, at.start, self.offset, layout);
+        let image = layout.reserved(reserved::IMAGE);
+        for call in fill("shared memory", &self.runs, at.start, self.offset, image) {
+            layout.fill(call);
+        }
     }
 }
 
-fn fill(what: &str, runs: &Runs, base: u64, offset: u64, layout: &mut Layout<'_>) {
+fn fill(what: &str, runs: &Runs, base: u64, offset: u64, image: i32) -> Vec<Call> {
+    let mut calls = Vec::new();
     for (before, ranges) in runs.groups(RANGES, BYTES) {
         for range in &ranges {
             let length = range.end - range.start;
@@ -70,7 +95,7 @@ fn fill(what: &str, runs: &Runs, base: u64, offset: u64, layout: &mut Layout<'_>
                     ],
                 );
                 // Linux before 5.14 does not know it, and needs it no more than others.
-                layout.call(Stage::FillMemory, call.whatever());
+                calls.push(call.whatever());
             }
         }
         let words: Vec<u64> = ranges
@@ -82,13 +107,14 @@ fn fill(what: &str, runs: &Runs, base: u64, offset: u64, layout: &mut Layout<'_>
             format!("{what}: read {} KiB", bytes >> 10),
             libc::SYS_preadv,
             [
-                layout.reserved(reserved::IMAGE).into(),
+                image.into(),
                 Data::words(&words).into(),
                 (ranges.len() as u64).into(),
                 (offset + before).into(),
                 0.into(),
             ],
         );
-        layout.call(Stage::FillMemory, call.returns(bytes));
+        calls.push(call.returns(bytes));
     }
+    calls
 }

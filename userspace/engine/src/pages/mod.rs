@@ -10,6 +10,7 @@
 mod copy;
 mod cow;
 mod fill;
+mod heritage;
 mod runs;
 mod scan;
 mod scribe;
@@ -25,7 +26,7 @@ pub use self::runs::Runs;
 pub use self::snapshot::Snapshot;
 use crate::object::mapping::shared_anonymous::SharedAnonymous;
 use crate::object::mapping::vma::trait_bit;
-use crate::object::mapping::{Content, MappingKind, Mappings};
+use crate::object::mapping::{self, Content, MappingKind, Mappings};
 use crate::object::{Row, State};
 use crate::subject::FrozenProcess;
 use crate::{Result, procfs};
@@ -39,21 +40,36 @@ pub struct StoredPages {
     pub runs: Runs,
     /// Addresses that fault whatever the protection (`MADV_GUARD_INSTALL`).
     pub guards: Runs,
+    /// Pages that it still shares with its parent, or that the parent lends to it: they are stored
+    /// with the parent, or with whom that has inherited them from.
+    pub inherited: Runs,
+    /// Pages that children share and the process itself does not have any more; they follow its own.
+    pub lent: Runs,
 }
 
 impl State for StoredPages {
     const TAG: u16 = 0x0220;
+    const VERSION: u16 = 2;
     const NAME: &'static str = "pages";
-    const SUPPORT: &'static str =
-        "All private pages that differ from zeros or from the file; guard pages.";
+    const SUPPORT: &'static str = "All private pages that differ from zeros or from the file, those that processes share since \
+         a fork once, and shared again after the restore; guard pages.";
 
     fn describe(&self) -> String {
         format!(
-            "{} KiB in {} runs at {:#x}",
+            "{} KiB in {} runs at {:#x}, {} KiB shared with its parent, {} KiB lent to children",
             self.runs.bytes() >> 10,
             self.runs.ranges().len(),
-            self.offset
+            self.offset,
+            self.inherited.bytes() >> 10,
+            self.lent.bytes() >> 10
         )
+    }
+}
+
+impl StoredPages {
+    /// Where in the image the pages are that it lends.
+    fn lent_at(&self) -> u64 {
+        self.offset + self.runs.bytes()
     }
 }
 
@@ -100,12 +116,14 @@ fn shared_objects(
     tree: &[FrozenProcess],
 ) -> Result<Vec<(SharedMemory, u32, File)>> {
     let mut objects: BTreeMap<u64, (SharedMemory, u32, File)> = BTreeMap::new();
-    for process in tree {
-        let owner = process.id.0;
-        let of_process = records
-            .iter()
-            .filter(|record| record.tag == SharedAnonymous::TAG && record.owner == owner);
-        for record in of_process {
+    // In the order of the tree, so that it is the first process that has an object.
+    let of_processes = mapping::by_owner(records);
+    for (&owner, records) in &of_processes {
+        let process = &tree[owner as usize];
+        for record in records {
+            if record.tag != SharedAnonymous::TAG {
+                continue;
+            }
             for mapping in Mappings::<SharedAnonymous>::from_record(record)?.0 {
                 let no_reserve = mapping.area.is(trait_bit::NO_RESERVE);
                 if let Some((memory, ..)) = objects.get_mut(&mapping.object) {

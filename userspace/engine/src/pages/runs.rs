@@ -36,6 +36,49 @@ impl Runs {
         self.0.iter().map(|range| range.end - range.start).sum()
     }
 
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that are also in `others`.
+    #[must_use]
+    pub fn and(&self, others: &Self) -> Self {
+        self.pieces(others, true)
+    }
+
+    /// Those that are not in `others`.
+    #[must_use]
+    pub fn without(&self, others: &Self) -> Self {
+        self.pieces(others, false)
+    }
+
+    fn pieces(&self, others: &Self, wanted: bool) -> Self {
+        let mut all = Self::default();
+        for (_, within, piece) in self.split(&others.0) {
+            if within == wanted {
+                piece.0.into_iter().for_each(|range| all.push(range));
+            }
+        }
+        all
+    }
+
+    /// All of both.
+    #[must_use]
+    pub fn or(&self, others: &Self) -> Self {
+        let mut all: Vec<_> = self.0.iter().chain(&others.0).cloned().collect();
+        all.sort_unstable_by_key(|range| range.start);
+        let mut union = Self::default();
+        for range in all {
+            match union.0.last_mut() {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ => union.0.push(range),
+            }
+        }
+        union
+    }
+
     /// Whether a page of `range` is among them.
     #[must_use]
     pub fn touch(&self, range: &Range<u64>) -> bool {
@@ -192,6 +235,16 @@ mod tests {
         let expected = [(0, false, 1), (1, true, 1), (2, false, 1), (3, true, 1)];
         assert_eq!(shown, expected);
         assert_eq!(runs().split(&[]).len(), 1);
+    }
+
+    #[test]
+    fn sets() {
+        let others = Runs(vec![0..3 * P, 4 * P..9 * P]);
+        assert_eq!(runs().and(&others).0, [2 * P..3 * P, 4 * P..5 * P]);
+        assert_eq!(runs().without(&others).0, [3 * P..4 * P, 9 * P..10 * P]);
+        assert_eq!(runs().or(&others).0[0], 0..10 * P);
+        assert_eq!(Runs::default().or(&others), others);
+        assert!(runs().without(&runs()).is_empty());
     }
 
     #[test]

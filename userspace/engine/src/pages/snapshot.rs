@@ -15,14 +15,17 @@ use nix::errno::Errno;
 
 use super::copy::{self, Job, Source};
 use super::cow::CowCopy;
+use super::heritage::{self, Holder};
 use super::scribe::{self, Scribe};
-use super::{SharedMemory, StoredPages, scan, shared_objects};
+use super::{Runs, SharedMemory, StoredPages, scan, shared_objects};
 use crate::capture::DumpOptions;
 use crate::interrupt::Interrupts;
 use crate::object::State;
 use crate::object::mapping;
+use crate::object::mapping::plot;
 use crate::object::mapping::vma::trait_bit;
 use crate::object::task::settings::Settings;
+use crate::plan::ProcessId;
 use crate::progress::Progress;
 use crate::subject::FrozenProcess;
 use crate::{Error, Result, parallel};
@@ -222,27 +225,64 @@ fn gather(
             forked: None,
         });
     }
+    let mut holders = Vec::new();
+    let mut rest = Vec::new();
+    let by_owner = mapping::by_owner(records);
     for process in tree.iter().filter(|process| process.zombie.is_none()) {
-        let areas = mapping::contents(records, process.id.0)?;
-        let (runs, guards) = scan::private_pages(process, &areas)?;
-        let offset = image.reserve_pages(runs.bytes());
-        let pages = StoredPages {
-            offset,
-            runs,
-            guards,
-        };
-        written.push(pages.record(process.id.0, 0)?);
+        let own = by_owner.get(&process.id.0).map_or(&[][..], Vec::as_slice);
+        let areas = mapping::contents(own)?;
+        let (pages, guards) = scan::private_pages(process, &areas)?;
+        holders.push(Holder {
+            process,
+            plots: plot::plots(own.iter().copied())?,
+            pages,
+        });
         let not_forked: Vec<_> = areas
             .iter()
             .filter(|(area, _)| area.is_any(trait_bit::DONT_FORK | trait_bit::WIPE_ON_FORK))
             .map(|(area, _)| area.range())
             .collect();
-        let source = Arc::new(Source::task(process)?);
+        rest.push((guards, not_forked, Arc::new(Source::task(process)?)));
+    }
+    let heritages = heritage::find(&holders)?;
+    let sources: BTreeMap<ProcessId, Arc<Source>> = holders
+        .iter()
+        .zip(&rest)
+        .map(|(holder, (.., source))| (holder.process.id, Arc::clone(source)))
+        .collect();
+    for ((holder, heritage), (guards, not_forked, source)) in
+        holders.into_iter().zip(heritages).zip(rest)
+    {
+        let runs = holder.pages.without(&heritage.inherited);
+        let mut lent = Runs::default();
+        for (range, _) in &heritage.lent {
+            lent.push(range.clone());
+        }
+        let pages = StoredPages {
+            offset: image.reserve_pages(runs.bytes() + lent.bytes()),
+            runs,
+            guards,
+            inherited: heritage.inherited,
+            lent,
+        };
+        let owner = holder.process.id.0;
+        written.push(pages.record(owner, 0)?);
         for (before, excepted, runs) in pages.runs.split(&not_forked) {
             parts.push(Part {
-                job: Job::new(Arc::clone(&source), runs, offset + before),
-                forked: (!excepted).then_some(process.id.0),
+                job: Job::new(Arc::clone(&source), runs, pages.offset + before),
+                forked: (!excepted).then_some(owner),
             });
+        }
+        let mut offset = pages.lent_at();
+        for (range, child) in heritage.lent {
+            let mut runs = Runs::default();
+            runs.push(range);
+            let length = runs.bytes();
+            parts.push(Part {
+                job: Job::new(Arc::clone(&sources[&child]), runs, offset),
+                forked: Some(child.0),
+            });
+            offset += length;
         }
     }
     Ok((written, parts))

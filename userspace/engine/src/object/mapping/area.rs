@@ -136,6 +136,16 @@ impl Area {
     ///
     /// `source` is the descriptor and the offset in it; `None` for anonymous memory.
     pub fn map(&self, stage: Stage, layout: &mut Layout, source: Option<(Arg, u64)>) {
+        if !layout.keeps(&self.range()) {
+            let call = self.map_call(self.first_protection(layout), source);
+            layout.call(stage, call);
+        }
+        self.advise(stage, layout);
+    }
+
+    /// The call that maps it.
+    #[must_use]
+    pub fn map_call(&self, protection: i32, source: Option<(Arg, u64)>) -> Call {
         let (fd, offset, anonymous) = match source {
             Some((fd, offset)) => (fd, offset, 0),
             None => (Arg::from(-1), 0, libc::MAP_ANONYMOUS),
@@ -146,14 +156,13 @@ impl Area {
             [
                 self.start.into(),
                 self.length.into(),
-                self.first_protection(layout).into(),
+                protection.into(),
                 (self.map_flags() | anonymous).into(),
                 fd,
                 offset.into(),
             ],
         );
-        layout.call(stage, call.returns(self.start));
-        self.advise(stage, layout);
+        call.returns(self.start)
     }
 
     /// Gives the advice about a mapping that exists.
@@ -179,7 +188,9 @@ impl Area {
 
     /// What it is mapped with while pages are read into it.
     fn first_protection(&self, layout: &Layout) -> i32 {
-        if layout.fills(&self.range()) {
+        if layout.keeps(&self.range()) {
+            libc::PROT_READ | libc::PROT_WRITE
+        } else if layout.fills(&self.range()) {
             self.protection() | libc::PROT_WRITE
         } else {
             self.protection()

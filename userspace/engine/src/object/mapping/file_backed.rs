@@ -69,8 +69,10 @@ impl<const SHARED: bool> MappingKind for FileBacked<SHARED> {
             // Whoever opened the file for reading only may not make a shared mapping writable
             // later; a private one needs no more than that.
             let writable = SHARED && mapping.area.is(trait_bit::MAY_WRITE);
-            let file = layout.open(mapping.file, writable)?;
-            let source = Some((file, mapping.offset));
+            let source = match layout.keeps(&mapping.area.range()) {
+                true => None,
+                false => Some((layout.open(mapping.file, writable)?, mapping.offset)),
+            };
             mapping.area.map(Stage::MapMemory, layout, source);
         }
         Ok(())

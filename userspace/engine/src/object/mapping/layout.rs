@@ -24,17 +24,20 @@ pub struct Layout<'a> {
     plan: &'a mut Plan,
     files: &'a [(MappedFile, bool)],
     pages: Option<&'a StoredPages>,
+    kept: &'a [Range<u64>],
     opened: BTreeMap<(u32, bool), CallRef>,
 }
 
 impl<'a> Layout<'a> {
-    /// Begins with an empty address space: all of the blank goes, but scratch and parked vDSO.
+    /// Begins with an empty address space: all of the blank goes, but scratch and parked vDSO, and what
+    /// is `kept` because it was inherited.
     pub fn begin(
         plan: &'a mut Plan,
         task: TaskId,
         files: &'a [(MappedFile, bool)],
         pages: Option<&'a StoredPages>,
         objects: &'a Objects,
+        kept: &'a [Range<u64>],
     ) -> Self {
         let mut layout = Self {
             task,
@@ -42,23 +45,39 @@ impl<'a> Layout<'a> {
             plan,
             files,
             pages,
+            kept,
             opened: BTreeMap::new(),
         };
-        let low = layout.plan.scratch.0;
-        let high = low + scratch::TOTAL;
-        layout.unmap("the blank below scratch", 0..low);
-        layout.unmap("the blank above scratch", high..TASK_SIZE);
+        for call in unmap_others(layout.plan, kept) {
+            layout.call(Stage::MapMemory, call);
+        }
         layout
     }
 
-    fn unmap(&mut self, what: &str, range: Range<u64>) {
-        let length = range.end - range.start;
+    /// Whether there is memory for a mapping, which was inherited.
+    #[must_use]
+    pub fn keeps(&self, range: &Range<u64>) -> bool {
+        let next = self.kept.partition_point(|kept| kept.end <= range.start);
+        self.kept.get(next) == Some(range)
+    }
+
+    /// Drops pages of memory that was inherited: what is read there next is zeros, or the file.
+    pub fn forget(&mut self, range: &Range<u64>) {
         let call = Call::new(
-            format!("unmap {what}"),
-            libc::SYS_munmap,
-            [range.start.into(), length.into()],
+            format!("forget {:x}-{:x}", range.start, range.end),
+            libc::SYS_madvise,
+            [
+                range.start.into(),
+                (range.end - range.start).into(),
+                libc::MADV_DONTNEED.into(),
+            ],
         );
         self.call(Stage::MapMemory, call);
+    }
+
+    /// Adds a call that reads pages.
+    pub fn fill(&mut self, call: Call) {
+        self.call(Stage::FillMemory, call);
     }
 
     /// Adds a call.
@@ -130,9 +149,38 @@ impl<'a> Layout<'a> {
                 Call::new("close a mapped file", libc::SYS_close, [opened.into()]),
             );
         }
-        let park = self.park();
-        self.unmap("where the vDSO was parked", park);
+        let park = unmap("where the vDSO was parked", &self.park());
+        self.call(Stage::MapMemory, park);
     }
+}
+
+fn unmap(what: &str, range: &Range<u64>) -> Call {
+    Call::new(
+        format!("unmap {what}"),
+        libc::SYS_munmap,
+        [range.start.into(), (range.end - range.start).into()],
+    )
+}
+
+/// Unmaps all but scratch memory and what is kept, which is sorted.
+pub fn unmap_others(plan: &Plan, kept: &[Range<u64>]) -> Vec<Call> {
+    let scratch = plan.scratch.0..plan.scratch.0 + scratch::TOTAL;
+    let below = kept.partition_point(|range| range.start < scratch.start);
+    let (below, above) = kept.split_at(below);
+    let mut calls = Vec::new();
+    let mut start = 0;
+    for range in below.iter().chain([&scratch]).chain(above) {
+        if start < range.start {
+            let what = match start < scratch.start {
+                true => "the blank below scratch",
+                false => "the blank above scratch",
+            };
+            calls.push(unmap(what, &(start..range.start)));
+        }
+        start = range.end;
+    }
+    calls.push(unmap("the blank above scratch", &(start..TASK_SIZE)));
+    calls
 }
 
 /// Opens a file by its path.

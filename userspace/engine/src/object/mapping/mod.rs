@@ -13,17 +13,21 @@
 
 pub mod address_space;
 pub mod area;
+pub mod estate;
 pub mod file_backed;
 pub mod found;
 pub mod hole;
 pub mod layout;
 pub mod mapped_file;
 pub mod plan;
+pub mod plot;
 pub mod private_anonymous;
 pub mod refused;
 pub mod shared_anonymous;
 pub mod vdso;
 pub mod vma;
+
+use std::collections::BTreeMap;
 
 use crust_image::Record;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -151,9 +155,9 @@ pub fn rows() -> impl Iterator<Item = Row> {
 /// # Errors
 ///
 /// If a record cannot be decoded.
-pub fn contents(records: &[Record], owner: u32) -> Result<Vec<(Area, Content)>> {
+pub fn contents(records: &[&Record]) -> Result<Vec<(Area, Content)>> {
     let mut all = Vec::new();
-    for record in records.iter().filter(|record| record.owner == owner) {
+    for record in records {
         if let Some(kind) = kind_of(record) {
             let areas = (kind.areas)(record)?;
             all.extend(areas.into_iter().map(|area| (area, kind.content)));
@@ -161,6 +165,18 @@ pub fn contents(records: &[Record], owner: u32) -> Result<Vec<(Area, Content)>> 
     }
     all.sort_unstable_by_key(|(area, _)| area.start);
     Ok(all)
+}
+
+/// The records of this family, by the processes that they are of.
+#[must_use]
+pub fn by_owner(records: &[Record]) -> BTreeMap<u32, Vec<&Record>> {
+    let mut all = BTreeMap::<u32, Vec<&Record>>::new();
+    for record in records {
+        if record.tag >> 8 == AddressSpace::TAG >> 8 {
+            all.entry(record.owner).or_default().push(record);
+        }
+    }
+    all
 }
 
 fn kind_of(record: &Record) -> Option<&'static Kind> {

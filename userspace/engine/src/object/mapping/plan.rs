@@ -5,18 +5,21 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crust_image::Record;
 use crust_sys::RemoteAddr;
 
 use super::address_space::AddressSpace;
 use super::area::Area;
+use super::estate::{Estates, Member};
 use super::hole::Holes;
 use super::layout::Layout;
 use super::mapped_file::MappedFiles;
+use super::plot::plots;
 use super::shared_anonymous::Objects;
 use super::{KINDS, kind_of};
 use crate::object::State;
 use crate::pages::{SharedMemory, StoredPages};
-use crate::plan::{ProcessId, Step, scratch};
+use crate::plan::{ProcessId, Stage, Step, scratch};
 use crate::resolve::Resolve;
 use crate::{Error, Result};
 
@@ -29,6 +32,7 @@ use crate::{Error, Result};
 /// [`Error::Malformed`] if the records contradict each other.
 pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
     let records = resolve.records;
+    let processes = super::by_owner(records);
     let mut used = Vec::new();
     for record in records {
         if let Some(kind) = kind_of(record) {
@@ -50,24 +54,26 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         filled.push((owner, at, memory));
     }
 
-    for record in records
-        .iter()
-        .filter(|record| record.tag == AddressSpace::TAG)
-    {
-        let space = AddressSpace::from_record(record)?;
-        let owner = record.owner;
-        let own = |tag| {
-            records
-                .iter()
-                .find(move |record| record.tag == tag && record.owner == owner)
+    let estates = estates(resolve, &processes)?;
+    estates.plan(&mut resolve.plan)?;
+
+    for (&owner, own) in &processes {
+        let own = |tag| own.iter().find(|record| record.tag == tag).copied();
+        let Some(space) = own(AddressSpace::TAG) else {
+            continue;
         };
+        let space = AddressSpace::from_record(space)?;
         let files = own(MappedFiles::TAG).map(MappedFiles::from_record);
         let files = files.transpose()?.unwrap_or_default().files;
         let stored = own(StoredPages::TAG).map(StoredPages::from_record);
         let stored = stored.transpose()?;
-        let task = ProcessId(owner).leader();
+        let process = ProcessId(owner);
+        let task = process.leader();
+        let kept = estates.kept(process);
 
-        let mut layout = Layout::begin(&mut resolve.plan, task, &files, stored.as_ref(), &objects);
+        let plan = &mut resolve.plan;
+        let mut layout = Layout::begin(plan, task, &files, stored.as_ref(), &objects, kept);
+        estates.forget(process, &mut layout);
         space.prepare(&mut layout);
         let mut areas = Vec::new();
         for kind in KINDS {
@@ -76,9 +82,7 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
                 areas.extend((kind.areas)(record)?);
             }
         }
-        if let Some(stored) = &stored {
-            stored.fill(&mut layout);
-        }
+        estates.fill(process, &mut layout)?;
         for (owner, at, memory) in &filled {
             if *owner == task.process {
                 memory.fill(at, &mut layout);
@@ -103,6 +107,32 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
     Ok(())
 }
 
+/// What processes share with their parents.
+fn estates(resolve: &Resolve<'_>, processes: &BTreeMap<u32, Vec<&Record>>) -> Result<Estates> {
+    let mut parents = BTreeMap::new();
+    for (task, steps) in resolve.plan.stages.get(&Stage::Spawn).into_iter().flatten() {
+        for step in steps {
+            if let Step::SpawnChild { child, .. } = step {
+                parents.insert(*child, Some(task.process).filter(|parent| parent != child));
+            }
+        }
+    }
+    let mut members = BTreeMap::new();
+    for (&owner, records) in processes {
+        let stored = records.iter().find(|record| record.tag == StoredPages::TAG);
+        if let Some(stored) = stored {
+            let id = ProcessId(owner);
+            let member = Member {
+                parent: parents.get(&id).copied().flatten(),
+                plots: plots(records.iter().copied())?,
+                stored: StoredPages::from_record(stored)?,
+            };
+            members.insert(id, member);
+        }
+    }
+    Ok(Estates::of(members))
+}
+
 /// The pid that a process will have, as the plan says.
 fn pid_of(resolve: &Resolve<'_>, process: ProcessId) -> Result<i32> {
     resolve
@@ -120,8 +150,6 @@ fn pid_of(resolve: &Resolve<'_>, process: ProcessId) -> Result<i32> {
 
 #[cfg(test)]
 mod tests {
-    use crust_image::Record;
-
     use super::*;
     use crate::hooks::Abilities;
     use crate::object::mapping::Mappings;
@@ -129,7 +157,7 @@ mod tests {
     use crate::object::mapping::shared_anonymous::SharedAnonymous;
     use crate::object::mapping::vma::trait_bit as t;
     use crate::pages::Runs;
-    use crate::plan::{Plan, Stage, TaskId};
+    use crate::plan::{Plan, TaskId};
     use crate::refusal::Refusals;
     use crate::resolve::RestoreOptions;
 
@@ -170,6 +198,7 @@ mod tests {
             offset: 0x1000,
             runs: runs(0x40_1000..0x40_2000),
             guards: runs(0x80_0000..0x80_1000),
+            ..StoredPages::default()
         };
         let memory = SharedMemory {
             inode: 77,
