@@ -50,10 +50,13 @@ module: ## build ckpt.ko and print where it is
 series: ## apply the patches to a fresh copy of the source, check each with checkpatch.pl, print the tree
 	@$(build)/host-packages && $(build)/series
 
+alone: ## build and boot the kernel with one, two, ... patches of the series (an hour)
+	@$(harness) alone
+
 clean: ## remove what was built in the clone
 	@for crate in $(crates); do rm -rf $$crate/target; done
 
 clean-cache: ## remove the cache too: kernels, roots, downloads
 	@$(build)/clean-cache
 
-.PHONY: help demo test check shell run bench tool kernel debug-kernel module series clean clean-cache
+.PHONY: help demo test check shell run bench tool kernel debug-kernel module series alone clean clean-cache

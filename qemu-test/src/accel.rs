@@ -13,8 +13,10 @@ use anyhow::Result;
 
 use crate::initramfs::Initramfs;
 
-/// What a working KVM needs well under a second for.
+/// What a working KVM needs well under a second for,
 const PATIENCE: Duration = Duration::from_secs(8);
+/// and what an emulated processor needs a few for.
+const PATIENCE_EMULATED: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Accel {
@@ -38,13 +40,13 @@ impl Accel {
         if !Path::new("/dev/kvm").exists() {
             return Ok(Accel::Tcg);
         }
-        fs::create_dir_all(directory)?;
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
         let answer = directory.join(format!("kvm-{}", boot.trim()));
+        fs::create_dir_all(directory)?;
         let works = match fs::read_to_string(&answer) {
             Ok(text) => text == "works",
             Err(_) => {
-                let works = boots(directory, kernel, init)?;
+                let works = Accel::Kvm.boots(directory, kernel, init)?;
                 eprintln!(
                     "  {:<8} {}",
                     "KVM",
@@ -60,44 +62,50 @@ impl Accel {
         };
         Ok(if works { Accel::Kvm } else { Accel::Tcg })
     }
-}
 
-/// Whether a guest under KVM gets as far as PID 1.
-fn boots(directory: &Path, kernel: &Path, init: &Path) -> Result<bool> {
-    let (initrd, console) = (
-        directory.join("probe.cpio"),
-        directory.join("probe.console"),
-    );
-    let mut archive = Initramfs::new();
-    archive.file("/init", init)?;
-    archive.write(&initrd)?;
-    let mut qemu = Command::new("qemu-system-x86_64")
-        .args(Accel::Kvm.arguments())
-        .args([
-            "-nodefaults",
-            "-display",
-            "none",
-            "-no-reboot",
-            "-m",
-            "256",
-            "-serial",
-            "stdio",
-        ])
-        .args(["-append", "console=ttyS0 panic=-1 crust.probe"])
-        .arg("-kernel")
-        .arg(kernel)
-        .arg("-initrd")
-        .arg(&initrd)
-        .stdin(Stdio::null())
-        .stdout(File::create(&console)?)
-        .stderr(Stdio::null())
-        .spawn()?;
-    let start = Instant::now();
-    while qemu.try_wait()?.is_none() && start.elapsed() < PATIENCE {
-        std::thread::sleep(Duration::from_millis(50));
+    /// Whether a guest gets as far as PID 1, and its kernel does not complain. Its console stays in `directory`.
+    pub fn boots(self, directory: &Path, kernel: &Path, init: &Path) -> Result<bool> {
+        fs::create_dir_all(directory)?;
+        let (initrd, console) = (
+            directory.join("probe.cpio"),
+            directory.join("probe.console"),
+        );
+        let mut archive = Initramfs::new();
+        archive.file("/init", init)?;
+        archive.write(&initrd)?;
+        let mut qemu = Command::new("qemu-system-x86_64")
+            .args(self.arguments())
+            .args([
+                "-nodefaults",
+                "-display",
+                "none",
+                "-no-reboot",
+                "-m",
+                "256",
+                "-serial",
+                "stdio",
+            ])
+            .args(["-append", "console=ttyS0 panic=-1 crust.probe"])
+            .arg("-kernel")
+            .arg(kernel)
+            .arg("-initrd")
+            .arg(&initrd)
+            .stdin(Stdio::null())
+            .stdout(File::create(&console)?)
+            .stderr(Stdio::null())
+            .spawn()?;
+        let start = Instant::now();
+        let patience = match self {
+            Accel::Kvm => PATIENCE,
+            Accel::Tcg => PATIENCE_EMULATED,
+        };
+        while qemu.try_wait()?.is_none() && start.elapsed() < patience {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // A guest that has powered off is gone; one that KVM failed to run stands still.
+        let _ = qemu.kill();
+        qemu.wait()?;
+        let said = crate::console::read(&console)?;
+        Ok(said.contains("crust: probe passed") && crate::console::complaints(&said).is_empty())
     }
-    // A guest that has powered off is gone; one that KVM failed to run stands still.
-    let _ = qemu.kill();
-    qemu.wait()?;
-    Ok(crate::console::read(&console)?.contains("crust: probe passed"))
 }

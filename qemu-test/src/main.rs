@@ -18,6 +18,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Result, bail};
 
+use accel::Accel;
 use guest::Guest;
 use products::{Flavour, Products};
 
@@ -25,6 +26,7 @@ const USAGE: &str = "usage: qemu-test COMMAND
   demo                 dump, kill and restore a real program in the guest, step by step
   test [SECTION...]    run the tests (all sections, or those named) and count them
   bench [ARG...]       measure crust beside CRIU in the guest
+  alone                build and boot the kernel with one, two, ... patches of the series
   shell                an interactive guest with the tool and the module
   run [--debug] CMD... run a shell command in the guest; its exit status is the result
 ";
@@ -46,6 +48,7 @@ fn dispatch(args: &[String]) -> Result<u8> {
         Some((command, [])) if command == "demo" => demo(&products),
         Some((command, sections)) if command == "test" => suite::run(&products, sections),
         Some((command, rest)) if command == "bench" => bench(&products, rest),
+        Some((command, [])) if command == "alone" => alone(&products),
         Some((command, [])) if command == "shell" => shell(&products),
         Some((command, rest)) if command == "run" => run(&products, rest),
         _ => bail!("{USAGE}"),
@@ -85,6 +88,36 @@ fn bench(products: &Products, args: &[String]) -> Result<u8> {
             .join(" ")
     );
     guest.run(&job, |line| println!("{line}"))?.status()
+}
+
+/// Whether each patch builds and boots without those behind it. Those that only add tests and documentation are not
+/// built again.
+fn alone(products: &Products) -> Result<u8> {
+    let init = products.init()?;
+    let directory = products.cache("alone");
+    let mut failed = 0;
+    for (index, name) in products.series()?.iter().enumerate() {
+        let patch = std::fs::read_to_string(products.path("kernel-patches").join(name))?;
+        let changes_code = patch
+            .lines()
+            .filter_map(|line| line.strip_prefix("+++ b/"))
+            .any(|file| {
+                !file.starts_with("Documentation/")
+                    && !file.starts_with("tools/")
+                    && file != "MAINTAINERS"
+            });
+        if !changes_code {
+            continue;
+        }
+        let kernel = products.kernel_with(index + 1)?;
+        let boots = Accel::Tcg.boots(&directory, &kernel, &init)?;
+        println!(
+            "{} - {name} builds and boots",
+            if boots { "ok" } else { "not ok" }
+        );
+        failed += u8::from(!boots);
+    }
+    Ok(failed)
 }
 
 fn shell(products: &Products) -> Result<u8> {

@@ -65,6 +65,19 @@ impl Products {
         Ok(self.build("kernel", &[flavour.name()])?.join("bzImage"))
     }
 
+    /// A plain kernel with the first patches of the series only.
+    pub fn kernel_with(&self, patches: usize) -> Result<PathBuf> {
+        let mut command = self.command("qemu-test/build/kernel");
+        command.env("PATCHES", patches.to_string());
+        Ok(finish(command, "kernel", &["plain"])?.join("bzImage"))
+    }
+
+    /// The names of the patches, in their order.
+    pub fn series(&self) -> Result<Vec<String>> {
+        let series = std::fs::read_to_string(self.path("kernel-patches/series"))?;
+        Ok(series.lines().map(str::to_owned).collect())
+    }
+
     pub fn module(&self, flavour: Flavour) -> Result<PathBuf> {
         Ok(self.build("module", &[flavour.name()])?.join("ckpt.ko"))
     }
@@ -106,21 +119,26 @@ impl Products {
     }
 
     fn build(&self, script: &str, arguments: &[&str]) -> Result<PathBuf> {
-        let output = self
-            .command(&format!("qemu-test/build/{script}"))
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .with_context(|| format!("running qemu-test/build/{script}"))?;
-        if !output.status.success() {
-            bail!("building failed: {script} {}", arguments.join(" "));
-        }
-        let path = String::from_utf8(output.stdout)?;
-        let path = Path::new(path.trim_end());
-        if !path.is_absolute() {
-            bail!("{script} printed no path");
-        }
-        Ok(path.to_owned())
+        let command = self.command(&format!("qemu-test/build/{script}"));
+        finish(command, script, arguments)
     }
+}
+
+/// Runs a script that makes something, and returns the path that it prints.
+fn finish(mut command: Command, script: &str, arguments: &[&str]) -> Result<PathBuf> {
+    let output = command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("running qemu-test/build/{script}"))?;
+    if !output.status.success() {
+        bail!("building failed: {script} {}", arguments.join(" "));
+    }
+    let path = String::from_utf8(output.stdout)?;
+    let path = Path::new(path.trim_end());
+    if !path.is_absolute() {
+        bail!("{script} printed no path");
+    }
+    Ok(path.to_owned())
 }
