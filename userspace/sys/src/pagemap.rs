@@ -110,8 +110,11 @@ pub fn scan(
     // call returns; the kernel writes at most `vec_len` regions to `vec`, which is as long, and any
     // bytes make a valid `PageRegion`.
     let found = unsafe { libc::ioctl(pagemap.as_fd().as_raw_fd(), PAGEMAP_SCAN, &raw mut arg) };
-    let found = Errno::result(found)?;
-    Ok((found as usize, RemoteAddr(arg.walk_end)))
+    let found = Errno::result(found)? as usize;
+    // The kernel collects regions in a buffer of its own, of 512. When that is full it notes how far it is,
+    // and does not note it again when it then comes to the end (fs/proc/task_mmu.c:do_pagemap_scan).
+    let last = regions[..found].last().map_or(0, |region| region.end);
+    Ok((found, RemoteAddr(arg.walk_end.max(last))))
 }
 
 #[cfg(test)]
@@ -155,5 +158,42 @@ mod tests {
         // With huge pages there are more.
         assert!(holds(5) && holds(6) && holds((32 << 20) / PAGE));
         assert!(!holds((24 << 20) / PAGE));
+    }
+
+    /// More regions than the kernel collects at once.
+    #[test]
+    fn stops_behind_all_that_it_found() {
+        let pagemap = File::open("/proc/self/pagemap").unwrap();
+        let mut memory: Vec<u8> = Vec::with_capacity(16 << 20);
+        let start = (memory.as_ptr() as u64).next_multiple_of(4096);
+        let first = (start - memory.as_ptr() as u64) as usize;
+        for page in (0..1200).step_by(2) {
+            memory.spare_capacity_mut()[first + page * 4096].write(1);
+        }
+        let query = Query {
+            any_of: category::PRESENT | category::SWAPPED,
+            none_of: category::PFNZERO,
+            ..Query::default()
+        };
+        let end = RemoteAddr(start + (15 << 20));
+        for room in [100, 512, 600, 4096] {
+            let mut regions = vec![PageRegion::default(); room];
+            let mut from = RemoteAddr(start);
+            let mut last = start;
+            while from < end {
+                let scanned = scan(&pagemap, from, end, &query, &mut regions);
+                let (found, stop) = match scanned {
+                    // Before 6.7.
+                    Err(Errno::ENOTTY) => return,
+                    result => result.unwrap(),
+                };
+                for region in &regions[..found] {
+                    assert!(last <= region.start, "{room}: {region:x?} again");
+                    last = region.end;
+                }
+                assert!(stop > from);
+                from = stop;
+            }
+        }
     }
 }
