@@ -314,6 +314,12 @@ impl<'a> Census<'a> {
             .lose(probe.holder.pid, probe.object.as_str(), why, remedy);
     }
 
+    /// Whether a thread of the tree has this number.
+    pub fn has_thread(&self, tid: i32) -> bool {
+        let mut threads = self.tree.iter().flat_map(|process| &process.threads);
+        threads.any(|thread| thread.tid == tid)
+    }
+
     /// What a process has at a number.
     pub fn occupant(&self, process: ProcessId, number: i32) -> Option<&Rc<Probe<'a>>> {
         let id = self.slots.get(&(process, number))?;

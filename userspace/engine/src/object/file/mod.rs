@@ -20,6 +20,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod lock;
 pub mod path;
+pub mod pidfd;
 pub mod pipe;
 pub mod probe;
 pub mod procfile;
@@ -198,6 +199,7 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<unix::UnixSocket>(),
     Kind::of::<timerfd::Timerfd>(),
     Kind::of::<signalfd::Signalfd>(),
+    Kind::of::<pidfd::Pidfd>(),
     Kind::of::<ByPath<device::Device>>(),
     Kind::of::<terminal::Terminal>(),
 ];

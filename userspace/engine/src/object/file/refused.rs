@@ -61,12 +61,6 @@ const BY_LINK: &[(&str, &str, &str)] = &[
         STOP_USING,
     ),
     (
-        "anon_inode:[pidfd]",
-        "a pidfd: not carried over yet",
-        NOT_YET,
-    ),
-    ("pidfd:", "a pidfd: not carried over yet", NOT_YET),
-    (
         "anon_inode:seccomp notify",
         "a seccomp listener: the calls that wait for its answer cannot be read",
         STOP_USING,

@@ -113,6 +113,14 @@ impl<'p> Bench<'p> {
         Ok(())
     }
 
+    /// The same by a call that always sets `FD_CLOEXEC`.
+    pub fn make_cloexec(&mut self, id: DescriptionId, call: Call) -> Result<()> {
+        let home = self.home(id)?;
+        self.is_made.insert(id);
+        self.land(home.number, home.cloexec, true, call);
+        Ok(())
+    }
+
     /// Makes, in limbo, a descriptor that only the restore needs.
     pub fn make_aside(&mut self, call: Call) -> i32 {
         let number = self.limbo();
