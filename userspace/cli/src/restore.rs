@@ -81,7 +81,7 @@ impl Restore {
         if self.detached {
             return Ok(ExitCode::SUCCESS);
         }
-        let ended = foreground::wait(report.pid)?;
+        let ended = foreground::wait(report.pid, report.foreground)?;
         Ok(ExitCode::from(ended.exit_code()))
     }
 }

@@ -7,11 +7,12 @@ use std::os::fd::AsFd;
 use crust_sys::pidfd;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid, getpgrp};
 
+use crate::terminal::Terminal;
 use crate::{Error, Result};
 
 /// How the program ended.
@@ -46,7 +47,8 @@ const PASSED_ON: [Signal; 6] = [
     Signal::SIGUSR2,
 ];
 
-/// Waits until the child `pid`, the root of a restored tree, has ended.
+/// Waits until the child `pid`, the root of a restored tree, has ended. If the terminal was given to group
+/// `job` of it, crust stops when it stops, and goes on with it.
 ///
 /// A program in another process group than crust gets the signals that crust gets. In the same group
 /// (`--shell-job`) it gets from the terminal what crust gets; passing that on would double it.
@@ -54,27 +56,46 @@ const PASSED_ON: [Signal; 6] = [
 /// # Errors
 ///
 /// [`Error::System`] if `pid` is not a child of the caller.
-pub fn wait(pid: i32) -> Result<Ended> {
+pub fn wait(pid: i32, job: Option<i32>) -> Result<Ended> {
     let pid = Pid::from_raw(pid);
-    let signals: SigSet = PASSED_ON.into_iter().collect();
+    let mut terminal = job.and_then(Terminal::of_job);
+    let mut signals: SigSet = PASSED_ON.into_iter().collect();
+    // A stop shows in no other way. It is kept for us because the main thread blocks it.
+    signals.add(Signal::SIGCHLD);
     signals
         .thread_block()
         .map_err(|errno| Error::system("block signals", errno))?;
-    let result = wait_blocked(pid, &signals)
-        .map_err(|errno| Error::system(format!("wait for process {pid}"), errno));
+    let result = wait_blocked(pid, &signals, terminal.as_mut());
+    if let Some(terminal) = &mut terminal {
+        terminal.take_back();
+    }
+    let result = result.map_err(|errno| Error::system(format!("wait for process {pid}"), errno));
     let _ = signals.thread_unblock();
     result
 }
 
-fn wait_blocked(pid: Pid, signals: &SigSet) -> nix::Result<Ended> {
+fn wait_blocked(
+    pid: Pid,
+    signals: &SigSet,
+    mut terminal: Option<&mut Terminal>,
+) -> nix::Result<Ended> {
+    let flags = match terminal {
+        Some(_) => WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED,
+        None => WaitPidFlag::WNOHANG,
+    };
     let signals = SignalFd::with_flags(signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
     let child = pidfd::open(pid.as_raw())?;
     loop {
-        match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+        match waitpid(pid, Some(flags)) {
             Ok(WaitStatus::Exited(_, status)) => return Ok(Ended::Exited(status)),
             Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Ended::Killed(signal as i32)),
             // Killed by a real-time signal, which `nix` has no name for.
             Err(Errno::EINVAL) => return Ok(Ended::Killed(0)),
+            Ok(WaitStatus::Stopped(..)) => {
+                if let Some(terminal) = &mut terminal {
+                    stop_with(pid, terminal)?;
+                }
+            }
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
@@ -88,12 +109,23 @@ fn wait_blocked(pid: Pid, signals: &SigSet) -> nix::Result<Ended> {
             Err(errno) => return Err(errno),
         }
         while let Some(signal) = signals.read_signal()? {
-            if getpgid(Some(pid)) != Ok(getpgrp()) {
+            let signal = Signal::try_from(signal.ssi_signo as i32)?;
+            if signal != Signal::SIGCHLD && getpgid(Some(pid)) != Ok(getpgrp()) {
                 // It may have ended meanwhile; the next look will tell.
-                let _ = kill(pid, Signal::try_from(signal.ssi_signo as i32)?);
+                let _ = kill(pid, signal);
             }
         }
     }
+}
+
+/// The job has stopped: crust does what a command in its place would do, and the shell sees a job that
+/// stops. When it is told to go on, so is the job.
+fn stop_with(pid: Pid, terminal: &mut Terminal) -> nix::Result<()> {
+    terminal.take_back();
+    killpg(getpgrp(), Signal::SIGTSTP)?;
+    // Here it goes on; at once if there is no shell that could tell it to.
+    terminal.lend();
+    killpg(getpgid(Some(pid))?, Signal::SIGCONT)
 }
 
 #[cfg(test)]
@@ -106,7 +138,7 @@ mod tests {
             .args(["-c", script])
             .spawn()
             .unwrap();
-        let ended = wait(child.id() as i32).unwrap();
+        let ended = wait(child.id() as i32, None).unwrap();
         child.wait().expect_err("it was waited for already");
         ended
     }
@@ -119,6 +151,6 @@ mod tests {
 
     #[test]
     fn waits_for_children_only() {
-        wait(1).unwrap_err();
+        wait(1, None).unwrap_err();
     }
 }

@@ -36,5 +36,6 @@ pub mod socket;
 pub mod spawn;
 mod stopped;
 pub mod subject;
+pub mod terminal;
 
 pub use error::{Error, Result};

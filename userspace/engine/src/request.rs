@@ -115,6 +115,8 @@ pub struct RestoreRequest {
 pub struct RestoreReport {
     /// The root of the tree, in the pid namespace of the caller.
     pub pid: i32,
+    /// The group of the job to which the terminal was given (`--shell-job`).
+    pub foreground: Option<i32>,
     /// The image.
     pub image: PathBuf,
     /// Processes, zombies included.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crust_image::{Reader, Record};
 use nix::errno::Errno;
-use nix::sys::signal::kill;
+use nix::sys::signal::{kill, killpg};
 use nix::unistd::{Pid, getpgrp, getsid};
 
 use crate::dump::raise_descriptor_limit;
@@ -21,6 +21,7 @@ use crate::progress::{Phase, Progress};
 use crate::refusal::{Refusal, Refusals};
 use crate::request::{PlanReport, RestoreReport, RestoreRequest};
 use crate::resolve::Resolve;
+use crate::terminal::Terminal;
 use crate::{Error, Result};
 
 /// Brings a tree of processes back. Its root is a child of the caller.
@@ -61,7 +62,19 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
     if let Some(path) = &request.pidfile {
         write_pidfile(path, pid)?;
     }
-    restored.release(request.options.leave_stopped)?;
+    let mut terminal = match request.options.shell_job {
+        true => terminal_of_job(image.records())?,
+        false => None,
+    };
+    let foreground = terminal
+        .as_ref()
+        .and_then(|(terminal, group)| terminal.lend().then_some(*group));
+    if let Err(error) = restored.release(request.options.leave_stopped) {
+        if let Some((terminal, _)) = &mut terminal {
+            terminal.take_back();
+        }
+        return Err(error);
+    }
 
     let members = task::tree::members(image.records())?;
     let losses: Vec<Refusal> = [refusals, conflicts]
@@ -70,6 +83,7 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
         .collect();
     Ok(RestoreReport {
         pid,
+        foreground,
         image: request.image.clone(),
         processes: members.len() as u64,
         threads: members
@@ -126,6 +140,13 @@ fn resolve(
     Ok((resolve.plan, resolve.refusals))
 }
 
+/// The terminal of crust, for a job that is a group of its own; and that group.
+fn terminal_of_job(records: &[Record]) -> Result<Option<(Terminal, i32)>> {
+    let had_terminal = file::terminal::Terminal::foreground(records)?;
+    let group = task::tree::job(records, had_terminal)?;
+    Ok(group.and_then(|group| Some((Terminal::of_job(group)?, group))))
+}
+
 /// What is in the way on this machine.
 fn conflicts(records: &[Record]) -> Result<Refusals> {
     let mut refusals = Refusals::default();
@@ -133,19 +154,24 @@ fn conflicts(records: &[Record]) -> Result<Refusals> {
         // A zombie has no threads, and a number all the same.
         let zombie = member.zombie.map(|_| &member.pid);
         for &tid in member.threads.iter().chain(zombie) {
-            if kill(Pid::from_raw(tid), None) != Err(Errno::ESRCH) {
-                let what = if tid == member.pid {
-                    "pid"
-                } else {
-                    "thread id"
-                };
-                refusals.block(
-                    tid,
-                    format!("{what} {tid}"),
-                    "another process has this number now",
-                    "end that process, or restore within a fresh pid namespace (unshare --pid --fork --mount-proc)",
-                );
-            }
+            let why = if kill(Pid::from_raw(tid), None) != Err(Errno::ESRCH) {
+                "another process has this number now"
+            } else if tid > 1 && killpg(Pid::from_raw(tid), None) != Err(Errno::ESRCH) {
+                "a process group of others has this number now"
+            } else {
+                continue;
+            };
+            let what = if tid == member.pid {
+                "pid"
+            } else {
+                "thread id"
+            };
+            refusals.block(
+                tid,
+                format!("{what} {tid}"),
+                why,
+                "end that process, or restore within a fresh pid namespace (unshare --pid --fork --mount-proc)",
+            );
         }
     }
     file::conflicts(records, &mut refusals)?;

@@ -9,6 +9,7 @@
 
 use std::os::fd::AsFd;
 
+use crust_image::Record;
 use nix::sys::termios::{self, Termios};
 use serde::{Deserialize, Serialize};
 
@@ -16,9 +17,9 @@ use super::bench::Bench;
 use super::census::Census;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
-use crate::Result;
 use crate::object::State;
 use crate::plan::{Arg, Call, Data, reserved};
+use crate::{Result, procfs};
 
 /// A terminal of the shell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,13 +28,31 @@ pub struct Terminal {
     pub open: Open,
     /// Its settings: `struct termios` of the kernel.
     pub settings: Vec<u8>,
+    /// The group that was in its foreground; 0 if it was not the terminal of the session.
+    pub foreground: i32,
+}
+
+impl Terminal {
+    /// The group that was in the foreground of the terminal, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// If a record cannot be read.
+    pub fn foreground(records: &[Record]) -> Result<Option<i32>> {
+        let Some(record) = records.iter().find(|record| record.tag == Self::TAG) else {
+            return Ok(None);
+        };
+        let group = Self::from_record(record)?.foreground;
+        Ok((group != 0).then_some(group))
+    }
 }
 
 impl State for Terminal {
     const TAG: u16 = 0x0317;
+    const VERSION: u16 = 2;
     const NAME: &'static str = "terminal of a shell job";
     const SUPPORT: &'static str = "With --shell-job: replaced by the terminal of the restoring \
-        shell; settings (termios) are carried over.";
+        shell; settings (termios) and the process group in the foreground are carried over.";
 
     fn describe(&self) -> String {
         format!("the shell's ({})", self.open.describe())
@@ -121,11 +140,14 @@ impl FileKind for Terminal {
         let terminal = probe.take()?;
         let settings = termios::tcgetattr(terminal.as_fd())
             .map_err(|errno| probe.failed("read the settings of the terminal", errno))?;
+        let holder = &probe.holder;
+        let stat = procfs::stat(holder.proc, holder.pid, "stat")?;
         census.keep(
             probe.id,
             &Self {
                 open: probe.open_with_owner(&terminal)?,
                 settings: kernel_termios(&settings),
+                foreground: stat.signed(8).max(0) as i32,
             },
         )
     }

@@ -173,6 +173,24 @@ fn outer(members: &[Member]) -> Option<(i32, i32)> {
     (!inside).then_some((root.pgid, root.sid))
 }
 
+/// The group of a shell job that is to have the terminal: the one that had it, if it is of the job,
+/// else that of the root. `None` if that group is not of the job's own making.
+///
+/// # Errors
+///
+/// What in the image makes no sense.
+pub fn job(records: &[Record], had_terminal: Option<i32>) -> Result<Option<i32>> {
+    let members = members(records)?;
+    let Some((root, sid)) = outer(&members) else {
+        return Ok(None);
+    };
+    let is_ours = |group: &i32| {
+        let mut of_session = members.iter().filter(|member| member.sid == sid);
+        of_session.any(|member| member.pid == *group && member.pgid == *group)
+    };
+    Ok(had_terminal.filter(is_ours).or(Some(root).filter(is_ours)))
+}
+
 fn places(members: &[Member]) -> Vec<Place> {
     let place = |member: &Member| Place {
         pid: member.pid,

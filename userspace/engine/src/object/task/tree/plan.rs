@@ -30,9 +30,11 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
     if let Some(outer) = outer(&members).filter(|_| resolve.options.shell_job) {
         let (sid, pgid) = resolve.caller;
         inherited = Some((pgid, sid));
+        let leads_group = members.iter().any(|member| member.pid == outer.0);
         for member in members.iter_mut().filter(|member| member.sid == outer.1) {
             member.sid = sid;
-            if member.pgid == outer.0 {
+            // A job that is a group of its own stays one: a shell below the shell knows its number.
+            if member.pgid == outer.0 && !leads_group {
                 member.pgid = pgid;
             }
         }
