@@ -7,7 +7,7 @@
 
 build := qemu-test/build
 harness := $(build)/harness
-crates := userspace qemu-test qemu-test/cases qemu-test/bench
+crates := userspace qemu-test qemu-test/cases qemu-test/bench qemu-test/apps/runner qemu-test/apps/tokio
 export CMD KDIR KERNEL_TARBALL V
 
 help: ## list the targets
@@ -16,7 +16,7 @@ help: ## list the targets
 demo: ## dump, kill and restore a real program in the guest, step by step
 	@$(harness) demo
 
-test: ## run all tests and count them; SECTIONS="unit native guest selftests module stress demo" for some
+test: ## run all tests and count them; SECTIONS="unit native guest apps selftests module stress demo" for some
 	@$(harness) test $(SECTIONS)
 
 check: ## what needs no virtual machine and no root: format, lints, unit tests
@@ -31,6 +31,9 @@ shell: ## an interactive guest with the tool, the module, the demo and the cases
 
 run: ## run one command in the guest: make run CMD="crust check"; DEBUG=1: on the debug kernel
 	@$(harness) run $(if $(DEBUG),--debug) "$$CMD"
+
+apps: ## dump and restore real programs in the guest; APPS="--mode kill java" for some
+	@$(harness) apps $(APPS)
 
 bench: ## measure crust beside CRIU in the guest; BENCH="--runs 3 pipes" is passed on
 	@$(harness) bench $(BENCH)
@@ -59,4 +62,4 @@ clean: ## remove what was built in the clone
 clean-cache: ## remove the cache too: kernels, roots, downloads
 	@$(build)/clean-cache
 
-.PHONY: help demo test check shell run bench tool kernel debug-kernel module series alone clean clean-cache
+.PHONY: help demo test check shell run apps bench tool kernel debug-kernel module series alone clean clean-cache

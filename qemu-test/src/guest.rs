@@ -25,12 +25,18 @@ pub const DEMO: &str = "exec python3 /crust/demo/drive.py";
 /// Runs the cases in a guest that has them.
 pub const CASES: &str = "exec /crust/cases/cases --crust /crust/bin/crust --programs /crust/cases/programs --out /tmp/cases";
 
+/// Runs the applications in a guest that has them. Images go to memory, as /tmp does on a Debian of today.
+pub const APPS: &str = "mount -t tmpfs -o mode=1777 tmp /tmp && exec /crust/apps/apps --crust /crust/bin/crust --apps /crust/apps \
+     --programs /crust/apps/programs --programs /crust/apps/compiled --out /tmp/apps";
+
 /// A guest that is about to boot.
 pub struct Guest<'a> {
     products: &'a Products,
     archive: Initramfs,
     accel: Accel,
     kernel: PathBuf,
+    /// Its root file system, if it is not the usual one.
+    root: Option<PathBuf>,
     /// Console, output and results of this boot.
     directory: PathBuf,
     memory_mib: u32,
@@ -72,6 +78,7 @@ impl<'a> Guest<'a> {
             archive,
             accel,
             kernel,
+            root: None,
             directory,
             memory_mib,
             processors: 2,
@@ -116,6 +123,34 @@ impl<'a> Guest<'a> {
         let programs = self.products.c_programs("qemu-test/cases", "guest")?;
         self.file("cases/cases", &runner)?
             .tree("cases/programs", &programs)
+    }
+
+    /// Real programs and their runner, in a root that has what they need.
+    pub fn apps(mut self) -> Result<Self> {
+        let (products, apps) = (self.products, "qemu-test/apps");
+        self.root = Some(products.apps_root()?);
+        self.memory_mib = 6144;
+        self.patience = Duration::from_secs(60 * 60);
+        for entry in fs::read_dir(products.path(apps))? {
+            let entry = entry?;
+            let (file, name) = (entry.path(), entry.file_name());
+            if file
+                .extension()
+                .is_some_and(|extension| extension == "toml")
+            {
+                self = self.file(&format!("apps/{}", name.to_string_lossy()), &file)?;
+            }
+        }
+        self.file(
+            "apps/apps",
+            &products.program("qemu-test/apps/runner", "apps")?,
+        )?
+        .tree("apps/programs", &products.path("qemu-test/apps/programs"))?
+        .tree("apps/compiled", &products.app_programs()?)?
+        .file(
+            "apps/compiled/tokio-app",
+            &products.program("qemu-test/apps/tokio", "tokio-app")?,
+        )
     }
 
     /// Puts a file of the host at /crust/`path`.
@@ -196,7 +231,10 @@ impl<'a> Guest<'a> {
         let directory = Directory(self.directory);
         let initrd = directory.0.join("initramfs.cpio");
         self.archive.write(&initrd)?;
-        let root = self.products.guest_root()?;
+        let root = match self.root {
+            Some(root) => root,
+            None => self.products.guest_root()?,
+        };
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(self.accel.arguments())
             .args([

@@ -25,6 +25,7 @@ use products::{Flavour, Products};
 const USAGE: &str = "usage: qemu-test COMMAND
   demo                 dump, kill and restore a real program in the guest, step by step
   test [SECTION...]    run the tests (all sections, or those named) and count them
+  apps [ARG...]        dump and restore real programs in the guest
   bench [ARG...]       measure crust beside CRIU in the guest
   alone                build and boot the kernel with one, two, ... patches of the series
   shell                an interactive guest with the tool and the module
@@ -47,6 +48,7 @@ fn dispatch(args: &[String]) -> Result<u8> {
     match args.split_first() {
         Some((command, [])) if command == "demo" => demo(&products),
         Some((command, sections)) if command == "test" => suite::run(&products, sections),
+        Some((command, rest)) if command == "apps" => apps(&products, rest),
         Some((command, rest)) if command == "bench" => bench(&products, rest),
         Some((command, [])) if command == "alone" => alone(&products),
         Some((command, [])) if command == "shell" => shell(&products),
@@ -60,6 +62,16 @@ fn demo(products: &Products) -> Result<u8> {
         .tool()?
         .demo()?
         .run(guest::DEMO, |line| println!("{line}"))?
+        .status()
+}
+
+/// The arguments go to the runner: names, `--mode kill`.
+fn apps(products: &Products, args: &[String]) -> Result<u8> {
+    let job = format!("{} {}", guest::APPS, quoted(args));
+    Guest::new(products, "apps", Flavour::Plain)?
+        .tool()?
+        .apps()?
+        .run(&job, |line| println!("{line}"))?
         .status()
 }
 
@@ -82,10 +94,7 @@ fn bench(products: &Products, args: &[String]) -> Result<u8> {
     let job = format!(
         "mount -t tmpfs -o size=80% images /mnt && cd /results && exec /crust/bench/bench --crust /crust/bin/crust \
          --criu /usr/sbin/criu --workload /crust/bench/programs/workload --out /mnt {}",
-        args.iter()
-            .map(|arg| quote(arg))
-            .collect::<Vec<_>>()
-            .join(" ")
+        quoted(args)
     );
     guest.run(&job, |line| println!("{line}"))?.status()
 }
@@ -160,7 +169,8 @@ fn run(products: &Products, args: &[String]) -> Result<u8> {
         .status()
 }
 
-/// One word of a shell command.
-fn quote(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
+/// Words as words of a shell command.
+fn quoted(words: &[String]) -> String {
+    let quote = |word: &String| format!("'{}'", word.replace('\'', r"'\''"));
+    words.iter().map(quote).collect::<Vec<_>>().join(" ")
 }

@@ -91,6 +91,16 @@ impl Products {
         self.build("guest-root", &[])
     }
 
+    /// The root of a guest that has what real programs need.
+    pub fn apps_root(&self) -> Result<PathBuf> {
+        Ok(self.build("apps-root", &[])?.join("image"))
+    }
+
+    /// The real programs that are ours and have to be compiled.
+    pub fn app_programs(&self) -> Result<PathBuf> {
+        self.build("app-programs", &[])
+    }
+
     /// The tool itself.
     pub fn tool(&self) -> Result<PathBuf> {
         Ok(self.build("program", &["userspace"])?.join("crust"))

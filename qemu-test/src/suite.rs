@@ -29,6 +29,7 @@ const SECTIONS: &[(&str, &str, Run)] = &[
         "the same cases in the guest, with the module",
         guest,
     ),
+    ("apps", "real programs in the guest, with the module", apps),
     ("selftests", "the kselftests of the series", selftests),
     ("module", "loading and unloading ckpt.ko", module),
     (
@@ -70,6 +71,7 @@ fn unit(products: &Products, section: &mut Section) -> Result<()> {
         "qemu-test",
         "qemu-test/cases",
         "qemu-test/bench",
+        "qemu-test/apps/runner",
     ] {
         cargo::test(products, directory, section)?;
     }
@@ -110,6 +112,15 @@ fn guest(products: &Products, section: &mut Section) -> Result<()> {
         .tool()?
         .cases()?;
     let outcome = guest.run(guest::CASES, |line| section.tap(line))?;
+    judge(section, &outcome);
+    Ok(())
+}
+
+fn apps(products: &Products, section: &mut Section) -> Result<()> {
+    let guest = Guest::new(products, "apps", Flavour::Plain)?
+        .tool()?
+        .apps()?;
+    let outcome = guest.run(guest::APPS, |line| section.tap(line))?;
     judge(section, &outcome);
     Ok(())
 }

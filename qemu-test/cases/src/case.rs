@@ -3,17 +3,14 @@
 //! One case program: what it says of itself, and the ways to run it.
 
 use std::fs::{self, File};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
 
-use cases::tree;
+use cases::{tool, tree};
 
 /// How long anything may take before the run is called hung. This is no measure of speed.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -147,7 +144,7 @@ impl Run<'_> {
     fn await_ready(&self, pid: i32) -> Result<()> {
         let started = Instant::now();
         while !self.directory.join("ready").exists() {
-            if let Some(status) = reap(pid)? {
+            if let Some(status) = tool::reap(pid)? {
                 bail!("ended before it was ready: {status}");
             }
             ensure!(started.elapsed() < PATIENCE, "never got ready");
@@ -207,7 +204,6 @@ impl Run<'_> {
         let images = self.images();
         fs::create_dir_all(&images)?;
         let said = self.directory.join(format!("{verb}.out"));
-        let out = File::create(&said)?;
         let mut command = Command::new(self.crust);
         command
             .arg(verb)
@@ -222,28 +218,8 @@ impl Run<'_> {
         } else {
             command.args(&self.about.restore);
         }
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(out.try_clone()?)
-            .stderr(out)
-            .spawn()
-            .context("run crust")?;
-        let started = Instant::now();
-        let mut died = None;
-        let status = loop {
-            if let Some(status) = child.try_wait()? {
-                break status;
-            }
-            if verb == "dump" && died.is_none() {
-                died = reap(pid)?;
-            }
-            if started.elapsed() > PATIENCE {
-                child.kill()?;
-                bail!("crust {verb} hung:\n{}", fs::read_to_string(&said)?);
-            }
-            thread::sleep(Duration::from_millis(1));
-        };
-        let output = fs::read_to_string(&said)?;
+        let dying = (verb == "dump").then_some(pid);
+        let (status, output) = tool::run(&mut command, &said, dying, PATIENCE)?;
         ensure!(
             status.code() == Some(expected),
             "crust {verb}: {status}, and not exit status {expected}:\n{output}"
@@ -254,7 +230,7 @@ impl Run<'_> {
     fn expect_success(&self, pid: i32, who: &str) -> Result<()> {
         let started = Instant::now();
         let status = loop {
-            if let Some(status) = reap(pid)? {
+            if let Some(status) = tool::reap(pid)? {
                 break status;
             }
             ensure!(started.elapsed() < PATIENCE, "{who} hung");
@@ -263,15 +239,4 @@ impl Run<'_> {
         ensure!(status.success(), "{who}: {status}");
         Ok(())
     }
-}
-
-/// The end of a child, if it has come.
-fn reap(pid: i32) -> Result<Option<ExitStatus>> {
-    Ok(
-        match waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG))? {
-            WaitStatus::Exited(_, code) => Some(ExitStatus::from_raw(code << 8)),
-            WaitStatus::Signaled(_, signal, _) => Some(ExitStatus::from_raw(signal as i32)),
-            _ => None,
-        },
-    )
 }

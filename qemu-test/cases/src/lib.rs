@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What the case runner and the benchmark share.
+//! What the runners of cases and applications and the benchmark share.
 
+pub mod tool;
 pub mod tree;
