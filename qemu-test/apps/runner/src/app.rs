@@ -48,6 +48,9 @@ pub struct App {
     /// stopped (SIGSTOP) while it is dumped and its files are saved, and they are put back before the restore.
     #[serde(default)]
     pub files_go_along: bool,
+    /// Prints the paths of further files that are saved and put back so.
+    #[serde(default)]
+    pub files_elsewhere: String,
     /// In mode `running`: takes away what steps and program have left, before the restore.
     #[serde(default)]
     pub again: String,

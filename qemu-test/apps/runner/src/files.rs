@@ -6,67 +6,92 @@
 //! same files, to which the image leads, with what was in them then.
 
 use std::fs::{self, File};
-use std::io::{Seek, Write};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-/// A directory that was saved.
+/// A directory that was saved, and some files elsewhere.
 pub struct Saved {
     directory: PathBuf,
-    /// Each file under a second name, so that it does not end when the program removes it.
-    files: PathBuf,
-    /// What was in it.
-    contents: PathBuf,
+    files: Vec<SavedFile>,
+}
+
+/// A file that was saved.
+struct SavedFile {
+    path: PathBuf,
+    /// Its second name: so it does not end when the program removes it.
+    second: PathBuf,
+    contents: Vec<u8>,
 }
 
 impl Saved {
-    /// Saves all regular files of a directory into another one of the same file system.
-    pub fn take(directory: &Path, into: &Path) -> Result<Self> {
-        let saved = Self {
+    /// Saves all regular files of a directory, and these. Their second names go to the new directory `aside`, or
+    /// beside the first ones in another file system.
+    pub fn take(directory: &Path, aside: &Path, elsewhere: &[PathBuf]) -> Result<Self> {
+        fs::create_dir(aside)?;
+        let below = names(directory)?;
+        let below = below.into_iter().map(|name| directory.join(name));
+        let paths = below.chain(elsewhere.iter().cloned());
+        let files = (0..).zip(paths).map(|(number, path)| {
+            SavedFile::take(&path, aside.join(number.to_string()))
+                .with_context(|| format!("save {}", path.display()))
+        });
+        let files = files.collect::<Result<_>>()?;
+        Ok(Self {
             directory: directory.to_owned(),
-            files: into.join("files"),
-            contents: into.join("contents"),
-        };
-        for name in names(directory)? {
-            let file = directory.join(&name);
-            let (second, copy) = (saved.files.join(&name), saved.contents.join(&name));
-            for path in [&second, &copy] {
-                fs::create_dir_all(path.parent().context("no directory")?)?;
-            }
-            fs::hard_link(&file, second)?;
-            fs::copy(&file, copy)?;
-        }
-        Ok(saved)
+            files,
+        })
     }
 
-    /// Makes the directory what it was.
+    /// Makes everything what it was.
     pub fn put_back(&self) -> Result<()> {
         for name in names(&self.directory)? {
-            if !self.files.join(&name).exists() {
-                fs::remove_file(self.directory.join(&name))?;
+            let path = self.directory.join(name);
+            if self.files.iter().all(|file| file.path != path) {
+                fs::remove_file(path)?;
             }
         }
-        for name in names(&self.files)? {
-            let (path, file) = (self.directory.join(&name), self.files.join(&name));
-            let inode = fs::metadata(&file)?.ino();
-            if fs::metadata(&path).map(|now| now.ino()).ok() != Some(inode) {
-                let _ = fs::remove_file(&path);
-                fs::create_dir_all(path.parent().context("no directory")?)?;
-                fs::hard_link(&file, &path)?;
-            }
-            let contents = fs::read(self.contents.join(&name))?;
-            // What was not changed keeps its time: a program that was, for instance, may not be another one.
-            if fs::read(&path)? == contents {
-                continue;
-            }
-            let mut file = File::options().write(true).open(&path)?;
-            file.rewind()?;
-            file.write_all(&contents)?;
-            file.set_len(contents.len() as u64)?;
+        self.files.iter().try_for_each(SavedFile::put_back)
+    }
+}
+
+impl SavedFile {
+    fn take(path: &Path, mut second: PathBuf) -> Result<Self> {
+        if let Err(error) = fs::hard_link(path, &second) {
+            ensure!(error.kind() == ErrorKind::CrossesDevices, error);
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            second = path.with_file_name(format!(".{name}.saved"));
+            fs::hard_link(path, &second)?;
+        }
+        Ok(Self {
+            contents: fs::read(path)?,
+            path: path.to_owned(),
+            second,
+        })
+    }
+
+    fn put_back(&self) -> Result<()> {
+        let inode = |path: &Path| fs::symlink_metadata(path).map(|found| found.ino()).ok();
+        if inode(&self.path) != inode(&self.second) {
+            let _ = fs::remove_file(&self.path);
+            fs::create_dir_all(self.path.parent().context("no directory")?)?;
+            fs::hard_link(&self.second, &self.path)?;
+        }
+        // What was not changed keeps its time: a program that was, for instance, may not be another one.
+        if fs::read(&self.path)? != self.contents {
+            let mut file = File::options().write(true).open(&self.path)?;
+            file.write_all(&self.contents)?;
+            file.set_len(self.contents.len() as u64)?;
         }
         Ok(())
+    }
+}
+
+impl Drop for SavedFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.second);
     }
 }
 
@@ -105,7 +130,11 @@ mod tests {
             ["grown", "gone", "replaced", "below/deep"].map(inode)
         };
         let before = inodes();
-        let saved = Saved::take(&directory, &top.join("saved")).unwrap();
+        let other = top.join("other");
+        fs::write(&other, "what was elsewhere").unwrap();
+        let elsewhere = [other.clone()];
+        let saved = Saved::take(&directory, &top.join("saved"), &elsewhere).unwrap();
+        fs::remove_file(&other).unwrap();
         fs::write(
             directory.join("grown"),
             "it is much longer than before, and other",
@@ -123,6 +152,9 @@ mod tests {
             let text = fs::read_to_string(directory.join(name)).unwrap();
             assert_eq!(text, format!("what was in {name}"));
         }
+        assert_eq!(fs::read_to_string(&other).unwrap(), "what was elsewhere");
+        drop(saved);
+        assert_eq!(fs::read_dir(&top).unwrap().count(), 3);
         fs::remove_dir_all(top).unwrap();
     }
 }

@@ -171,7 +171,13 @@ impl Run<'_> {
         }
         self.dump(program, &["--leave-running"])?;
         if self.app.files_go_along {
-            saved = Some(Saved::take(&self.work(), &self.directory.join("saved"))?);
+            let elsewhere = program.shell.run(&self.app.files_elsewhere)?;
+            let elsewhere: Vec<_> = elsewhere.lines().map(PathBuf::from).collect();
+            saved = Some(Saved::take(
+                &self.work(),
+                &self.directory.join("saved"),
+                &elsewhere,
+            )?);
             signal_all(program.shell.pid, Signal::SIGCONT);
         }
         let before = program.progress(self.app)?;
