@@ -37,7 +37,7 @@ pub struct App {
     /// What is done with it before the dump, after it got ready.
     #[serde(default)]
     pub before: Vec<Step>,
-    /// Names of processes that must be in the image.
+    /// Names of processes that must be in the (first) image.
     #[serde(default)]
     pub holds: Vec<String>,
     /// What this prints changes while the program goes on. It is waited for after each restore that another dump

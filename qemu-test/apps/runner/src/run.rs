@@ -143,9 +143,12 @@ impl Run<'_> {
     }
 
     fn dump_and_restore(&self, program: &mut Program, times: u32) -> Result<()> {
-        for _ in 0..times {
+        for time in 0..times {
             let members = tree::descendants(program.shell.pid);
             self.dump(program, &[])?;
+            if time == 0 {
+                self.inspect(program)?;
+            }
             // A restore may follow at once: every number must be free.
             for member in members {
                 ensure!(
@@ -170,6 +173,7 @@ impl Run<'_> {
             stop(program.shell.pid)?;
         }
         self.dump(program, &["--leave-running"])?;
+        self.inspect(program)?;
         if self.app.files_go_along {
             let elsewhere = program.shell.run(&self.app.files_elsewhere)?;
             let elsewhere: Vec<_> = elsewhere.lines().map(PathBuf::from).collect();
@@ -238,16 +242,21 @@ impl Run<'_> {
         self.crust("dump", pid, |crust| {
             crust.args(["--tree", &pid.to_string()]).args(options);
         })?;
-        let tree = self.crust("inspect", pid, |crust| {
+        Ok(())
+    }
+
+    /// Looks whether the image has the processes in whose work the dump was to be.
+    fn inspect(&self, program: &Program) -> Result<()> {
+        let tree = self.crust("inspect", program.shell.pid, |crust| {
             crust.arg("--tree");
         })?;
-        let held: Vec<_> = tree
+        let names = tree
             .lines()
-            .filter_map(|line| line.split_whitespace().next())
-            .collect();
+            .filter_map(|line| line.split_whitespace().next());
+        let names: Vec<_> = names.collect();
         for name in &self.app.holds {
             ensure!(
-                held.contains(&name.as_str()),
+                names.contains(&name.as_str()),
                 "{name} is not in the image:\n{tree}"
             );
         }
