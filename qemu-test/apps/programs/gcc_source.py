@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 """Prints a C program that keeps a compiler busy: many functions, each of a few loops, branches and tables."""
 
-FUNCTIONS = 250
+FUNCTIONS = 150
 
 print("#include <stdint.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n")
 for n in range(FUNCTIONS):

@@ -5,5 +5,5 @@ import random
 
 random.seed(1)
 words = ["".join(random.choices("etaoinshrdlu", k=random.randint(2, 9))) for _ in range(3000)]
-for line in range(60000):
+for line in range(40000):
     print(line, *(words[int(random.paretovariate(0.5)) % len(words)] for _ in range(10)))
