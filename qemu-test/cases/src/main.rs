@@ -28,7 +28,7 @@ struct Options {
     #[arg(long)]
     out: PathBuf,
     /// What is done to the programs.
-    #[arg(long, value_enum, default_values = ["kill", "running"])]
+    #[arg(long, value_enum, default_values = ["kill", "running", "repeat"])]
     mode: Vec<Mode>,
     /// Only these cases.
     names: Vec<String>,
