@@ -22,7 +22,7 @@ use crate::plan::ProcessId;
 use crate::procfs;
 use crate::refusal::Refusals;
 use crate::subject::{FrozenProcess, FrozenThread};
-use crate::{Error, Result, instruction, stopped};
+use crate::{Error, Result, instruction, privileges, stopped};
 
 /// How long a thread may take to stop. One that takes longer is in a wait that nothing can
 /// interrupt.
@@ -169,14 +169,9 @@ impl Frozen {
     }
 
     /// Begins to trace a thread, and asks it to stop.
-    fn seize(&mut self, process: &FrozenProcess, tid: i32) -> Result<Seized> {
-        let result = match ptrace::seize(tid, option::SYSGOOD | option::SUSPEND_SECCOMP) {
-            // Without CAP_SYS_ADMIN, or under a seccomp filter of our own.
-            Err(Errno::EPERM | Errno::EINVAL) => ptrace::seize(tid, option::SYSGOOD),
-            result => result,
-        };
-        match result {
-            Ok(()) => {}
+    fn seize(&mut self, process: &mut FrozenProcess, tid: i32) -> Result<Seized> {
+        match privileges::seize(tid, option::SYSGOOD) {
+            Ok(options) => process.options = options,
             Err(Errno::ESRCH) => return Ok(Seized::Gone),
             Err(Errno::EPERM) => return cannot_seize(process, tid),
             Err(errno) => return Err(Error::task(tid, "PTRACE_SEIZE", errno)),
@@ -281,6 +276,7 @@ fn open_process(pid: i32, parent: Option<ProcessId>) -> Result<Option<FrozenProc
         proc,
         threads: Vec::new(),
         zombie: None,
+        options: 0,
         stopped: None,
         auxv: Vec::new(),
         syscall_insn: None,

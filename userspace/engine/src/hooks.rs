@@ -77,6 +77,8 @@ pub struct Abilities {
     pub add_usage: bool,
     /// Reading runs nothing in the target, and the remaining time of an interrupted sleep is known.
     pub read_only: bool,
+    /// Filters of system calls rest while a task is restored (else: those who have some are refused).
+    pub suspend_seccomp: bool,
 }
 
 /// A POSIX timer's running state; what is fixed about it is in `/proc/PID/timers`.

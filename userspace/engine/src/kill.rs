@@ -14,7 +14,7 @@ use crate::Result;
 use crate::freeze::Frozen;
 use crate::interrupt::Interrupts;
 use crate::plan::ProcessId;
-use crate::remote::{BLOCKED, Caller};
+use crate::remote::{BLOCKED, Caller, Dispatch};
 use crate::subject::FrozenProcess;
 
 /// How long the parent of the root may take to wait for it.
@@ -29,8 +29,9 @@ impl Frozen {
         // The image is complete: should crust be killed from here on, the whole tree goes, not half. One
         // thread is enough to take its process along; the others must not run in the meantime.
         let leaders = self.processes.iter().map(|process| process.pid);
+        let options = self.processes.iter().fold(0, |all, one| all | one.options);
         for tid in leaders.chain(self.seized.iter().copied()) {
-            let _ = ptrace::set_options(tid, option::SYSGOOD | option::EXITKILL);
+            let _ = ptrace::set_options(tid, options | option::EXITKILL);
         }
         let depths = self.depths();
         let deepest = depths.iter().copied().max().unwrap_or(0);
@@ -120,6 +121,7 @@ impl Frozen {
         let process = self.processes.get(process.0 as usize)?;
         let leader = process.leader()?;
         ptrace::set_signal_mask(leader.tid, BLOCKED).ok()?;
+        Dispatch::suspend(leader.tid).ok()?;
         Some(Caller {
             pid: process.pid,
             tid: leader.tid,

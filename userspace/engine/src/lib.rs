@@ -24,6 +24,7 @@ pub mod object;
 pub mod pages;
 mod parallel;
 pub mod plan;
+pub mod privileges;
 pub mod procfs;
 pub mod progress;
 pub mod refusal;

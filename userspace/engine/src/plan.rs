@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crust_sys::RemoteAddr;
+use crust_sys::ptrace::UserDispatch;
 use serde::{Deserialize, Serialize};
 
 use crate::object::task::usage::Usage;
@@ -331,6 +332,8 @@ pub enum Step {
     Reenter(Call),
     /// [`Stage::Resume`]: a call that is made when no task makes any other, with all signals blocked.
     CallAtLast(Call),
+    /// [`Stage::Resume`]: the system calls of the thread are dispatched to itself from here on.
+    SetDispatch(UserDispatch),
     /// [`Stage::Resume`]: the last step of every thread.
     SetProcessor(Box<Processor>),
     /// [`Stage::Resume`], of a leader: the process stays stopped, as by this signal.

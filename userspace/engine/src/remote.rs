@@ -22,10 +22,14 @@
 //! What is lost with crust: a `SIGSTOP` that came in the midst of a call, or one of [`stub::SIGNALS`] in
 //! the midst of a batch.
 //!
+//! Filters of the program's system calls (seccomp) rest while it is traced, and are in force on the way
+//! back; syscall user dispatch has to be switched off, and is lost with crust.
+//!
 //! Where there is no room behind the vDSO, calls are made at an instruction of the vDSO itself, one by
 //! one, and the program is not safe against the death of crust in those microseconds.
 
 mod caller;
+mod dispatch;
 mod room;
 mod way_back;
 
@@ -37,6 +41,7 @@ use zerocopy::IntoBytes;
 
 pub use self::caller::{Caller, error_number};
 pub(crate) use self::caller::{Deferred, await_event_stop, into_event_stop};
+pub(crate) use self::dispatch::Dispatch;
 pub use self::room::Room;
 use self::way_back::way_back;
 use crate::subject::{FrozenProcess, FrozenThread};
@@ -68,6 +73,8 @@ pub struct Remote<'a> {
     mask: u64,
     /// The mask of the call in which it is, if that has one.
     own_mask: Option<u64>,
+    /// What dispatches its system calls to itself, which is off meanwhile.
+    dispatch: Dispatch,
     /// Where memory was borrowed, and what was there.
     lent: Option<(RemoteAddr, Vec<u8>)>,
     deferred: Deferred,
@@ -75,8 +82,7 @@ pub struct Remote<'a> {
 }
 
 impl<'a> Remote<'a> {
-    /// Borrows a thread. It must not be under seccomp filters or syscall user dispatch: on the way
-    /// back they would be in force again.
+    /// Borrows a thread. Its seccomp filters must rest ([`FrozenProcess::filters_rest`]).
     ///
     /// No other thread of the process may be borrowed at the same time, for there is one frame.
     ///
@@ -118,6 +124,7 @@ impl<'a> Remote<'a> {
             registers,
             mask,
             own_mask,
+            dispatch: Dispatch::suspend(tid)?,
             lent: None,
             deferred: Vec::new(),
             finished: false,
@@ -264,6 +271,7 @@ impl<'a> Remote<'a> {
             // calls to begin again. One more round brings it there; it executes nothing of its own.
             into_event_stop(tid, WHAT, &mut self.deferred)?;
         }
+        self.dispatch.resume(tid)?;
         for signal in self.deferred.drain(..) {
             // It reaches the program when that goes on.
             let _ = crust_sys::task::tgkill(self.caller.pid, tid, signal);

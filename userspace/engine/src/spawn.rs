@@ -20,7 +20,7 @@ use crate::batch::layout;
 use crate::plan::{Call, Data, Plan, reserved, scratch};
 use crate::procfs;
 use crate::remote::{self, BLOCKED, Caller};
-use crate::{Error, Result, instruction};
+use crate::{Error, Result, instruction, privileges};
 
 /// Options of all tasks until they are let go: should crust die, they go with it.
 pub const OPTIONS: i32 = option::SYSGOOD | option::EXITKILL;
@@ -93,8 +93,9 @@ fn end(pid: i32) {
 fn prepare(plan: &Plan, pid: i32) -> Result<Caller> {
     const WHAT: &str = "prepare the root of the tree";
     let failed = |errno| Error::task(pid, WHAT, errno);
-    ptrace::seize(pid, OPTIONS)
-        .and_then(|()| ptrace::interrupt(pid))
+    // All that come of it inherit these options. Filters of its own must not meet our calls.
+    privileges::seize(pid, OPTIONS)
+        .and_then(|_| ptrace::interrupt(pid))
         .map_err(failed)?;
     remote::await_event_stop(pid, WHAT, &mut Vec::new())?;
     ptrace::set_signal_mask(pid, BLOCKED).map_err(failed)?;

@@ -5,6 +5,7 @@
 use std::os::fd::OwnedFd;
 
 use crust_sys::RemoteAddr;
+use crust_sys::ptrace::option;
 
 use crate::plan::ProcessId;
 
@@ -35,6 +36,8 @@ pub struct FrozenProcess {
     pub threads: Vec<FrozenThread>,
     /// The exit status as `wait4` would report it, if it is a zombie.
     pub zombie: Option<i32>,
+    /// The options with which its threads are traced: `SUSPEND_SECCOMP` is among them where crust may.
+    pub options: i32,
     /// The signal by which it was stopped before crust came (`SIGSTOP`, `SIGTSTP`, ...), if it was.
     pub stopped: Option<i32>,
     /// Its auxiliary vector: pairs of 64-bit words. Empty for a zombie.
@@ -48,5 +51,11 @@ impl FrozenProcess {
     #[must_use]
     pub fn leader(&self) -> Option<&FrozenThread> {
         self.threads.first()
+    }
+
+    /// Whether filters of system calls rest while its threads are traced.
+    #[must_use]
+    pub fn filters_rest(&self) -> bool {
+        self.options & option::SUSPEND_SECCOMP != 0
     }
 }

@@ -5,6 +5,8 @@
 //! ptrace belongs to the calling *thread*: only the one that seized a task may ask about it
 //! (`ESRCH` otherwise, as for a task that is gone or does not stand still).
 
+use serde::{Deserialize, Serialize};
+
 use crate::raw::syscall;
 use crate::signal::SigInfo;
 use crate::{RemoteAddr, Result};
@@ -36,6 +38,9 @@ pub mod event {
 const NT_PRSTATUS: i32 = 1;
 const NT_X86_XSTATE: i32 = 0x202;
 const PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG: u32 = 0x4211;
+const PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG: u32 = 0x4210;
+const PTRACE_SECCOMP_GET_FILTER: u32 = 0x420c;
+const PTRACE_SECCOMP_GET_METADATA: u32 = 0x420d;
 // More than the largest XSAVE area that a processor has had (AMX tiles: 11 KiB).
 const XSTATE_LIMIT: usize = 64 << 10;
 
@@ -320,7 +325,7 @@ pub fn rseq(tid: i32) -> Result<Rseq> {
 
 /// A thread's syscall user dispatch (`struct ptrace_sud_config`).
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserDispatch {
     /// 0: off.
     pub mode: u64,
@@ -347,6 +352,82 @@ pub fn user_dispatch(tid: i32) -> Result<UserDispatch> {
     Ok(answer)
 }
 
+/// Sets syscall user dispatch.
+pub fn set_user_dispatch(tid: i32, config: &UserDispatch) -> Result<()> {
+    let mut config = config.as_set();
+    // SAFETY: the request reads as many bytes as `addr` says.
+    unsafe {
+        with(
+            PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG,
+            tid,
+            size_of::<UserDispatch>(),
+            &raw mut config,
+        )
+    }?;
+    Ok(())
+}
+
+impl UserDispatch {
+    const INCLUSIVE: u64 = 2;
+
+    /// The arguments by which the kernel comes to have this. It keeps the range within which calls are
+    /// dispatched (`PR_SYS_DISPATCH_INCLUSIVE_ON`) as the one around the whole of memory from its end to
+    /// its start, says that the mode is 1 for both, and does not take back such a range with this mode.
+    fn as_set(&self) -> Self {
+        let end = self.offset.wrapping_add(self.len);
+        if self.mode != 0 && self.offset != 0 && end <= self.offset {
+            Self {
+                mode: Self::INCLUSIVE,
+                offset: end,
+                len: self.len.wrapping_neg(),
+                ..*self
+            }
+        } else {
+            *self
+        }
+    }
+}
+
+/// A seccomp filter of a thread as its classic BPF program, by its number: 0 is the one that was
+/// installed first.
+///
+/// # Errors
+///
+/// `ENOENT` behind the last; `EACCES` without `CAP_SYS_ADMIN` or under filters of our own;
+/// `EMEDIUMTYPE` if it is no classic BPF program.
+pub fn seccomp_filter(tid: i32, number: usize) -> Result<Vec<u8>> {
+    const INSTRUCTION: usize = 8;
+    // SAFETY: without a place to write to, the request only tells the length.
+    let length = unsafe {
+        with(
+            PTRACE_SECCOMP_GET_FILTER,
+            tid,
+            number,
+            std::ptr::null_mut::<u8>(),
+        )
+    }?;
+    let mut program = vec![0_u8; length as usize * INSTRUCTION];
+    // SAFETY: the request writes that many instructions; a filter never changes.
+    unsafe { with(PTRACE_SECCOMP_GET_FILTER, tid, number, program.as_mut_ptr()) }?;
+    Ok(program)
+}
+
+/// The flags with which a seccomp filter was installed, as far as the kernel tells them:
+/// `SECCOMP_FILTER_FLAG_LOG` (Linux 4.16).
+pub fn seccomp_flags(tid: i32, number: usize) -> Result<u64> {
+    let mut metadata = [number as u64, 0];
+    // SAFETY: the request reads and writes as many bytes as `addr` says.
+    unsafe {
+        with(
+            PTRACE_SECCOMP_GET_METADATA,
+            tid,
+            size_of_val(&metadata),
+            metadata.as_mut_ptr(),
+        )
+    }?;
+    Ok(metadata[1])
+}
+
 /// Where `u_debugreg[n]` is in `struct user`.
 fn debug_offset(n: usize) -> usize {
     std::mem::offset_of!(libc::user, u_debugreg) + n * 8
@@ -363,4 +444,30 @@ pub fn debug_register(tid: i32, n: usize) -> Result<u64> {
 /// Sets a debug register.
 pub fn set_debug_register(tid: i32, n: usize, value: u64) -> Result<()> {
     plain(libc::PTRACE_POKEUSER, tid, debug_offset(n), value as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_in_which_calls_are_dispatched() {
+        let config = |mode, offset: u64, len: u64| UserDispatch {
+            mode,
+            selector: 0x5000,
+            offset,
+            len,
+        };
+        // What the kernel keeps of mode 2 from 0x1000 on, 0x200 bytes.
+        let kept = config(1, 0x1200, 0x200_u64.wrapping_neg());
+        assert_eq!(kept.as_set(), config(2, 0x1000, 0x200));
+        for plain in [
+            config(0, 0, 0),
+            config(1, 0, 0),
+            config(1, 0x1000, 0x200),
+            config(1, 0, u64::MAX),
+        ] {
+            assert_eq!(plain.as_set(), plain);
+        }
+    }
 }

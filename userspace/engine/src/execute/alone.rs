@@ -83,6 +83,10 @@ impl Executor<'_> {
                 self.last.push((task, call.clone()));
                 Ok(())
             }
+            Step::SetDispatch(config) => {
+                live.dispatch = Some(*config);
+                Ok(())
+            }
             Step::SetProcessor(processor) => {
                 live.processor = Some(processor.clone());
                 Ok(())

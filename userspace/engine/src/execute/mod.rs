@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::time::Instant;
 
-use crust_sys::ptrace;
+use crust_sys::ptrace::{self, UserDispatch};
 use crust_sys::wait;
 
 pub use self::finish::Restored;
@@ -36,6 +36,8 @@ struct Live {
     /// How a call that was begun again has returned, if it did.
     reentered: Option<i64>,
     processor: Option<Box<Processor>>,
+    /// To whom its calls are dispatched when it makes none for us any more.
+    dispatch: Option<UserDispatch>,
     /// It is a zombie.
     ended: bool,
 }
@@ -149,6 +151,7 @@ impl Live {
             results: Vec::new(),
             reentered: None,
             processor: None,
+            dispatch: None,
             ended: false,
         }
     }

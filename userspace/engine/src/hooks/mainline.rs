@@ -18,6 +18,7 @@ use crust_sys::uapi;
 use self::survey::Survey;
 use super::{Abilities, Hooks, TimerState};
 use crate::object::task::usage::Usage;
+use crate::privileges::Privileges;
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result};
 
@@ -49,7 +50,10 @@ impl Mainline {
 
 impl Hooks for Mainline {
     fn abilities(&self) -> Abilities {
-        Abilities::default()
+        Abilities {
+            suspend_seccomp: Privileges::own().can_suspend_filters(),
+            ..Abilities::default()
+        }
     }
 
     fn signal_actions(&self, process: &FrozenProcess) -> Result<Vec<uapi::Sigaction>> {

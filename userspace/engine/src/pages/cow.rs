@@ -63,13 +63,13 @@ impl CowCopy {
         }
         let room = Room::of(process);
         let mut target = Remote::new(process, leader, room.as_ref())?;
-        let copy = match reaped(&mut target) {
+        let copy = match reaped(&mut target, process.options) {
             // An older kernel.
             Ok(None)
             | Err(Error::Task {
                 errno: Errno::EINVAL | Errno::ENOSYS,
                 ..
-            }) if orphans => orphaned(&mut target).map(Some),
+            }) if orphans => orphaned(&mut target, process.options).map(Some),
             Err(Error::Task {
                 errno: Errno::EINVAL | Errno::ENOSYS,
                 ..
@@ -109,7 +109,7 @@ impl CowCopy {
 }
 
 /// A copy that nobody has to wait for. `None` if there is no room for the arguments.
-fn reaped(target: &mut Remote<'_>) -> Result<Option<Child>> {
+fn reaped(target: &mut Remote<'_>, options: i32) -> Result<Option<Child>> {
     let flags = CLONE_AUTOREAP | (libc::CLONE_FILES | libc::CLONE_PTRACE) as u64;
     let args = CloneArgs {
         flags,
@@ -122,21 +122,21 @@ fn reaped(target: &mut Remote<'_>) -> Result<Option<Child>> {
     };
     let args = [place.0, size_of::<CloneArgs>() as u64];
     let made = target.make("copy the process", libc::SYS_clone3, &args, WAIT)?;
-    Child::new(made, target.caller()).map(Some)
+    Child::new(made, target.caller(), options).map(Some)
 }
 
 /// A copy whose parent is gone.
-fn orphaned(target: &mut Remote<'_>) -> Result<Child> {
+fn orphaned(target: &mut Remote<'_>, options: i32) -> Result<Child> {
     let flags = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_PTRACE;
     let args = [flags as u64, NOWHERE];
     let made = target.make("make a helper", libc::SYS_clone, &args, WAIT)?;
-    let helper = Child::new(made, target.caller());
+    let helper = Child::new(made, target.caller(), options);
     let copy = helper.and_then(|helper| {
         let flags = libc::CLONE_FILES | libc::CLONE_PTRACE;
         let made = helper
             .0
             .call("copy the process", libc::SYS_clone, &[flags as u64, 0])?;
-        Child::new(made, &helper.0)
+        Child::new(made, &helper.0, options)
     });
     // It has been killed by now, whatever happened.
     let wait = [made, 0, libc::__WALL as u64, 0];
@@ -145,8 +145,8 @@ fn orphaned(target: &mut Remote<'_>) -> Result<Child> {
 }
 
 impl Child {
-    /// Takes charge of a child that a tracee has just made with `CLONE_PTRACE`.
-    fn new(pid: u64, parent: &Caller) -> Result<Self> {
+    /// Takes charge of a child that a tracee, which has these options, has just made with `CLONE_PTRACE`.
+    fn new(pid: u64, parent: &Caller, options: i32) -> Result<Self> {
         let pid = pid as i32;
         let child = Self(Caller {
             pid,
@@ -154,7 +154,7 @@ impl Child {
             ..parent.clone()
         });
         remote::await_event_stop(pid, "wait for its first stop", &mut Vec::new())?;
-        ptrace::set_options(pid, option::SYSGOOD | option::EXITKILL)
+        ptrace::set_options(pid, options | option::EXITKILL)
             .map_err(|errno| Error::task(pid, "bind its life to that of crust", errno))?;
         Ok(child)
     }

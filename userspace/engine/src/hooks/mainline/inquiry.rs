@@ -4,7 +4,7 @@
 //! are many, or, where that cannot be, one by one with a few bytes of the thread's own stack.
 
 use crust_sys::signal::bit;
-use crust_sys::{RemoteAddr, memory, ptrace, stub};
+use crust_sys::{RemoteAddr, memory, stub};
 use nix::errno::Errno;
 
 use super::questions::{ANSWER, Questions};
@@ -15,9 +15,8 @@ use crate::remote::{Remote, Room, Undo};
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result};
 
-/// Asks a thread; it stands as before when this returns. Returns whether it may be asked: filters (seccomp)
-/// and syscall user dispatch, which are both refused, rest while it is traced, but if crust was killed
-/// meanwhile, they would meet our calls.
+/// Asks a thread; it stands as before when this returns. Returns whether it could be asked: if crust may not
+/// have its filters (seccomp) rest, they would meet our calls.
 ///
 /// Each thread has its own memory for that. If crust died while two of them used the same, one would
 /// take it away from under the other.
@@ -33,8 +32,7 @@ pub fn ask(
 ) -> Result<bool> {
     let name = format!("task/{}/status", thread.tid);
     let status = Fields(procfs::read_text(&process.proc, thread.tid, &name)?);
-    let dispatch = ptrace::user_dispatch(thread.tid).unwrap_or_default();
-    if status.number("Seccomp").unwrap_or(0) != 0 || dispatch.mode != 0 {
+    if status.number("Seccomp").unwrap_or(0) != 0 && !process.filters_rest() {
         return Ok(false);
     }
     let pending = |field| status.hex(field).unwrap_or(0);

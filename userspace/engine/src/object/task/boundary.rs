@@ -7,8 +7,6 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use crust_sys::kcmp::{self, Kind};
-use crust_sys::ptrace;
-use nix::errno::Errno;
 
 use super::ThreadView;
 use super::view::ProcessText;
@@ -178,14 +176,6 @@ pub fn check_thread(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<
             }
         }
     }
-    if view.text.status.number("Seccomp").unwrap_or(0) != 0 {
-        capture.refusals.block(
-            tid,
-            &thread,
-            "it has seccomp filters, which crust does not restore yet",
-            "start the program without its sandbox",
-        );
-    }
     let features = view.text.status.get("x86_Thread_features").unwrap_or("");
     if features.contains("shstk") {
         capture.refusals.block(
@@ -194,17 +184,6 @@ pub fn check_thread(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<
             "it has a shadow stack, which crust does not restore yet",
             "start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
         );
-    }
-    match ptrace::user_dispatch(tid) {
-        Ok(config) if config.mode != 0 => capture.refusals.block(
-            tid,
-            &thread,
-            "its system calls are dispatched to itself (PR_SET_SYSCALL_USER_DISPATCH), which crust does not restore yet",
-            "switch it off before the dump",
-        ),
-        // EIO: a kernel before 6.4, which does not tell.
-        Ok(_) | Err(Errno::EIO | Errno::EINVAL) => {}
-        Err(errno) => return Err(Error::task(tid, "read syscall user dispatch", errno)),
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ pub mod boundary;
 pub mod clear_child_tid;
 pub mod credentials;
 pub mod directories;
+pub mod dispatch;
 pub mod flags;
 pub mod itimers;
 pub mod limits;
@@ -28,6 +29,7 @@ pub mod registers;
 pub mod robust;
 pub mod rseq;
 pub mod scheduling;
+pub mod seccomp;
 pub mod settings;
 pub mod slack;
 pub mod started;
@@ -147,6 +149,7 @@ pub static PROCESS: &[ProcessEntry] = &[
     ProcessEntry::of::<posix_timers::PosixTimers>(),
     ProcessEntry::of::<itimers::Itimers>(),
     ProcessEntry::of::<pending::Shared>(),
+    ProcessEntry::of::<seccomp::Seccomp>(),
 ];
 
 /// What each thread has.
@@ -163,6 +166,7 @@ pub static THREAD: &[ThreadEntry] = &[
     ThreadEntry::of::<robust::RobustList>(),
     ThreadEntry::of::<pending::Private>(),
     ThreadEntry::of::<credentials::Credentials>(),
+    ThreadEntry::of::<dispatch::Dispatch>(),
     ThreadEntry::of::<registers::Registers>(),
 ];
 
@@ -192,10 +196,12 @@ fn capture_process(
     (of_process, of_threads): &view::Texts,
     capture: &mut Capture<'_>,
 ) -> Result<()> {
-    let view = match (process.leader(), of_process, of_threads.first()) {
-        (Some(leader), Some(text), Some(of_leader)) => {
+    let view = match (process.leader(), of_process, of_threads.is_empty()) {
+        (Some(leader), Some(text), false) => {
             boundary::check_process(process, text, capture)?;
-            Some(ProcessView::new(process, leader, text, of_leader, capture)?)
+            Some(ProcessView::new(
+                process, leader, text, of_threads, capture,
+            )?)
         }
         _ => None,
     };

@@ -57,6 +57,8 @@ pub struct ProcessView<'a> {
     pub status: &'a Fields,
     /// As `status`; but the times in it are those of the leader alone.
     pub stat: &'a Stat,
+    /// What it tells of all threads.
+    pub threads: &'a [ThreadText],
     /// What only the kernel hooks tell.
     pub kernel: uapi::Process,
 }
@@ -144,15 +146,17 @@ impl<'a> ProcessView<'a> {
         process: &'a FrozenProcess,
         leader: &'a FrozenThread,
         text: &'a ProcessText,
-        of_leader: &'a ThreadText,
+        threads: &'a [ThreadText],
         capture: &Capture<'_>,
     ) -> Result<Self> {
+        let of_leader = &threads[0];
         Ok(Self {
             process,
             leader,
             text,
             status: &of_leader.status,
             stat: &of_leader.stat,
+            threads,
             kernel: capture.hooks.process(process)?,
         })
     }

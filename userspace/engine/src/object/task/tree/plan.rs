@@ -9,6 +9,8 @@ use crust_sys::signal::bit;
 use super::{Member, members, outer, places};
 use crate::object::State;
 use crate::object::task::order::{self, Place};
+use crate::object::task::seccomp::order::Act;
+use crate::object::task::seccomp::{self, Seccomp};
 use crate::object::task::started::Started;
 use crate::object::task::{actions, pending, slack};
 use crate::plan::{Call, Data, ProcessId, Stage, Step, TaskId};
@@ -81,6 +83,14 @@ fn spawn(members: &[Member], before: &[bool], resolve: &mut Resolve<'_>) -> Resu
         };
         defaults.insert(task, slack::Slack::from_record(record)?.default);
     }
+    let mut filters = BTreeMap::new();
+    for record in resolve.of_tag(Seccomp::TAG) {
+        filters.insert(record.owner, Seccomp::from_record(record)?);
+    }
+    for owner in filters.keys() {
+        let member = members.get(*owner as usize);
+        Seccomp::check(member.map_or(0, |member| member.pid), resolve);
+    }
     let default = |task: TaskId| defaults.get(&task).copied().unwrap_or(slack::USUAL);
     let root = ProcessId(0).leader();
     if default(root) != slack::USUAL {
@@ -111,16 +121,13 @@ fn spawn(members: &[Member], before: &[bool], resolve: &mut Resolve<'_>) -> Resu
     for (id, member) in members.iter().enumerate() {
         let task = ProcessId(id as u32).leader();
         let mut slack = if id == 0 { slack::USUAL } else { default(task) };
-        let mut make = |stage, (new, step): (TaskId, Step), resolve: &mut Resolve<'_>| {
-            if slack != default(new) {
-                slack = default(new);
-                resolve.plan.call(stage, task, slack::set(slack));
-            }
-            resolve.plan.step(stage, task, step);
+        let mut make = |(new, step): (TaskId, Step), resolve: &mut Resolve<'_>| {
+            give_slack(&mut slack, default(new), Stage::Spawn, task, resolve);
+            resolve.plan.step(Stage::Spawn, task, step);
         };
         let (early, late): (Vec<_>, Vec<_>) = children[id].iter().partition(|&&id| before[id]);
         for id in early {
-            make(Stage::Spawn, child(id), resolve);
+            make(child(id), resolve);
         }
         if member.sid == member.pid && !resolve.abilities.set_ids {
             let call = Call::new("session: lead a new one", libc::SYS_setsid, []);
@@ -128,23 +135,63 @@ fn spawn(members: &[Member], before: &[bool], resolve: &mut Resolve<'_>) -> Resu
             resolve.plan.call(Stage::Spawn, task, call);
         }
         for id in late {
-            make(Stage::Spawn, child(id), resolve);
+            make(child(id), resolve);
         }
-        for (thread, tid) in (1..).zip(member.threads.iter().skip(1)) {
-            let thread = TaskId { thread, ..task };
-            let step = Step::SpawnThread {
-                thread,
-                tid: vec![*tid],
-            };
-            make(Stage::Threads, (thread, step), resolve);
+        let mut slacks = BTreeMap::from([(task, slack)]);
+        for (by, act) in threads(member, filters.get(&(id as u32)))? {
+            let by = TaskId { thread: by, ..task };
+            match act {
+                Act::Install(filter) => {
+                    let filter = filters[&(id as u32)].filter(filter)?;
+                    resolve.plan.call(Stage::Threads, by, filter.install());
+                }
+                Act::Make(thread) => {
+                    let tid = vec![member.threads[thread as usize]];
+                    let thread = TaskId { thread, ..task };
+                    let slack = slacks.entry(by).or_insert_with(|| default(by));
+                    give_slack(slack, default(thread), Stage::Threads, by, resolve);
+                    let step = Step::SpawnThread { thread, tid };
+                    resolve.plan.step(Stage::Threads, by, step);
+                }
+            }
         }
-        if slack != slack::USUAL && !defaults.contains_key(&task) {
-            resolve
-                .plan
-                .call(Stage::Attributes, task, slack::set(slack::USUAL));
+        for (task, slack) in slacks {
+            if !defaults.contains_key(&task) {
+                give_slack(
+                    &mut { slack },
+                    slack::USUAL,
+                    Stage::Attributes,
+                    task,
+                    resolve,
+                );
+            }
         }
     }
     Ok(())
+}
+
+/// Who makes the threads of a process, and installs their filters meanwhile.
+fn threads(member: &Member, filters: Option<&Seccomp>) -> Result<Vec<(u32, Act)>> {
+    let Some(filters) = filters else {
+        let others = 1..member.threads.len() as u32;
+        return Ok(others.map(|thread| (0, Act::Make(thread))).collect());
+    };
+    let chains = filters.chains();
+    if chains.len() != member.threads.len() {
+        return Err(Error::malformed(
+            format!("process {}", member.pid),
+            "it has filters of other threads than it has",
+        ));
+    }
+    Ok(seccomp::order::order(&chains))
+}
+
+/// Changes the timer slack of a task, if it has another one.
+fn give_slack(slack: &mut u64, wanted: u64, stage: Stage, task: TaskId, resolve: &mut Resolve<'_>) {
+    if *slack != wanted {
+        *slack = wanted;
+        resolve.plan.call(stage, task, slack::set(wanted));
+    }
 }
 
 /// Puts processes into their groups and sessions.
@@ -329,6 +376,7 @@ mod tests {
             set_start: true,
             add_usage: true,
             read_only: true,
+            suspend_seccomp: true,
         };
         let mut members = late_leader();
         // A session and a group of nobody in the tree.

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Syscall user dispatch (`PR_SET_SYSCALL_USER_DISPATCH`): system calls of a thread become a `SIGSYS`
+//! with which the program emulates them, but those from a range of addresses, and as long as a byte of
+//! its memory says so.
+//!
+//! The tracer reads it and sets it (Linux 6.4). It is set when the thread makes no more calls for us.
+
+use crust_sys::ptrace::{self, UserDispatch};
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::{ThreadAspect, ThreadView};
+use crate::capture::Capture;
+use crate::object::State;
+use crate::plan::{Stage, Step, TaskId};
+use crate::resolve::Resolve;
+use crate::{Error, Result};
+
+/// What is set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dispatch(UserDispatch);
+
+impl State for Dispatch {
+    const TAG: u16 = 0x011b;
+    const NAME: &'static str = "syscall user dispatch";
+    const SUPPORT: &'static str = "its range and its selector, of each thread";
+
+    fn describe(&self) -> String {
+        let UserDispatch {
+            selector,
+            offset,
+            len,
+            ..
+        } = self.0;
+        format!(
+            "selector at {selector:#x}, but not for calls from {offset:#x} to {:#x}",
+            offset.wrapping_add(len)
+        )
+    }
+}
+
+impl ThreadAspect for Dispatch {
+    fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
+        let tid = view.thread.tid;
+        match ptrace::user_dispatch(tid) {
+            Ok(config) => Ok((config.mode != 0).then_some(Self(config))),
+            // EIO: a kernel before 6.4, which does not tell.
+            Err(Errno::EIO | Errno::EINVAL) => Ok(None),
+            Err(errno) => Err(Error::task(tid, "read syscall user dispatch", errno)),
+        }
+    }
+
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        resolve
+            .plan
+            .step(Stage::Resume, task, Step::SetDispatch(self.0));
+        Ok(())
+    }
+}
