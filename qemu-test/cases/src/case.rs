@@ -89,13 +89,20 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Runs the case; an error says what went wrong.
-    pub fn run(&self, mode: Mode) -> Result<()> {
+    /// Runs the case; an error says what went wrong. Returns why it was skipped, if it was.
+    pub fn run(&self, mode: Mode) -> Result<Option<String>> {
         let pid = self.start()?;
         if self.about.drives_itself {
-            return self.expect_success(pid, "the program");
+            self.expect_success(pid, "the program")?;
+            return Ok(self.skipped());
         }
-        self.await_ready(pid)?;
+        if !self.await_ready(pid)? {
+            return Ok(self.skipped());
+        }
+        self.run_ready(mode, pid).map(|()| None)
+    }
+
+    fn run_ready(&self, mode: Mode, pid: i32) -> Result<()> {
         if self.about.is_refused() {
             self.dump_refused(pid)?;
             self.go()?;
@@ -141,16 +148,26 @@ impl Run<'_> {
         Ok(child.id() as i32)
     }
 
-    fn await_ready(&self, pid: i32) -> Result<()> {
+    /// Why the program says that it cannot be run here.
+    fn skipped(&self) -> Option<String> {
+        fs::read_to_string(self.directory.join("skip")).ok()
+    }
+
+    /// `false`: it is not, and says why.
+    fn await_ready(&self, pid: i32) -> Result<bool> {
         let started = Instant::now();
         while !self.directory.join("ready").exists() {
             if let Some(status) = tool::reap(pid)? {
-                bail!("ended before it was ready: {status}");
+                ensure!(
+                    status.success() && self.skipped().is_some(),
+                    "ended before it was ready: {status}"
+                );
+                return Ok(false);
             }
             ensure!(started.elapsed() < PATIENCE, "never got ready");
             thread::sleep(Duration::from_millis(2));
         }
-        Ok(())
+        Ok(true)
     }
 
     fn go(&self) -> Result<()> {

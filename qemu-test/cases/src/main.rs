@@ -77,8 +77,9 @@ fn main() -> Result<ExitCode> {
             let result = run.run(*mode);
             tree::kill_all_below_us();
             match result {
-                Ok(()) => {
-                    println!("ok {title}");
+                Ok(skipped) => {
+                    let skipped = skipped.map_or(String::new(), |why| format!(" # SKIP {why}"));
+                    println!("ok {title}{skipped}");
                     fs::remove_dir_all(&run.directory)?;
                 }
                 Err(error) => {

@@ -12,6 +12,7 @@ use crust_sys::uapi;
 use nix::errno::Errno;
 
 use crate::object::task::usage::Usage;
+use crate::privileges::Privileges;
 use crate::request::Backend;
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result};
@@ -22,6 +23,19 @@ pub enum Chosen {
     Module(ckpt::Ckpt),
     /// What a stock kernel can.
     Mainline(mainline::Mainline),
+}
+
+impl Abilities {
+    /// With what does not depend on the hooks, but on this machine and on who crust is.
+    #[must_use]
+    pub fn of_the_machine(self) -> Self {
+        let dumpable = std::fs::read_to_string("/proc/sys/fs/suid_dumpable");
+        Self {
+            own: Privileges::own(),
+            dumpable_by_root: dumpable.is_ok_and(|text| text.trim() == "2"),
+            ..self
+        }
+    }
 }
 
 impl Chosen {
@@ -77,8 +91,10 @@ pub struct Abilities {
     pub add_usage: bool,
     /// Reading runs nothing in the target, and the remaining time of an interrupted sleep is known.
     pub read_only: bool,
-    /// Filters of system calls rest while a task is restored (else: those who have some are refused).
-    pub suspend_seccomp: bool,
+    /// What crust itself may do.
+    pub own: Privileges,
+    /// What gets other credentials becomes dumpable by root alone (`fs.suid_dumpable`).
+    pub dumpable_by_root: bool,
 }
 
 /// A POSIX timer's running state; what is fixed about it is in `/proc/PID/timers`.
@@ -90,6 +106,23 @@ pub struct TimerState {
     pub interval: u64,
     /// The overrun count of the last expiration.
     pub overrun: u32,
+}
+
+/// What only the process itself can ask the kernel, and crust does not carry over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// The time stamp counter is closed to its leader (`PR_SET_TSC`; or seccomp's strict mode, which does so).
+    pub no_tsc: bool,
+    /// So is `CPUID` (`ARCH_SET_CPUID`).
+    pub no_cpuid: bool,
+    /// It may use the parts of XSTATE that a program has to ask for (`ARCH_REQ_XCOMP_PERM`): AMX.
+    pub extended_state: bool,
+    /// It has segments of its own (`modify_ldt`).
+    pub segments: bool,
+    /// Its leader or itself has a keyring that nobody else has.
+    pub keyring: bool,
+    /// The io_urings that its leader makes are restricted (`IORING_REGISTER_RESTRICTIONS`, Linux 7.0).
+    pub uring_restrictions: bool,
 }
 
 /// The few things that have no other source.
@@ -105,6 +138,10 @@ pub trait Hooks {
     fn process(&self, process: &FrozenProcess) -> Result<uapi::Process>;
     /// The resources that a process has used, which may be a zombie. A mainline kernel tells them in ticks.
     fn usage(&self, process: &FrozenProcess) -> Result<Usage>;
+    /// What nobody else can ask. The module does not tell: it answers that there is nothing.
+    fn hidden(&self, _: &FrozenProcess) -> Result<Hidden> {
+        Ok(Hidden::default())
+    }
     /// The running state of the POSIX timers with these ids, in this order.
     fn posix_timers(&self, process: &FrozenProcess, ids: &[i32]) -> Result<Vec<TimerState>>;
     /// A socket of a process; `None` without the module.

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crust_sys::RemoteAddr;
-use crust_sys::ptrace::UserDispatch;
+use crust_sys::ptrace::{Segment, UserDispatch};
 use serde::{Deserialize, Serialize};
 
 use crate::object::task::usage::Usage;
@@ -332,6 +332,8 @@ pub enum Step {
     Reenter(Call),
     /// [`Stage::Resume`]: a call that is made when no task makes any other, with all signals blocked.
     CallAtLast(Call),
+    /// [`Stage::Resume`]: a segment of the thread in the global descriptor table.
+    SetSegment(Segment),
     /// [`Stage::Resume`]: the system calls of the thread are dispatched to itself from here on.
     SetDispatch(UserDispatch),
     /// [`Stage::Resume`]: the last step of every thread.

@@ -20,6 +20,59 @@ pub mod capability {
     pub const REQUIRED: u64 = 1 << 1 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 19 | SYS_ADMIN;
 }
 
+/// The names of the capabilities in a set, without the `CAP_` that they begin with.
+#[must_use]
+pub fn names(set: u64) -> String {
+    const NAMES: [&str; 41] = [
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "DAC_READ_SEARCH",
+        "FOWNER",
+        "FSETID",
+        "KILL",
+        "SETGID",
+        "SETUID",
+        "SETPCAP",
+        "LINUX_IMMUTABLE",
+        "NET_BIND_SERVICE",
+        "NET_BROADCAST",
+        "NET_ADMIN",
+        "NET_RAW",
+        "IPC_LOCK",
+        "IPC_OWNER",
+        "SYS_MODULE",
+        "SYS_RAWIO",
+        "SYS_CHROOT",
+        "SYS_PTRACE",
+        "SYS_PACCT",
+        "SYS_ADMIN",
+        "SYS_BOOT",
+        "SYS_NICE",
+        "SYS_RESOURCE",
+        "SYS_TIME",
+        "SYS_TTY_CONFIG",
+        "MKNOD",
+        "LEASE",
+        "AUDIT_WRITE",
+        "AUDIT_CONTROL",
+        "SETFCAP",
+        "MAC_OVERRIDE",
+        "MAC_ADMIN",
+        "SYSLOG",
+        "WAKE_ALARM",
+        "BLOCK_SUSPEND",
+        "AUDIT_READ",
+        "PERFMON",
+        "BPF",
+        "CHECKPOINT_RESTORE",
+    ];
+    let words: Vec<String> = (0..64)
+        .filter(|n| set & 1 << n != 0)
+        .map(|n| NAMES.get(n).map_or(n.to_string(), |name| (*name).into()))
+        .collect();
+    words.join(", ")
+}
+
 /// What `/proc/self/status` says of crust.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Privileges {
@@ -90,6 +143,10 @@ mod tests {
         };
         let all = privileges("Seccomp:\t0\n", "000001ffffffffff");
         assert!(all.can_suspend_filters() && all.no_new_privs && all.bounding == 3);
+        assert_eq!(
+            names(1 | capability::REQUIRED & 1 << 40 | 1 << 40),
+            "CHOWN, CHECKPOINT_RESTORE"
+        );
         for (seccomp, effective) in [
             ("Seccomp:\t2\n", "000001ffffffffff"),
             ("Seccomp:\t0\n", "0000000000000100"),

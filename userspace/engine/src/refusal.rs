@@ -72,7 +72,8 @@ impl Refusals {
         self.note(Weight::Loss, task, object, why, remedy);
     }
 
-    fn note(
+    /// Notes an object.
+    pub fn note(
         &mut self,
         weight: Weight,
         task: i32,

@@ -122,7 +122,7 @@ fn resolve(
     let session = getsid(None).map_err(|errno| Error::system("getsid", errno))?;
     let mut resolve = Resolve {
         records,
-        abilities: hooks.hooks().abilities(),
+        abilities: hooks.hooks().abilities().of_the_machine(),
         options: &request.options,
         caller: (session.as_raw(), getpgrp().as_raw()),
         plan: Plan::default(),

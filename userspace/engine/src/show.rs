@@ -109,6 +109,7 @@ fn describe(step: &Step) -> String {
         Step::Exit { status } => format!("become a zombie with status {status:#x}"),
         Step::Reenter(call) => format!("begin the interrupted call again: {}", call.what),
         Step::CallAtLast(call) => call.what.clone(),
+        Step::SetSegment([number, ..]) => format!("set segment {number}"),
         Step::SetDispatch(_) => "have its system calls dispatched to itself".into(),
         Step::SetProcessor(processor) if processor.enters => {
             "set registers, enter the interrupted call again, and set the signal mask".into()

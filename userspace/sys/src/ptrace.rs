@@ -5,6 +5,7 @@
 //! ptrace belongs to the calling *thread*: only the one that seized a task may ask about it
 //! (`ESRCH` otherwise, as for a task that is gone or does not stand still).
 
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::raw::syscall;
@@ -125,7 +126,7 @@ pub fn registers(tid: i32) -> Result<UserRegs> {
     if io.iov_len == size_of::<UserRegs>() {
         Ok(registers)
     } else {
-        Err(nix::errno::Errno::ENOEXEC)
+        Err(Errno::ENOEXEC)
     }
 }
 
@@ -426,6 +427,57 @@ pub fn seccomp_flags(tid: i32, number: usize) -> Result<u64> {
         )
     }?;
     Ok(metadata[1])
+}
+
+/// The I/O ports that a thread may use (`ioperm(2)`): a bit that is 0 allows one. `None` if it may use none.
+pub fn io_ports(tid: i32) -> Result<Option<Vec<u8>>> {
+    const NT_386_IOPERM: usize = 0x201;
+    const PORTS: usize = 65536;
+    let mut bits = vec![0xff_u8; PORTS / 8];
+    let mut io = libc::iovec {
+        iov_base: bits.as_mut_ptr().cast(),
+        iov_len: bits.len(),
+    };
+    // SAFETY: the kernel writes at most `iov_len` bytes to `bits`.
+    let result = unsafe { with(libc::PTRACE_GETREGSET, tid, NT_386_IOPERM, &raw mut io) };
+    match result {
+        Ok(_) => Ok(Some(bits)),
+        // It has no such table; or the kernel has none for anybody (CONFIG_X86_IOPL_IOPERM).
+        Err(Errno::ENXIO | Errno::ENODEV | Errno::EINVAL | Errno::EIO) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// A segment of a thread in the global descriptor table (`struct user_desc`, `set_thread_area(2)`).
+pub type Segment = [u32; 4];
+
+/// The numbers in the table that are a thread's own (`GDT_ENTRY_TLS_MIN`, arch/x86/include/asm/segment.h).
+pub const SEGMENTS: std::ops::RangeInclusive<u32> = 12..=14;
+
+const PTRACE_GET_THREAD_AREA: u32 = 25;
+const PTRACE_SET_THREAD_AREA: u32 = 26;
+
+/// A segment of a thread, by one of [`SEGMENTS`]. `EIO` on a kernel without 32-bit programs.
+pub fn segment(tid: i32, number: u32) -> Result<Segment> {
+    let mut segment = Segment::default();
+    // SAFETY: the request writes a structure of 16 bytes.
+    unsafe {
+        with(
+            PTRACE_GET_THREAD_AREA,
+            tid,
+            number as usize,
+            segment.as_mut_ptr(),
+        )
+    }?;
+    Ok(segment)
+}
+
+/// Sets a segment of a thread.
+pub fn set_segment(tid: i32, mut segment: Segment) -> Result<()> {
+    let number = segment[0] as usize;
+    // SAFETY: the request reads a structure of 16 bytes.
+    unsafe { with(PTRACE_SET_THREAD_AREA, tid, number, segment.as_mut_ptr()) }?;
+    Ok(())
 }
 
 /// Where `u_debugreg[n]` is in `struct user`.

@@ -83,6 +83,27 @@ pub fn affinity(tid: i32) -> Result<Vec<u8>> {
     Ok(mask)
 }
 
+/// What a thread shares a processor core with (`PR_SCHED_CORE`): those that have the same number, which
+/// means nothing else; 0 is anybody. `ENODEV` and `EINVAL` where there is no such thing.
+pub fn core_cookie(tid: i32) -> Result<u64> {
+    const PR_SCHED_CORE: i32 = 62;
+    const GET: i32 = 0;
+    const THREAD: i32 = 0;
+    let mut cookie = 0_u64;
+    // SAFETY: the call writes a number of 64 bits.
+    unsafe {
+        syscall!(
+            libc::SYS_prctl,
+            PR_SCHED_CORE,
+            GET,
+            tid,
+            THREAD,
+            &raw mut cookie
+        )
+    }?;
+    Ok(cookie)
+}
+
 /// The thread id of the caller.
 #[must_use]
 pub fn gettid() -> i32 {

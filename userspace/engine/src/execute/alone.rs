@@ -83,6 +83,8 @@ impl Executor<'_> {
                 self.last.push((task, call.clone()));
                 Ok(())
             }
+            Step::SetSegment(segment) => ptrace::set_segment(tid, *segment)
+                .map_err(|errno| Error::task(tid, "set a segment", errno)),
             Step::SetDispatch(config) => {
                 live.dispatch = Some(*config);
                 Ok(())

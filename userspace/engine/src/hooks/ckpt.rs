@@ -11,7 +11,6 @@ use nix::errno::Errno;
 
 use super::{Abilities, Hooks, TimerState};
 use crate::object::task::usage::Usage;
-use crate::privileges::Privileges;
 use crate::procfs;
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result};
@@ -71,7 +70,7 @@ impl Hooks for Ckpt {
             set_start: self.can(nr::SET_START),
             add_usage: self.can(nr::ADD_USAGE),
             read_only: true,
-            suspend_seccomp: Privileges::own().can_suspend_filters(),
+            ..Abilities::default()
         }
     }
 

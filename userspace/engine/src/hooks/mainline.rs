@@ -16,9 +16,8 @@ use std::collections::HashMap;
 use crust_sys::uapi;
 
 use self::survey::Survey;
-use super::{Abilities, Hooks, TimerState};
+use super::{Abilities, Hidden, Hooks, TimerState};
 use crate::object::task::usage::Usage;
-use crate::privileges::Privileges;
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result};
 
@@ -50,10 +49,7 @@ impl Mainline {
 
 impl Hooks for Mainline {
     fn abilities(&self) -> Abilities {
-        Abilities {
-            suspend_seccomp: Privileges::own().can_suspend_filters(),
-            ..Abilities::default()
-        }
+        Abilities::default()
     }
 
     fn signal_actions(&self, process: &FrozenProcess) -> Result<Vec<uapi::Sigaction>> {
@@ -70,6 +66,10 @@ impl Hooks for Mainline {
 
     fn usage(&self, process: &FrozenProcess) -> Result<Usage> {
         Usage::of(process)
+    }
+
+    fn hidden(&self, process: &FrozenProcess) -> Result<Hidden> {
+        self.ask(process, |survey| Some(survey.hidden))
     }
 
     fn posix_timers(&self, process: &FrozenProcess, ids: &[i32]) -> Result<Vec<TimerState>> {

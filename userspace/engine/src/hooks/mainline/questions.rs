@@ -89,6 +89,33 @@ impl Questions {
         }
     }
 
+    /// What nobody but the process itself can ask.
+    pub fn of_what_is_hidden(&mut self) {
+        const PR_GET_TSC: u64 = 25;
+        const ARCH_GET_CPUID: u64 = 0x1011;
+        const ARCH_GET_XCOMP_PERM: u64 = 0x1022;
+        const READ_LDT: u64 = 0;
+        const KEYCTL_GET_KEYRING_ID: u64 = 0;
+        const OF_THREAD: i32 = -1;
+        const OF_PROCESS: i32 = -2;
+        const IORING_REGISTER_RESTRICTIONS: u64 = 11;
+        self.writing("prctl", libc::SYS_prctl, &[PR_GET_TSC, 0], 1);
+        self.plain("arch_prctl", libc::SYS_arch_prctl, &[ARCH_GET_CPUID, 0]);
+        let args = [ARCH_GET_XCOMP_PERM, 0];
+        self.writing("arch_prctl", libc::SYS_arch_prctl, &args, 1);
+        // One entry: the length of what is read is the answer.
+        let args = [READ_LDT, 0, 8];
+        self.writing("modify_ldt", libc::SYS_modify_ldt, &args, 1);
+        for which in [OF_THREAD, OF_PROCESS] {
+            // The last: it is not made if there is none.
+            let args = [KEYCTL_GET_KEYRING_ID, which as u64, 0];
+            self.plain("keyctl", libc::SYS_keyctl, &args);
+        }
+        // For this thread and without a restriction, which is an error; another one if there is some.
+        let args = [u64::MAX, IORING_REGISTER_RESTRICTIONS, 0, 2];
+        self.plain("io_uring_register", libc::SYS_io_uring_register, &args);
+    }
+
     /// All about a thread.
     pub fn of_thread(&mut self) {
         self.writing("prctl", libc::SYS_prctl, &[PR_GET_TID_ADDRESS, 0], 1);
@@ -108,12 +135,18 @@ impl Questions {
 
     /// The next written answer, as words, if its call went well.
     pub fn answer(&mut self) -> Option<[u64; 4]> {
+        let (result, words) = self.result_and_answer();
+        (result == 0).then_some(words)
+    }
+
+    /// The next result, and what its call has written, if anything.
+    pub fn result_and_answer(&mut self) -> (i64, [u64; 4]) {
         let result = self.result();
         let bytes = &self.written[self.read..][..ANSWER];
         self.read += ANSWER;
         let word =
             |n: usize| u64::from_ne_bytes(bytes[n * 8..n * 8 + 8].try_into().expect("8 bytes"));
-        (result == 0).then(|| [word(0), word(1), word(2), word(3)])
+        (result, [word(0), word(1), word(2), word(3)])
     }
 }
 

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use super::inquiry;
 use super::questions::Questions;
-use crate::hooks::TimerState;
+use crate::hooks::{Hidden, TimerState};
 use crate::remote::Room;
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result, procfs};
@@ -21,6 +21,7 @@ pub struct Survey {
     pub process: uapi::Process,
     pub threads: HashMap<i32, uapi::Thread>,
     pub timers: HashMap<i32, TimerState>,
+    pub hidden: Hidden,
 }
 
 impl Survey {
@@ -37,11 +38,13 @@ impl Survey {
         let mut survey = Self::default();
         let mut questions = Questions::default();
         questions.of_process(&timers);
+        questions.of_what_is_hidden();
         questions.of_thread();
         if !inquiry::ask(process, leader, room.as_ref(), &mut questions)? {
             return Ok(Self::unknown(process, &timers));
         }
         survey.read_process(process, &timers, &mut questions)?;
+        survey.hidden = hidden(&mut questions);
         survey.read_thread(leader, &mut questions);
         for thread in others {
             let mut questions = Questions::default();
@@ -60,7 +63,6 @@ impl Survey {
         let threads = process.threads.iter();
         Self {
             actions: vec![uapi::Sigaction::default(); uapi::CKPT_NSIG],
-            process: uapi::Process::default(),
             threads: threads
                 .map(|thread| (thread.tid, uapi::Thread::default()))
                 .collect(),
@@ -68,6 +70,7 @@ impl Survey {
                 .iter()
                 .map(|&id| (id, TimerState::default()))
                 .collect(),
+            ..Self::default()
         }
     }
 
@@ -152,6 +155,25 @@ impl Survey {
             answer.restart.kind = uapi::restart::OTHER;
         }
         self.threads.insert(thread.tid, answer);
+    }
+}
+
+/// The answers to [`Questions::of_what_is_hidden`].
+fn hidden(questions: &mut Questions) -> Hidden {
+    const PR_TSC_SIGSEGV: u32 = 2;
+    const XTILE: u64 = 0b11 << 17;
+    let [tsc, ..] = questions.answer().unwrap_or_default();
+    let cpuid = questions.result();
+    let [extended, ..] = questions.answer().unwrap_or_default();
+    let (segments, _) = questions.result_and_answer();
+    let keyrings = [questions.result(), questions.result()];
+    Hidden {
+        no_tsc: tsc as u32 == PR_TSC_SIGSEGV,
+        no_cpuid: cpuid == 0,
+        extended_state: extended & XTILE != 0,
+        segments: segments > 0,
+        keyring: keyrings.iter().any(|&number| number > 0),
+        uring_restrictions: questions.result() == -(Errno::EPERM as i64),
     }
 }
 

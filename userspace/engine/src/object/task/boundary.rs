@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use crust_sys::kcmp::{self, Kind};
 
 use super::ThreadView;
-use super::view::ProcessText;
+use super::view::{ProcessText, ThreadText};
 use crate::capture::Capture;
 use crate::subject::FrozenProcess;
 use crate::{Error, Result};
@@ -61,41 +61,80 @@ fn check_namespaces(view: &ThreadView<'_>, capture: &mut Capture<'_>) {
     }
 }
 
-/// A file of `/proc/PID` that a restored process has as crust has it.
-pub(super) struct Label {
-    pub(super) name: &'static str,
-    what: &'static str,
-    why: &'static str,
-}
-
-pub(super) const LABELS: &[Label] = &[
-    Label {
-        name: "attr/current",
-        what: "security label",
-        why: "its label is not that of crust, whose label the restored process gets",
-    },
-    Label {
-        name: "cgroup",
-        what: "cgroup",
-        why: "it is in another cgroup than crust, in whose cgroup it is restored",
-    },
-];
-
-/// What crust has in the files of [`LABELS`].
-fn own_labels() -> &'static [Option<Vec<u8>>] {
-    static OWN: OnceLock<Vec<Option<Vec<u8>>>> = OnceLock::new();
-    OWN.get_or_init(|| {
-        LABELS
-            .iter()
-            .map(|label| std::fs::read(format!("/proc/self/{}", label.name)).ok())
-            .collect()
-    })
+/// The control groups of crust.
+fn own_cgroup() -> &'static [u8] {
+    static OWN: OnceLock<Vec<u8>> = OnceLock::new();
+    OWN.get_or_init(|| std::fs::read("/proc/self/cgroup").unwrap_or_default())
 }
 
 /// Whether two tasks have the same object.
 fn shares(a: i32, b: i32, kind: Kind) -> Result<bool> {
     let order = kcmp::tasks(a, b, kind).map_err(|errno| Error::task(b, "kcmp", errno))?;
     Ok(order == Ordering::Equal)
+}
+
+/// Names what of the processor and its own a process may not have; some of it only the process itself can
+/// be asked about.
+fn check_hidden(
+    process: &FrozenProcess,
+    leader: &ThreadText,
+    capture: &mut Capture<'_>,
+) -> Result<()> {
+    const STRICT: i64 = 1;
+    let hidden = capture.hooks.hidden(process)?;
+    let is_strict = leader.status.number("Seccomp") == Some(STRICT);
+    let untag_mask = leader.status.get("untag_mask");
+    for (is, what, why, remedy) in [
+        (
+            untag_mask.is_some_and(|mask| mask != "0xffffffffffffffff"),
+            "address masking",
+            "the program keeps tags in its addresses (ARCH_ENABLE_TAGGED_ADDR), which crust does not restore \
+             yet",
+            "run it without tagged addresses",
+        ),
+        (
+            hidden.no_tsc && !is_strict,
+            "time stamp counter",
+            "it is closed to the program (PR_SET_TSC), which crust does not restore yet",
+            "open it again before the dump (PR_TSC_ENABLE)",
+        ),
+        (
+            hidden.no_cpuid,
+            "CPUID instruction",
+            "it is closed to the program (ARCH_SET_CPUID), which crust does not restore yet",
+            "open it again before the dump",
+        ),
+        (
+            hidden.extended_state,
+            "AMX",
+            "the program has asked for this part of the processor (ARCH_REQ_XCOMP_PERM), which crust does not \
+             restore yet",
+            "run it without AMX, as with ONEDNN_MAX_CPU_ISA=AVX512_CORE",
+        ),
+        (
+            hidden.segments,
+            "local descriptor table",
+            "it has entries (modify_ldt), which crust does not restore yet",
+            "clear them before the dump",
+        ),
+        (
+            hidden.keyring,
+            "keyring",
+            "it has one of its own, for the process or its main thread, which nobody else can read",
+            "have the program keep its keys in the keyring of its user",
+        ),
+        (
+            hidden.uring_restrictions,
+            "io_uring restrictions",
+            "those of a task cannot be read, only that there are some",
+            "start the program without them",
+        ),
+    ] {
+        if is {
+            capture.refusals.block(process.pid, what, why, remedy);
+        }
+    }
+    Ok(())
 }
 
 /// Names what a process may not have.
@@ -106,6 +145,7 @@ fn shares(a: i32, b: i32, kind: Kind) -> Result<bool> {
 pub fn check_process(
     process: &FrozenProcess,
     text: &ProcessText,
+    leader: &ThreadText,
     capture: &mut Capture<'_>,
 ) -> Result<()> {
     let pid = process.pid;
@@ -138,16 +178,14 @@ pub fn check_process(
             }
         }
     }
-    // Without a security module nobody has a label.
-    for ((file, own), theirs) in LABELS.iter().zip(own_labels()).zip(&text.labels) {
-        if theirs != own {
-            capture.refusals.lose(
-                pid,
-                file.what,
-                file.why,
-                "restore it from where it should be",
-            );
-        }
+    check_hidden(process, leader, capture)?;
+    if text.cgroup != own_cgroup() {
+        capture.refusals.lose(
+            pid,
+            "cgroup",
+            "it is in another cgroup than crust, in whose cgroup it is restored",
+            "restore it from where it should be",
+        );
     }
     Ok(())
 }
@@ -159,7 +197,6 @@ pub fn check_process(
 /// What broke.
 pub fn check_thread(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<()> {
     let tid = view.thread.tid;
-    let thread = format!("thread {tid}");
     check_namespaces(view, capture);
     if view.number != 0 {
         for (kind, what) in [
@@ -175,15 +212,6 @@ pub fn check_thread(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<
                 );
             }
         }
-    }
-    let features = view.text.status.get("x86_Thread_features").unwrap_or("");
-    if features.contains("shstk") {
-        capture.refusals.block(
-            tid,
-            &thread,
-            "it has a shadow stack, which crust does not restore yet",
-            "start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
-        );
     }
     Ok(())
 }

@@ -5,12 +5,13 @@
 use crust_sys::uapi;
 use serde::{Deserialize, Serialize};
 
-use super::{ThreadAspect, ThreadView, missing};
-use crate::Result;
+use super::{ThreadAspect, ThreadView, missing, tree};
 use crate::capture::Capture;
 use crate::object::State;
-use crate::plan::{Call, Data, Expect, Stage, TaskId};
+use crate::plan::{Arg, Call, Data, Expect, Stage, TaskId};
+use crate::refusal::Weight;
 use crate::resolve::Resolve;
+use crate::{Result, privileges};
 
 const CAP_SETPCAP: u32 = 8;
 /// `CAP_CHECKPOINT_RESTORE`, the last one that there is.
@@ -18,6 +19,8 @@ const LAST_CAP: u32 = 40;
 const SECBIT_NO_SETUID_FIXUP: u64 = 1 << 2;
 /// `_LINUX_CAPABILITY_VERSION_3`.
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
+const RUN_AS_ROOT: &str = "run crust as root, outside of a container that drops capabilities";
 
 /// Real, effective, saved and file system id.
 type Ids = [u32; 4];
@@ -92,6 +95,7 @@ impl ThreadAspect for Credentials {
     /// Each step needs privileges that a later one takes away: ids, then sets of capabilities
     /// while `CAP_SETPCAP` is kept, then what is final.
     fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        self.check(task, resolve);
         let mut call = |what: String, nr, args: Vec<_>, expect| {
             let call = Call {
                 expect,
@@ -188,18 +192,16 @@ impl ThreadAspect for Credentials {
             args,
             Expect::Success,
         );
-        if self.no_new_privs {
-            let on = [1_u64, 0, 0, 0].map(Into::into);
-            let mut args = vec![libc::PR_SET_NO_NEW_PRIVS.into()];
-            args.extend(on);
-            call(
-                "no_new_privs".into(),
-                libc::SYS_prctl,
-                args,
-                Expect::Success,
+        let adopted = task.process.0 == 0 && resolve.options.detached;
+        if self.parent_death_signal != 0 && adopted {
+            // Its parent is crust, which ends as soon as the program runs.
+            resolve.refusals.lose(
+                tree::number(resolve.records, task),
+                "parent death signal",
+                "its parent is crust, and ends: it would get this signal at once",
+                "restore it without --restore-detached",
             );
-        }
-        if self.parent_death_signal != 0 {
+        } else if self.parent_death_signal != 0 {
             // The kernel forgets it when credentials change.
             let args = vec![
                 libc::PR_SET_PDEATHSIG.into(),
@@ -212,11 +214,69 @@ impl ThreadAspect for Credentials {
                 Expect::Success,
             );
         }
+        if self.no_new_privs {
+            let args = [libc::PR_SET_NO_NEW_PRIVS as u64, 1, 0, 0, 0].map(Arg::from);
+            let call = Call::new("credentials: no_new_privs", libc::SYS_prctl, args);
+            // Behind what it would forbid, as another security label.
+            resolve.plan.call(Stage::Timers, task, call);
+        }
         Ok(())
     }
 }
 
 impl Credentials {
+    /// Notes what the task would not get from crust, or get from it. Of those that are alike, once.
+    fn check(&self, task: TaskId, resolve: &mut Resolve<'_>) {
+        let own = resolve.abilities.own;
+        let sets = self.permitted | self.effective | self.inheritable | self.ambient;
+        let (records, refusals) = (resolve.records, &mut resolve.refusals);
+        let mut note = |weight, object: &str, why: String, remedy: &str| {
+            let noted = refusals.as_slice().iter().any(|one| one.why == why);
+            if !noted {
+                refusals.note(weight, tree::number(records, task), object, why, remedy);
+            }
+        };
+        let missing = sets & !own.effective;
+        if missing != 0 {
+            let names = match own.effective {
+                0 => "none".into(),
+                _ => format!("not {}", privileges::names(missing)),
+            };
+            note(
+                Weight::Blocker,
+                "capabilities",
+                format!("of those that it has crust itself has {names}"),
+                RUN_AS_ROOT,
+            );
+        }
+        let missing = self.bounding & !own.bounding & !missing;
+        if missing != 0 {
+            let names = privileges::names(missing);
+            note(
+                Weight::Loss,
+                "capabilities",
+                format!("it could have had these, which crust cannot: {names}"),
+                RUN_AS_ROOT,
+            );
+        }
+        if own.no_new_privs && !self.no_new_privs {
+            note(
+                Weight::Loss,
+                "no_new_privs",
+                "it is set for crust, so also for what crust restores".into(),
+                "run crust without it",
+            );
+        }
+        if own.is_filtered {
+            note(
+                Weight::Loss,
+                "seccomp",
+                "the calls of crust are filtered, so also those of what crust restores".into(),
+                "run crust outside of a container that filters its system calls",
+            );
+        }
+    }
+
     /// The arguments of `capset(2)`: a header and two structures of three 32-bit sets.
     fn capset(&self, permitted: u64, effective: u64) -> Vec<crate::plan::Arg> {
         let words = |words: &[u32]| {

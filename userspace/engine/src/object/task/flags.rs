@@ -2,6 +2,8 @@
 
 //! Switches of a thread that `prctl(2)` sets: memory errors, I/O flushing, speculation.
 
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
@@ -9,6 +11,7 @@ use crate::Result;
 use crate::capture::Capture;
 use crate::object::State;
 use crate::plan::{Call, Stage, TaskId};
+use crate::procfs::Fields;
 use crate::resolve::Resolve;
 
 // Bits of field 9 of `/proc/PID/stat` (include/linux/sched.h), the same since Linux 5.6.
@@ -21,6 +24,7 @@ const PR_SET_IO_FLUSHER: i32 = 57;
 const PR_SET_SPECULATION_CTRL: i32 = 53;
 const PR_SPEC_DISABLE: u64 = 1 << 2;
 const PR_SPEC_FORCE_DISABLE: u64 = 1 << 3;
+const PR_SPEC_DISABLE_NOEXEC: u64 = 1 << 4;
 /// The fields of `/proc/PID/status`, and the numbers of the same features for `prctl`.
 const SPECULATION: [(&str, u64); 2] = [
     ("Speculation_Store_Bypass", 0),
@@ -48,18 +52,36 @@ impl State for Flags {
     }
 }
 
+/// The setting that a field tells of, if it is not the usual one.
+fn speculation(theirs: &str, own: Option<&str>) -> Option<u64> {
+    match theirs {
+        "thread mitigated" | "conditional disabled" => Some(PR_SPEC_DISABLE),
+        "thread force mitigated" | "conditional force disabled" => Some(PR_SPEC_FORCE_DISABLE),
+        // There is no word for one that ends with an exec (fs/proc/array.c:task_seccomp): this one is for a
+        // machine where nobody can choose, but crust could.
+        "vulnerable" if own.is_some_and(|own| own.starts_with("thread ")) => {
+            Some(PR_SPEC_DISABLE_NOEXEC)
+        }
+        _ => None,
+    }
+}
+
+/// The status of crust.
+fn status_of_crust() -> &'static Fields {
+    static OWN: OnceLock<Fields> = OnceLock::new();
+    OWN.get_or_init(|| Fields(std::fs::read_to_string("/proc/self/status").unwrap_or_default()))
+}
+
 impl ThreadAspect for Flags {
     fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
         let bits = view.text.stat.field(9);
         let own = bits & PF_MCE_PROCESS != 0;
         let speculation: Vec<_> = SPECULATION
             .iter()
-            .filter_map(|(field, feature)| match view.text.status.get(field)? {
-                "thread mitigated" | "conditional disabled" => Some((*feature, PR_SPEC_DISABLE)),
-                "thread force mitigated" | "conditional force disabled" => {
-                    Some((*feature, PR_SPEC_FORCE_DISABLE))
-                }
-                _ => None,
+            .filter_map(|(field, feature)| {
+                let setting =
+                    speculation(view.text.status.get(field)?, status_of_crust().get(field))?;
+                Some((*feature, setting))
             })
             .collect();
         let flags = Self {
@@ -102,5 +124,26 @@ impl ThreadAspect for Flags {
             prctl("speculation", PR_SET_SPECULATION_CTRL, [*feature, *setting]);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_speculation() {
+        let thread = Some("thread vulnerable");
+        assert_eq!(speculation("thread vulnerable", thread), None);
+        assert_eq!(
+            speculation("thread mitigated", thread),
+            Some(PR_SPEC_DISABLE)
+        );
+        assert_eq!(
+            speculation("vulnerable", thread),
+            Some(PR_SPEC_DISABLE_NOEXEC)
+        );
+        assert_eq!(speculation("vulnerable", Some("vulnerable")), None);
+        assert_eq!(speculation("always enabled", None), None);
     }
 }

@@ -14,23 +14,28 @@ pub mod actions;
 pub mod altstack;
 pub mod boundary;
 pub mod clear_child_tid;
+pub mod core;
 pub mod credentials;
 pub mod directories;
 pub mod dispatch;
 pub mod flags;
 pub mod itimers;
+pub mod labels;
 pub mod limits;
 pub mod name;
 pub mod order;
 pub mod pending;
 pub mod personality;
+pub mod ports;
 pub mod posix_timers;
 pub mod registers;
 pub mod robust;
 pub mod rseq;
 pub mod scheduling;
 pub mod seccomp;
+pub mod segments;
 pub mod settings;
+pub mod shadow_stack;
 pub mod slack;
 pub mod started;
 pub mod tree;
@@ -165,7 +170,12 @@ pub static THREAD: &[ThreadEntry] = &[
     ThreadEntry::of::<rseq::Rseq>(),
     ThreadEntry::of::<robust::RobustList>(),
     ThreadEntry::of::<pending::Private>(),
+    ThreadEntry::of::<shadow_stack::Locked>(),
+    ThreadEntry::of::<ports::Ports>(),
+    ThreadEntry::of::<segments::Segments>(),
+    ThreadEntry::of::<core::Core>(),
     ThreadEntry::of::<credentials::Credentials>(),
+    ThreadEntry::of::<labels::Labels>(),
     ThreadEntry::of::<dispatch::Dispatch>(),
     ThreadEntry::of::<registers::Registers>(),
 ];
@@ -196,9 +206,9 @@ fn capture_process(
     (of_process, of_threads): &view::Texts,
     capture: &mut Capture<'_>,
 ) -> Result<()> {
-    let view = match (process.leader(), of_process, of_threads.is_empty()) {
-        (Some(leader), Some(text), false) => {
-            boundary::check_process(process, text, capture)?;
+    let view = match (process.leader(), of_process, of_threads.first()) {
+        (Some(leader), Some(text), Some(of_leader)) => {
+            boundary::check_process(process, text, of_leader, capture)?;
             Some(ProcessView::new(
                 process, leader, text, of_threads, capture,
             )?)
@@ -231,6 +241,7 @@ fn capture_process(
 pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
     tree::plan(resolve)?;
     usage::plan(resolve)?;
+    core::plan(resolve)?;
     let records = resolve.records;
     for entry in PROCESS {
         for record in records.iter().filter(|record| record.tag == entry.row.tag) {

@@ -224,6 +224,17 @@ fn futex(block: &uapi::Restart, args: [u64; 6]) -> Interrupted {
     }
 }
 
+/// Whether a part of XSTATE is in use that a program has to ask for (`ARCH_REQ_XCOMP_PERM`).
+fn uses_tiles(xstate: &[u8]) -> bool {
+    /// Where XSTATE_BV is.
+    const HEADER: usize = 512;
+    const XTILE: u64 = 0b11 << 17;
+    xstate
+        .get(HEADER..HEADER + 8)
+        .and_then(|bytes| bytes.try_into().ok())
+        .is_some_and(|bytes| u64::from_le_bytes(bytes) & XTILE != 0)
+}
+
 impl ThreadAspect for Registers {
     fn capture(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>> {
         let thread = view.thread;
@@ -242,11 +253,20 @@ impl ThreadAspect for Registers {
             );
         }
         let failed = |what: &'static str| move |errno| Error::task(thread.tid, what, errno);
+        let xstate = ptrace::xstate(thread.tid).map_err(failed("read the extended state"))?;
+        if uses_tiles(&xstate) {
+            capture.refusals.block(
+                thread.tid,
+                format!("thread {}", thread.tid),
+                "it has data in the tiles of AMX, which crust does not restore yet",
+                "run it without AMX, as with ONEDNN_MAX_CPU_ISA=AVX512_CORE",
+            );
+        }
         let signal_mask =
             ptrace::signal_mask(thread.tid).map_err(failed("read the signal mask"))?;
         Ok(Some(Self {
             general: ptrace::register_bytes(registers).into(),
-            xstate: ptrace::xstate(thread.tid).map_err(failed("read the extended state"))?,
+            xstate,
             signal_mask,
             interrupted: interrupted(view, signal_mask, capture),
         }))

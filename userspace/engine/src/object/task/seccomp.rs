@@ -125,7 +125,7 @@ impl Filter {
 impl Seccomp {
     /// Notes that it cannot be restored where crust may not have filters rest.
     pub(super) fn check(pid: i32, resolve: &mut Resolve<'_>) {
-        if !resolve.abilities.suspend_seccomp {
+        if !resolve.abilities.own.can_suspend_filters() {
             resolve.refusals.block(
                 pid,
                 "seccomp",

@@ -8,7 +8,7 @@ use crust_sys::pidfd::{self, coredump, info_mask};
 use crust_sys::uapi::process_state;
 use serde::{Deserialize, Serialize};
 
-use super::{ProcessAspect, ProcessView};
+use super::{ProcessAspect, ProcessView, tree};
 use crate::capture::Capture;
 use crate::object::State;
 use crate::plan::{Arg, Call, Data, ProcessId, Stage};
@@ -16,6 +16,10 @@ use crate::resolve::Resolve;
 use crate::{Error, Result, procfs};
 
 const PR_THP_DISABLE_EXCEPT_ADVISED: u64 = 2;
+/// The value of `PR_GET_DUMPABLE` for core dumps that only root can read.
+const ROOT_ONLY: u32 = 2;
+/// Any user but root.
+const NOBODY: u64 = 65534;
 /// For each bit of `mm_struct::membarrier_state` that says "registered" the command that sets it
 /// (kernel/sched/membarrier.c).
 const MEMBARRIER: [(u32, u64); 4] = [
@@ -28,8 +32,8 @@ const MEMBARRIER: [(u32, u64); 4] = [
 /// The settings of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// `PR_SET_DUMPABLE`.
-    dumpable: bool,
+    /// `PR_SET_DUMPABLE`; 2 comes from `fs.suid_dumpable`.
+    dumpable: u32,
     /// `PR_SET_CHILD_SUBREAPER`.
     pub subreaper: bool,
     /// The arguments of `PR_SET_THP_DISABLE`.
@@ -42,6 +46,7 @@ pub struct Settings {
 
 impl State for Settings {
     const TAG: u16 = 0x0113;
+    const VERSION: u16 = 2;
     const NAME: &'static str = "settings";
     const SUPPORT: &'static str = "dumpable, child subreaper, THP switch, membarrier registrations, \
                                    oom_score_adj, coredump_filter";
@@ -52,7 +57,8 @@ impl State for Settings {
             format!("coredump_filter {:#x}", self.coredump_filter),
         ];
         for (is, word) in [
-            (!self.dumpable, "not dumpable"),
+            (self.dumpable == 0, "not dumpable"),
+            (self.dumpable == ROOT_ONLY, "dumpable by root"),
             (self.subreaper, "child subreaper"),
             (self.thp_disable.is_some(), "no transparent huge pages"),
             (self.membarrier != 0, "membarrier"),
@@ -66,19 +72,14 @@ impl State for Settings {
 }
 
 /// Whether the process may dump core, by whatever tells it.
-fn dumpable(view: &ProcessView<'_>, capture: &mut Capture<'_>) -> Result<bool> {
+fn dumpable(view: &ProcessView<'_>) -> Result<u32> {
     let process = view.process;
     let info = pidfd::info(view.leader.pidfd.as_fd(), info_mask::COREDUMP).ok();
     if let Some(info) = info.filter(|info| info.mask & info_mask::COREDUMP != 0) {
-        if info.coredump_mask & coredump::ROOT != 0 {
-            capture.refusals.lose(
-                process.pid,
-                "dumpable",
-                "it is 2 (core dumps are root's), which no process can set; it becomes 0",
-                "",
-            );
-        }
-        return Ok(info.coredump_mask & coredump::USER != 0);
+        return Ok(match info.coredump_mask {
+            mask if mask & coredump::ROOT != 0 => ROOT_ONLY,
+            mask => u32::from(mask & coredump::USER != 0),
+        });
     }
     // Before Linux 6.16 only the owner of `/proc/PID` tells: root, if the process is not dumpable.
     let euid = view
@@ -86,7 +87,7 @@ fn dumpable(view: &ProcessView<'_>, capture: &mut Capture<'_>) -> Result<bool> {
         .numbers("Uid")
         .and_then(|ids| ids.get(1).copied());
     let owner = procfs::stat_of(&process.proc, process.pid, "status")?.st_uid;
-    Ok(euid == Some(owner))
+    Ok(u32::from(euid == Some(owner)))
 }
 
 impl ProcessAspect for Settings {
@@ -109,7 +110,7 @@ impl ProcessAspect for Settings {
             (state & process_state::THP_DISABLE != 0).then_some(0)
         };
         Ok(Some(Self {
-            dumpable: dumpable(view, capture)?,
+            dumpable: dumpable(view)?,
             subreaper: state & process_state::CHILD_SUBREAPER != 0,
             thp_disable,
             membarrier: view.kernel.membarrier,
@@ -155,12 +156,32 @@ impl ProcessAspect for Settings {
             );
         }
         // A change of credentials sets it, in any thread: so only when all of them are done.
-        prctl(
-            Stage::Timers,
-            "dumpable",
-            libc::PR_SET_DUMPABLE,
-            [u64::from(self.dumpable), 0],
-        );
+        let chosen = match self.dumpable {
+            ROOT_ONLY if resolve.abilities.dumpable_by_root => None,
+            ROOT_ONLY => Some(0),
+            chosen => Some(chosen),
+        };
+        if let Some(chosen) = chosen {
+            let args = [libc::PR_SET_DUMPABLE as u64, u64::from(chosen), 0, 0, 0].map(Arg::from);
+            let call = Call::new("dumpable", libc::SYS_prctl, args);
+            resolve.plan.call(Stage::Timers, leader, call);
+        } else {
+            // No process can ask for it, but gets it with other credentials.
+            for (id, before) in [(NOBODY, 0), (0, NOBODY)] {
+                let call = Call::new("dumpable by root", libc::SYS_setfsuid, [id.into()]);
+                let call = call.returns(before);
+                resolve.plan.call(Stage::Credentials, leader, call);
+            }
+        }
+        if self.dumpable == ROOT_ONLY && chosen.is_some() {
+            let pid = tree::number(resolve.records, leader);
+            resolve.refusals.lose(
+                pid,
+                "dumpable",
+                "it was 2 (core dumps are root's), which no process can set; it becomes 0",
+                "sysctl fs.suid_dumpable=2, with which it would become 2",
+            );
+        }
         for (_, command) in MEMBARRIER
             .iter()
             .filter(|(bit, _)| self.membarrier & bit != 0)

@@ -17,6 +17,7 @@ use super::order::{self, Place};
 use super::started::Started;
 use crate::capture::Capture;
 use crate::object::State;
+use crate::plan::TaskId;
 use crate::subject::FrozenProcess;
 use crate::{Error, Result, procfs};
 
@@ -164,6 +165,16 @@ pub fn members(records: &[Record]) -> Result<Vec<Member>> {
         members.push(member);
     }
     Ok(members)
+}
+
+/// The number of a task, for people; 0 if there is none.
+pub(super) fn number(records: &[Record], task: TaskId) -> i32 {
+    let of_process = |record: &&Record| (record.tag, record.owner) == (Member::TAG, task.process.0);
+    let member = records.iter().find(of_process).map(Member::from_record);
+    member
+        .and_then(Result::ok)
+        .and_then(|member| member.threads.get(task.thread as usize).copied())
+        .unwrap_or(0)
 }
 
 /// Group and session of the root, if the tree did not make its session: those of a shell job.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use crust_sys::uapi;
 
-use super::boundary;
+use super::{boundary, labels};
 use crate::capture::Capture;
 use crate::procfs::{self, Fields, Stat};
 use crate::subject::{FrozenProcess, FrozenThread};
@@ -25,8 +25,8 @@ pub struct ProcessText {
     pub oom_score_adj: String,
     /// `coredump_filter`.
     pub coredump_filter: String,
-    /// The files of [`boundary::LABELS`]; `None` if it has no such label.
-    pub labels: Vec<Option<Vec<u8>>>,
+    /// `cgroup`; empty on a kernel without them.
+    pub cgroup: Vec<u8>,
 }
 
 /// Files of `/proc/PID/task/TID`.
@@ -43,6 +43,8 @@ pub struct ThreadText {
     /// Where the links of [`boundary::NAMESPACES`] point, or, if it is not the leader, of those that it can
     /// have for itself; `None` if the kernel has no such namespaces.
     pub namespaces: Vec<Option<PathBuf>>,
+    /// What it has in the files of [`labels`] that there are.
+    pub labels: Vec<Option<Vec<u8>>>,
 }
 
 /// What can be read about a process with stopped threads.
@@ -88,7 +90,7 @@ pub(super) fn read(tree: &[FrozenProcess]) -> Result<Vec<Texts>> {
         .iter()
         .flat_map(|&process| process.threads.iter().map(move |thread| (process, thread)))
         .collect();
-    // A process is as good as a few threads: six files and no links.
+    // A process is as good as a few threads: five files and no links.
     let mut of_processes =
         parallel::map(&processes, 16, |process| ProcessText::read(process)).into_iter();
     let mut of_threads = parallel::map(&threads, 16, |(process, thread)| {
@@ -112,10 +114,7 @@ impl ProcessText {
             timers: text("timers")?,
             oom_score_adj: text("oom_score_adj")?,
             coredump_filter: text("coredump_filter")?,
-            labels: boundary::LABELS
-                .iter()
-                .map(|label| procfs::read(&process.proc, process.pid, label.name).ok())
-                .collect(),
+            cgroup: procfs::read(&process.proc, process.pid, "cgroup").unwrap_or_default(),
         })
     }
 }
@@ -137,6 +136,7 @@ impl ThreadText {
                 .iter()
                 .map(|name| procfs::link(proc, pid, &format!("task/{tid}/ns/{name}")).ok())
                 .collect(),
+            labels: labels::read(proc, pid, &format!("task/{tid}")),
         })
     }
 }

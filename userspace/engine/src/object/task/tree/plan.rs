@@ -376,7 +376,7 @@ mod tests {
             set_start: true,
             add_usage: true,
             read_only: true,
-            suspend_seccomp: true,
+            ..Abilities::default()
         };
         let mut members = late_leader();
         // A session and a group of nobody in the tree.

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Segments of a thread in the global descriptor table (`set_thread_area(2)`), which 64-bit programs have
+//! only if they ask for them as 32-bit programs do.
+//!
+//! The tracer reads and sets them. Those of the local table (`modify_ldt(2)`) are shown to nobody else: a
+//! thread that uses one is refused (`registers`).
+
+use crust_sys::ptrace::{self, SEGMENTS, Segment};
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::{ThreadAspect, ThreadView};
+use crate::capture::Capture;
+use crate::object::State;
+use crate::plan::{Stage, Step, TaskId};
+use crate::resolve::Resolve;
+use crate::{Error, Result};
+
+/// Those that are there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segments(Vec<Segment>);
+
+impl State for Segments {
+    const TAG: u16 = 0x0129;
+    const NAME: &'static str = "segments";
+    const SUPPORT: &'static str = "those of set_thread_area, of each thread";
+
+    fn describe(&self) -> String {
+        let words: Vec<_> = self
+            .0
+            .iter()
+            .map(|[number, base, limit, _]| format!("{number}: {limit:#x} from {base:#x}"))
+            .collect();
+        words.join(", ")
+    }
+}
+
+/// What the kernel tells of an entry that is not used: not present, and not to be written to.
+fn is_empty([_, base, limit, flags]: &Segment) -> bool {
+    const EMPTY: u32 = 1 << 3 | 1 << 5;
+    (*base, *limit, *flags) == (0, 0, EMPTY)
+}
+
+impl ThreadAspect for Segments {
+    fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
+        let tid = view.thread.tid;
+        let mut segments = Vec::new();
+        for number in SEGMENTS {
+            match ptrace::segment(tid, number) {
+                Ok(segment) if is_empty(&segment) => {}
+                Ok(segment) => segments.push(segment),
+                // A kernel without 32-bit programs.
+                Err(Errno::EIO | Errno::EINVAL) => return Ok(None),
+                Err(errno) => return Err(Error::task(tid, "read its segments", errno)),
+            }
+        }
+        Ok((!segments.is_empty()).then_some(Self(segments)))
+    }
+
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        for segment in &self.0 {
+            resolve
+                .plan
+                .step(Stage::Resume, task, Step::SetSegment(*segment));
+        }
+        Ok(())
+    }
+}
