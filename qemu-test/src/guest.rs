@@ -235,6 +235,7 @@ impl<'a> Guest<'a> {
             Some(root) => root,
             None => self.products.guest_root()?,
         };
+        let more = std::env::var("APPEND").unwrap_or_default();
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(self.accel.arguments())
             .args([
@@ -246,7 +247,8 @@ impl<'a> Guest<'a> {
                 "none",
                 "-no-reboot",
             ])
-            .args(["-smp", &self.processors.to_string()])
+            // Of one core, as most are: with one thread each, a kernel has no core scheduling.
+            .args(["-smp", &format!("{0},threads={0}", self.processors)])
             .args(["-m", &self.memory_mib.to_string()])
             .arg("-kernel")
             .arg(&self.kernel)
@@ -254,7 +256,7 @@ impl<'a> Guest<'a> {
             .arg(&initrd)
             .args([
                 "-append",
-                &format!("console=ttyS0 panic=-1 oops=panic {append}"),
+                &format!("console=ttyS0 panic=-1 oops=panic {append} {more}"),
             ])
             // The kernel's messages.
             .args([
