@@ -111,6 +111,8 @@ pub struct TimerState {
 /// What only the process itself can ask the kernel, and crust does not carry over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hidden {
+    /// Its leader is in a Landlock domain.
+    pub landlock: bool,
     /// The time stamp counter is closed to its leader (`PR_SET_TSC`; or seccomp's strict mode, which does so).
     pub no_tsc: bool,
     /// So is `CPUID` (`ARCH_SET_CPUID`).

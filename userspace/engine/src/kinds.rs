@@ -144,10 +144,11 @@ images, its tag, which is never used for anything else.
 Whatever a program has that is not in these tables is *refused*, with its reason and a remedy, before anything is touched:
 `crust explain PID` shows the list for a program. `crust check` shows what a kernel lacks, and what that costs.
 
-What a kernel shows to nobody cannot be refused either, and is lost: a Landlock domain, all I/O ports at once (`iopl`), the session
-keyring, L1D flushing. Some things it tells only to the process itself: a closed TSC or CPUID, a local descriptor table that is not in
-use, permission for AMX, keyrings, restrictions of io_uring. A stock kernel is asked for these, of the process and its main thread,
-and they are refused; with the module, where nothing is asked of the process itself, they are lost.
+What a kernel shows to nobody cannot be refused either, and is lost: all I/O ports at once (`iopl`), the session keyring, L1D
+flushing. Some things it tells only to the process itself: that it is in a Landlock domain, a closed TSC or CPUID, a local descriptor
+table that is not in use, permission for AMX, keyrings, restrictions of io_uring. Without the module a process is asked for these
+(for Landlock, if it has `no_new_privs` or CAP_SYS_PTRACE), and its main thread, and they are refused. With the module nothing is
+asked of the process itself, and they are lost; `explain --backend mainline` asks all the same.
 ";
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use crate::procfs::Fields;
 
 /// Bits of sets of capabilities (`capabilities(7)`, `include/uapi/linux/capability.h`).
 pub mod capability {
+    /// `CAP_SYS_PTRACE`.
+    pub const SYS_PTRACE: u64 = 1 << 19;
     /// `CAP_SYS_ADMIN`.
     pub const SYS_ADMIN: u64 = 1 << 21;
     /// `CAP_SYS_NICE`.
@@ -17,7 +19,7 @@ pub mod capability {
     pub const SYS_RESOURCE: u64 = 1 << 24;
     /// `DAC_OVERRIDE`, `KILL`, `SETGID`, `SETUID`, `SETPCAP`, `SYS_PTRACE`, `SYS_ADMIN`: to look at
     /// programs of any user, and to give them back who they were.
-    pub const REQUIRED: u64 = 1 << 1 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 19 | SYS_ADMIN;
+    pub const REQUIRED: u64 = 1 << 1 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | SYS_PTRACE | SYS_ADMIN;
 }
 
 /// The names of the capabilities in a set, without the `CAP_` that they begin with.

@@ -81,7 +81,7 @@ pub fn root(plan: &Plan, pid: &[i32], image: &File) -> Result<Caller> {
 }
 
 /// Kills a child of crust, and waits for it.
-fn end(pid: i32) {
+pub(crate) fn end(pid: i32) {
     let _ = nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(pid),
         nix::sys::signal::Signal::SIGKILL,
@@ -89,9 +89,14 @@ fn end(pid: i32) {
     while crust_sys::wait::wait(pid).is_ok_and(|(_, status)| !status.is_end()) {}
 }
 
-/// Stops a new root and gives it its scratch memory.
-fn prepare(plan: &Plan, pid: i32) -> Result<Caller> {
-    const WHAT: &str = "prepare the root of the tree";
+/// Takes charge of a blank that has been started, and stops it.
+pub(crate) fn take(pid: i32) -> Result<Caller> {
+    stop(pid).map(|(caller, _)| caller)
+}
+
+/// Stops a blank; tells also what of the system is mapped in it.
+fn stop(pid: i32) -> Result<(Caller, Vec<SystemMapping>)> {
+    const WHAT: &str = "stop a new process";
     let failed = |errno| Error::task(pid, WHAT, errno);
     // All that come of it inherit these options. Filters of its own must not meet our calls.
     privileges::seize(pid, OPTIONS)
@@ -105,19 +110,24 @@ fn prepare(plan: &Plan, pid: i32) -> Result<Caller> {
         .map_err(|error| failed(Errno::from_raw(error.raw_os_error().unwrap_or_default())))?;
     let maps = procfs::read_text(&proc, pid, "maps")?;
     let system = system_mappings(&maps);
-    let (Some(first), Some(vdso)) = (
-        system.first(),
-        system.iter().find(|mapping| mapping.is_code),
-    ) else {
+    let Some(vdso) = system.iter().find(|mapping| mapping.is_code) else {
         return Err(Error::malformed(path, "there is no vDSO"));
     };
-    let mut caller = Caller {
+    let caller = Caller {
         pid,
         tid: pid,
         instruction: instruction::in_vdso(pid, RemoteAddr(vdso.start))
             .ok_or_else(|| Error::malformed(&path, "the vDSO has no syscall instruction"))?,
         template: ptrace::registers(pid).map_err(failed)?,
     };
+    Ok((caller, system))
+}
+
+/// Stops a new root and gives it its scratch memory.
+fn prepare(plan: &Plan, pid: i32) -> Result<Caller> {
+    let failed = |errno| Error::task(pid, "prepare the root of the tree", errno);
+    let (mut caller, system) = stop(pid)?;
+    let first = system.first().map_or(0, |mapping| mapping.start);
 
     // EXITKILL sees to it from here on, and the program that comes of this may outlive us.
     let never = [libc::PR_SET_PDEATHSIG as u64, 0];
@@ -141,7 +151,7 @@ fn prepare(plan: &Plan, pid: i32) -> Result<Caller> {
     caller.instruction = plan.scratch.offset(layout::CODE + stub::single());
 
     for mapping in &system {
-        let to = plan.scratch.0 + scratch::PARKED + (mapping.start - first.start);
+        let to = plan.scratch.0 + scratch::PARKED + (mapping.start - first);
         let length = mapping.end - mapping.start;
         let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
         let args = [mapping.start, length, length, flags as u64, to];

@@ -41,6 +41,16 @@ pub fn process_vm_readv() -> bool {
     result.is_ok()
 }
 
+/// Landlock, in this kernel and switched on.
+#[must_use]
+pub fn landlock() -> bool {
+    const VERSION: u32 = 1;
+    let null = std::ptr::null::<u8>();
+    // SAFETY: the question for the version has no arguments in memory.
+    let result = unsafe { syscall!(libc::SYS_landlock_create_ruleset, null, 0, VERSION) };
+    result.is_ok()
+}
+
 /// `prctl(PR_SET_MM_MAP)` (`CONFIG_CHECKPOINT_RESTORE`).
 #[must_use]
 pub fn set_mm_map() -> bool {

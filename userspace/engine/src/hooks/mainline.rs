@@ -8,6 +8,7 @@
 
 mod inquiry;
 mod questions;
+mod stranger;
 mod survey;
 
 use std::cell::RefCell;
@@ -15,6 +16,7 @@ use std::collections::HashMap;
 
 use crust_sys::uapi;
 
+use self::stranger::Strangers;
 use self::survey::Survey;
 use super::{Abilities, Hidden, Hooks, TimerState};
 use crate::object::task::usage::Usage;
@@ -25,6 +27,7 @@ use crate::{Error, Result};
 #[derive(Debug, Default)]
 pub struct Mainline {
     surveys: RefCell<HashMap<i32, Survey>>,
+    strangers: RefCell<Strangers>,
 }
 
 impl Mainline {
@@ -36,7 +39,10 @@ impl Mainline {
         let mut surveys = self.surveys.borrow_mut();
         let survey = match surveys.entry(process.pid) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => entry.insert(Survey::of(process)?),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                let stranger = self.strangers.borrow_mut().to(process)?;
+                entry.insert(Survey::of(process, stranger)?)
+            }
         };
         answer(survey).ok_or_else(|| {
             Error::malformed(

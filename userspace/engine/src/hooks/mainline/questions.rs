@@ -90,7 +90,7 @@ impl Questions {
     }
 
     /// What nobody but the process itself can ask.
-    pub fn of_what_is_hidden(&mut self) {
+    pub fn of_what_is_hidden(&mut self, stranger: Option<i32>) {
         const PR_GET_TSC: u64 = 25;
         const ARCH_GET_CPUID: u64 = 0x1011;
         const ARCH_GET_XCOMP_PERM: u64 = 0x1022;
@@ -99,6 +99,7 @@ impl Questions {
         const OF_THREAD: i32 = -1;
         const OF_PROCESS: i32 = -2;
         const IORING_REGISTER_RESTRICTIONS: u64 = 11;
+        const KCMP_VM: u64 = 1;
         self.writing("prctl", libc::SYS_prctl, &[PR_GET_TSC, 0], 1);
         self.plain("arch_prctl", libc::SYS_arch_prctl, &[ARCH_GET_CPUID, 0]);
         let args = [ARCH_GET_XCOMP_PERM, 0];
@@ -114,6 +115,10 @@ impl Questions {
         // For this thread and without a restriction, which is an error; another one if there is some.
         let args = [u64::MAX, IORING_REGISTER_RESTRICTIONS, 0, 2];
         self.plain("io_uring_register", libc::SYS_io_uring_register, &args);
+        // It may be compared with itself by who may look at it.
+        let stranger = stranger.unwrap_or(0) as u64;
+        let args = [stranger, stranger, KCMP_VM, 0, 0];
+        self.plain("kcmp", libc::SYS_kcmp, &args);
     }
 
     /// All about a thread.

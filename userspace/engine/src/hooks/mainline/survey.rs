@@ -25,8 +25,8 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Asks everything about a process.
-    pub fn of(process: &FrozenProcess) -> Result<Self> {
+    /// Asks everything about a process, which may look at the stranger if nothing special keeps it from that.
+    pub fn of(process: &FrozenProcess, stranger: Option<i32>) -> Result<Self> {
         let Some((leader, others)) = process.threads.split_first() else {
             return Err(Error::malformed(
                 format!("process {}", process.pid),
@@ -38,7 +38,7 @@ impl Survey {
         let mut survey = Self::default();
         let mut questions = Questions::default();
         questions.of_process(&timers);
-        questions.of_what_is_hidden();
+        questions.of_what_is_hidden(stranger);
         questions.of_thread();
         if !inquiry::ask(process, leader, room.as_ref(), &mut questions)? {
             return Ok(Self::unknown(process, &timers));
@@ -167,13 +167,15 @@ fn hidden(questions: &mut Questions) -> Hidden {
     let [extended, ..] = questions.answer().unwrap_or_default();
     let (segments, _) = questions.result_and_answer();
     let keyrings = [questions.result(), questions.result()];
+    let uring = questions.result();
     Hidden {
+        landlock: questions.result() == -(Errno::EPERM as i64),
         no_tsc: tsc as u32 == PR_TSC_SIGSEGV,
         no_cpuid: cpuid == 0,
         extended_state: extended & XTILE != 0,
         segments: segments > 0,
         keyring: keyrings.iter().any(|&number| number > 0),
-        uring_restrictions: questions.result() == -(Errno::EPERM as i64),
+        uring_restrictions: uring == -(Errno::EPERM as i64),
     }
 }
 

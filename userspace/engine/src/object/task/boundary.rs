@@ -93,6 +93,12 @@ fn check_hidden(
             "run it without tagged addresses",
         ),
         (
+            hidden.landlock,
+            "Landlock",
+            "the program is in a Landlock domain, whose rules the kernel shows to nobody",
+            "start it without its sandbox",
+        ),
+        (
             hidden.no_tsc && !is_strict,
             "time stamp counter",
             "it is closed to the program (PR_SET_TSC), which crust does not restore yet",

@@ -81,6 +81,15 @@ fn own() -> &'static [(usize, Option<Vec<u8>>)] {
     })
 }
 
+/// Whether a task has the labels of crust.
+pub(crate) fn are_ours(proc: &impl std::os::fd::AsFd, task: i32) -> bool {
+    let theirs = read(proc, task, ".");
+    own()
+        .iter()
+        .zip(theirs)
+        .all(|((_, own), theirs)| *own == theirs)
+}
+
 /// What a thread has in these files; `None` where it has nothing.
 pub(super) fn read(
     proc: &impl std::os::fd::AsFd,
