@@ -153,6 +153,29 @@ impl Seccomp {
     }
 }
 
+#[cfg(test)]
+impl Seccomp {
+    /// Of threads with these chains; filter `n` returns `n`.
+    pub(super) fn of_chains(chains: &[&[u32]]) -> Self {
+        let filter = |number: u32| {
+            let [a, b, c, d] = number.to_ne_bytes();
+            let program = vec![0x06, 0, 0, 0, a, b, c, d];
+            Filter {
+                program,
+                log: false,
+            }
+        };
+        let last = chains.iter().copied().flatten().max().copied().unwrap_or(0);
+        Self {
+            filters: (0..=last).map(filter).collect(),
+            threads: chains
+                .iter()
+                .map(|chain| Mode::Filters(chain.to_vec()))
+                .collect(),
+        }
+    }
+}
+
 /// The filters of a process, each once.
 #[derive(Default)]
 struct Library {

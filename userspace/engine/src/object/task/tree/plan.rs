@@ -312,8 +312,16 @@ mod tests {
             .zip(members)
             .map(|(id, member)| member.record(id, 0).unwrap())
             .collect();
+        planned_of(&records, abilities, stage)
+    }
+
+    fn planned_of(
+        records: &[crust_image::Record],
+        abilities: Abilities,
+        stage: Stage,
+    ) -> (Vec<String>, bool) {
         let mut resolve = Resolve {
-            records: &records,
+            records,
             abilities,
             options: &RestoreOptions::default(),
             caller: (1, 1),
@@ -325,6 +333,7 @@ mod tests {
             Step::Call(call) => call.what.clone(),
             Step::SpawnChild { child, pid, .. } => format!("make {child} {pid:?}"),
             Step::SetIds { pgid, sid } => format!("ids {pgid} {sid}"),
+            Step::SpawnThread { thread, tid } => format!("make {thread} {tid:?}"),
             other => format!("{other:?}"),
         };
         let steps = resolve.plan.stages.remove(&stage).unwrap_or_default();
@@ -388,6 +397,42 @@ mod tests {
         let (others, _) = planned(&members, module, Stage::Members);
         assert!(others.contains(&"p2.0 ids 78 77".to_owned()), "{others:?}");
         let (_, refused) = planned(&members, Abilities::default(), Stage::Spawn);
+        assert!(refused);
+    }
+
+    #[test]
+    fn filters_are_installed_while_threads_are_made() {
+        let member = Member {
+            threads: vec![10, 11, 12, 13],
+            ..member(10, None, 10, 10)
+        };
+        // The last two have one in common that the first has not.
+        let seccomp = Seccomp::of_chains(&[&[0], &[], &[0, 1], &[0, 1, 2]]);
+        let records = [member.record(0, 0).unwrap(), seccomp.record(0, 0).unwrap()];
+        let may = crate::privileges::Privileges {
+            effective: u64::MAX,
+            knows_filters: true,
+            ..Default::default()
+        };
+        let abilities = Abilities {
+            own: may,
+            ..Abilities::default()
+        };
+        let (steps, refused) = planned_of(&records, abilities, Stage::Threads);
+        assert!(!refused);
+        let install = "seccomp: install a filter of 1 instructions";
+        assert_eq!(
+            steps,
+            [
+                "p0.0 make p0.1 [11]".into(),
+                format!("p0.0 {install}"),
+                "p0.0 make p0.2 [12]".into(),
+                format!("p0.2 {install}"),
+                "p0.2 make p0.3 [13]".into(),
+                format!("p0.3 {install}"),
+            ]
+        );
+        let (_, refused) = planned_of(&records, Abilities::default(), Stage::Threads);
         assert!(refused);
     }
 
