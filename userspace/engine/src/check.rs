@@ -14,6 +14,8 @@ use nix::errno::Errno;
 use nix::sys::utsname::uname;
 use serde::Serialize;
 
+use crate::privileges::{Privileges, capability};
+
 /// How much it matters that something is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -168,6 +170,12 @@ fn wanted() -> Vec<Item> {
             "run crust with all capabilities",
         ),
         item(
+            "PTRACE_O_SUSPEND_SECCOMP",
+            Privileges::own().can_suspend_filters(),
+            "programs whose system calls are filtered (seccomp) are refused",
+            "CONFIG_SECCOMP; and run crust as root of the machine, with no filters around it",
+        ),
+        item(
             "PAGEMAP_SCAN",
             pagemap_scan(),
             "large reserved ranges of memory take long to dump",
@@ -293,23 +301,9 @@ fn read(path: &str) -> Option<String> {
         .map(|text| text.trim().to_owned())
 }
 
-/// Bits of `CapEff` (`capabilities(7)`, `include/uapi/linux/capability.h`).
-mod capability {
-    /// `DAC_OVERRIDE`, `KILL`, `SETGID`, `SETUID`, `SETPCAP`, `SYS_PTRACE`, `SYS_ADMIN`: to look at
-    /// programs of any user, and to give them back who they were.
-    pub const REQUIRED: u64 = 1 << 1 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 19 | 1 << 21;
-    pub const SYS_NICE: u64 = 1 << 23;
-    pub const SYS_RESOURCE: u64 = 1 << 24;
-}
-
 /// Whether the effective capabilities have all of these.
 fn capable(wanted: u64) -> bool {
-    let status = read("/proc/self/status").unwrap_or_default();
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    effective.is_some_and(|mask| mask & wanted == wanted)
+    Privileges::own().effective & wanted == wanted
 }
 
 fn pidfd_getfd() -> bool {
