@@ -166,10 +166,10 @@ impl ProcessAspect for Settings {
             let call = Call::new("dumpable", libc::SYS_prctl, args);
             resolve.plan.call(Stage::Timers, leader, call);
         } else {
-            // No process can ask for it, but gets it with other credentials.
-            for (id, before) in [(NOBODY, 0), (0, NOBODY)] {
-                let call = Call::new("dumpable by root", libc::SYS_setfsuid, [id.into()]);
-                let call = call.returns(before);
+            // No process can ask for it, but gets it with other credentials. Its own come behind.
+            let other = |id: u64| Call::new("dumpable by root", libc::SYS_setfsuid, [id.into()]);
+            let calls = [other(NOBODY).whatever(), other(0).returns(NOBODY)];
+            for call in calls {
                 resolve.plan.call(Stage::Credentials, leader, call);
             }
         }
