@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include "case.h"
 
-CASE(.what = "whether a program may dump core is kept: yes, no, and for root alone (fs.suid_dumpable)");
+/* At its end the machine is as before, so another restore would not find what it needs. */
+CASE(.what = "whether a program may dump core is kept: yes, no, and for root alone (fs.suid_dumpable)", .once = true);
 
 static int up[2], go[2];
 
