@@ -8,7 +8,7 @@
 build := qemu-test/build
 harness := $(build)/harness
 crates := userspace qemu-test qemu-test/cases qemu-test/bench qemu-test/apps/runner qemu-test/apps/tokio
-export APPEND CMD KDIR KERNEL_TARBALL V
+export APPEND CMD KDIR KERNEL_TARBALL SMP V
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24

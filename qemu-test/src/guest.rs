@@ -236,6 +236,7 @@ impl<'a> Guest<'a> {
             None => self.products.guest_root()?,
         };
         let more = std::env::var("APPEND").unwrap_or_default();
+        let processors = std::env::var("SMP").unwrap_or_else(|_| self.processors.to_string());
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(self.accel.arguments())
             .args([
@@ -247,8 +248,7 @@ impl<'a> Guest<'a> {
                 "none",
                 "-no-reboot",
             ])
-            // Of one core, as most are: with one thread each, a kernel has no core scheduling.
-            .args(["-smp", &format!("{0},threads={0}", self.processors)])
+            .args(["-smp", &processors])
             .args(["-m", &self.memory_mib.to_string()])
             .arg("-kernel")
             .arg(&self.kernel)
