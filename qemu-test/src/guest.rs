@@ -236,7 +236,9 @@ impl<'a> Guest<'a> {
             None => self.products.guest_root()?,
         };
         let more = std::env::var("APPEND").unwrap_or_default();
-        let processors = std::env::var("SMP").unwrap_or_else(|_| self.processors.to_string());
+        // make passes on what is not set too.
+        let processors = std::env::var("SMP").ok().filter(|words| !words.is_empty());
+        let processors = processors.unwrap_or_else(|| self.processors.to_string());
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(self.accel.arguments())
             .args([
