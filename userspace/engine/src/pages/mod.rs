@@ -18,7 +18,6 @@ mod snapshot;
 use std::collections::BTreeMap;
 use std::fs::File;
 
-use crust_image::Record;
 use serde::{Deserialize, Serialize};
 
 pub use self::runs::Runs;
@@ -26,7 +25,7 @@ pub use self::snapshot::Snapshot;
 use crate::object::mapping::shared_anonymous::SharedAnonymous;
 use crate::object::mapping::vma::trait_bit;
 use crate::object::mapping::{Content, MappingKind, Mappings};
-use crate::object::{Row, State};
+use crate::object::{Index, Row, State};
 use crate::subject::FrozenProcess;
 use crate::{Result, procfs};
 
@@ -96,16 +95,13 @@ pub fn rows() -> impl Iterator<Item = Row> {
 
 /// The objects of shared memory, each with its first process and opened; without their offsets.
 fn shared_objects(
-    records: &[Record],
+    records: &Index<'_>,
     tree: &[FrozenProcess],
 ) -> Result<Vec<(SharedMemory, u32, File)>> {
     let mut objects: BTreeMap<u64, (SharedMemory, u32, File)> = BTreeMap::new();
     for process in tree {
         let owner = process.id.0;
-        let of_process = records
-            .iter()
-            .filter(|record| record.tag == SharedAnonymous::TAG && record.owner == owner);
-        for record in of_process {
+        if let Some(record) = records.get(SharedAnonymous::TAG, owner) {
             for mapping in Mappings::<SharedAnonymous>::from_record(record)?.0 {
                 let no_reserve = mapping.area.is(trait_bit::NO_RESERVE);
                 if let Some((memory, ..)) = objects.get_mut(&mapping.object) {

@@ -19,10 +19,10 @@ use super::scribe::{self, Scribe};
 use super::{SharedMemory, StoredPages, scan, shared_objects};
 use crate::capture::DumpOptions;
 use crate::interrupt::Interrupts;
-use crate::object::State;
 use crate::object::mapping;
 use crate::object::mapping::vma::trait_bit;
 use crate::object::task::settings::Settings;
+use crate::object::{Index, State};
 use crate::progress::Progress;
 use crate::subject::FrozenProcess;
 use crate::{Error, Result, parallel};
@@ -213,7 +213,8 @@ fn gather(
 ) -> Result<(Vec<Record>, Vec<Part>)> {
     let mut parts = Vec::new();
     let mut written = Vec::new();
-    for (memory, owner, file) in shared_objects(records, tree)? {
+    let index = Index::of(records);
+    for (memory, owner, file) in shared_objects(&index, tree)? {
         let offset = image.reserve_pages(memory.runs.bytes());
         let memory = SharedMemory { offset, ..memory };
         written.push(memory.record(owner, written.len() as u32)?);
@@ -223,7 +224,7 @@ fn gather(
         });
     }
     for process in tree.iter().filter(|process| process.zombie.is_none()) {
-        let areas = mapping::contents(records, process.id.0)?;
+        let areas = mapping::contents(&index, process.id.0)?;
         let (runs, guards) = scan::private_pages(process, &areas)?;
         let offset = image.reserve_pages(runs.bytes());
         let pages = StoredPages {

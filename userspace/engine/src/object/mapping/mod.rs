@@ -37,7 +37,7 @@ pub use self::plan::plan;
 use self::vdso::Vdso;
 use self::vma::Vma;
 use crate::Result;
-use crate::object::{Row, State};
+use crate::object::{Index, Row, State};
 use crate::pages;
 use crate::refusal::Refusals;
 
@@ -151,10 +151,10 @@ pub fn rows() -> impl Iterator<Item = Row> {
 /// # Errors
 ///
 /// If a record cannot be decoded.
-pub fn contents(records: &[Record], owner: u32) -> Result<Vec<(Area, Content)>> {
+pub fn contents(records: &Index<'_>, owner: u32) -> Result<Vec<(Area, Content)>> {
     let mut all = Vec::new();
-    for record in records.iter().filter(|record| record.owner == owner) {
-        if let Some(kind) = kind_of(record) {
+    for kind in KINDS {
+        if let Some(record) = records.get(kind.row.tag, owner) {
             let areas = (kind.areas)(record)?;
             all.extend(areas.into_iter().map(|area| (area, kind.content)));
         }

@@ -14,7 +14,7 @@ use super::layout::Layout;
 use super::mapped_file::MappedFiles;
 use super::shared_anonymous::Objects;
 use super::{KINDS, kind_of};
-use crate::object::State;
+use crate::object::{Index, State};
 use crate::pages::{SharedMemory, StoredPages};
 use crate::plan::{ProcessId, Step, scratch};
 use crate::resolve::Resolve;
@@ -42,25 +42,26 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
     resolve.plan.scratch = RemoteAddr(start);
 
     let mut objects = Objects::default();
-    let mut filled: Vec<(ProcessId, Range<u64>, SharedMemory)> = Vec::new();
+    let mut filled: BTreeMap<ProcessId, Vec<(Range<u64>, SharedMemory)>> = BTreeMap::new();
+    let pids = pids(resolve);
     for record in resolve.of_tag(SharedMemory::TAG) {
         let memory = SharedMemory::from_record(record)?;
         let owner = ProcessId(record.owner);
-        let at = objects.add(&memory, owner, pid_of(resolve, owner)?, &mut holes)?;
-        filled.push((owner, at, memory));
+        let pid = *pids
+            .get(&owner)
+            .ok_or_else(|| Error::malformed(owner.to_string(), "the plan does not make it"))?;
+        let at = objects.add(&memory, owner, pid, &mut holes)?;
+        filled.entry(owner).or_default().push((at, memory));
     }
 
+    let index = Index::of(records);
     for record in records
         .iter()
         .filter(|record| record.tag == AddressSpace::TAG)
     {
         let space = AddressSpace::from_record(record)?;
         let owner = record.owner;
-        let own = |tag| {
-            records
-                .iter()
-                .find(move |record| record.tag == tag && record.owner == owner)
-        };
+        let own = |tag| index.get(tag, owner);
         let files = own(MappedFiles::TAG).map(MappedFiles::from_record);
         let files = files.transpose()?.unwrap_or_default().files;
         let stored = own(StoredPages::TAG).map(StoredPages::from_record);
@@ -79,10 +80,8 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         if let Some(stored) = &stored {
             stored.fill(&mut layout);
         }
-        for (owner, at, memory) in &filled {
-            if *owner == task.process {
-                memory.fill(at, &mut layout);
-            }
+        for (at, memory) in filled.get(&task.process).into_iter().flatten() {
+            memory.fill(at, &mut layout);
         }
         objects.release(&mut layout);
         for area in &areas {
@@ -103,19 +102,20 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The pid that a process will have, as the plan says.
-fn pid_of(resolve: &Resolve<'_>, process: ProcessId) -> Result<i32> {
-    resolve
+/// The pids that the processes will have, as the plan says.
+fn pids(resolve: &Resolve<'_>) -> BTreeMap<ProcessId, i32> {
+    let steps = resolve
         .plan
         .stages
         .values()
         .flat_map(BTreeMap::values)
-        .flatten()
-        .find_map(|step| match step {
-            Step::SpawnChild { child, pid, .. } if *child == process => pid.last().copied(),
+        .flatten();
+    steps
+        .filter_map(|step| match step {
+            Step::SpawnChild { child, pid, .. } => Some((*child, *pid.last()?)),
             _ => None,
         })
-        .ok_or_else(|| Error::malformed(process.to_string(), "the plan does not make it"))
+        .collect()
 }
 
 #[cfg(test)]
