@@ -94,6 +94,7 @@ impl Stage {
                 | Self::SealMemory
                 | Self::Threads
                 | Self::Attributes
+                | Self::Credentials
                 | Self::Timers
         );
         // Others map what was laid out for sharing: until then it stays as it is.

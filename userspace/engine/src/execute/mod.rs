@@ -111,7 +111,9 @@ pub fn execute<'a>(
             took: begun.elapsed(),
         });
     }
+    let begun = Instant::now();
     executor.finish()?;
+    tracing::debug!(took = ?begun.elapsed(), "registers are set");
     Ok(Restored::new(executor))
 }
 
@@ -175,9 +177,13 @@ impl Drop for Executor<'_> {
             let pid = nix::unistd::Pid::from_raw(live.caller.pid);
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
         }
-        // First as their tracer, then, for leaders, as their parent.
+        // First as their tracer, then, for leaders, as their parent. We are told of a leader when its other
+        // threads are gone, and these go in their order (see kill.rs).
+        let all = || self.tasks.iter();
+        let others = || all().filter(|(task, _)| task.thread != 0);
+        let leaders = || all().filter(|(task, _)| task.thread == 0).rev();
         for _ in 0..2 {
-            for live in self.tasks.values().rev() {
+            for (_, live) in others().chain(leaders()) {
                 while let Ok((_, status)) = wait::wait(live.caller.tid) {
                     if status.is_end() {
                         break;

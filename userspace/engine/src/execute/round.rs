@@ -32,39 +32,45 @@ impl Executor<'_> {
             live.results.clear();
         }
         let mut left = work.len();
+        // Those that are there and have something left to do.
+        let mut ready: Vec<TaskId> = work
+            .iter()
+            .filter(|(task, steps)| self.done(**task, steps).is_some())
+            .map(|(&task, _)| task)
+            .collect();
         while left > 0 {
-            let mut running = Vec::new();
-            let mut used = BTreeMap::new();
-            let mut moved = false;
-            for (&task, steps) in work {
-                let done = self.done(task, steps);
-                if done == Some(steps.len()) {
-                    continue;
-                }
-                // It may still have to be made.
-                let Some(done) = done else { continue };
-                moved = true;
-                let after = self.alone(task, steps, done)?;
-                if after == steps.len() {
-                    left -= 1;
-                } else if let Some(batch) = self.begin(task, steps, after, &mut used)? {
-                    running.push(batch);
-                }
-            }
-            if !moved {
+            if ready.is_empty() {
                 return Err(Error::malformed(
                     "the plan",
                     "it has steps of a task that nobody makes",
                 ));
             }
-            for batch in running {
-                let task = batch.task;
-                let all = &work[&task];
-                self.end(batch, all)?;
-                if self.done(task, all) == Some(all.len()) {
+            let mut running = Vec::new();
+            let mut used = BTreeMap::new();
+            let mut next = Vec::new();
+            for task in ready {
+                let steps = &work[&task];
+                let done = self.done(task, steps).unwrap_or_default();
+                let after = self.alone(task, steps, done)?;
+                if after == steps.len() {
                     left -= 1;
+                } else {
+                    next.push(task);
+                    running.extend(self.begin(task, steps, after, &mut used)?);
                 }
             }
+            for batch in running {
+                let steps = &work[&batch.task];
+                let made = self.end(batch, steps)?;
+                next.extend(made.into_iter().filter(|task| work.contains_key(task)));
+            }
+            next.retain(|&task| {
+                let steps = &work[&task];
+                let over = self.done(task, steps) == Some(steps.len());
+                left -= usize::from(over);
+                !over
+            });
+            ready = next;
         }
         Ok(())
     }
@@ -170,8 +176,8 @@ impl Executor<'_> {
         }))
     }
 
-    /// Waits for the end of a batch.
-    fn end(&mut self, batch: Running<'_>, steps: &[Todo<'_>]) -> Result<()> {
+    /// Waits for the end of a batch; returns the tasks that it has made.
+    fn end(&mut self, batch: Running<'_>, steps: &[Todo<'_>]) -> Result<Vec<TaskId>> {
         let code = self.plan.scratch.offset(layout::CODE);
         let live = self.live(batch.task)?;
         let Caller { pid, tid, .. } = live.caller;
@@ -210,9 +216,9 @@ impl Executor<'_> {
             self.tasks.insert(task, Live::new(caller));
         }
         results?;
-        for (_, _, tid) in made {
+        for &(_, _, tid) in &made {
             remote::await_event_stop(tid, "wait for its first stop", &mut Vec::new())?;
         }
-        Ok(())
+        Ok(made.into_iter().map(|(task, ..)| task).collect())
     }
 }

@@ -68,7 +68,7 @@ impl State for Settings {
 /// Whether the process may dump core, by whatever tells it.
 fn dumpable(view: &ProcessView<'_>, capture: &mut Capture<'_>) -> Result<bool> {
     let process = view.process;
-    let info = pidfd::info(view.leader.pidfd.as_fd(), info_mask::COREDUMP).ok();
+    let info = pidfd::info(process.pidfd.as_fd(), info_mask::COREDUMP).ok();
     if let Some(info) = info.filter(|info| info.mask & info_mask::COREDUMP != 0) {
         if info.coredump_mask & coredump::ROOT != 0 {
             capture.refusals.lose(
@@ -156,7 +156,7 @@ impl ProcessAspect for Settings {
         }
         // A change of credentials sets it, in any thread: so only when all of them are done.
         prctl(
-            Stage::Timers,
+            Stage::Resume,
             "dumpable",
             libc::PR_SET_DUMPABLE,
             [u64::from(self.dumpable), 0],
