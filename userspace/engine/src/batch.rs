@@ -186,6 +186,15 @@ pub fn results<'a>(
     Ok(results)
 }
 
+/// What the calls of a batch returned in which any result is right.
+#[must_use]
+pub fn returned(entries: &[u8]) -> Vec<u64> {
+    entries
+        .chunks_exact(ENTRY)
+        .map(|bytes| Entry::read_from_bytes(bytes).map_or(0, |entry| entry.result))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

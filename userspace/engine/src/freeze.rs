@@ -7,7 +7,7 @@
 //! it lets every task go on as it was. Should crust be killed, the kernel does the same.
 
 use std::collections::HashSet;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use crust_sys::pidfd;
@@ -92,8 +92,8 @@ impl Frozen {
     /// Lets the tree go on into a stop (`--leave-stopped`): `SIGCONT` ends it.
     pub fn release_stopped(mut self) {
         for process in &self.processes {
-            if let Some(leader) = process.leader() {
-                let _ = pidfd::send_signal(leader.pidfd.as_fd(), libc::SIGSTOP, None);
+            if process.leader().is_some() {
+                let _ = pidfd::send_signal(process.pidfd.as_fd(), libc::SIGSTOP, None);
             }
         }
         self.detach();
@@ -142,6 +142,10 @@ impl Frozen {
                     continue;
                 }
                 settle(&mut process)?;
+            }
+            let of_zombie = process.parent.filter(|_| process.zombie.is_some());
+            if let Some(parent) = of_zombie.and_then(|id| self.processes.get_mut(id.0 as usize)) {
+                parent.has_zombies = true;
             }
             self.processes.push(process);
         }
@@ -242,11 +246,12 @@ impl Frozen {
             process.stopped = Some(signal);
         }
         let registers = stopped::registers(process, tid)?;
+        let mask = ptrace::signal_mask(tid)
+            .map_err(|errno| Error::task(tid, "read the signal mask", errno))?;
         Ok(Some(FrozenThread {
             tid,
-            pidfd: thread_pidfd(process.pid, tid)
-                .map_err(|errno| Error::task(tid, "pidfd_open", errno))?,
             registers,
+            mask,
         }))
     }
 }
@@ -274,13 +279,20 @@ fn open_process(pid: i32, parent: Option<ProcessId>) -> Result<Option<FrozenProc
         Err(Errno::ENOENT) => return Ok(None),
         Err(errno) => return Err(Error::task(pid, format!("open {path}"), errno)),
     };
+    let pidfd = match pidfd::open(pid) {
+        Ok(pidfd) => pidfd,
+        Err(Errno::ESRCH) => return Ok(None),
+        Err(errno) => return Err(Error::task(pid, "pidfd_open", errno)),
+    };
     Ok(Some(FrozenProcess {
         id: ProcessId::default(),
         pid,
         parent,
         proc,
+        pidfd,
         threads: Vec::new(),
         zombie: None,
+        has_zombies: false,
         stopped: None,
         auxv: Vec::new(),
         syscall_insn: None,
@@ -328,7 +340,7 @@ pub(crate) fn refuse<T>(
 fn cannot_seize(process: &FrozenProcess, tid: i32) -> Result<Seized> {
     let name = format!("task/{tid}/status");
     let status = match procfs::read_text(&process.proc, tid, &name) {
-        Ok(text) => procfs::Fields(text),
+        Ok(text) => procfs::Fields::new(text),
         Err(Error::Gone { .. }) => return Ok(Seized::Gone),
         Err(error) => return Err(error),
     };
@@ -370,14 +382,6 @@ fn cannot_seize(process: &FrozenProcess, tid: i32) -> Result<Seized> {
             "end the debugger, or let it detach",
         ),
         _ => Err(Error::task(tid, "PTRACE_SEIZE", Errno::EPERM)),
-    }
-}
-
-fn thread_pidfd(pid: i32, tid: i32) -> nix::Result<OwnedFd> {
-    if tid == pid {
-        pidfd::open(pid)
-    } else {
-        pidfd::open_thread(tid)
     }
 }
 

@@ -13,10 +13,10 @@ use crate::plan::ProcessId;
 pub struct FrozenThread {
     /// Its thread id, in the pid namespace of crust.
     pub tid: i32,
-    /// A pidfd to the thread (`PIDFD_THREAD`; to the process for a leader).
-    pub pidfd: OwnedFd,
     /// Its general registers as they were when it stopped.
     pub registers: crust_sys::ptrace::UserRegs,
+    /// The signals that it blocks; in a call with a mask of its own, those around it.
+    pub mask: u64,
 }
 
 /// A process all of whose threads are stopped.
@@ -31,10 +31,14 @@ pub struct FrozenProcess {
     /// `/proc/PID`, opened; read everything relative to it (`openat`), so that a reused number
     /// cannot fool us.
     pub proc: OwnedFd,
+    /// A pidfd to it.
+    pub pidfd: OwnedFd,
     /// Its threads, the leader first. Empty for a zombie.
     pub threads: Vec<FrozenThread>,
     /// The exit status as `wait4` would report it, if it is a zombie.
     pub zombie: Option<i32>,
+    /// Whether children of it have ended that it has not waited for.
+    pub has_zombies: bool,
     /// The signal by which it was stopped before crust came (`SIGSTOP`, `SIGTSTP`, ...), if it was.
     pub stopped: Option<i32>,
     /// Its auxiliary vector: pairs of 64-bit words. Empty for a zombie.

@@ -125,7 +125,7 @@ impl<'a> Census<'a> {
                     tid: leader.tid,
                     is_crust: false,
                     proc: process.proc.as_fd(),
-                    pidfd: leader.pidfd.as_fd(),
+                    pidfd: process.pidfd.as_fd(),
                 };
                 descriptors.extend(numbers(process)?.into_iter().map(|number| (holder, number)));
             }

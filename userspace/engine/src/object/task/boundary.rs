@@ -18,22 +18,23 @@ use crate::{Error, Result};
 
 /// The namespaces of a process. Those that come first each thread can leave for itself; the others only
 /// a process with a single thread (kernel/fork.c:check_unshare_flags, kernel/time/namespace.c:timens_install),
-/// or it gets them when it is made.
+/// or a thread that has its own working directory (mnt: kernel/fork.c:ksys_unshare,
+/// kernel/namespace.c:mntns_install), or it gets them when it is made.
 pub(super) const NAMESPACES: [&str; 10] = [
     "cgroup",
     "ipc",
-    "mnt",
     "net",
     "uts",
     "pid_for_children",
     "time_for_children",
+    "mnt",
     "pid",
     "time",
     "user",
 ];
 
-/// How many of [`NAMESPACES`] a thread can have for itself.
-pub(super) const NAMESPACES_OF_THREAD: usize = 7;
+/// How many of [`NAMESPACES`] are looked at for each thread: a working directory of its own is refused.
+pub(super) const NAMESPACES_OF_THREAD: usize = 6;
 
 /// The namespaces of crust, in the order of [`NAMESPACES`]; it never leaves them.
 fn own_namespaces() -> &'static [Option<PathBuf>] {
@@ -163,20 +164,14 @@ pub fn check_thread(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<
     let tid = view.thread.tid;
     let thread = format!("thread {tid}");
     check_namespaces(view, capture);
-    if view.number != 0 {
-        for (kind, what) in [
-            (Kind::Fs, "working directory and umask"),
-            (Kind::Files, "table of descriptors"),
-        ] {
-            if !shares(view.process.pid, tid, kind)? {
-                capture.refusals.block(
-                    tid,
-                    what,
-                    "the thread has its own, apart from its process (unshare), which crust does not restore yet",
-                    "do not unshare it",
-                );
-            }
-        }
+    // Its table of descriptors is looked at with those of processes.
+    if view.number != 0 && !shares(view.process.pid, tid, Kind::Fs)? {
+        capture.refusals.block(
+            tid,
+            "working directory and umask",
+            "the thread has its own, apart from its process (unshare), which crust does not restore yet",
+            "do not unshare it",
+        );
     }
     if view.text.status.number("Seccomp").unwrap_or(0) != 0 {
         capture.refusals.block(

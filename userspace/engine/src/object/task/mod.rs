@@ -34,6 +34,8 @@ pub mod started;
 pub mod tree;
 pub mod view;
 
+use std::time::Instant;
+
 use crust_image::Record;
 
 pub use self::view::{ProcessView, ThreadView};
@@ -179,9 +181,15 @@ pub fn rows() -> impl Iterator<Item = Row> {
 /// What broke; what cannot be carried over goes to [`Capture::refusals`] instead.
 pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
     let tree = capture.tree;
-    for (process, texts) in tree.iter().zip(view::read(tree)?) {
-        capture_process(process, &texts, capture)?;
+    let begun = Instant::now();
+    let texts = view::read(tree, capture.hooks.abilities().read_only)?;
+    tracing::debug!(took = ?begun.elapsed(), "tasks: /proc is read");
+    capture.hooks.prepare(tree, &texts)?;
+    tracing::debug!(took = ?begun.elapsed(), "tasks: the program was asked");
+    for (process, texts) in tree.iter().zip(&texts) {
+        capture_process(process, texts, capture)?;
     }
+    tracing::debug!(took = ?begun.elapsed(), "tasks: all is captured");
     tree::check(capture)
 }
 

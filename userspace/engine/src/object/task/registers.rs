@@ -242,8 +242,7 @@ impl ThreadAspect for Registers {
             );
         }
         let failed = |what: &'static str| move |errno| Error::task(thread.tid, what, errno);
-        let signal_mask =
-            ptrace::signal_mask(thread.tid).map_err(failed("read the signal mask"))?;
+        let signal_mask = thread.mask;
         Ok(Some(Self {
             general: ptrace::register_bytes(registers).into(),
             xstate: ptrace::xstate(thread.tid).map_err(failed("read the extended state"))?,

@@ -13,7 +13,7 @@ use super::boundary;
 use crate::capture::Capture;
 use crate::procfs::{self, Fields, Stat};
 use crate::subject::{FrozenProcess, FrozenThread};
-use crate::{Result, parallel};
+use crate::{Error, Result, parallel};
 
 /// Files of `/proc/PID`.
 pub struct ProcessText {
@@ -36,10 +36,8 @@ pub struct ThreadText {
     pub status: Fields,
     /// `stat`.
     pub stat: Stat,
-    /// `comm`.
-    pub comm: Vec<u8>,
-    /// `personality`.
-    pub personality: String,
+    /// `personality`, if the thread is not asked for it.
+    personality: Option<String>,
     /// Where the links of [`boundary::NAMESPACES`] point, or, if it is not the leader, of those that it can
     /// have for itself; `None` if the kernel has no such namespaces.
     pub namespaces: Vec<Option<PathBuf>>,
@@ -76,10 +74,10 @@ pub struct ThreadView<'a> {
 }
 
 /// What `/proc` tells of a process: its own files and those of each thread. Of a zombie, nothing.
-pub(super) type Texts = (Option<ProcessText>, Vec<ThreadText>);
+pub(crate) type Texts = (Option<ProcessText>, Vec<ThreadText>);
 
-/// Reads what `/proc` tells of all processes of a tree.
-pub(super) fn read(tree: &[FrozenProcess]) -> Result<Vec<Texts>> {
+/// Reads what `/proc` tells of all processes of a tree; `read_only` if nothing else is asked.
+pub(super) fn read(tree: &[FrozenProcess], read_only: bool) -> Result<Vec<Texts>> {
     let living = |process: &&FrozenProcess| process.leader().is_some();
     let processes: Vec<&FrozenProcess> = tree.iter().filter(living).collect();
     let threads: Vec<(&FrozenProcess, &FrozenThread)> = processes
@@ -90,7 +88,7 @@ pub(super) fn read(tree: &[FrozenProcess]) -> Result<Vec<Texts>> {
     let mut of_processes =
         parallel::map(&processes, 16, |process| ProcessText::read(process)).into_iter();
     let mut of_threads = parallel::map(&threads, 16, |(process, thread)| {
-        ThreadText::read(process, thread)
+        ThreadText::read(process, thread, read_only)
     })
     .into_iter();
     tree.iter()
@@ -119,7 +117,7 @@ impl ProcessText {
 }
 
 impl ThreadText {
-    fn read(process: &FrozenProcess, thread: &FrozenThread) -> Result<Self> {
+    fn read(process: &FrozenProcess, thread: &FrozenThread, read_only: bool) -> Result<Self> {
         let (proc, pid, tid) = (&process.proc, process.pid, thread.tid);
         let text = |name: &str| procfs::read_text(proc, pid, &format!("task/{tid}/{name}"));
         let namespaces = match tid == pid {
@@ -127,14 +125,29 @@ impl ThreadText {
             false => &boundary::NAMESPACES[..boundary::NAMESPACES_OF_THREAD],
         };
         Ok(Self {
-            status: Fields(text("status")?),
+            status: Fields::new(text("status")?),
             stat: procfs::stat(proc, pid, &format!("task/{tid}/stat"))?,
-            comm: procfs::read(proc, pid, &format!("task/{tid}/comm"))?,
-            personality: text("personality")?,
+            personality: read_only.then(|| text("personality")).transpose()?,
             namespaces: namespaces
                 .iter()
                 .map(|name| procfs::link(proc, pid, &format!("task/{tid}/ns/{name}")).ok())
                 .collect(),
+        })
+    }
+
+    /// The personality.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn personality(&self, process: &FrozenProcess, thread: &FrozenThread) -> Result<u32> {
+        let name = format!("task/{}/personality", thread.tid);
+        let text = match &self.personality {
+            Some(text) => text.clone(),
+            None => procfs::read_text(&process.proc, process.pid, &name)?,
+        };
+        u32::from_str_radix(text.trim(), 16).map_err(|error| {
+            Error::malformed(format!("/proc/{}/{name}", process.pid), error.to_string())
         })
     }
 }
