@@ -74,10 +74,11 @@ fn kill(processes: &[FrozenProcess]) {
     for process in processes {
         // We are told of a leader when its other threads are gone.
         let leaders = usize::from(is_leader(process));
-        let (leader, others) = process.threads.split_at(leaders);
-        for thread in others.iter().chain(leader) {
+        for thread in &process.threads[leaders.min(process.threads.len())..] {
             await_end(thread.tid);
         }
+        // Of one that had ended before we hear only if it did so while we traced it already.
+        await_end(process.pid);
     }
 }
 
@@ -106,7 +107,7 @@ impl Reaper {
             .into_iter()
             .flat_map(u64::to_ne_bytes)
             .collect();
-        memory::write(caller.pid, action, &ignore).ok()?;
+        memory::write(caller.tid, action, &ignore).ok()?;
         let args = [libc::SIGCHLD as u64, action.0, 0, 8];
         caller
             .raw("ignore SIGCHLD", libc::SYS_rt_sigaction, &args)

@@ -322,6 +322,12 @@ pub enum Step {
         /// The status.
         status: i32,
     },
+    /// [`Stage::Exit`]: the leader ends with this status (as of `wait4`), while the other threads of its process
+    /// go on.
+    ExitLeader {
+        /// The status.
+        status: i32,
+    },
     /// [`Stage::Resume`]: the call that the thread was in when it was dumped is begun again and
     /// interrupted at once, so that the kernel itself sets up how it goes on.
     Reenter(Call),
@@ -329,7 +335,7 @@ pub enum Step {
     CallAtLast(Call),
     /// [`Stage::Resume`]: the last step of every thread.
     SetProcessor(Box<Processor>),
-    /// [`Stage::Resume`], of a leader: the process stays stopped, as by this signal.
+    /// [`Stage::Resume`], of one thread: the process stays stopped, as by this signal.
     StayStopped {
         /// `SIGSTOP` or its kin.
         signal: i32,

@@ -251,10 +251,10 @@ impl<'a> Remote<'a> {
     /// Borrows some of the program's memory, once, at most 88 bytes. `false` if it may not be written to.
     pub(crate) fn borrow(&mut self, place: RemoteAddr, size: usize) -> Result<bool> {
         const FIELD: usize = std::mem::offset_of!(Frame, place);
-        let (pid, tid) = (self.caller.pid, self.caller.tid);
+        let tid = self.caller.tid;
         let mut lent = vec![0; size];
-        let there = memory::read(pid, place, &mut lent);
-        match there.and_then(|()| memory::write(pid, place, &lent)) {
+        let there = memory::read(tid, place, &mut lent);
+        match there.and_then(|()| memory::write(tid, place, &lent)) {
             Ok(()) => {}
             Err(Errno::EFAULT) => return Ok(false),
             Err(errno) => return Err(Error::task(tid, "borrow memory", errno)),
@@ -327,7 +327,7 @@ impl<'a> Remote<'a> {
         let tid = self.caller.tid;
         let failed = |errno| Error::task(tid, WHAT, errno);
         if let Some((place, lent)) = self.lent.take() {
-            memory::write(self.caller.pid, place, &lent).map_err(failed)?;
+            memory::write(tid, place, &lent).map_err(failed)?;
         }
         if self.own_mask.is_some() && self.take_own_mask()? {
             return ptrace::set_registers(tid, &self.registers).map_err(failed);

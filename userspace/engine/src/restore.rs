@@ -2,6 +2,7 @@
 
 //! The story of a restore: read, resolve, look for conflicts, execute, let go.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -111,6 +112,7 @@ fn resolve(
         abilities: hooks.hooks().abilities(),
         options: &request.options,
         caller: (session.as_raw(), getpgrp().as_raw()),
+        survivors: BTreeMap::new(),
         plan: Plan::default(),
         refusals: Refusals::default(),
     };

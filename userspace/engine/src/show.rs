@@ -103,6 +103,9 @@ fn describe(step: &Step) -> String {
             format!("module: set the start time to {boottime} ns after boot")
         }
         Step::Exit { status } => format!("become a zombie with status {status:#x}"),
+        Step::ExitLeader { status } => {
+            format!("the leader ends with status {status:#x}, other threads go on")
+        }
         Step::Reenter(call) => format!("begin the interrupted call again: {}", call.what),
         Step::CallAtLast(call) => call.what.clone(),
         Step::SetProcessor(processor) if processor.enters => {

@@ -15,7 +15,7 @@ use super::Executor;
 use crate::batch::{self, layout};
 use crate::plan::{Call, Step, TaskId};
 use crate::remote::{Caller, END_OF_BATCH};
-use crate::{Error, Result};
+use crate::{Error, Result, procfs};
 
 /// The kernel's `-ERESTART_RESTARTBLOCK`: how the call goes on is in the kernel.
 const RESTART_BLOCK: i64 = -516;
@@ -40,7 +40,7 @@ impl Executor<'_> {
                 what,
                 address,
                 bytes,
-            } => write(pid, *address, bytes).map_err(|errno| Error::task(tid, what, errno)),
+            } => write(tid, *address, bytes).map_err(|errno| Error::task(tid, what, errno)),
             Step::SetIds { pgid, sid } => {
                 let what = format!("join group {pgid} of session {sid}");
                 let failed = |errno| Error::task(tid, &what, errno);
@@ -70,6 +70,7 @@ impl Executor<'_> {
                     .map_err(failed)
             }
             Step::Exit { status } => self.exit(task, *status),
+            Step::ExitLeader { status } => self.exit_leader(task, *status),
             Step::Reenter(call) => self.reenter(task, call),
             Step::CallAtLast(call) => {
                 self.last.push((task, call.clone()));
@@ -102,7 +103,7 @@ impl Executor<'_> {
             Status::Killed(signal) => {
                 // No second core dump.
                 let no_core = at(layout::BATCHES);
-                memory::write(caller.pid, no_core, &[0; 16]).map_err(failed)?;
+                memory::write(tid, no_core, &[0; 16]).map_err(failed)?;
                 let args = [u64::from(libc::RLIMIT_CORE), no_core.0];
                 caller.call("set no core size", libc::SYS_setrlimit, &args)?;
                 // An empty batch: it stops for a signal, which can be another one.
@@ -121,6 +122,27 @@ impl Executor<'_> {
             }
         }
         self.live(task)?.ended = true;
+        Ok(())
+    }
+
+    /// Ends a leader whose process goes on.
+    fn exit_leader(&mut self, task: TaskId, status: i32) -> Result<()> {
+        const WHAT: &str = "end before its other threads";
+        const PAUSE: Duration = Duration::from_micros(20);
+        let live = self.live(task)?;
+        let tid = live.caller.tid;
+        let failed = |errno| Error::task(tid, WHAT, errno);
+        // Nobody would be told of its end, for it is a leader; so it goes on alone, with nothing before it
+        // but this call.
+        let code = (status >> 8 & 0xff) as u64;
+        live.caller.detach(WHAT, libc::SYS_exit, &[code])?;
+        live.ended = true;
+        let proc = File::open(format!("/proc/{tid}"))
+            .map_err(|error| failed(Errno::from_raw(error.raw_os_error().unwrap_or_default())))?;
+        let name = format!("task/{tid}/stat");
+        while procfs::stat(&proc, tid, &name)?.state != 'Z' {
+            std::thread::sleep(PAUSE);
+        }
         Ok(())
     }
 
@@ -157,11 +179,11 @@ impl Executor<'_> {
 }
 
 /// Writes into memory of a task, also where it could not write itself.
-fn write(pid: i32, address: RemoteAddr, bytes: &[u8]) -> nix::Result<()> {
-    match memory::write(pid, address, bytes) {
+fn write(tid: i32, address: RemoteAddr, bytes: &[u8]) -> nix::Result<()> {
+    match memory::write(tid, address, bytes) {
         Err(Errno::EFAULT) => File::options()
             .write(true)
-            .open(format!("/proc/{pid}/mem"))
+            .open(format!("/proc/{tid}/mem"))
             .and_then(|file| file.write_all_at(bytes, address.0))
             .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default())),
         result => result,

@@ -46,6 +46,7 @@ struct Executor<'a> {
     image: &'a File,
     module: Option<&'a Ckpt>,
     tasks: BTreeMap<TaskId, Live>,
+    numbers: round::Numbers,
     /// Signals by which processes stay stopped.
     stops: Vec<(TaskId, i32)>,
     /// Calls that are made when all batches are done.
@@ -83,6 +84,7 @@ pub fn execute<'a>(
         image,
         module,
         tasks: BTreeMap::new(),
+        numbers: round::Numbers::default(),
         stops: Vec::new(),
         last: Vec::new(),
     };

@@ -4,9 +4,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use crust_sys::stub::Entry;
 use crust_sys::{RemoteAddr, memory};
+use nix::errno::Errno;
 use zerocopy::FromBytes;
 
 use super::{Executor, Live, Todo, Work};
@@ -23,6 +25,45 @@ struct Running<'p> {
     steps: std::ops::Range<usize>,
     calls: Vec<Cow<'p, Call>>,
     entry_bytes: usize,
+}
+
+/// Numbers that are still taken by the dead: the kernel tells of the end of a process before the number of its last
+/// thread is free (kernel/exit.c:release_task).
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    /// When we began to wait.
+    since: Option<Instant>,
+}
+
+impl Numbers {
+    const PATIENCE: Duration = Duration::from_millis(500);
+    const PAUSE: Duration = Duration::from_millis(1);
+
+    /// Waits a moment; `false` if that has been done often enough.
+    pub(super) fn wait(&mut self) -> bool {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        std::thread::sleep(Self::PAUSE);
+        since.elapsed() < Self::PATIENCE
+    }
+}
+
+/// Whether a step makes a task.
+fn is_birth(step: &Step) -> bool {
+    matches!(step, Step::SpawnChild { .. } | Step::SpawnThread { .. })
+}
+
+/// Whether a number could not be had.
+fn is_taken<T>(result: &Result<T>) -> bool {
+    matches!(
+        result,
+        Err(Error::Task {
+            errno: Errno::EEXIST,
+            ..
+        } | Error::System {
+            errno: Errno::EEXIST,
+            ..
+        })
+    )
 }
 
 impl Executor<'_> {
@@ -105,7 +146,11 @@ impl Executor<'_> {
     }
 
     fn make_root(&mut self, task: TaskId, pid: &[i32]) -> Result<()> {
-        let caller = spawn::root(self.plan, pid, self.image)?;
+        let mut root = spawn::root(self.plan, pid, self.image);
+        while is_taken(&root) && self.numbers.wait() {
+            root = spawn::root(self.plan, pid, self.image);
+        }
+        let caller = root?;
         self.tasks.insert(task, Live::new(caller));
         Ok(())
     }
@@ -162,7 +207,7 @@ impl Executor<'_> {
         })?;
         *first = (*first + batch.bytes.len() as u64).next_multiple_of(64);
         let caller = &live.caller;
-        memory::write(caller.pid, start, &batch.bytes)
+        memory::write(caller.tid, start, &batch.bytes)
             .map_err(|errno| Error::task(caller.tid, "write a batch", errno))?;
         let end = start.offset(batch.entry_bytes() as u64);
         let at = |offset| self.plan.scratch.offset(offset);
@@ -183,15 +228,19 @@ impl Executor<'_> {
         let Caller { pid, tid, .. } = live.caller;
         let stopped = live.caller.end_batch(code, END_OF_BATCH, &mut Vec::new())?;
         let mut entries = vec![0; batch.entry_bytes];
-        memory::read(pid, batch.start, &mut entries)
+        memory::read(tid, batch.start, &mut entries)
             .map_err(|errno| Error::task(tid, "read what a batch returned", errno))?;
         let stopped = ((stopped.0 - batch.start.0) as usize) / size_of::<Entry>();
-        let results = batch::results(
-            tid,
-            batch.calls.iter().map(AsRef::as_ref),
-            &entries,
-            stopped,
-        );
+        let calls = || batch.calls.iter().map(AsRef::as_ref);
+        let mut results = batch::results(tid, calls(), &entries, stopped);
+        let failed = steps[batch.steps.clone()].get(stopped);
+        if failed.is_some_and(|todo| is_birth(todo.step)) && is_taken(&results) {
+            // The next round tries again.
+            if self.numbers.wait() {
+                results = batch::results(tid, calls().take(stopped), &entries, stopped);
+            }
+        }
+        let live = self.live(batch.task)?;
         // Children that were made before the one that failed are there, and must not be forgotten.
         let mut made = Vec::new();
         for (index, todo) in steps[batch.steps.clone()].iter().enumerate().take(stopped) {

@@ -72,7 +72,7 @@ impl Hooks for Ckpt {
 
     fn thread(&self, process: &FrozenProcess, thread: &FrozenThread) -> Result<uapi::Thread> {
         let failed = |errno| Error::task(thread.tid, "CKPT_THREAD", errno);
-        if thread.tid == process.pid {
+        if thread.tid == process.task() {
             return self.device.thread(process.pidfd.as_fd()).map_err(failed);
         }
         let pidfd = pidfd::open_thread(thread.tid)

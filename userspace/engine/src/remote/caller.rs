@@ -67,6 +67,13 @@ impl Caller {
         Ok(ptrace::registers(self.tid).map_err(failed)?.rax as i64)
     }
 
+    /// Lets the task go, to make a call from which it does not come back.
+    pub fn detach(&self, what: &str, nr: i64, args: &[u64]) -> Result<()> {
+        ptrace::set_registers(self.tid, &self.before(nr, args))
+            .and_then(|()| ptrace::detach(self.tid, 0))
+            .map_err(|errno| Error::task(self.tid, what, errno))
+    }
+
     /// Makes a call from which the task does not come back.
     pub fn leave(&self, what: &str, nr: i64, args: &[u64]) -> Result<()> {
         self.enter(what, nr, args)?;
@@ -79,8 +86,8 @@ impl Caller {
         self.await_call(what, &mut Vec::new())
     }
 
-    /// Sets the task off on a call; it will stop at its entry.
-    pub(super) fn set_off(&self, what: &str, nr: i64, args: &[u64]) -> Result<()> {
+    /// The registers with which it makes a call next.
+    fn before(&self, nr: i64, args: &[u64]) -> UserRegs {
         let mut registers = self.template;
         registers.rip = self.instruction.0;
         registers.rax = nr as u64;
@@ -97,7 +104,12 @@ impl Caller {
         for (index, place) in places.into_iter().enumerate() {
             *place = args.get(index).copied().unwrap_or(0);
         }
-        ptrace::set_registers(self.tid, &registers)
+        registers
+    }
+
+    /// Sets the task off on a call; it will stop at its entry.
+    pub(super) fn set_off(&self, what: &str, nr: i64, args: &[u64]) -> Result<()> {
+        ptrace::set_registers(self.tid, &self.before(nr, args))
             .map_err(|errno| Error::task(self.tid, format!("{what}: set registers"), errno))?;
         self.go_on(what)
     }

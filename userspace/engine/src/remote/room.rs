@@ -49,7 +49,7 @@ impl Room {
     /// Puts the code into a process; `None` if its vDSO leaves no room, or the kernel does not let us
     /// write there (`proc_mem.force_override=never`). There is a slot for each thread, or as many as fit.
     pub fn of(process: &FrozenProcess) -> Option<Self> {
-        let pid = process.pid;
+        let pid = process.task();
         // The instruction was looked for in the first page only (freeze.rs).
         let base = RemoteAddr(process.syscall_insn?.0 & !(PAGE - 1));
         let end = image_end(pid, base)?;

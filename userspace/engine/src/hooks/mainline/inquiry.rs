@@ -184,7 +184,7 @@ impl<'a> Inquiry<'a> {
 
     /// Asks in memory that was mapped for it: questions, their answers, and those of the thread.
     fn begin_questions(&mut self, start: RemoteAddr) -> Result<()> {
-        let pid = self.remote.caller().pid;
+        let tid = self.remote.caller().tid;
         let size = self.size();
         self.remote.unmapped_at_last(start, size)?;
         self.mapped = Some((start, size));
@@ -198,8 +198,8 @@ impl<'a> Inquiry<'a> {
         self.batch = Batch::encode(calls.iter(), start, |_| {
             Err(Error::malformed("a question", "refers to another"))
         })?;
-        memory::write(pid, start, &self.batch.bytes)
-            .map_err(|errno| Error::task(pid, "write questions", errno))?;
+        memory::write(tid, start, &self.batch.bytes)
+            .map_err(|errno| Error::task(tid, "write questions", errno))?;
         self.begin_batch((start, answers))
     }
 
@@ -212,9 +212,9 @@ impl<'a> Inquiry<'a> {
 
     fn end_batch(&mut self) -> Result<()> {
         self.remote.end_batch(self.signal.unwrap_or_default())?;
-        let pid = self.remote.caller().pid;
+        let tid = self.remote.caller().tid;
         let read = |from, bytes: &mut [u8]| {
-            memory::read(pid, from, bytes).map_err(|errno| Error::task(pid, "read answers", errno))
+            memory::read(tid, from, bytes).map_err(|errno| Error::task(tid, "read answers", errno))
         };
         let Some((start, _)) = self.mapped else {
             return read(self.place, self.answers.as_mut_bytes());
@@ -231,7 +231,7 @@ impl<'a> Inquiry<'a> {
     /// Without a batch.
     fn ask_one_by_one(&mut self) -> Result<()> {
         const { assert!(ANSWER.is_power_of_two()) };
-        let (pid, tid) = (self.remote.caller().pid, self.remote.caller().tid);
+        let tid = self.remote.caller().tid;
         // In the page of the stack pointer, so it is there.
         let place = RemoteAddr(self.remote.caller().template.rsp & !(ANSWER as u64 - 1));
         if !self.remote.borrow(place, ANSWER)? {
@@ -255,8 +255,8 @@ impl<'a> Inquiry<'a> {
                 returned.push(self.remote.raw(&call.what, call.nr, &args)? as u64);
                 if writes {
                     let mut answer = [0; ANSWER];
-                    memory::read(pid, place, &mut answer)
-                        .map_err(|errno| Error::task(pid, "read an answer", errno))?;
+                    memory::read(tid, place, &mut answer)
+                        .map_err(|errno| Error::task(tid, "read an answer", errno))?;
                     written.extend(answer);
                 }
             }

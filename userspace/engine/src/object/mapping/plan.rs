@@ -199,6 +199,7 @@ mod tests {
             abilities: Abilities::default(),
             options: &RestoreOptions::default(),
             caller: (1, 1),
+            survivors: BTreeMap::new(),
             plan: Plan {
                 reserved_fds: 10,
                 ..Plan::default()

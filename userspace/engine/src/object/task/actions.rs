@@ -109,7 +109,11 @@ impl ProcessAspect for Actions {
             } else {
                 Stage::Attributes
             };
-            resolve.plan.call(stage, process.leader(), call);
+            let task = match stage {
+                Stage::Resume => resolve.survivor(process),
+                _ => process.leader(),
+            };
+            resolve.plan.call(stage, task, call);
         }
         Ok(())
     }

@@ -112,14 +112,6 @@ pub fn check_process(
     capture: &mut Capture<'_>,
 ) -> Result<()> {
     let pid = process.pid;
-    if process.leader().is_some_and(|leader| leader.tid != pid) {
-        capture.refusals.block(
-            pid,
-            "process",
-            "its main thread has ended while others go on",
-            "end the process, or dump it before its main thread ends",
-        );
-    }
     let parent = process
         .parent
         .and_then(|id| capture.tree.get(id.0 as usize));
@@ -128,7 +120,7 @@ pub fn check_process(
             (Kind::Vm, "address space"),
             (Kind::Fs, "working directory and umask"),
         ] {
-            if shares(parent.pid, pid, kind)? {
+            if shares(parent.task(), process.task(), kind)? {
                 capture.refusals.block(
                     pid,
                     what,
@@ -165,7 +157,8 @@ pub fn check_thread(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<
     let thread = format!("thread {tid}");
     check_namespaces(view, capture);
     // Its table of descriptors is looked at with those of processes.
-    if view.number != 0 && !shares(view.process.pid, tid, Kind::Fs)? {
+    let task = view.process.task();
+    if tid != task && !shares(task, tid, Kind::Fs)? {
         capture.refusals.block(
             tid,
             "working directory and umask",

@@ -211,8 +211,8 @@ fn capture_process(
             (entry.capture)(view, capture)?;
         }
     }
-    for (number, (thread, text)) in process.threads.iter().zip(of_threads).enumerate() {
-        let view = ThreadView::new(process, number as u32, thread, text, capture)?;
+    for ((number, thread), text) in process.numbered().zip(of_threads) {
+        let view = ThreadView::new(process, number, thread, text, capture)?;
         boundary::check_thread(&view, capture)?;
         for entry in THREAD {
             (entry.capture)(&view, capture)?;

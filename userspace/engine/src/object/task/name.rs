@@ -17,6 +17,13 @@ pub struct Name {
     bytes: Vec<u8>,
 }
 
+impl Name {
+    /// Of a thread that has ended, too.
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes }
+    }
+}
+
 impl State for Name {
     const TAG: u16 = 0x010A;
     const NAME: &'static str = "name";

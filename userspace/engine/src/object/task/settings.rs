@@ -126,6 +126,7 @@ impl ProcessAspect for Settings {
 
     fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()> {
         let leader = process.leader();
+        let survivor = resolve.survivor(process);
         let mut prctl = |stage, what: &str, option: i32, args: [u64; 2]| {
             let args = [
                 option.into(),
@@ -134,9 +135,12 @@ impl ProcessAspect for Settings {
                 0.into(),
                 0.into(),
             ];
-            resolve
-                .plan
-                .call(stage, leader, Call::new(what, libc::SYS_prctl, args));
+            let task = match stage {
+                Stage::Resume => survivor,
+                _ => leader,
+            };
+            let call = Call::new(what, libc::SYS_prctl, args);
+            resolve.plan.call(stage, task, call);
         };
         if self.subreaper {
             prctl(

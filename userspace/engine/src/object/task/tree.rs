@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::plan::plan;
 use super::ProcessView;
+use super::name::Name;
 use super::order::{self, Place};
 use super::started::Started;
 use crate::capture::Capture;
@@ -37,6 +38,8 @@ pub struct Member {
     pub exit_signal: i32,
     /// The status as of `wait4`, of a process that has ended and was not waited for.
     pub zombie: Option<i32>,
+    /// The status (as of `wait4`) with which the leader has ended, if other threads go on.
+    pub ended_leader: Option<i32>,
     /// The signal by which it is stopped (`SIGSTOP` and its kin).
     pub stopped: Option<i32>,
     /// When it began, on the monotonic clock, in nanoseconds.
@@ -47,16 +50,24 @@ pub struct Member {
 
 impl State for Member {
     const TAG: u16 = 0x0100;
+    const VERSION: u16 = 2;
     const NAME: &'static str = "process";
     const SUPPORT: &'static str = "pid and thread ids, parent, zombies, stopped processes; group, \
                                    session and start time (with the module any, without it those \
-                                   groups and sessions that setsid and setpgid can make)";
+                                   groups and sessions that setsid and setpgid can make); leaders \
+                                   that have ended while other threads go on";
 
     fn describe(&self) -> String {
         let state = match (self.zombie, self.stopped) {
             (Some(status), _) => format!("ended with status {status:#x}"),
             (None, Some(signal)) => {
                 format!("{} threads, stopped by signal {signal}", self.threads.len())
+            }
+            (None, None) if self.ended_leader.is_some() => {
+                format!(
+                    "{} threads, of which the first has ended",
+                    self.threads.len()
+                )
             }
             (None, None) => format!("{} threads", self.threads.len()),
         };
@@ -77,12 +88,15 @@ pub fn capture(
     view: Option<&ProcessView<'_>>,
     capture: &mut Capture<'_>,
 ) -> Result<()> {
-    let stat = match view {
-        Some(view) => view.stat.clone(),
+    let stat = match view.map(|view| (&view.text.ended_leader, view.stat)) {
+        Some((Some(ended), _)) => ended.clone(),
+        Some((None, stat)) => stat.clone(),
         None => procfs::stat(&process.proc, process.pid, "stat")?,
     };
     let (start_time, start_boottime) = match view.map(|view| &view.kernel) {
-        Some(kernel) if kernel.start_boottime != 0 => (kernel.start_time, kernel.start_boottime),
+        Some(kernel) if kernel.start_boottime != 0 && process.ended_leader.is_none() => {
+            (kernel.start_time, kernel.start_boottime)
+        }
         // A zombie, or no module.
         _ => {
             let started = Started::of(&stat)?;
@@ -93,19 +107,28 @@ pub fn capture(
     let about_to_stop = view.is_some_and(|view| {
         (waits(view, "SigPnd") | waits(view, "ShdPnd")) & bit(libc::SIGSTOP) != 0
     });
+    let leader = process.ended_leader.map(|_| process.pid);
     let member = Member {
         pid: process.pid,
         parent: process.parent.map(|parent| parent.0),
-        threads: process.threads.iter().map(|thread| thread.tid).collect(),
+        threads: leader
+            .into_iter()
+            .chain(process.threads.iter().map(|thread| thread.tid))
+            .collect(),
         pgid: stat.signed(5) as i32,
         sid: stat.signed(6) as i32,
         exit_signal: stat.signed(38) as i32,
         zombie: process.zombie,
+        ended_leader: process.ended_leader,
         stopped: process.stopped.or(about_to_stop.then_some(libc::SIGSTOP)),
         start_time,
         start_boottime,
     };
     capture.records.push(member.record(process.id.0, 0)?);
+    if view.is_none() || process.ended_leader.is_some() {
+        let name = Name::new(stat.comm);
+        capture.records.push(name.record(process.id.0, 0)?);
+    }
     Ok(())
 }
 

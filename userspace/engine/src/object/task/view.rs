@@ -13,7 +13,7 @@ use super::boundary;
 use crate::capture::Capture;
 use crate::procfs::{self, Fields, Stat};
 use crate::subject::{FrozenProcess, FrozenThread};
-use crate::{Error, Result, parallel};
+use crate::{Error, Result, freeze, parallel};
 
 /// Files of `/proc/PID`.
 pub struct ProcessText {
@@ -27,6 +27,8 @@ pub struct ProcessText {
     pub coredump_filter: String,
     /// The files of [`boundary::LABELS`]; `None` if it has no such label.
     pub labels: Vec<Option<Vec<u8>>>,
+    /// The `stat` of a leader that has ended.
+    pub ended_leader: Option<Stat>,
 }
 
 /// Files of `/proc/PID/task/TID`.
@@ -47,7 +49,7 @@ pub struct ThreadText {
 pub struct ProcessView<'a> {
     /// The process.
     pub process: &'a FrozenProcess,
-    /// Its thread group leader.
+    /// Its first thread, by which it is read: the leader, if that goes on.
     pub leader: &'a FrozenThread,
     /// What `/proc` tells of the process.
     pub text: &'a ProcessText,
@@ -112,6 +114,10 @@ impl ProcessText {
                 .iter()
                 .map(|label| procfs::read(&process.proc, process.pid, label.name).ok())
                 .collect(),
+            ended_leader: process
+                .ended_leader
+                .map(|_| freeze::stat_of_leader(process))
+                .transpose()?,
         })
     }
 }
@@ -120,7 +126,7 @@ impl ThreadText {
     fn read(process: &FrozenProcess, thread: &FrozenThread, read_only: bool) -> Result<Self> {
         let (proc, pid, tid) = (&process.proc, process.pid, thread.tid);
         let text = |name: &str| procfs::read_text(proc, pid, &format!("task/{tid}/{name}"));
-        let namespaces = match tid == pid {
+        let namespaces = match tid == process.task() {
             true => &boundary::NAMESPACES[..],
             false => &boundary::NAMESPACES[..boundary::NAMESPACES_OF_THREAD],
         };

@@ -61,6 +61,15 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
             "load the module",
         );
     }
+    for (member, id) in members.iter().zip(0..) {
+        if member.ended_leader.is_some() {
+            let first = TaskId {
+                thread: 1,
+                ..ProcessId(id).leader()
+            };
+            resolve.survivors.insert(ProcessId(id), first);
+        }
+    }
     spawn(&members, &before, resolve)?;
     place(&places, inherited, resolve);
     for (member, id) in members.iter().zip(0..) {
@@ -189,10 +198,14 @@ fn finish(member: &Member, process: ProcessId, resolve: &mut Resolve<'_>) {
         resolve
             .plan
             .step(Stage::Exit, leader, Step::Exit { status });
-    } else if let Some(signal) = member.stopped {
-        resolve
-            .plan
-            .step(Stage::Resume, leader, Step::StayStopped { signal });
+    } else if let Some(status) = member.ended_leader {
+        let step = Step::ExitLeader { status };
+        resolve.plan.step(Stage::Exit, leader, step);
+    }
+    if let Some(signal) = member.stopped.filter(|_| member.zombie.is_none()) {
+        let task = resolve.survivor(process);
+        let step = Step::StayStopped { signal };
+        resolve.plan.step(Stage::Resume, task, step);
     }
 }
 
@@ -228,8 +241,8 @@ fn zombies(members: &[Member], resolve: &mut Resolve<'_>) -> Result<()> {
             libc::SYS_rt_sigtimedwait,
             args,
         );
-        let leader = ProcessId(parent).leader();
-        resolve.plan.call(Stage::Resume, leader, call.whatever());
+        let task = resolve.survivor(ProcessId(parent));
+        resolve.plan.call(Stage::Resume, task, call.whatever());
     }
     Ok(())
 }
@@ -251,6 +264,7 @@ mod tests {
             sid,
             exit_signal: libc::SIGCHLD,
             zombie: None,
+            ended_leader: None,
             stopped: None,
             start_time: 1,
             start_boottime: 2,
@@ -268,6 +282,7 @@ mod tests {
             abilities,
             options: &RestoreOptions::default(),
             caller: (1, 1),
+            survivors: std::collections::BTreeMap::new(),
             plan: Plan::default(),
             refusals: Refusals::default(),
         };
