@@ -12,7 +12,7 @@ use nix::sys::signal::kill;
 use nix::unistd::{Pid, getpgrp, getsid};
 
 use crate::dump::raise_descriptor_limit;
-use crate::execute::execute;
+use crate::execute::{core_dump, execute};
 use crate::hooks::Chosen;
 use crate::interrupt::Interrupts;
 use crate::kinds::Kinds;
@@ -132,6 +132,14 @@ fn resolve(
 fn conflicts(records: &[Record]) -> Result<Refusals> {
     let mut refusals = Refusals::default();
     for member in task::tree::members(records)? {
+        if member.zombie.is_some_and(core_dump::is_in) && !core_dump::is_possible() {
+            refusals.lose(
+                member.pid,
+                "exit status",
+                "it says that core was dumped, which could only be had by another dump; it will not say so",
+                "restore it where kernel.core_pattern is the name of a file, and limits allow a core dump",
+            );
+        }
         // A zombie has no threads, and a number all the same.
         let zombie = member.zombie.map(|_| &member.pid);
         for &tid in member.threads.iter().chain(zombie) {

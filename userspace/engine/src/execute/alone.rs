@@ -11,7 +11,7 @@ use crust_sys::wait::{self, Status};
 use crust_sys::{RemoteAddr, memory, pidfd, ptrace};
 use nix::errno::Errno;
 
-use super::Executor;
+use super::{Executor, core_dump};
 use crate::batch::{self, layout};
 use crate::plan::{Call, Step, TaskId};
 use crate::remote::{Caller, END_OF_BATCH};
@@ -101,11 +101,14 @@ impl Executor<'_> {
         let at = |offset| scratch.offset(offset);
         match Status::from_raw(status) {
             Status::Killed(signal) => {
-                // No second core dump.
                 let no_core = at(layout::BATCHES);
                 memory::write(tid, no_core, &[0; 16]).map_err(failed)?;
                 let args = [u64::from(libc::RLIMIT_CORE), no_core.0];
-                caller.call("set no core size", libc::SYS_setrlimit, &args)?;
+                if core_dump::is_in(status) && core_dump::is_possible() {
+                    core_dump::prepare(&caller, self.plan)?;
+                } else {
+                    caller.call("set no core size", libc::SYS_setrlimit, &args)?;
+                }
                 // An empty batch: it stops for a signal, which can be another one.
                 caller.begin_batch(at(layout::CODE), (no_core, no_core), END_OF_BATCH)?;
                 caller.end_batch(at(layout::CODE), END_OF_BATCH, &mut Vec::new())?;

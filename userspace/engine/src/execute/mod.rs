@@ -9,6 +9,7 @@
 //! Until [`Restored::release`] every task dies if crust does, or if anything fails.
 
 mod alone;
+pub(crate) mod core_dump;
 mod fill;
 mod finish;
 mod round;
