@@ -287,7 +287,7 @@ pub enum Step {
         /// The bytes.
         bytes: Vec<u8>,
     },
-    /// [`Stage::Spawn`]: the task makes this child process.
+    /// [`Stage::Spawn`]: the task makes this child process. ([`Stage::Leaders`]: one that is dismissed later.)
     SpawnChild {
         /// The child.
         child: ProcessId,
@@ -295,6 +295,11 @@ pub enum Step {
         pid: Vec<i32>,
         /// The signal that tells of its end, 0 for none.
         exit_signal: i32,
+    },
+    /// A child of the task that has stood in for a process that is not there ends, and leaves nothing.
+    Dismiss {
+        /// The child.
+        child: ProcessId,
     },
     /// [`Stage::Threads`]: the task makes this thread of its process.
     SpawnThread {

@@ -158,6 +158,18 @@ fn conflicts(records: &[Record]) -> Result<Refusals> {
             }
         }
     }
+    for group in task::tree::groups_without_leader(records)? {
+        if kill(Pid::from_raw(group), None) != Err(Errno::ESRCH)
+            || kill(Pid::from_raw(-group), None) != Err(Errno::ESRCH)
+        {
+            refusals.block(
+                group,
+                format!("process group {group}"),
+                "another process or group has this number now",
+                "end that process, or restore within a fresh pid namespace (unshare --pid --fork --mount-proc)",
+            );
+        }
+    }
     file::conflicts(records, &mut refusals)?;
     mapping::conflicts(records, &mut refusals)?;
     Ok(refusals)

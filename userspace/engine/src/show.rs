@@ -102,6 +102,7 @@ fn describe(step: &Step) -> String {
         Step::SetStart { boottime, .. } => {
             format!("module: set the start time to {boottime} ns after boot")
         }
+        Step::Dismiss { child } => format!("dismiss child {child}"),
         Step::Exit { status } => format!("become a zombie with status {status:#x}"),
         Step::ExitLeader { status } => {
             format!("the leader ends with status {status:#x}, other threads go on")

@@ -69,6 +69,7 @@ impl Executor<'_> {
                     .set_start(handle.as_fd(), *monotonic, *boottime)
                     .map_err(failed)
             }
+            Step::Dismiss { child } => self.dismiss_child(task, child.leader()),
             Step::Exit { status } => self.exit(task, *status),
             Step::ExitLeader { status } => self.exit_leader(task, *status),
             Step::Reenter(call) => self.reenter(task, call),
@@ -125,6 +126,26 @@ impl Executor<'_> {
             }
         }
         self.live(task)?.ended = true;
+        Ok(())
+    }
+
+    /// Ends a child, and has its parent wait for it.
+    fn dismiss_child(&mut self, parent: TaskId, child: TaskId) -> Result<()> {
+        const WHAT: &str = "dismiss a child";
+        let pid = self.live(child)?.caller.pid;
+        let failed = |errno| Error::task(pid, WHAT, errno);
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGKILL,
+        )
+        .map_err(failed)?;
+        while !wait::wait(pid).map_err(failed)?.1.is_end() {}
+        self.live(child)?.ended = true;
+        let args = [pid as u64, 0, libc::__WALL as u64, 0];
+        self.live(parent)?
+            .caller
+            .call(WHAT, libc::SYS_wait4, &args)?;
+        self.tasks.remove(&child);
         Ok(())
     }
 

@@ -5,9 +5,11 @@
 //!
 //! A process begins in the session of its parent, and can only leave it for one of its own. So a
 //! child that is to be in the session that its parent left must be made before the parent leaves
-//! it. Groups are made by the process of their number, and joined within their session.
+//! it. Groups are made by the process of their number, and joined within their session. If that process has gone to
+//! another group since, it makes the group and goes there when the others have joined. If it is dead, as the first
+//! command of a pipeline may be, another one is made in its place that ends when the others have joined.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a process is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +41,18 @@ pub struct Problem {
     pub why: String,
 }
 
-/// For each process whether it must be made before its parent calls `setsid`.
+/// How sessions and groups are made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replay {
+    /// For each process whether it must be made before its parent calls `setsid`.
+    pub before: Vec<bool>,
+    /// Groups whose makers have gone to another group: the group, and its maker.
+    pub left: Vec<(i32, usize)>,
+    /// Groups whose makers are dead: the group, and one of its members.
+    pub orphaned: Vec<(i32, usize)>,
+}
+
+/// How sessions and groups can be made.
 ///
 /// `inherited` is the group and the session that the root begins in and is to be in.
 ///
@@ -49,29 +62,36 @@ pub struct Problem {
 pub fn replay(
     places: &[Place],
     inherited: Option<(i32, i32)>,
-) -> std::result::Result<Vec<bool>, Vec<Problem>> {
+) -> std::result::Result<Replay, Vec<Problem>> {
     let mut problems = Vec::new();
-    let before = sessions(places, inherited.map(|(_, sid)| sid), &mut problems);
-    let led: BTreeSet<_> = places
-        .iter()
-        .filter(|place| place.pgid == place.pid)
-        .map(|place| (place.pgid, place.sid))
+    let mut replay = Replay {
+        before: sessions(places, inherited.map(|(_, sid)| sid), &mut problems),
+        ..Replay::default()
+    };
+    let numbers = places.iter().enumerate();
+    let numbers: BTreeMap<i32, usize> = numbers
+        .map(|(process, place)| (place.pid, process))
         .collect();
+    let mut known = BTreeSet::new();
     for (process, place) in places.iter().enumerate() {
         let group = (place.pgid, place.sid);
-        if inherited != Some(group) && !led.contains(&group) {
-            problems.push(Problem {
+        if inherited == Some(group) || !known.insert(group) {
+            continue;
+        }
+        match numbers.get(&place.pgid) {
+            Some(&maker) if places[maker].pgid == place.pgid => {}
+            Some(&maker) if places[maker].sid == place.sid => replay.left.push((place.pgid, maker)),
+            // The maker of a session is that of its first group.
+            None if place.pgid != place.sid => replay.orphaned.push((place.pgid, process)),
+            _ => problems.push(Problem {
                 process,
                 object: "process group",
-                why: format!(
-                    "the process that made group {} is not in it any more",
-                    place.pgid
-                ),
-            });
+                why: format!("the process that made group {} is gone", place.pgid),
+            }),
         }
     }
     if problems.is_empty() {
-        Ok(before)
+        Ok(replay)
     } else {
         Err(problems)
     }
@@ -139,7 +159,7 @@ mod tests {
             place(12, Some(1), 12, 12),
             place(13, Some(0), 11, 10),
         ];
-        assert_eq!(replay(&places, None), Ok(vec![false; 4]));
+        assert_eq!(replay(&places, None).unwrap().before, [false; 4]);
     }
 
     #[test]
@@ -150,8 +170,9 @@ mod tests {
             place(12, Some(1), 10, 10),
             place(13, Some(1), 11, 11),
         ];
-        let before = replay(&places, None).unwrap();
-        assert_eq!(before, [false, false, true, false]);
+        let replay = replay(&places, None).unwrap();
+        assert_eq!(replay.before, [false, false, true, false]);
+        assert!(replay.left.is_empty() && replay.orphaned.is_empty());
     }
 
     #[test]
@@ -166,7 +187,7 @@ mod tests {
     #[test]
     fn a_shell_job() {
         let places = [place(10, None, 5, 4), place(11, Some(0), 11, 4)];
-        assert_eq!(replay(&places, Some((5, 4))), Ok(vec![false; 2]));
+        assert!(replay(&places, Some((5, 4))).is_ok());
         assert!(replay(&places, None).is_err());
     }
 
@@ -177,7 +198,18 @@ mod tests {
             place(11, Some(0), 10, 10),
             place(12, Some(0), 11, 10),
         ];
-        let problems = replay(&places, None).unwrap_err();
-        assert_eq!(problems[0].object, "process group");
+        let replay = replay(&places, None).unwrap();
+        assert_eq!((replay.left, replay.orphaned), (vec![(11, 1)], vec![]));
+    }
+
+    #[test]
+    fn a_pipeline_whose_first_command_has_ended() {
+        let places = [
+            place(10, None, 10, 10),
+            place(12, Some(0), 11, 10),
+            place(13, Some(0), 11, 10),
+        ];
+        let replay = replay(&places, None).unwrap();
+        assert_eq!((replay.left, replay.orphaned), (vec![], vec![(11, 1)]));
     }
 }

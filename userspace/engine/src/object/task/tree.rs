@@ -7,6 +7,8 @@
 
 mod plan;
 
+use std::collections::BTreeSet;
+
 use crust_image::Record;
 use crust_sys::signal::bit;
 use serde::{Deserialize, Serialize};
@@ -187,6 +189,24 @@ pub fn members(records: &[Record]) -> Result<Vec<Member>> {
         members.push(member);
     }
     Ok(members)
+}
+
+/// The groups whose leaders are dead, but for that of the shell to which a job belongs.
+///
+/// # Errors
+///
+/// As of [`members`].
+pub fn groups_without_leader(records: &[Record]) -> Result<BTreeSet<i32>> {
+    let members = members(records)?;
+    let pids: BTreeSet<i32> = members.iter().map(|member| member.pid).collect();
+    let outer = outer(&members);
+    let groups = members
+        .iter()
+        .filter(|member| outer.is_none_or(|(_, sid)| member.sid != sid));
+    Ok(groups
+        .map(|member| member.pgid)
+        .filter(|pgid| !pids.contains(pgid))
+        .collect())
 }
 
 /// Group and session of the root, if the tree did not make its session: those of a shell job.

@@ -2,13 +2,13 @@
 
 //! How a tree is made again: births, groups and sessions, ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crust_sys::signal::bit;
 
 use super::{Member, members, outer, places};
 use crate::object::State;
-use crate::object::task::order::{self, Place};
+use crate::object::task::order::{self, Place, Replay};
 use crate::object::task::started::Started;
 use crate::object::task::{actions, pending, slack};
 use crate::plan::{Call, Data, ProcessId, Stage, Step, TaskId};
@@ -38,8 +38,12 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         }
     }
     let places = places(&members);
-    let before = if resolve.abilities.set_ids {
-        vec![false; members.len()]
+    let anyhow = || Replay {
+        before: vec![false; members.len()],
+        ..Replay::default()
+    };
+    let replay = if resolve.abilities.set_ids {
+        anyhow()
     } else {
         order::replay(&places, inherited).unwrap_or_else(|problems| {
             for problem in problems {
@@ -50,7 +54,7 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
                     "load the module",
                 );
             }
-            vec![false; members.len()]
+            anyhow()
         })
     };
     if !resolve.abilities.set_start {
@@ -70,8 +74,9 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
             resolve.survivors.insert(ProcessId(id), first);
         }
     }
-    spawn(&members, &before, resolve)?;
-    place(&places, inherited, resolve);
+    spawn(&members, &replay.before, resolve)?;
+    groups(&replay, members.len(), resolve);
+    place(&places, inherited, &replay.left, resolve);
     for (member, id) in members.iter().zip(0..) {
         finish(member, ProcessId(id), resolve);
     }
@@ -154,8 +159,44 @@ fn spawn(members: &[Member], before: &[bool], resolve: &mut Resolve<'_>) -> Resu
     Ok(())
 }
 
-/// Puts processes into their groups and sessions.
-fn place(places: &[Place], inherited: Option<(i32, i32)>, resolve: &mut Resolve<'_>) {
+/// Makes the groups whose makers are elsewhere, or dead: then others take their places until all have joined.
+fn groups(replay: &Replay, processes: usize, resolve: &mut Resolve<'_>) {
+    let join = |process: i32, group: i32| {
+        Call::new(
+            format!("make process group {group}"),
+            libc::SYS_setpgid,
+            [process.into(), group.into()],
+        )
+    };
+    for &(group, maker) in &replay.left {
+        let maker = ProcessId(maker as u32).leader();
+        resolve.plan.call(Stage::Leaders, maker, join(0, group));
+    }
+    for (&(group, member), number) in replay.orphaned.iter().zip(processes..) {
+        let task = ProcessId(member as u32).leader();
+        let child = ProcessId(number as u32);
+        let birth = Step::SpawnChild {
+            child,
+            pid: vec![group],
+            exit_signal: 0,
+        };
+        resolve.plan.step(Stage::Leaders, task, birth);
+        let call = join(group, group);
+        resolve.plan.call(Stage::Leaders, task, call);
+        resolve
+            .plan
+            .step(Stage::ShareFiles, task, Step::Dismiss { child });
+    }
+}
+
+/// Puts processes into their groups and sessions; those that made another group before go to theirs last.
+fn place(
+    places: &[Place],
+    inherited: Option<(i32, i32)>,
+    left: &[(i32, usize)],
+    resolve: &mut Resolve<'_>,
+) {
+    let late: BTreeSet<usize> = left.iter().map(|&(_, maker)| maker).collect();
     for (place, id) in places.iter().zip(0..) {
         let Place { pid, pgid, sid, .. } = *place;
         if inherited == Some((pgid, sid)) {
@@ -173,6 +214,8 @@ fn place(places: &[Place], inherited: Option<(i32, i32)>, resolve: &mut Resolve<
             // A session leader is in its own group already.
             let stage = if pgid == pid {
                 Stage::Leaders
+            } else if late.contains(&(id as usize)) {
+                Stage::CreateFiles
             } else {
                 Stage::Members
             };
