@@ -295,6 +295,8 @@ pub enum Step {
         pid: Vec<i32>,
         /// The signal that tells of its end, 0 for none.
         exit_signal: i32,
+        /// More flags of `clone3`: what it shares with the task.
+        flags: u64,
     },
     /// A child of the task that has stood in for a process that is not there ends, and leaves nothing.
     Dismiss {
@@ -356,6 +358,9 @@ pub struct Plan {
     pub scratch: RemoteAddr,
     /// The first descriptor number above all that the image uses; see [`reserved`].
     pub reserved_fds: i32,
+    /// The processes that have a table of descriptors together with others, and which place each has among them;
+    /// 0 is the owner, who makes the descriptors.
+    pub shared_tables: BTreeMap<ProcessId, i32>,
 }
 
 /// What every process has at [`Plan::scratch`] from [`Stage::Spawn`] on. No process of the image
@@ -377,7 +382,7 @@ pub mod scratch {
 
 /// Descriptors that every task has above [`Plan::reserved_fds`] while it is restored. The
 /// executor puts them there before [`Stage::CreateFiles`] and closes them after
-/// [`Stage::SealMemory`].
+/// [`Stage::SealMemory`]. Those of a table that several processes have go in [`Stage::Resume`].
 pub mod reserved {
     /// The image file, opened for reading.
     pub const IMAGE: i32 = 0;
@@ -390,6 +395,25 @@ pub mod reserved {
 }
 
 impl Plan {
+    /// A number for a temporary descriptor, different from those of the other processes that have the same table.
+    #[must_use]
+    pub fn temporary_fd(&self, process: ProcessId) -> i32 {
+        let place = self.shared_tables.get(&process).unwrap_or(&0);
+        self.reserved_fds + reserved::COUNT + place
+    }
+
+    /// Closes the descriptors that only the restore needed.
+    #[must_use]
+    pub fn close_reserved(&self) -> Call {
+        let first = self.reserved_fds as u64;
+        let last = first + reserved::COUNT as u64 - 1;
+        Call::new(
+            "close the descriptors of the restore",
+            libc::SYS_close_range,
+            [first.into(), last.into(), 0_u64.into()],
+        )
+    }
+
     /// Adds a step.
     pub fn step(&mut self, stage: Stage, task: TaskId, step: Step) -> CallRef {
         let steps = self

@@ -125,7 +125,9 @@ fn step_json(step: &Step) -> Value {
             let args: Vec<Value> = call.args.iter().map(argument).collect();
             json!({ "what": what, "syscall": call.nr, "args": args, "expect": call.expect })
         }
-        Step::SpawnChild { exit_signal, .. } => json!({ "what": what, "exit_signal": exit_signal }),
+        Step::SpawnChild {
+            exit_signal, flags, ..
+        } => json!({ "what": what, "exit_signal": exit_signal, "flags": format!("{flags:#x}") }),
         _ => json!({ "what": what }),
     }
 }
@@ -171,6 +173,7 @@ mod tests {
                 child: ProcessId(1),
                 pid: vec![43, 2043],
                 exit_signal: 17,
+                flags: 0,
             },
         );
         let path = Data::string("/x");

@@ -210,10 +210,10 @@ fn system_mappings(maps: &str) -> Vec<SystemMapping> {
 
 /// The call by which a process makes a child that is traced as it is itself.
 #[must_use]
-pub fn child(numbers: &[i32], exit_signal: i32) -> Call {
+pub fn child(numbers: &[i32], exit_signal: i32, flags: u64) -> Call {
     clone(
         format!("make process {}", numbers.first().unwrap_or(&0)),
-        libc::CLONE_PTRACE as u64,
+        libc::CLONE_PTRACE as u64 | flags,
         exit_signal,
         numbers,
     )

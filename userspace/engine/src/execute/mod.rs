@@ -24,7 +24,7 @@ use crust_sys::wait;
 pub use self::finish::Restored;
 use crate::hooks::ckpt::Ckpt;
 use crate::interrupt::Interrupts;
-use crate::plan::{Call, Plan, Processor, Stage, Step, TaskId, reserved};
+use crate::plan::{Call, Plan, Processor, Stage, Step, TaskId};
 use crate::progress::{Phase, Progress};
 use crate::remote::Caller;
 use crate::{Error, Result};
@@ -89,7 +89,7 @@ pub fn execute<'a>(
         stops: Vec::new(),
         last: Vec::new(),
     };
-    let close = Step::Call(close_reserved(plan));
+    let close = Step::Call(plan.close_reserved());
     let stages: Vec<(Stage, &Steps)> = plan
         .stages
         .iter()
@@ -101,7 +101,7 @@ pub fn execute<'a>(
     }) {
         interrupts.check()?;
         let begun = Instant::now();
-        let work = merge(together, &close);
+        let work = merge(together, &close, plan);
         let (first, last) = (together[0].0, together[together.len() - 1].0);
         if share(first, together[0].1) {
             executor.fill(work)?;
@@ -121,30 +121,23 @@ pub fn execute<'a>(
 }
 
 /// The steps of each task in several stages, one behind the other.
-fn merge<'p>(stages: &[(Stage, &'p Steps)], close: &'p Step) -> Work<'p> {
+fn merge<'p>(stages: &[(Stage, &'p Steps)], close: &'p Step, plan: &Plan) -> Work<'p> {
     let mut work = Work::new();
     for &(stage, steps) in stages {
         for (&task, steps) in steps.iter().filter(|(_, steps)| !steps.is_empty()) {
             let all = work.entry(task).or_default();
             let base = all.len() as u32;
             all.extend(steps.iter().map(|step| Todo { step, base }));
-            if stage == Stage::SealMemory && task.thread == 0 {
+            // Where several have one table, the plan says when all are through.
+            if stage == Stage::SealMemory
+                && task.thread == 0
+                && !plan.shared_tables.contains_key(&task.process)
+            {
                 all.push(Todo { step: close, base });
             }
         }
     }
     work
-}
-
-/// Closes the descriptors that only the restore needed.
-fn close_reserved(plan: &Plan) -> Call {
-    let first = plan.reserved_fds as u64;
-    let last = first + reserved::COUNT as u64 - 1;
-    Call::new(
-        "close the descriptors of the restore",
-        libc::SYS_close_range,
-        [first.into(), last.into(), 0_u64.into()],
-    )
 }
 
 impl Live {

@@ -172,8 +172,11 @@ impl Executor<'_> {
             let call = match todo.step {
                 Step::Call(call) => call.counted_from(todo.base),
                 Step::SpawnChild {
-                    pid, exit_signal, ..
-                } => Cow::Owned(spawn::child(pid, *exit_signal)),
+                    pid,
+                    exit_signal,
+                    flags,
+                    ..
+                } => Cow::Owned(spawn::child(pid, *exit_signal, *flags)),
                 Step::SpawnThread { tid, .. } => Cow::Owned(spawn::thread(tid)),
                 _ => break,
             };

@@ -211,6 +211,7 @@ mod tests {
                 child: ProcessId(child),
                 pid: vec![pid],
                 exit_signal: 17,
+                flags: 0,
             };
             let task = ProcessId(child).leader();
             resolve.plan.step(Stage::Spawn, task, step);

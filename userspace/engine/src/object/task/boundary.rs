@@ -112,27 +112,6 @@ pub fn check_process(
     capture: &mut Capture<'_>,
 ) -> Result<()> {
     let pid = process.pid;
-    let parent = process
-        .parent
-        .and_then(|id| capture.tree.get(id.0 as usize));
-    if let Some(parent) = parent.filter(|parent| parent.zombie.is_none()) {
-        for (kind, what) in [
-            (Kind::Vm, "address space"),
-            (Kind::Fs, "working directory and umask"),
-        ] {
-            if shares(parent.task(), process.task(), kind)? {
-                capture.refusals.block(
-                    pid,
-                    what,
-                    format!(
-                        "it is shared with process {} (vfork, or clone with such a flag)",
-                        parent.pid
-                    ),
-                    "if this is a vfork, try again when the child has called exec",
-                );
-            }
-        }
-    }
     // Without a security module nobody has a label.
     for ((file, own), theirs) in LABELS.iter().zip(own_labels()).zip(&text.labels) {
         if theirs != own {

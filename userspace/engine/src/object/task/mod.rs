@@ -29,6 +29,7 @@ pub mod robust;
 pub mod rseq;
 pub mod scheduling;
 pub mod settings;
+pub mod sharing;
 pub mod slack;
 pub mod started;
 pub mod tree;
@@ -38,6 +39,7 @@ use std::time::Instant;
 
 use crust_image::Record;
 
+use self::sharing::Sharing;
 pub use self::view::{ProcessView, ThreadView};
 use super::{Row, State};
 use crate::capture::Capture;
@@ -186,8 +188,9 @@ pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
     tracing::debug!(took = ?begun.elapsed(), "tasks: /proc is read");
     capture.hooks.prepare(tree, &texts)?;
     tracing::debug!(took = ?begun.elapsed(), "tasks: the program was asked");
-    for (process, texts) in tree.iter().zip(&texts) {
-        capture_process(process, texts, capture)?;
+    let sharing = sharing::look(capture)?;
+    for ((process, texts), sharing) in tree.iter().zip(&texts).zip(sharing) {
+        capture_process(process, texts, sharing, capture)?;
     }
     tracing::debug!(took = ?begun.elapsed(), "tasks: all is captured");
     tree::check(capture)
@@ -196,12 +199,15 @@ pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
 fn capture_process(
     process: &FrozenProcess,
     (of_process, of_threads): &view::Texts,
+    sharing: Sharing,
     capture: &mut Capture<'_>,
 ) -> Result<()> {
     let view = match (process.leader(), of_process, of_threads.first()) {
         (Some(leader), Some(text), Some(of_leader)) => {
             boundary::check_process(process, text, capture)?;
-            Some(ProcessView::new(process, leader, text, of_leader, capture)?)
+            Some(ProcessView::new(
+                process, leader, text, of_leader, sharing, capture,
+            )?)
         }
         _ => None,
     };

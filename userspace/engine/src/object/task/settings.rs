@@ -93,14 +93,6 @@ impl ProcessAspect for Settings {
     fn capture(view: &ProcessView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>> {
         let process = view.process;
         let state = view.kernel.state;
-        if state & process_state::AUTOREAP != 0 {
-            capture.refusals.block(
-                process.pid,
-                "process",
-                "it was made by clone3(CLONE_AUTOREAP), which crust does not restore yet",
-                "start it without this flag",
-            );
-        }
         let bad =
             |name: &str| Error::malformed(format!("/proc/{}/{name}", process.pid), "is no number");
         let thp_disable = if state & process_state::THP_DISABLE_EXCEPT_ADVISED != 0 {

@@ -11,12 +11,14 @@ use std::collections::BTreeSet;
 
 use crust_image::Record;
 use crust_sys::signal::bit;
+use crust_sys::uapi::process_state;
 use serde::{Deserialize, Serialize};
 
 pub use self::plan::plan;
 use super::ProcessView;
 use super::name::Name;
 use super::order::{self, Place};
+use super::sharing::Sharing;
 use super::started::Started;
 use crate::capture::Capture;
 use crate::object::State;
@@ -44,6 +46,10 @@ pub struct Member {
     pub ended_leader: Option<i32>,
     /// The signal by which it is stopped (`SIGSTOP` and its kin).
     pub stopped: Option<i32>,
+    /// What it shares with its parent.
+    pub sharing: Sharing,
+    /// It leaves no zombie (`CLONE_AUTOREAP`).
+    pub auto_reap: bool,
     /// When it began, on the monotonic clock, in nanoseconds.
     pub start_time: u64,
     /// When it began, on the boot-time clock, in nanoseconds.
@@ -57,7 +63,9 @@ impl State for Member {
     const SUPPORT: &'static str = "pid and thread ids, parent, zombies, stopped processes; group, \
                                    session and start time (with the module any, without it those \
                                    groups and sessions that setsid and setpgid can make); leaders \
-                                   that have ended while other threads go on";
+                                   that have ended while other threads go on; tables of \
+                                   descriptors and working directories that are shared with a \
+                                   parent";
 
     fn describe(&self) -> String {
         let state = match (self.zombie, self.stopped) {
@@ -77,6 +85,17 @@ impl State for Member {
             "pid {}, group {}, session {}, {state}",
             self.pid, self.pgid, self.sid
         )
+    }
+}
+
+// linux/sched.h of 7.3; the libc crate lacks it.
+const CLONE_AUTOREAP: u64 = 1 << 34;
+
+impl Member {
+    /// The flags with which it is made.
+    fn flags(&self) -> u64 {
+        let auto_reap = if self.auto_reap { CLONE_AUTOREAP } else { 0 };
+        self.sharing.flags() | auto_reap
     }
 }
 
@@ -123,6 +142,8 @@ pub fn capture(
         zombie: process.zombie,
         ended_leader: process.ended_leader,
         stopped: process.stopped.or(about_to_stop.then_some(libc::SIGSTOP)),
+        sharing: view.map(|view| view.sharing).unwrap_or_default(),
+        auto_reap: view.is_some_and(|view| view.kernel.state & process_state::AUTOREAP != 0),
         start_time,
         start_boottime,
     };

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use crust_sys::uapi;
 
 use super::boundary;
+use super::sharing::Sharing;
 use crate::capture::Capture;
 use crate::procfs::{self, Fields, Stat};
 use crate::subject::{FrozenProcess, FrozenThread};
@@ -57,6 +58,8 @@ pub struct ProcessView<'a> {
     pub status: &'a Fields,
     /// As `status`; but the times in it are those of the leader alone.
     pub stat: &'a Stat,
+    /// What it shares with its parent.
+    pub sharing: Sharing,
     /// What only the kernel hooks tell.
     pub kernel: uapi::Process,
 }
@@ -164,9 +167,11 @@ impl<'a> ProcessView<'a> {
         leader: &'a FrozenThread,
         text: &'a ProcessText,
         of_leader: &'a ThreadText,
+        sharing: Sharing,
         capture: &Capture<'_>,
     ) -> Result<Self> {
         Ok(Self {
+            sharing,
             process,
             leader,
             text,

@@ -115,6 +115,7 @@ fn spawn(members: &[Member], before: &[bool], resolve: &mut Resolve<'_>) -> Resu
             child,
             pid: vec![members[id].pid],
             exit_signal: members[id].exit_signal,
+            flags: members[id].flags(),
         };
         (child.leader(), step)
     };
@@ -179,6 +180,7 @@ fn groups(replay: &Replay, processes: usize, resolve: &mut Resolve<'_>) {
             child,
             pid: vec![group],
             exit_signal: 0,
+            flags: 0,
         };
         resolve.plan.step(Stage::Leaders, task, birth);
         let call = join(group, group);
@@ -294,6 +296,7 @@ fn zombies(members: &[Member], resolve: &mut Resolve<'_>) -> Result<()> {
 mod tests {
     use super::*;
     use crate::hooks::Abilities;
+    use crate::object::task::sharing::Sharing;
     use crate::plan::Plan;
     use crate::refusal::Refusals;
     use crate::resolve::RestoreOptions;
@@ -309,6 +312,8 @@ mod tests {
             zombie: None,
             ended_leader: None,
             stopped: None,
+            sharing: Sharing::default(),
+            auto_reap: false,
             start_time: 1,
             start_boottime: 2,
         }
