@@ -287,11 +287,11 @@ pub enum Step {
         /// The bytes.
         bytes: Vec<u8>,
     },
-    /// [`Stage::Spawn`]: the task makes this child process. ([`Stage::Leaders`]: one that is dismissed later.)
+    /// [`Stage::Spawn`]: the task makes this child process. (Also in [`Stage::Leaders`], one that is dismissed later.)
     SpawnChild {
         /// The child.
         child: ProcessId,
-        /// Its pid, innermost namespace first.
+        /// Its pid, innermost namespace first; empty for any that no task of the plan has.
         pid: Vec<i32>,
         /// The signal that tells of its end, 0 for none.
         exit_signal: i32,

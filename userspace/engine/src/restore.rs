@@ -164,7 +164,7 @@ fn conflicts(records: &[Record]) -> Result<Refusals> {
         {
             refusals.block(
                 group,
-                format!("process group {group}"),
+                format!("process group or session {group}"),
                 "another process or group has this number now",
                 "end that process, or restore within a fresh pid namespace (unshare --pid --fork --mount-proc)",
             );

@@ -13,7 +13,7 @@ use zerocopy::FromBytes;
 
 use super::{Executor, Live, Todo, Work};
 use crate::batch::{self, Batch, Returned, layout};
-use crate::plan::{Call, ProcessId, Step, TaskId, scratch};
+use crate::plan::{Call, Plan, ProcessId, Step, TaskId, scratch};
 use crate::remote::{self, Caller, END_OF_BATCH};
 use crate::{Error, Result, spawn};
 
@@ -50,6 +50,16 @@ impl Numbers {
 /// Whether a step makes a task.
 fn is_birth(step: &Step) -> bool {
     matches!(step, Step::SpawnChild { .. } | Step::SpawnThread { .. })
+}
+
+/// Whether a task of the plan is to have this number.
+fn is_planned(plan: &Plan, number: i32) -> bool {
+    let mut steps = plan.stages.values().flat_map(BTreeMap::values).flatten();
+    steps.any(|step| match step {
+        Step::SpawnChild { pid, .. } => pid.contains(&number),
+        Step::SpawnThread { tid, .. } => tid.contains(&number),
+        _ => false,
+    })
 }
 
 /// Whether a number could not be had.
@@ -243,14 +253,19 @@ impl Executor<'_> {
                 results = batch::results(tid, calls().take(stopped), &entries, stopped);
             }
         }
-        let live = self.live(batch.task)?;
         // Children that were made before the one that failed are there, and must not be forgotten.
         let mut made = Vec::new();
+        let plan = self.plan;
+        let mut is_in_the_way = false;
+        let live = self.live(batch.task)?;
         for (index, todo) in steps[batch.steps.clone()].iter().enumerate().take(stopped) {
             let entry = &entries[index * size_of::<Entry>()..][..size_of::<Entry>()];
             let number = Entry::read_from_bytes(entry).map_or(0, |entry| entry.result as i32);
             match todo.step {
-                Step::SpawnChild { child, .. } => made.push((child.leader(), number, number)),
+                Step::SpawnChild { child, pid, .. } => {
+                    made.push((child.leader(), number, number));
+                    is_in_the_way |= pid.is_empty() && is_planned(plan, number);
+                }
                 Step::SpawnThread { thread, .. } => made.push((*thread, pid, number)),
                 _ => {}
             }
@@ -268,6 +283,12 @@ impl Executor<'_> {
             self.tasks.insert(task, Live::new(caller));
         }
         results?;
+        if is_in_the_way {
+            return Err(Error::system(
+                "make a process with a number that the tree does not need",
+                Errno::EAGAIN,
+            ));
+        }
         for &(_, _, tid) in &made {
             remote::await_event_stop(tid, "wait for its first stop", &mut Vec::new())?;
         }

@@ -212,7 +212,7 @@ pub fn members(records: &[Record]) -> Result<Vec<Member>> {
     Ok(members)
 }
 
-/// The groups whose leaders are dead, but for that of the shell to which a job belongs.
+/// The groups and sessions whose leaders are dead, but for those of the shell to which a job belongs.
 ///
 /// # Errors
 ///
@@ -225,7 +225,7 @@ pub fn groups_without_leader(records: &[Record]) -> Result<BTreeSet<i32>> {
         .iter()
         .filter(|member| outer.is_none_or(|(_, sid)| member.sid != sid));
     Ok(groups
-        .map(|member| member.pgid)
+        .flat_map(|member| [member.pgid, member.sid])
         .filter(|pgid| !pids.contains(pgid))
         .collect())
 }

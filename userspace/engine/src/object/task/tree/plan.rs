@@ -74,8 +74,8 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
             resolve.survivors.insert(ProcessId(id), first);
         }
     }
-    spawn(&members, &replay.before, resolve)?;
-    groups(&replay, members.len(), resolve);
+    spawn(&members, &replay, resolve)?;
+    groups(&replay, members.len() + replay.fosters.len(), resolve);
     place(&places, inherited, &replay.left, resolve);
     for (member, id) in members.iter().zip(0..) {
         finish(member, ProcessId(id), resolve);
@@ -84,7 +84,7 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
 }
 
 /// Makes processes and threads, each with the timer slack of its creator as its default.
-fn spawn(members: &[Member], before: &[bool], resolve: &mut Resolve<'_>) -> Result<()> {
+fn spawn(members: &[Member], replay: &Replay, resolve: &mut Resolve<'_>) -> Result<()> {
     let mut defaults = BTreeMap::new();
     for record in resolve.of_tag(slack::Slack::TAG) {
         let task = TaskId {
@@ -104,8 +104,14 @@ fn spawn(members: &[Member], before: &[bool], resolve: &mut Resolve<'_>) -> Resu
         );
     }
     let mut children = vec![Vec::new(); members.len()];
+    let orphans: BTreeSet<usize> = replay
+        .fosters
+        .iter()
+        .flat_map(|foster| &foster.children)
+        .copied()
+        .collect();
     for (child, member) in members.iter().enumerate() {
-        if let Some(parent) = member.parent {
+        if let Some(parent) = member.parent.filter(|_| !orphans.contains(&child)) {
             children[parent as usize].push(child);
         }
     }
@@ -121,6 +127,12 @@ fn spawn(members: &[Member], before: &[bool], resolve: &mut Resolve<'_>) -> Resu
     };
     // The root has no parent that could make it: this is for the executor.
     resolve.plan.step(Stage::Spawn, root, child(0).1);
+    let adopters: BTreeSet<usize> = replay.fosters.iter().map(|foster| foster.adopter).collect();
+    for &adopter in &adopters {
+        let task = ProcessId(adopter as u32).leader();
+        resolve.plan.call(Stage::Spawn, task, adopts(true));
+        resolve.plan.call(Stage::Members, task, adopts(false));
+    }
     for (id, member) in members.iter().enumerate() {
         let task = ProcessId(id as u32).leader();
         let mut slack = if id == 0 { slack::USUAL } else { default(task) };
@@ -131,7 +143,8 @@ fn spawn(members: &[Member], before: &[bool], resolve: &mut Resolve<'_>) -> Resu
             }
             resolve.plan.step(stage, task, step);
         };
-        let (early, late): (Vec<_>, Vec<_>) = children[id].iter().partition(|&&id| before[id]);
+        let (early, late): (Vec<_>, Vec<_>) =
+            children[id].iter().partition(|&&id| replay.before[id]);
         for id in early {
             make(Stage::Spawn, child(id), resolve);
         }
@@ -157,7 +170,44 @@ fn spawn(members: &[Member], before: &[bool], resolve: &mut Resolve<'_>) -> Resu
                 .call(Stage::Attributes, task, slack::set(slack::USUAL));
         }
     }
+    for (foster, number) in replay.fosters.iter().zip(members.len()..) {
+        let maker = foster.leader.unwrap_or(foster.adopter);
+        let (maker, itself) = (ProcessId(maker as u32), ProcessId(number as u32));
+        let leads = foster.leader.is_none();
+        let birth = Step::SpawnChild {
+            child: itself,
+            pid: if leads { vec![foster.session] } else { vec![] },
+            exit_signal: 0,
+            flags: 0,
+        };
+        resolve.plan.step(Stage::Spawn, maker.leader(), birth);
+        if leads {
+            let call = Call::new("session: lead a new one", libc::SYS_setsid, []);
+            let call = call.returns(foster.session as u64);
+            resolve.plan.call(Stage::Spawn, itself.leader(), call);
+        }
+        for &id in &foster.children {
+            let (new, step) = child(id);
+            let call = slack::set(default(new));
+            resolve.plan.call(Stage::Spawn, itself.leader(), call);
+            resolve.plan.step(Stage::Spawn, itself.leader(), step);
+        }
+        let end = Step::Dismiss { child: itself };
+        resolve.plan.step(Stage::Leaders, maker.leader(), end);
+    }
     Ok(())
+}
+
+/// Has a process adopt orphans, or no more.
+fn adopts(it_does: bool) -> Call {
+    let args = [
+        libc::PR_SET_CHILD_SUBREAPER.into(),
+        u64::from(it_does).into(),
+        0.into(),
+        0.into(),
+        0.into(),
+    ];
+    Call::new("adopt orphans", libc::SYS_prctl, args)
 }
 
 /// Makes the groups whose makers are elsewhere, or dead: then others take their places until all have joined.
@@ -399,8 +449,21 @@ mod tests {
         assert_eq!(leaders, ["p0.0 ids 10 10", "p1.0 ids 11 11"]);
         let (others, _) = planned(&members, module, Stage::Members);
         assert!(others.contains(&"p2.0 ids 78 77".to_owned()), "{others:?}");
-        let (_, refused) = planned(&members, Abilities::default(), Stage::Spawn);
-        assert!(refused);
+        // Without it, others stand in for the dead leaders.
+        let (spawn, refused) = planned(&members, Abilities::default(), Stage::Spawn);
+        assert!(!refused);
+        let stands_in = ["p1.0 make p4 [77]", "p4.0 make p2 [12]"];
+        assert!(
+            stands_in
+                .iter()
+                .all(|line| spawn.contains(&(*line).to_owned())),
+            "{spawn:?}"
+        );
+        let (leaders, _) = planned(&members, Abilities::default(), Stage::Leaders);
+        assert!(
+            leaders.contains(&"p2.0 make p5 [78]".to_owned()),
+            "{leaders:?}"
+        );
     }
 
     #[test]
