@@ -358,6 +358,8 @@ pub struct Plan {
     pub scratch: RemoteAddr,
     /// The first descriptor number above all that the image uses; see [`reserved`].
     pub reserved_fds: i32,
+    /// The process group that gets the terminal of crust when all is done, if crust has it.
+    pub foreground: Option<i32>,
     /// The processes that have a table of descriptors together with others, and which place each has among them;
     /// 0 is the owner, who makes the descriptors.
     pub shared_tables: BTreeMap<ProcessId, i32>,

@@ -3,13 +3,14 @@
 //! The story of a restore: read, resolve, look for conflicts, execute, let go.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::time::Instant;
 
 use crust_image::{Reader, Record};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
-use nix::unistd::{Pid, getpgrp, getsid};
+use nix::unistd::{Pid, getpgrp, getsid, tcgetpgrp, tcsetpgrp};
 
 use crate::dump::raise_descriptor_limit;
 use crate::execute::{core_dump, execute};
@@ -61,6 +62,9 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
     let pid = restored.pid();
     if let Some(path) = &request.pidfile {
         write_pidfile(path, pid)?;
+    }
+    if let Some(group) = plan.foreground {
+        give_terminal(group);
     }
     restored.release(request.options.leave_stopped)?;
 
@@ -173,6 +177,18 @@ fn conflicts(records: &[Record]) -> Result<Refusals> {
     file::conflicts(records, &mut refusals)?;
     mapping::conflicts(records, &mut refusals)?;
     Ok(refusals)
+}
+
+/// Puts a process group into the foreground of the terminal, if that is where crust is.
+fn give_terminal(group: i32) {
+    let Ok(terminal) = File::options().read(true).write(true).open("/dev/tty") else {
+        return;
+    };
+    if tcgetpgrp(&terminal) == Ok(getpgrp()) {
+        if let Err(errno) = tcsetpgrp(&terminal, Pid::from_raw(group)) {
+            tracing::warn!(group, %errno, "it does not get the terminal");
+        }
+    }
 }
 
 fn write_pidfile(path: &Path, pid: i32) -> Result<()> {

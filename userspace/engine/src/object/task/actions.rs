@@ -49,6 +49,15 @@ impl State for Actions {
     }
 }
 
+impl Actions {
+    /// Whether a signal is ignored.
+    #[must_use]
+    pub fn ignores(&self, signal: i32) -> bool {
+        let mut actions = self.actions.iter();
+        actions.any(|(number, action)| *number == signal && action.handler == SIG_IGN)
+    }
+}
+
 /// Nobody can choose what these two do.
 fn fixed(signal: i32) -> bool {
     signal == libc::SIGKILL || signal == libc::SIGSTOP

@@ -46,6 +46,8 @@ pub struct Member {
     pub ended_leader: Option<i32>,
     /// The signal by which it is stopped (`SIGSTOP` and its kin).
     pub stopped: Option<i32>,
+    /// The process group that is in the foreground of its terminal, if it has one.
+    pub foreground: Option<i32>,
     /// What it shares with its parent.
     pub sharing: Sharing,
     /// It leaves no zombie (`CLONE_AUTOREAP`).
@@ -142,6 +144,7 @@ pub fn capture(
         zombie: process.zombie,
         ended_leader: process.ended_leader,
         stopped: process.stopped.or(about_to_stop.then_some(libc::SIGSTOP)),
+        foreground: Some(stat.signed(8) as i32).filter(|&group| group > 0),
         sharing: view.map(|view| view.sharing).unwrap_or_default(),
         auto_reap: view.is_some_and(|view| view.kernel.state & process_state::AUTOREAP != 0),
         start_time,

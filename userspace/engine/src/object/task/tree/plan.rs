@@ -30,9 +30,18 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
     if let Some(outer) = outer(&members).filter(|_| resolve.options.shell_job) {
         let (sid, pgid) = resolve.caller;
         inherited = Some((pgid, sid));
+        // A shell remembers its group, to which it gives the terminal when a job has ended or stopped.
+        let is_shell = members[0].pgid == members[0].pid && has_job_control(resolve)?;
+        if is_shell {
+            // During the dump crust may have been there.
+            let foreground = members[0].foreground.unwrap_or_default();
+            let is_of_tree = members.iter().any(|member| member.pgid == foreground);
+            let group = if is_of_tree { foreground } else { members[0].pgid };
+            resolve.plan.foreground = Some(group);
+        }
         for member in members.iter_mut().filter(|member| member.sid == outer.1) {
             member.sid = sid;
-            if member.pgid == outer.0 {
+            if member.pgid == outer.0 && !is_shell {
                 member.pgid = pgid;
             }
         }
@@ -81,6 +90,17 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         finish(member, ProcessId(id), resolve);
     }
     zombies(&members, resolve)
+}
+
+/// Whether the root is a shell with job control: it ignores the signals by which a terminal stops jobs.
+fn has_job_control(resolve: &Resolve<'_>) -> Result<bool> {
+    let mut records = resolve.of_tag(actions::Actions::TAG);
+    let Some(record) = records.find(|record| record.owner == 0) else {
+        return Ok(false);
+    };
+    let actions = actions::Actions::from_record(record)?;
+    let stops = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+    Ok(stops.iter().all(|&signal| actions.ignores(signal)))
 }
 
 /// Makes processes and threads, each with the timer slack of its creator as its default.
@@ -362,6 +382,7 @@ mod tests {
             zombie: None,
             ended_leader: None,
             stopped: None,
+            foreground: None,
             sharing: Sharing::default(),
             auto_reap: false,
             start_time: 1,
