@@ -397,6 +397,14 @@ pub mod reserved {
 }
 
 impl Plan {
+    /// Whether no task may begin the stage `next` before all are through with `before`.
+    #[must_use]
+    pub fn waits(&self, before: Stage, next: Stage) -> bool {
+        // What others open at any number would be in the way of descriptors that are made at theirs.
+        let is_last_of_files = before <= Stage::ConnectFiles && Stage::ConnectFiles < next;
+        next.waits_for(before) || (is_last_of_files && !self.shared_tables.is_empty())
+    }
+
     /// A number for a temporary descriptor, different from those of the other processes that have the same table.
     #[must_use]
     pub fn temporary_fd(&self, process: ProcessId) -> i32 {

@@ -97,7 +97,7 @@ pub fn execute<'a>(
         .collect();
     let share = |stage: Stage, steps| stage == Stage::FillMemory && fill::is_much(steps);
     for together in stages.chunk_by(|&(before, steps), &(next, next_steps)| {
-        !next.waits_for(before) && !share(before, steps) && !share(next, next_steps)
+        !plan.waits(before, next) && !share(before, steps) && !share(next, next_steps)
     }) {
         interrupts.check()?;
         let begun = Instant::now();
