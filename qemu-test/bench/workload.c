@@ -2,7 +2,8 @@
 /*
  * What `make bench` dumps and restores: one program, several shapes.
  *
- *	workload tiny | memory MIB | processes N | threads N | files N | pipes N
+ *	workload tiny | memory MIB | processes N | chain N | threads N |
+ *		mappings N | files N | pipes N
  *
  * When it is set up it makes the file "ready" in the current directory and
  * waits to be killed.
@@ -83,6 +84,58 @@ static void processes(long n)
 	close(made[0]);
 }
 
+/*
+ * Each process has one child, of `n` more: all but the first say that they are
+ * there by closing `said`. Each executes the program anew. Were it only forked,
+ * the kernel would tell apart the pages of a thousand generations, and take
+ * longer to end them than all else does.
+ */
+static void chain(long n, int said)
+{
+	char more[24], end[24];
+
+	if (n == 0)
+		return;
+	snprintf(more, sizeof(more), "%ld", n - 1);
+	snprintf(end, sizeof(end), "%d", said);
+	switch (fork()) {
+	case -1:
+		err(1, "fork");
+	case 0:
+		execl("/proc/self/exe", "workload", "link", more, end, (char *)NULL);
+		err(1, "exec");
+	}
+}
+
+static void first_of_chain(long n)
+{
+	int made[2];
+	char byte;
+
+	if (pipe(made))
+		err(1, "pipe");
+	chain(n, made[1]);
+	close(made[1]);
+	if (read(made[0], &byte, 1) != 0)
+		err(1, "read");
+	close(made[0]);
+}
+
+/* The kernel joins neighbours that are alike. */
+static void mappings(long n)
+{
+	size_t page = 4096;
+	char *area = mmap(NULL, n * page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (area == MAP_FAILED)
+		err(1, "mmap");
+	for (long i = 0; i < n; i += 2)
+		if (mprotect(area + i * page, page, PROT_READ | PROT_WRITE))
+			err(1, "mprotect");
+	for (long i = 0; i < n; i += 16)
+		area[i * page] = 1;
+}
+
 static void threads(long n)
 {
 	pthread_attr_t small;
@@ -120,6 +173,13 @@ int main(int argc, char **argv)
 	const char *shape = argc > 1 ? argv[1] : "";
 	long n = argc > 2 ? atol(argv[2]) : 0;
 
+	if (!strcmp(shape, "link") && argc == 4) {
+		int said = atoi(argv[3]);
+
+		chain(n, said);
+		syscall(SYS_close_range, 0U, ~0U, 0U);
+		wait_in_thread(NULL);
+	}
 	/* What whoever started the benchmark left open is none of the workload's. */
 	syscall(SYS_close_range, 3U, ~0U, 0U);
 	setsid();
@@ -127,14 +187,19 @@ int main(int argc, char **argv)
 		memory(n);
 	else if (!strcmp(shape, "processes"))
 		processes(n);
+	else if (!strcmp(shape, "chain"))
+		first_of_chain(n);
 	else if (!strcmp(shape, "threads"))
 		threads(n);
+	else if (!strcmp(shape, "mappings"))
+		mappings(n);
 	else if (!strcmp(shape, "files"))
 		files(n);
 	else if (!strcmp(shape, "pipes"))
 		pipes(n);
 	else if (strcmp(shape, "tiny"))
-		errx(2, "usage: workload tiny | memory MIB | processes N | threads N | files N | pipes N");
+		errx(2, "usage: workload tiny | memory MIB | processes N | chain N | threads N | mappings N | "
+		     "files N | pipes N");
 	announce();
 	wait_in_thread(NULL);
 }

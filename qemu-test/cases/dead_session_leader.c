@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include "case.h"
 
-CASE(.what = "a process whose session and group leader is dead stays in that session and group",
-     .needs_module = true);
+CASE(.what = "a process whose session and group leader is dead stays in that session and group");
 
 static void run(void)
 {

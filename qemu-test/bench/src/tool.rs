@@ -2,14 +2,21 @@
 
 //! The tools that are measured: how each is called, and how long it says the target was frozen.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
+
+/// How long a tool may take.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A tool that dumps and restores.
 pub enum Tool {
@@ -30,6 +37,11 @@ impl Tool {
             Self::Crust(_) => "crust",
             Self::Criu(_) => "criu",
         }
+    }
+
+    /// Whether it is there to compare with: then it may fail.
+    pub fn is_peer(&self) -> bool {
+        matches!(self, Self::Criu(_))
     }
 
     /// Dumps the tree below our child `pid` into `images`.
@@ -65,8 +77,10 @@ impl Tool {
             // processor a loop would be measured too. If the dump fails, it waits for its end.
             std::thread::spawn(move || waitpid(Pid::from_raw(pid), None));
         }
+        let limit = Limit::of(child.id());
         let output = child.wait_with_output()?;
         let total = started.elapsed();
+        limit.check()?;
         ensure!(
             output.status.success(),
             "{} dump: {}\n{}",
@@ -111,8 +125,11 @@ impl Tool {
             .stdout(Stdio::null())
             .stderr(fs::File::create(&errors)?);
         let started = Instant::now();
-        let status = command.status()?;
+        let mut child = command.spawn()?;
+        let limit = Limit::of(child.id());
+        let status = child.wait()?;
         let took = started.elapsed();
+        limit.check()?;
         let said = fs::read_to_string(&errors)?;
         fs::remove_file(&errors)?;
         ensure!(
@@ -121,6 +138,54 @@ impl Tool {
             self.name()
         );
         Ok(took)
+    }
+}
+
+/// A tool that took longer than it may.
+#[derive(Debug)]
+struct TooSlow;
+
+impl fmt::Display for TooSlow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it took more than {} s", PATIENCE.as_secs())
+    }
+}
+
+impl std::error::Error for TooSlow {}
+
+/// What a table says of a tool that failed.
+pub fn failure(error: &anyhow::Error) -> String {
+    if error.is::<TooSlow>() {
+        format!("> {} s", PATIENCE.as_secs())
+    } else {
+        "failed".into()
+    }
+}
+
+/// A limit for the time that a tool takes, which is killed then.
+struct Limit {
+    end: Sender<()>,
+    passed: JoinHandle<bool>,
+}
+
+impl Limit {
+    fn of(pid: u32) -> Self {
+        let (end, ended) = channel();
+        let passed = std::thread::spawn(move || {
+            let passed = ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout);
+            if passed {
+                let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
+            }
+            passed
+        });
+        Self { end, passed }
+    }
+
+    /// Says that the tool has ended.
+    fn check(self) -> Result<()> {
+        drop(self.end);
+        ensure!(!self.passed.join().unwrap_or(false), TooSlow);
+        Ok(())
     }
 }
 

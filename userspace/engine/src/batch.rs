@@ -122,7 +122,7 @@ pub fn place(caller: &Caller, at: RemoteAddr, call: &Call) -> Result<[u64; 6]> {
     let batch = Batch::encode(std::iter::once(call), at, |_| {
         Err(Error::malformed(&call.what, "refers to another call"))
     })?;
-    memory::write(caller.pid, at, &batch.bytes)
+    memory::write(caller.tid, at, &batch.bytes)
         .map_err(|errno| Error::task(caller.tid, &call.what, errno))?;
     let entry = Entry::read_from_bytes(&batch.bytes[..ENTRY])
         .map_err(|_| Error::malformed(&call.what, "half an entry"))?;
@@ -184,6 +184,15 @@ pub fn results<'a>(
         results.push(entry.result);
     }
     Ok(results)
+}
+
+/// What the calls of a batch returned in which any result is right.
+#[must_use]
+pub fn returned(entries: &[u8]) -> Vec<u64> {
+    entries
+        .chunks_exact(ENTRY)
+        .map(|bytes| Entry::read_from_bytes(bytes).map_or(0, |entry| entry.result))
+        .collect()
 }
 
 #[cfg(test)]

@@ -160,9 +160,13 @@ fn capture(
         records: Vec::new(),
         refusals: Refusals::default(),
     };
+    let begun = Instant::now();
     task::capture(&mut capture)?;
+    tracing::debug!(took = ?begun.elapsed(), "tasks");
     mapping::capture(&mut capture)?;
+    tracing::debug!(took = ?begun.elapsed(), "and mappings");
     file::capture(&mut capture)?;
+    tracing::debug!(took = ?begun.elapsed(), "and files");
     Ok((capture.records, capture.refusals))
 }
 

@@ -28,6 +28,9 @@ use crate::{Error, Result, instruction, privileges, stopped};
 /// interrupt.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long to wait for news of a thread before looking at it again.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// A tree whose threads all stand still.
 #[derive(Debug)]
 pub struct Frozen {
@@ -35,7 +38,7 @@ pub struct Frozen {
     pub processes: Vec<FrozenProcess>,
     /// When the first thread was about to stop.
     pub since: Instant,
-    /// What has to be detached.
+    /// What has to be detached, if it has not died.
     pub(crate) seized: Vec<i32>,
 }
 
@@ -45,7 +48,7 @@ impl Frozen {
     /// # Errors
     ///
     /// [`Error::Refused`] for what can never be stopped or read: a task that another program traces,
-    /// a 32-bit task, a process whose leader has exited, crust itself. [`Error::Interrupted`].
+    /// a 32-bit task, crust itself. [`Error::Interrupted`].
     /// Whatever the error is, everything runs again.
     pub fn tree(pid: i32, interrupts: &Interrupts) -> Result<Self> {
         let mut frozen = Self {
@@ -92,8 +95,8 @@ impl Frozen {
     /// Lets the tree go on into a stop (`--leave-stopped`): `SIGCONT` ends it.
     pub fn release_stopped(mut self) {
         for process in &self.processes {
-            if let Some(leader) = process.leader() {
-                let _ = pidfd::send_signal(leader.pidfd.as_fd(), libc::SIGSTOP, None);
+            if process.leader().is_some() {
+                let _ = pidfd::send_signal(process.pidfd.as_fd(), libc::SIGSTOP, None);
             }
         }
         self.detach();
@@ -138,10 +141,23 @@ impl Frozen {
             }
             if process.zombie.is_none() {
                 if process.threads.is_empty() {
-                    *vanished = true;
-                    continue;
+                    // Its last threads may have ended a moment after its leader.
+                    match process.ended_leader {
+                        Some(_) if is_zombie(&process)? => {
+                            process.zombie = Some(exit_status(&process)?);
+                        }
+                        _ => {
+                            *vanished = true;
+                            continue;
+                        }
+                    }
+                } else {
+                    settle(&mut process)?;
                 }
-                settle(&mut process)?;
+            }
+            let of_zombie = process.parent.filter(|_| process.zombie.is_some());
+            if let Some(parent) = of_zombie.and_then(|id| self.processes.get_mut(id.0 as usize)) {
+                parent.has_zombies = true;
             }
             self.processes.push(process);
         }
@@ -163,6 +179,7 @@ impl Frozen {
                     process.zombie = Some(status);
                     return Ok(Vec::new());
                 }
+                Seized::EndedLeader(status) => process.ended_leader = Some(status),
             }
         }
         Ok(new)
@@ -193,9 +210,16 @@ impl Frozen {
     ) -> Result<Option<FrozenThread>> {
         let failed = |errno| Error::task(tid, "wait for it to stop", errno);
         let deadline = Instant::now() + PATIENCE;
-        let stopped = interrupts.wait_for(deadline, PATIENCE, || {
+        let mut looks = 0;
+        let stopped = interrupts.wait_for(deadline, PAUSE, || {
+            looks += 1;
             loop {
                 match wait::poll(tid).map_err(failed)? {
+                    // A leader that has ended is not told of before all other threads have.
+                    None if looks > 1 && tid == process.pid && is_zombie(process)? => {
+                        process.ended_leader = Some(exit_status(process)?);
+                        return Ok(Some(None));
+                    }
                     None => return Ok(None),
                     Some((
                         _,
@@ -230,18 +254,18 @@ impl Frozen {
             );
         };
         let Some(signal) = stopped else {
-            self.seized.retain(|&seized| seized != tid);
             return Ok(None);
         };
         if signal != libc::SIGTRAP {
             process.stopped = Some(signal);
         }
         let registers = stopped::registers(process, tid)?;
+        let mask = ptrace::signal_mask(tid)
+            .map_err(|errno| Error::task(tid, "read the signal mask", errno))?;
         Ok(Some(FrozenThread {
             tid,
-            pidfd: thread_pidfd(process.pid, tid)
-                .map_err(|errno| Error::task(tid, "pidfd_open", errno))?,
             registers,
+            mask,
         }))
     }
 }
@@ -262,25 +286,58 @@ fn open_process(pid: i32, parent: Option<ProcessId>) -> Result<Option<FrozenProc
             "run crust from outside of that tree, for example from another terminal",
         );
     }
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let path = format!("/proc/{pid}");
-    let proc = match open(path.as_str(), flags, Mode::empty()) {
+    let proc = match open_directory(pid) {
         Ok(proc) => proc,
         Err(Errno::ENOENT) => return Ok(None),
-        Err(errno) => return Err(Error::task(pid, format!("open {path}"), errno)),
+        Err(errno) => return Err(Error::task(pid, format!("open /proc/{pid}"), errno)),
+    };
+    let pidfd = match pidfd::open(pid) {
+        Ok(pidfd) => pidfd,
+        Err(Errno::ESRCH) => return Ok(None),
+        Err(errno) => return Err(Error::task(pid, "pidfd_open", errno)),
     };
     Ok(Some(FrozenProcess {
         id: ProcessId::default(),
         pid,
         parent,
         proc,
+        pidfd,
         threads: Vec::new(),
+        ended_leader: None,
         zombie: None,
         options: 0,
+        has_zombies: false,
         stopped: None,
         auxv: Vec::new(),
         syscall_insn: None,
     }))
+}
+
+/// `/proc/TID`, which is there for any thread, though only leaders are listed.
+fn open_directory(tid: i32) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(format!("/proc/{tid}").as_str(), flags, Mode::empty())
+}
+
+/// What `/proc` tells of the leader of a process; the process as a whole may be read through another thread.
+pub(crate) fn stat_of_leader(process: &FrozenProcess) -> Result<procfs::Stat> {
+    let pid = process.pid;
+    procfs::stat(&process.proc, pid, &format!("task/{pid}/stat"))
+}
+
+/// Whether the leader of a process has ended.
+fn is_zombie(process: &FrozenProcess) -> Result<bool> {
+    match stat_of_leader(process) {
+        Ok(stat) => Ok(stat.state == 'Z'),
+        Err(Error::Gone { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The status of a leader that has ended: of a process, what wait4 will tell. As long as other threads go on only
+/// `/proc` shows it, for the last one that ends decides, and while they are stopped not even that.
+fn exit_status(process: &FrozenProcess) -> Result<i32> {
+    Ok(stat_of_leader(process)?.field(52) as i32)
 }
 
 /// What can be told of a process when all of it stands still.
@@ -289,13 +346,21 @@ fn settle(process: &mut FrozenProcess) -> Result<()> {
     process
         .threads
         .sort_by_key(|thread| (thread.tid != pid, thread.tid));
-    if process.threads[0].tid != pid {
-        return refuse(
-            pid,
-            "process",
-            "its first thread has exited while others go on; such a process cannot be made again",
-            "end the program's main thread last",
-        );
+    let first = process.threads[0].tid;
+    if process.ended_leader.is_some() {
+        process.proc = open_directory(first)
+            .map_err(|errno| Error::task(first, format!("open /proc/{first}"), errno))?;
+        process.pidfd = match pidfd::open_thread(first) {
+            Err(Errno::EINVAL) => {
+                return refuse(
+                    pid,
+                    "process",
+                    "its first thread has ended, and a kernel before Linux 6.9 has no pidfds of other threads",
+                    "use a newer kernel",
+                );
+            }
+            result => result.map_err(|errno| Error::task(first, "pidfd_open", errno))?,
+        };
     }
     process.auxv = procfs::read(&process.proc, pid, "auxv")?;
     process.syscall_insn = instruction::of_process(process);
@@ -305,8 +370,10 @@ fn settle(process: &mut FrozenProcess) -> Result<()> {
 enum Seized {
     Yes,
     Gone,
-    /// With this exit status.
+    /// All of the process has ended, with this status.
     Zombie(i32),
+    /// It has ended with this status, while other threads of its process go on.
+    EndedLeader(i32),
 }
 
 pub(crate) fn refuse<T>(
@@ -324,7 +391,7 @@ pub(crate) fn refuse<T>(
 fn cannot_seize(process: &FrozenProcess, tid: i32) -> Result<Seized> {
     let name = format!("task/{tid}/status");
     let status = match procfs::read_text(&process.proc, tid, &name) {
-        Ok(text) => procfs::Fields(text),
+        Ok(text) => procfs::Fields::new(text),
         Err(Error::Gone { .. }) => return Ok(Seized::Gone),
         Err(error) => return Err(error),
     };
@@ -337,17 +404,12 @@ fn cannot_seize(process: &FrozenProcess, tid: i32) -> Result<Seized> {
     }
     if dead {
         let threads = procfs::numbers(&process.proc, process.pid, "task")?;
-        if threads.len() > 1 {
-            return refuse(
-                process.pid,
-                "process",
-                "its first thread has exited while others go on; such a process cannot be made again",
-                "end the program's main thread last",
-            );
-        }
-        let stat = procfs::stat(&process.proc, tid, "stat")?;
-        // Field 52 is the exit status as wait4 tells it.
-        return Ok(Seized::Zombie(stat.field(52) as i32));
+        let status = exit_status(process)?;
+        return Ok(if threads.len() > 1 {
+            Seized::EndedLeader(status)
+        } else {
+            Seized::Zombie(status)
+        });
     }
     // Linux 6.8 says so.
     if status.number("Kthread") == Some(1) {
@@ -366,14 +428,6 @@ fn cannot_seize(process: &FrozenProcess, tid: i32) -> Result<Seized> {
             "end the debugger, or let it detach",
         ),
         _ => Err(Error::task(tid, "PTRACE_SEIZE", Errno::EPERM)),
-    }
-}
-
-fn thread_pidfd(pid: i32, tid: i32) -> nix::Result<OwnedFd> {
-    if tid == pid {
-        pidfd::open(pid)
-    } else {
-        pidfd::open_thread(tid)
     }
 }
 

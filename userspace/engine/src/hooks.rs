@@ -12,6 +12,7 @@ use crust_sys::uapi;
 use nix::errno::Errno;
 
 use crate::object::task::usage::Usage;
+use crate::object::task::view::Texts;
 use crate::privileges::Privileges;
 use crate::request::Backend;
 use crate::subject::{FrozenProcess, FrozenThread};
@@ -131,6 +132,14 @@ pub struct Hidden {
 pub trait Hooks {
     /// What a restore may rely on.
     fn abilities(&self) -> Abilities;
+    /// Asks at once what of a tree has to be asked by calls; `texts` is what `/proc` tells of each process.
+    fn prepare(&self, _tree: &[FrozenProcess], _texts: &[Texts]) -> Result<()> {
+        Ok(())
+    }
+    /// The personality of a thread, if it was asked.
+    fn personality(&self, _: &FrozenProcess, _: &FrozenThread) -> Result<Option<u32>> {
+        Ok(None)
+    }
     /// The actions of signals 1..=64.
     fn signal_actions(&self, process: &FrozenProcess) -> Result<Vec<uapi::Sigaction>>;
     /// What belongs to one thread. A mainline kernel cannot tell `restart.remaining` and

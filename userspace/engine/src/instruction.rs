@@ -15,7 +15,7 @@ pub(crate) fn of_process(process: &FrozenProcess) -> Option<RemoteAddr> {
         let word = |at: usize| u64::from_ne_bytes(pair[at..at + 8].try_into().expect("8 bytes"));
         (word(0) == AT_SYSINFO_EHDR).then(|| RemoteAddr(word(8)))
     });
-    vdso.and_then(|vdso| in_vdso(process.pid, vdso))
+    vdso.and_then(|vdso| in_vdso(process.task(), vdso))
 }
 
 /// The first `mov $number, %eax; syscall` of a vDSO at this address.

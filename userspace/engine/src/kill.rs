@@ -2,7 +2,6 @@
 
 //! The end of a tree whose image is complete.
 
-use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,6 @@ use nix::errno::Errno;
 use crate::Result;
 use crate::freeze::Frozen;
 use crate::interrupt::Interrupts;
-use crate::plan::ProcessId;
 use crate::remote::{BLOCKED, Caller, Dispatch};
 use crate::subject::FrozenProcess;
 
@@ -23,8 +21,9 @@ const REAPING: Duration = Duration::from_secs(5);
 impl Frozen {
     /// Kills the tree, and waits until every number of it is free.
     ///
-    /// Children go before their parents, who are made to wait for them: so nobody outside has to,
-    /// but for the root. Returns the processes that nobody has waited for.
+    /// The root goes last. It is made to adopt the children of all others, and the kernel to wait for them in
+    /// its place: so nobody outside has to, but for the root, and all others can go at the same time. Returns
+    /// the processes that nobody has waited for.
     pub fn kill(mut self, interrupts: &Interrupts) -> Result<Vec<i32>> {
         // The image is complete: should crust be killed from here on, the whole tree goes, not half. One
         // thread is enough to take its process along; the others must not run in the meantime.
@@ -33,33 +32,16 @@ impl Frozen {
         for tid in leaders.chain(self.seized.iter().copied()) {
             let _ = ptrace::set_options(tid, options | option::EXITKILL);
         }
-        let depths = self.depths();
-        let deepest = depths.iter().copied().max().unwrap_or(0);
-        for depth in (0..=deepest).rev() {
-            let level = || {
-                let all = self.processes.iter().zip(&depths);
-                all.filter(|&(_, &of)| of == depth)
-                    .map(|(process, _)| process)
-            };
-            let parents: BTreeSet<_> = level().filter_map(|process| process.parent).collect();
-            for &parent in &parents {
-                self.disown_children(parent);
-            }
-            for process in level() {
-                if let Some(leader) = process.leader() {
-                    // Gone already is as good.
-                    let _ = pidfd::send_signal(leader.pidfd.as_fd(), libc::SIGKILL, None);
+        if let Some((root, others)) = self.processes.split_first() {
+            if !others.is_empty() {
+                let reaper = Reaper::of(root);
+                kill(others);
+                if let Some(reaper) = reaper {
+                    let left = others.iter().filter(|process| is_there(process.pid));
+                    left.for_each(|child| reaper.wait_for(child));
                 }
             }
-            // As their tracer we are told first, and only then their parents: of the leader when its
-            // other threads are gone.
-            for thread in level().flat_map(|process| process.threads.iter().rev()) {
-                await_end(thread.tid);
-            }
-            let left: Vec<_> = level().filter(|process| is_there(process.pid)).collect();
-            for child in left {
-                self.wait_for(child);
-            }
+            kill(std::slice::from_ref(root));
         }
         self.seized.clear();
         let deadline = Instant::now() + REAPING;
@@ -74,60 +56,73 @@ impl Frozen {
             pause = (pause * 2).min(Duration::from_millis(5));
         }
     }
+}
 
-    /// How far each process is from the root.
-    fn depths(&self) -> Vec<usize> {
-        let mut depths = Vec::new();
-        for process in &self.processes {
-            let parent = process
-                .parent
-                .and_then(|parent| depths.get(parent.0 as usize));
-            depths.push(parent.map_or(0, |depth: &usize| depth + 1));
+/// Kills processes, and waits for their ends as their tracer; only then their parents hear of them.
+fn kill(processes: &[FrozenProcess]) {
+    let is_leader =
+        |process: &FrozenProcess| process.leader().is_some_and(|it| it.tid == process.pid);
+    for process in processes {
+        if process.threads.len() > 1 && is_leader(process) {
+            // The memory belongs to the first thread. If that goes first, the kernel looks for another one among
+            // all who are dead, and soon again (kernel/exit.c:mm_update_next_owner).
+            let options = process.options | option::EXITKILL | option::EXIT;
+            let _ = ptrace::set_options(process.pid, options);
         }
-        depths
+        // Gone already is as good.
+        let _ = pidfd::send_signal(process.pidfd.as_fd(), libc::SIGKILL, None);
     }
+    for process in processes {
+        // We are told of a leader when its other threads are gone.
+        let leaders = usize::from(is_leader(process));
+        for thread in &process.threads[leaders.min(process.threads.len())..] {
+            await_end(thread.tid);
+        }
+        // Of one that had ended before we hear only if it did so while we traced it already.
+        await_end(process.pid);
+    }
+}
 
-    /// Has the kernel wait for the children of a process that is about to die itself: one call for
-    /// all that tell of their end by `SIGCHLD`.
-    fn disown_children(&self, parent: ProcessId) {
+/// The root of a tree, which is about to die, as the one who waits for all others.
+struct Reaper(Caller);
+
+impl Reaper {
+    /// Has a process adopt the children of its descendants when these die, and ignore that its own children
+    /// do: then the kernel waits for them (kernel/signal.c:do_notify_parent), also for zombies whose parent
+    /// dies, and those of another exit signal (kernel/exit.c:reparent_leader).
+    fn of(root: &FrozenProcess) -> Option<Self> {
         const SIG_IGN: u64 = 1;
-        let Some(caller) = self.doomed(parent) else {
-            return;
+        let leader = root.leader()?;
+        ptrace::set_signal_mask(leader.tid, BLOCKED).ok()?;
+        Dispatch::suspend(leader.tid).ok()?;
+        let caller = Caller {
+            pid: root.pid,
+            tid: leader.tid,
+            instruction: root.syscall_insn?,
+            template: leader.registers,
         };
+        let adopt = [libc::PR_SET_CHILD_SUBREAPER as u64, 1];
+        caller.raw("adopt orphans", libc::SYS_prctl, &adopt).ok()?;
         // struct kernel_sigaction. Nobody will miss what is on this stack.
         let action = RemoteAddr(caller.template.rsp & !15);
         let ignore: Vec<u8> = [SIG_IGN, 0, 0, 0]
             .into_iter()
             .flat_map(u64::to_ne_bytes)
             .collect();
-        if memory::write(caller.pid, action, &ignore).is_ok() {
-            let args = [libc::SIGCHLD as u64, action.0, 0, 8];
-            let _ = caller.raw("ignore SIGCHLD", libc::SYS_rt_sigaction, &args);
-        }
+        memory::write(caller.tid, action, &ignore).ok()?;
+        let args = [libc::SIGCHLD as u64, action.0, 0, 8];
+        caller
+            .raw("ignore SIGCHLD", libc::SYS_rt_sigaction, &args)
+            .ok()?;
+        Some(Self(caller))
     }
 
-    /// Makes a process, which is about to die, wait for a dead child: one that was a zombie before, or
-    /// that has another exit signal. What fails is left to the reaper of orphans.
+    /// Waits for a dead child: one that was a zombie before, or that has another exit signal. What fails is left
+    /// to the reaper of orphans.
     fn wait_for(&self, child: &FrozenProcess) {
-        if let Some(caller) = child.parent.and_then(|parent| self.doomed(parent)) {
-            let flags = libc::__WALL | libc::WNOHANG;
-            let args = [child.pid as u64, 0, flags as u64, 0];
-            let _ = caller.raw("wait for a dead child", libc::SYS_wait4, &args);
-        }
-    }
-
-    /// A process as one that makes calls and does not go on afterwards.
-    fn doomed(&self, process: ProcessId) -> Option<Caller> {
-        let process = self.processes.get(process.0 as usize)?;
-        let leader = process.leader()?;
-        ptrace::set_signal_mask(leader.tid, BLOCKED).ok()?;
-        Dispatch::suspend(leader.tid).ok()?;
-        Some(Caller {
-            pid: process.pid,
-            tid: leader.tid,
-            instruction: process.syscall_insn?,
-            template: leader.registers,
-        })
+        let flags = libc::__WALL | libc::WNOHANG;
+        let args = [child.pid as u64, 0, flags as u64, 0];
+        let _ = self.0.raw("wait for a dead child", libc::SYS_wait4, &args);
     }
 }
 

@@ -98,6 +98,7 @@ impl Stage {
                 | Self::SealMemory
                 | Self::Threads
                 | Self::Attributes
+                | Self::Credentials
                 | Self::Timers
         );
         // Others map what was laid out for sharing: until then it stays as it is.
@@ -290,14 +291,21 @@ pub enum Step {
         /// The bytes.
         bytes: Vec<u8>,
     },
-    /// [`Stage::Spawn`]: the task makes this child process.
+    /// [`Stage::Spawn`]: the task makes this child process. (Also in [`Stage::Leaders`], one that is dismissed later.)
     SpawnChild {
         /// The child.
         child: ProcessId,
-        /// Its pid, innermost namespace first.
+        /// Its pid, innermost namespace first; empty for any that no task of the plan has.
         pid: Vec<i32>,
         /// The signal that tells of its end, 0 for none.
         exit_signal: i32,
+        /// More flags of `clone3`: what it shares with the task.
+        flags: u64,
+    },
+    /// A child of the task that has stood in for a process that is not there ends, and leaves nothing.
+    Dismiss {
+        /// The child.
+        child: ProcessId,
     },
     /// [`Stage::Threads`]: the task makes this thread of its process.
     SpawnThread {
@@ -327,6 +335,12 @@ pub enum Step {
         /// The status.
         status: i32,
     },
+    /// [`Stage::Exit`]: the leader ends with this status (as of `wait4`), while the other threads of its process
+    /// go on.
+    ExitLeader {
+        /// The status.
+        status: i32,
+    },
     /// [`Stage::Resume`]: the call that the thread was in when it was dumped is begun again and
     /// interrupted at once, so that the kernel itself sets up how it goes on.
     Reenter(Call),
@@ -338,7 +352,7 @@ pub enum Step {
     SetDispatch(UserDispatch),
     /// [`Stage::Resume`]: the last step of every thread.
     SetProcessor(Box<Processor>),
-    /// [`Stage::Resume`], of a leader: the process stays stopped, as by this signal.
+    /// [`Stage::Resume`], of one thread: the process stays stopped, as by this signal.
     StayStopped {
         /// `SIGSTOP` or its kin.
         signal: i32,
@@ -354,6 +368,9 @@ pub struct Plan {
     pub scratch: RemoteAddr,
     /// The first descriptor number above all that the image uses; see [`reserved`].
     pub reserved_fds: i32,
+    /// The processes that have a table of descriptors together with others, and which place each has among them;
+    /// 0 is the owner, who makes the descriptors.
+    pub shared_tables: BTreeMap<ProcessId, i32>,
 }
 
 /// What every process has at [`Plan::scratch`] from [`Stage::Spawn`] on. No process of the image
@@ -375,7 +392,7 @@ pub mod scratch {
 
 /// Descriptors that every task has above [`Plan::reserved_fds`] while it is restored. The
 /// executor puts them there before [`Stage::CreateFiles`] and closes them after
-/// [`Stage::SealMemory`].
+/// [`Stage::SealMemory`]. Those of a table that several processes have go in [`Stage::Resume`].
 pub mod reserved {
     /// The image file, opened for reading.
     pub const IMAGE: i32 = 0;
@@ -388,6 +405,33 @@ pub mod reserved {
 }
 
 impl Plan {
+    /// Whether no task may begin the stage `next` before all are through with `before`.
+    #[must_use]
+    pub fn waits(&self, before: Stage, next: Stage) -> bool {
+        // What others open at any number would be in the way of descriptors that are made at theirs.
+        let is_last_of_files = before <= Stage::ConnectFiles && Stage::ConnectFiles < next;
+        next.waits_for(before) || (is_last_of_files && !self.shared_tables.is_empty())
+    }
+
+    /// A number for a temporary descriptor, different from those of the other processes that have the same table.
+    #[must_use]
+    pub fn temporary_fd(&self, process: ProcessId) -> i32 {
+        let place = self.shared_tables.get(&process).unwrap_or(&0);
+        self.reserved_fds + reserved::COUNT + place
+    }
+
+    /// Closes the descriptors that only the restore needed.
+    #[must_use]
+    pub fn close_reserved(&self) -> Call {
+        let first = self.reserved_fds as u64;
+        let last = first + reserved::COUNT as u64 - 1;
+        Call::new(
+            "close the descriptors of the restore",
+            libc::SYS_close_range,
+            [first.into(), last.into(), 0_u64.into()],
+        )
+    }
+
     /// Adds a step.
     pub fn step(&mut self, stage: Stage, task: TaskId, step: Step) -> CallRef {
         let steps = self

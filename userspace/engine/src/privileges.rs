@@ -95,7 +95,7 @@ impl Privileges {
     #[must_use]
     pub fn own() -> Self {
         let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        Self::of(&Fields(text))
+        Self::of(&Fields::new(text))
     }
 
     fn of(status: &Fields) -> Self {
@@ -141,7 +141,7 @@ mod tests {
     fn filters_rest_only_for_those_who_have_none() {
         let privileges = |seccomp: &str, effective: &str| {
             let text = format!("CapEff:\t{effective}\nCapBnd:\t3\nNoNewPrivs:\t1\n{seccomp}");
-            Privileges::of(&Fields(text))
+            Privileges::of(&Fields::new(text))
         };
         let all = privileges("Seccomp:\t0\n", "000001ffffffffff");
         assert!(all.can_suspend_filters() && all.no_new_privs && all.bounding == 3);

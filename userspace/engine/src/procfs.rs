@@ -83,7 +83,7 @@ pub fn read_text(proc: impl AsFd, task: i32, name: &str) -> Result<String> {
 ///
 /// [`Error::Gone`] if the task has died.
 pub fn stat(proc: impl AsFd, task: i32, name: &str) -> Result<Stat> {
-    Stat::parse(&read_text(proc, task, name)?).ok_or_else(|| {
+    Stat::parse(&read(proc, task, name)?).ok_or_else(|| {
         Error::malformed(
             format!("/proc/{task}/{name}"),
             "cannot be read as it should be",
@@ -152,15 +152,36 @@ fn failed(task: i32, name: &str, errno: Errno) -> Error {
 
 /// A file of lines `Name:<white space>value`, as `/proc/PID/status` and `/proc/PID/fdinfo/N`.
 #[derive(Clone, Debug, Default)]
-pub struct Fields(pub String);
+pub struct Fields {
+    text: String,
+    /// For each line with a colon where it begins, where the colon is, and where it ends.
+    lines: Vec<[u32; 3]>,
+}
 
 impl Fields {
+    /// The fields in a text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        let mut lines = Vec::with_capacity(64);
+        let mut start = 0;
+        for line in text.split('\n') {
+            if let Some(colon) = line.bytes().position(|byte| byte == b':') {
+                let place = |offset: usize| (start + offset) as u32;
+                lines.push([place(0), place(colon), place(line.len())]);
+            }
+            start += line.len() + 1;
+        }
+        Self { text, lines }
+    }
+
     /// The value of a field, without the space around it; of the first, if there are several.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
+        self.lines.iter().find_map(|line| {
+            let [start, colon, end] = line.map(|place| place as usize);
+            (self.text.as_bytes()[start..colon] == *name.as_bytes())
+                .then(|| self.text[colon + 1..end].trim())
+        })
     }
 
     /// A decimal number.
@@ -188,6 +209,8 @@ impl Fields {
 /// `/proc/PID/stat`, by the numbers that `proc_pid_stat(5)` gives its fields.
 #[derive(Clone, Debug)]
 pub struct Stat {
+    /// Field 2: the name, of any bytes.
+    pub comm: Vec<u8>,
     /// Field 3: the state letter.
     pub state: char,
     /// Fields 4 and on.
@@ -197,8 +220,12 @@ pub struct Stat {
 impl Stat {
     /// Parses the file. A name may hold anything, also `)` and spaces: the last `)` ends it.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut words = text[text.rfind(')')? + 1..].split_ascii_whitespace();
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let begin = bytes.iter().position(|&byte| byte == b'(')? + 1;
+        let end = bytes.iter().rposition(|&byte| byte == b')')?;
+        let comm = bytes.get(begin..end)?.to_vec();
+        let rest = std::str::from_utf8(&bytes[end + 1..]).ok()?;
+        let mut words = rest.split_ascii_whitespace();
         let state = words.next()?.chars().next()?;
         let fields = words
             .map(|word| {
@@ -208,7 +235,11 @@ impl Stat {
                     .ok()
             })
             .collect::<Option<Vec<_>>>()?;
-        Some(Self { state, fields })
+        Some(Self {
+            comm,
+            state,
+            fields,
+        })
     }
 
     /// A field from 4 on; 0 if the kernel does not have it.
@@ -236,8 +267,8 @@ mod tests {
 
     #[test]
     fn stat_with_a_nasty_name() {
-        let stat = Stat::parse("12 (a) R (b) S 7 12 11 0 -1 4194560 1").unwrap();
-        assert_eq!(stat.state, 'S');
+        let stat = Stat::parse(b"12 (a) R (\xff) S 7 12 11 0 -1 4194560 1").unwrap();
+        assert_eq!((stat.state, &stat.comm[..]), ('S', &b"a) R (\xff"[..]));
         assert_eq!((stat.field(4), stat.field(5), stat.field(6)), (7, 12, 11));
         assert_eq!(stat.signed(8), -1);
         assert_eq!(stat.field(52), 0);
@@ -245,8 +276,9 @@ mod tests {
 
     #[test]
     fn fields_are_found_by_their_whole_name() {
-        let status =
-            Fields("Name:\tx\nUid:\t1\t2\t3\t4\nSigQ:\t1/7\nCapInh:\t0000000000000010\n".into());
+        let status = Fields::new(
+            "Name:\tx\nUid:\t1\t2\t3\t4\nSigQ:\t1/7\nCapInh:\t0000000000000010\n".into(),
+        );
         assert_eq!(status.numbers("Uid"), Some(vec![1, 2, 3, 4]));
         assert_eq!(status.hex("CapInh"), Some(16));
         assert_eq!(status.get("Sig"), None);
@@ -255,7 +287,7 @@ mod tests {
     #[test]
     fn reads_itself() {
         let proc = File::open("/proc/self").unwrap();
-        let status = Fields(read_text(&proc, 0, "status").unwrap());
+        let status = Fields::new(read_text(&proc, 0, "status").unwrap());
         assert_eq!(status.number("Tgid"), Some(i64::from(std::process::id())));
         assert_eq!(
             link(&proc, 0, "cwd").unwrap(),

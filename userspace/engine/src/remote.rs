@@ -8,7 +8,7 @@
 //! [`Remote`] is for a program that is to go on as if nothing had happened, also if crust is killed
 //! at any instant. Then the kernel lets the program go where it stands. So it must always stand where
 //! it may go on: either it has its own registers and its own mask, or it is at a place of the code in
-//! its [`Room`] from which the way back begins ([`stub`]), and what that needs is in the [`Frame`].
+//! its [`Room`] from which the way back begins ([`stub`]), and what that needs is in its [`Frame`] there.
 //! The order of requests follows from this:
 //!
 //! * First the frame, then registers that lead to [`stub::back`], and only then the mask that keeps the
@@ -42,7 +42,7 @@ use zerocopy::IntoBytes;
 pub use self::caller::{Caller, error_number};
 pub(crate) use self::caller::{Deferred, await_event_stop, into_event_stop};
 pub(crate) use self::dispatch::Dispatch;
-pub use self::room::Room;
+pub use self::room::{Room, Slot};
 use self::way_back::way_back;
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result, masked, procfs};
@@ -68,7 +68,7 @@ pub struct Undo {
 #[derive(Debug)]
 pub struct Remote<'a> {
     caller: Caller,
-    room: Option<&'a Room>,
+    slot: Option<Slot<'a>>,
     registers: UserRegs,
     mask: u64,
     /// The mask of the call in which it is, if that has one.
@@ -78,13 +78,24 @@ pub struct Remote<'a> {
     /// Where memory was borrowed, and what was there.
     lent: Option<(RemoteAddr, Vec<u8>)>,
     deferred: Deferred,
-    finished: bool,
+    at: At,
+}
+
+/// How far the borrowing of a thread is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// Nothing of it was changed yet.
+    Prepared,
+    /// It is ours.
+    Borrowed,
+    /// It has been put back, and is about to stop.
+    Leaving,
+    /// It stands as before.
+    Over,
 }
 
 impl<'a> Remote<'a> {
     /// Borrows a thread. Its seccomp filters must rest ([`FrozenProcess::filters_rest`]).
-    ///
-    /// No other thread of the process may be borrowed at the same time, for there is one frame.
     ///
     /// # Errors
     ///
@@ -94,47 +105,82 @@ impl<'a> Remote<'a> {
         thread: &FrozenThread,
         room: Option<&'a Room>,
     ) -> Result<Self> {
+        let slot = room.map(|room| room.slot(0));
+        let mut remote = Self::prepare(process, thread, slot)?;
+        remote.begin(u64::MAX)?;
+        Ok(remote)
+    }
+
+    /// As [`new`](Self::new), but does not change anything yet. Each of the threads of a process that are
+    /// borrowed at the same time needs a slot of its own.
+    pub(crate) fn prepare(
+        process: &FrozenProcess,
+        thread: &FrozenThread,
+        slot: Option<Slot<'a>>,
+    ) -> Result<Self> {
         let tid = thread.tid;
-        let failed = |errno| Error::task(tid, "prepare for remote calls", errno);
         let Some(instruction) = process.syscall_insn else {
             return Err(Error::malformed(
                 format!("process {}", process.pid),
                 "it has no vDSO with a syscall instruction",
             ));
         };
-        let registers = thread.registers;
-        let mask = ptrace::signal_mask(tid).map_err(failed)?;
-        let own_mask = if masked::in_call(&registers) {
+        let own_mask = if masked::in_call(&thread.registers) {
             let name = format!("task/{tid}/status");
-            let status = procfs::Fields(procfs::read_text(&process.proc, tid, &name)?);
-            status.hex("SigBlk").filter(|&own| own != mask)
+            let status = procfs::Fields::new(procfs::read_text(&process.proc, tid, &name)?);
+            status.hex("SigBlk").filter(|&own| own != thread.mask)
         } else {
             None
         };
-        let mut template = registers;
+        let mut template = thread.registers;
         template.rbx = undo::NOTHING as u64;
-        let remote = Self {
+        if let Some(slot) = slot {
+            template.r15 = slot.frame(0).0;
+        }
+        Ok(Self {
             caller: Caller {
                 pid: process.pid,
                 tid,
-                instruction: room.map_or(instruction, |room| room.code(stub::single())),
+                instruction: slot.map_or(instruction, |slot| slot.code(stub::single())),
                 template,
             },
-            room,
-            registers,
-            mask,
+            slot,
+            registers: thread.registers,
+            mask: thread.mask,
             own_mask,
             dispatch: Dispatch::suspend(tid)?,
             lent: None,
             deferred: Vec::new(),
-            finished: false,
-        };
-        if let Some(room) = room {
-            room.write(0, way_back(&registers, mask, own_mask).as_bytes())?;
+            at: At::Prepared,
+        })
+    }
+
+    /// Takes the thread, if it was not. From here on it blocks the signals in `mask`.
+    pub(crate) fn begin(&mut self, mask: u64) -> Result<()> {
+        if self.at != At::Prepared {
+            return Ok(());
         }
-        remote.turn_back().map_err(failed)?;
-        ptrace::set_signal_mask(tid, u64::MAX).map_err(failed)?;
-        Ok(remote)
+        let tid = self.caller.tid;
+        if let Some(slot) = self.slot {
+            let mut frame = way_back(&self.registers, self.mask, self.own_mask);
+            if let Some((place, lent)) = &self.lent {
+                (frame.place, frame.lent) = (place.0, lent.len() as u64);
+                frame.spare.as_mut_bytes()[..lent.len()].copy_from_slice(lent);
+            }
+            slot.write(0, frame.as_bytes())?;
+        }
+        self.at = At::Borrowed;
+        self.turn_back()
+            .and_then(|()| ptrace::set_signal_mask(tid, mask))
+            .map_err(|errno| Error::task(tid, "prepare for remote calls", errno))
+    }
+
+    /// Makes a call and returns what the kernel returned, also if it is an error number.
+    pub(crate) fn raw(&mut self, what: &str, nr: i64, args: &[u64]) -> Result<i64> {
+        self.set_off(what, nr, args, None)?;
+        self.pass_entry(what)?;
+        self.caller.await_call(what, &mut self.deferred)?;
+        self.caller.returned(what)
     }
 
     /// Makes a call that must succeed.
@@ -143,7 +189,9 @@ impl<'a> Remote<'a> {
     ///
     /// [`Error::Task`] with the error number that the call returned.
     pub fn call(&mut self, what: &str, nr: i64, args: &[u64]) -> Result<u64> {
-        self.caller.call(what, nr, args)
+        self.set_off(what, nr, args, None)?;
+        self.pass_entry(what)?;
+        self.returned(what)
     }
 
     /// As [`call`](Self::call), for a call that makes something. From the next call on, or the end, what
@@ -153,10 +201,39 @@ impl<'a> Remote<'a> {
     ///
     /// [`Error::Task`] with the error number that the call returned.
     pub fn make(&mut self, what: &str, nr: i64, args: &[u64], undo: Undo) -> Result<u64> {
+        self.set_off(what, nr, args, Some(undo))?;
+        self.pass_entry(what)?;
+        self.returned(what)
+    }
+
+    /// The first third of a call: the thread is on its way to its entry.
+    pub(crate) fn set_off(
+        &mut self,
+        what: &str,
+        nr: i64,
+        args: &[u64],
+        undo: Option<Undo>,
+    ) -> Result<()> {
+        let Some(undo) = undo else {
+            return self.caller.set_off(what, nr, args);
+        };
         let mut caller = self.caller.clone();
         caller.template.rbx = undo.nr as u64;
         [caller.template.r12, caller.template.r13] = undo.rest;
-        caller.call(what, nr, args)
+        caller.set_off(what, nr, args)
+    }
+
+    /// The second third: the thread is on its way to the exit of the call.
+    pub(crate) fn pass_entry(&mut self, what: &str) -> Result<()> {
+        self.caller.await_call(what, &mut self.deferred)?;
+        self.caller.go_on(what)
+    }
+
+    /// The last third: what the call returned, which must have succeeded.
+    pub(crate) fn returned(&mut self, what: &str) -> Result<u64> {
+        self.caller.await_call(what, &mut self.deferred)?;
+        let value = self.caller.returned(what)?;
+        self.caller.succeeded(what, value)
     }
 
     /// The thread that makes the calls.
@@ -165,46 +242,33 @@ impl<'a> Remote<'a> {
         &self.caller
     }
 
-    /// Whether it can run batches.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.room.is_some()
-    }
-
     /// Puts data for a call, of at most 88 bytes, where the thread can read it; `None` without room.
+    /// Nothing may be borrowed.
     pub(crate) fn data(&self, bytes: &[u8]) -> Result<Option<RemoteAddr>> {
-        const FIELD: usize = std::mem::offset_of!(Frame, data);
-        debug_assert!(bytes.len() <= size_of::<Frame>() - FIELD);
-        match self.room {
-            Some(room) => {
-                room.write(FIELD, bytes)?;
-                Ok(Some(room.frame(FIELD)))
+        const FIELD: usize = std::mem::offset_of!(Frame, spare);
+        match self.slot {
+            Some(slot) => {
+                slot.write(FIELD, bytes)?;
+                Ok(Some(slot.frame(FIELD)))
             }
             None => Ok(None),
         }
     }
 
-    /// How many bytes of the program's memory can be borrowed, such that they are put back whatever
-    /// happens.
-    #[must_use]
-    pub(crate) fn can_borrow(&self) -> usize {
-        self.room.map_or(0, Room::lendable)
-    }
-
-    /// Borrows some of the program's memory. `false` if it may not be written to.
+    /// Borrows some of the program's memory, once, at most 88 bytes. `false` if it may not be written to.
     pub(crate) fn borrow(&mut self, place: RemoteAddr, size: usize) -> Result<bool> {
-        let (pid, tid) = (self.caller.pid, self.caller.tid);
+        const FIELD: usize = std::mem::offset_of!(Frame, place);
+        let tid = self.caller.tid;
         let mut lent = vec![0; size];
-        let there = memory::read(pid, place, &mut lent);
-        match there.and_then(|()| memory::write(pid, place, &lent)) {
+        let there = memory::read(tid, place, &mut lent);
+        match there.and_then(|()| memory::write(tid, place, &lent)) {
             Ok(()) => {}
             Err(Errno::EFAULT) => return Ok(false),
             Err(errno) => return Err(Error::task(tid, "borrow memory", errno)),
         }
-        if let Some(room) = self.room.filter(|room| size <= room.lendable()) {
-            room.write(size_of::<Frame>(), &lent)?;
-            const FIELD: usize = std::mem::offset_of!(Frame, place);
-            room.write(FIELD, [place.0, size as u64].as_bytes())?;
+        if let Some(slot) = self.slot.filter(|_| self.at != At::Prepared) {
+            let sizes = [place.0, size as u64];
+            slot.write(FIELD, &[sizes.as_bytes(), &lent].concat())?;
         }
         self.lent = Some((place, lent));
         Ok(true)
@@ -213,31 +277,38 @@ impl<'a> Remote<'a> {
     /// On the way back from a batch this memory goes.
     pub(crate) fn unmapped_at_last(&self, start: RemoteAddr, length: u64) -> Result<()> {
         const FIELD: usize = std::mem::offset_of!(Frame, memory);
-        match self.room {
-            Some(room) => room.write(FIELD, [start.0, length].as_bytes()),
+        match self.slot {
+            Some(slot) => slot.write(FIELD, [start.0, length].as_bytes()),
             None => Ok(()),
         }
     }
 
-    /// Runs a batch whose entries are in place. A signal tells of its end, of which none may wait.
+    /// Sets the thread off on a batch whose entries are in place. Before it makes them it answers what every
+    /// thread is asked, to the address `answers`. A signal tells of its end, of which none may wait, and which
+    /// it must not block.
     ///
     /// # Errors
     ///
     /// [`Error::Malformed`] without room.
-    pub(crate) fn batch(&mut self, entries: (RemoteAddr, RemoteAddr), signal: i32) -> Result<()> {
-        let Some(room) = self.room else {
+    pub(crate) fn begin_batch(
+        &mut self,
+        answers: RemoteAddr,
+        entries: (RemoteAddr, RemoteAddr),
+        signal: i32,
+    ) -> Result<()> {
+        let Some(slot) = self.slot else {
             return Err(Error::malformed("a batch of calls", "has no room"));
         };
-        let tid = self.caller.tid;
-        let block = |mask| {
-            ptrace::set_signal_mask(tid, mask)
-                .map_err(|errno| Error::task(tid, "set the signal mask", errno))
-        };
-        block(!signal::bit(signal))?;
-        self.caller.begin_batch(room.code(0), entries, signal)?;
+        self.caller.template.r12 = answers.0;
         self.caller
-            .end_batch(room.code(0), signal, &mut self.deferred)?;
-        block(u64::MAX)
+            .begin_batch(slot.code(stub::ask()), entries, signal)
+    }
+
+    /// Waits for the end of a batch.
+    pub(crate) fn end_batch(&mut self, signal: i32) -> Result<()> {
+        let code = self.slot.map_or(RemoteAddr(0), |slot| slot.code(0));
+        self.caller.end_batch(code, signal, &mut self.deferred)?;
+        Ok(())
     }
 
     /// Puts everything back.
@@ -246,35 +317,49 @@ impl<'a> Remote<'a> {
     ///
     /// [`Error::Gone`] if the task has died.
     pub fn finish(mut self) -> Result<()> {
-        self.restore()
+        self.leave()?;
+        self.settle()
     }
 
-    fn restore(&mut self) -> Result<()> {
+    /// Puts everything back; the thread is about to stop where it stood.
+    pub(crate) fn leave(&mut self) -> Result<()> {
         const WHAT: &str = "put registers back";
-        if std::mem::replace(&mut self.finished, true) {
-            return Ok(());
+        match std::mem::replace(&mut self.at, At::Over) {
+            At::Borrowed => {}
+            at => {
+                self.at = at;
+                return Ok(());
+            }
         }
         let tid = self.caller.tid;
         let failed = |errno| Error::task(tid, WHAT, errno);
-        if let Some((place, lent)) = &self.lent {
-            memory::write(self.caller.pid, *place, lent).map_err(failed)?;
+        if let Some((place, lent)) = self.lent.take() {
+            memory::write(tid, place, &lent).map_err(failed)?;
         }
-        let masked = self.own_mask.is_some() && self.take_own_mask()?;
-        if !masked {
-            self.turn_back()
-                .and_then(|()| ptrace::set_signal_mask(tid, self.mask))
-                .map_err(failed)?;
+        if self.own_mask.is_some() && self.take_own_mask()? {
+            return ptrace::set_registers(tid, &self.registers).map_err(failed);
         }
-        ptrace::set_registers(tid, &self.registers).map_err(failed)?;
-        if !masked {
-            // After a call the task stands behind the place where the kernel looks at signals and at
-            // calls to begin again. One more round brings it there; it executes nothing of its own.
-            into_event_stop(tid, WHAT, &mut self.deferred)?;
+        // After a call the task stands behind the place where the kernel looks at signals and at
+        // calls to begin again. One more round brings it there; it executes nothing of its own.
+        self.turn_back()
+            .and_then(|()| ptrace::set_signal_mask(tid, self.mask))
+            .and_then(|()| ptrace::set_registers(tid, &self.registers))
+            .and_then(|()| ptrace::interrupt(tid))
+            .and_then(|()| ptrace::cont(tid, 0))
+            .map_err(failed)?;
+        self.at = At::Leaving;
+        Ok(())
+    }
+
+    /// Waits until the thread stands as before.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.at, At::Over) == At::Leaving {
+            await_event_stop(self.caller.tid, "put registers back", &mut self.deferred)?;
         }
-        self.dispatch.resume(tid)?;
+        self.dispatch.resume(self.caller.tid)?;
         for signal in self.deferred.drain(..) {
             // It reaches the program when that goes on.
-            let _ = crust_sys::task::tgkill(self.caller.pid, tid, signal);
+            let _ = crust_sys::task::tgkill(self.caller.pid, self.caller.tid, signal);
         }
         Ok(())
     }
@@ -282,11 +367,12 @@ impl<'a> Remote<'a> {
     /// Sets the registers so that the thread is on its way back, whatever its mask is. If a signal
     /// comes that is not blocked, the call in which the program was ends there by the rules for it.
     fn turn_back(&self) -> nix::Result<()> {
-        let Some(room) = self.room else {
+        let Some(slot) = self.slot else {
             return Ok(());
         };
         let mut registers = self.registers;
-        registers.rip = room.code(stub::back()).0;
+        registers.rip = slot.code(stub::back()).0;
+        registers.r15 = slot.frame(0).0;
         if registers.orig_rax == u64::MAX {
             registers.rax = 0;
         }
@@ -297,6 +383,11 @@ impl<'a> Remote<'a> {
     /// does nothing else, and waits for nothing if crust dies meanwhile. Returns whether it could.
     fn take_own_mask(&mut self) -> Result<bool> {
         const WHAT: &str = "take the signal mask of its call";
+        let Some(slot) = self.slot else {
+            return Ok(false);
+        };
+        // What was borrowed has been given back.
+        slot.write(std::mem::offset_of!(Frame, place), &[0; 16])?;
         // The mask; then a limit of no time at all.
         let words = [self.own_mask.unwrap_or(self.mask), 0, 0];
         let Some(mask) = self.data(words.as_bytes())? else {
@@ -305,7 +396,8 @@ impl<'a> Remote<'a> {
         let tid = self.caller.tid;
         let args = [0, 0, mask.offset(8).0, mask.0, 8];
         self.caller.template.rbx = undo::DECIDES as u64;
-        self.caller.enter(WHAT, libc::SYS_ppoll, &args)?;
+        self.caller.set_off(WHAT, libc::SYS_ppoll, &args)?;
+        self.caller.await_call(WHAT, &mut self.deferred)?;
         // What is in force here is what the kernel will come back to.
         ptrace::set_signal_mask(tid, self.mask).map_err(|errno| Error::task(tid, WHAT, errno))?;
         into_event_stop(tid, WHAT, &mut self.deferred)?;
@@ -316,6 +408,6 @@ impl<'a> Remote<'a> {
 impl Drop for Remote<'_> {
     fn drop(&mut self) {
         // The task can only have died; then there is nothing to put back.
-        let _ = self.restore();
+        let _ = self.leave().and_then(|()| self.settle());
     }
 }

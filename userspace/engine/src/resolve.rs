@@ -2,10 +2,12 @@
 
 //! From image to plan: what the kinds have to hand while they emit their steps.
 
+use std::collections::BTreeMap;
+
 use crust_image::Record;
 
 use crate::hooks::Abilities;
-use crate::plan::Plan;
+use crate::plan::{Plan, ProcessId, TaskId};
 use crate::refusal::Refusals;
 
 /// What the user decided about a restore.
@@ -29,6 +31,9 @@ pub struct Resolve<'a> {
     pub options: &'a RestoreOptions,
     /// Session and group of the caller, for `--shell-job`.
     pub caller: (i32, i32),
+    /// For each process whose leader is to end before the rest goes on, the thread that acts in its stead
+    /// after [`Stage::Exit`](crate::plan::Stage::Exit).
+    pub survivors: BTreeMap<ProcessId, TaskId>,
     /// What has been planned.
     pub plan: Plan,
     /// What will be lost, or stands against the restore.
@@ -36,6 +41,13 @@ pub struct Resolve<'a> {
 }
 
 impl Resolve<'_> {
+    /// Who does what concerns a process after [`Stage::Exit`](crate::plan::Stage::Exit).
+    #[must_use]
+    pub fn survivor(&self, process: ProcessId) -> TaskId {
+        let survivor = self.survivors.get(&process);
+        survivor.copied().unwrap_or(process.leader())
+    }
+
     /// The records of one kind.
     pub fn of_tag(&self, tag: u16) -> impl Iterator<Item = &Record> {
         self.records.iter().filter(move |record| record.tag == tag)

@@ -2,6 +2,7 @@
 
 //! The story of a restore: read, resolve, look for conflicts, execute, let go.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -11,7 +12,7 @@ use nix::sys::signal::{kill, killpg};
 use nix::unistd::{Pid, getpgrp, getsid};
 
 use crate::dump::raise_descriptor_limit;
-use crate::execute::execute;
+use crate::execute::{core_dump, execute};
 use crate::hooks::Chosen;
 use crate::interrupt::Interrupts;
 use crate::kinds::Kinds;
@@ -125,6 +126,7 @@ fn resolve(
         abilities: hooks.hooks().abilities().of_the_machine(),
         options: &request.options,
         caller: (session.as_raw(), getpgrp().as_raw()),
+        survivors: BTreeMap::new(),
         plan: Plan::default(),
         refusals: Refusals::default(),
     };
@@ -151,6 +153,14 @@ fn terminal_of_job(records: &[Record]) -> Result<Option<(Terminal, i32)>> {
 fn conflicts(records: &[Record]) -> Result<Refusals> {
     let mut refusals = Refusals::default();
     for member in task::tree::members(records)? {
+        if member.zombie.is_some_and(core_dump::is_in) && !core_dump::is_possible() {
+            refusals.lose(
+                member.pid,
+                "exit status",
+                "it says that core was dumped, which could only be had by another dump; it will not say so",
+                "restore it where kernel.core_pattern is the name of a file, and limits allow a core dump",
+            );
+        }
         // A zombie has no threads, and a number all the same.
         let zombie = member.zombie.map(|_| &member.pid);
         for &tid in member.threads.iter().chain(zombie) {
@@ -170,6 +180,18 @@ fn conflicts(records: &[Record]) -> Result<Refusals> {
                 tid,
                 format!("{what} {tid}"),
                 why,
+                "end that process, or restore within a fresh pid namespace (unshare --pid --fork --mount-proc)",
+            );
+        }
+    }
+    for group in task::tree::groups_without_leader(records)? {
+        if kill(Pid::from_raw(group), None) != Err(Errno::ESRCH)
+            || kill(Pid::from_raw(-group), None) != Err(Errno::ESRCH)
+        {
+            refusals.block(
+                group,
+                format!("process group or session {group}"),
+                "another process or group has this number now",
                 "end that process, or restore within a fresh pid namespace (unshare --pid --fork --mount-proc)",
             );
         }

@@ -106,7 +106,11 @@ fn describe(step: &Step) -> String {
             "module: add {} ms of CPU time to what it has used",
             usage.runtime / 1_000_000
         ),
+        Step::Dismiss { child } => format!("dismiss child {child}"),
         Step::Exit { status } => format!("become a zombie with status {status:#x}"),
+        Step::ExitLeader { status } => {
+            format!("the leader ends with status {status:#x}, other threads go on")
+        }
         Step::Reenter(call) => format!("begin the interrupted call again: {}", call.what),
         Step::CallAtLast(call) => call.what.clone(),
         Step::SetSegment([number, ..]) => format!("set segment {number}"),
@@ -127,7 +131,9 @@ fn step_json(step: &Step) -> Value {
             let args: Vec<Value> = call.args.iter().map(argument).collect();
             json!({ "what": what, "syscall": call.nr, "args": args, "expect": call.expect })
         }
-        Step::SpawnChild { exit_signal, .. } => json!({ "what": what, "exit_signal": exit_signal }),
+        Step::SpawnChild {
+            exit_signal, flags, ..
+        } => json!({ "what": what, "exit_signal": exit_signal, "flags": format!("{flags:#x}") }),
         _ => json!({ "what": what }),
     }
 }
@@ -173,6 +179,7 @@ mod tests {
                 child: ProcessId(1),
                 pid: vec![43, 2043],
                 exit_signal: 17,
+                flags: 0,
             },
         );
         let path = Data::string("/x");

@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use zerocopy::IntoBytes;
 
 use crate::batch::layout;
+use crate::object::mapping::layout::TASK_SIZE;
 use crate::plan::{Call, Data, Plan, reserved, scratch};
 use crate::procfs;
 use crate::remote::{self, BLOCKED, Caller};
@@ -125,7 +126,6 @@ fn stop(pid: i32) -> Result<(Caller, Vec<SystemMapping>)> {
 
 /// Stops a new root and gives it its scratch memory.
 fn prepare(plan: &Plan, pid: i32) -> Result<Caller> {
-    let failed = |errno| Error::task(pid, "prepare the root of the tree", errno);
     let (mut caller, system) = stop(pid)?;
     let first = system.first().map_or(0, |mapping| mapping.start);
 
@@ -133,22 +133,7 @@ fn prepare(plan: &Plan, pid: i32) -> Result<Caller> {
     let never = [libc::PR_SET_PDEATHSIG as u64, 0];
     caller.call("outlive crust", libc::SYS_prctl, &never)?;
 
-    let protection = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-    let args = [
-        plan.scratch.0,
-        scratch::TOTAL,
-        protection as u64,
-        flags as u64,
-        u64::MAX,
-        0,
-    ];
-    caller.call("map scratch memory", libc::SYS_mmap, &args)?;
-    let write = |offset: u64, bytes: &[u8]| {
-        memory::write(pid, plan.scratch.offset(offset), bytes).map_err(failed)
-    };
-    write(layout::CODE, stub::code())?;
-    caller.instruction = plan.scratch.offset(layout::CODE + stub::single());
+    map_scratch(plan, &mut caller)?;
 
     for mapping in &system {
         let to = plan.scratch.0 + scratch::PARKED + (mapping.start - first);
@@ -157,7 +142,55 @@ fn prepare(plan: &Plan, pid: i32) -> Result<Caller> {
         let args = [mapping.start, length, length, flags as u64, to];
         caller.call("park the vDSO", libc::SYS_mremap, &args)?;
     }
+    // It has no stack from here on, which nothing of what it executes needs. For each page that can be
+    // told apart the kernel would remember all generations of a tree (mm/rmap.c:anon_vma_clone).
+    let scratch = plan.scratch.0;
+    for (what, start, end) in [
+        ("unmap the blank below scratch memory", 0, scratch),
+        (
+            "unmap the blank above scratch memory",
+            scratch + scratch::TOTAL,
+            TASK_SIZE,
+        ),
+    ] {
+        caller.call(what, libc::SYS_munmap, &[start, end - start])?;
+    }
     Ok(caller)
+}
+
+/// Maps scratch memory: the code, which all processes share, and room for batches, which each has for
+/// itself and which begins empty in a child.
+fn map_scratch(plan: &Plan, caller: &mut Caller) -> Result<()> {
+    let (all, write) = (
+        libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC,
+        libc::PROT_READ | libc::PROT_WRITE,
+    );
+    let at = |offset: u64| plan.scratch.offset(offset);
+    for (start, end, protection, shared) in [
+        (layout::CODE, layout::BATCHES, all, libc::MAP_SHARED),
+        (layout::BATCHES, scratch::TOTAL, write, libc::MAP_PRIVATE),
+    ] {
+        let flags = shared | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+        let args = [
+            at(start).0,
+            end - start,
+            protection as u64,
+            flags as u64,
+            u64::MAX,
+            0,
+        ];
+        caller.call("map scratch memory", libc::SYS_mmap, &args)?;
+    }
+    let args = [
+        at(layout::BATCHES).0,
+        scratch::SIZE - layout::BATCHES,
+        libc::MADV_WIPEONFORK as u64,
+    ];
+    caller.call("have scratch memory begin empty", libc::SYS_madvise, &args)?;
+    memory::write(caller.pid, at(layout::CODE), stub::code())
+        .map_err(|errno| Error::task(caller.pid, "write into scratch memory", errno))?;
+    caller.instruction = at(layout::CODE + stub::single());
+    Ok(())
 }
 
 struct SystemMapping {
@@ -187,10 +220,10 @@ fn system_mappings(maps: &str) -> Vec<SystemMapping> {
 
 /// The call by which a process makes a child that is traced as it is itself.
 #[must_use]
-pub fn child(numbers: &[i32], exit_signal: i32) -> Call {
+pub fn child(numbers: &[i32], exit_signal: i32, flags: u64) -> Call {
     clone(
         format!("make process {}", numbers.first().unwrap_or(&0)),
-        libc::CLONE_PTRACE as u64,
+        libc::CLONE_PTRACE as u64 | flags,
         exit_signal,
         numbers,
     )

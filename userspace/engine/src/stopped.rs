@@ -63,7 +63,7 @@ fn make_call_again(process: &FrozenProcess, tid: i32, mut registers: UserRegs) -
         return Ok(registers);
     }
     let text = procfs::read_text(&process.proc, tid, &format!("task/{tid}/status"))?;
-    let status = procfs::Fields(text);
+    let status = procfs::Fields::new(text);
     let set = |field| status.hex(field).unwrap_or(0);
     if (set("SigPnd") | set("ShdPnd")) & !set("SigBlk") != 0 {
         return Ok(registers);

@@ -12,6 +12,7 @@ pub mod device;
 pub mod fcntl;
 pub mod kcmp;
 pub mod memory;
+pub mod mount;
 pub mod pagemap;
 pub mod peek;
 pub mod pidfd;

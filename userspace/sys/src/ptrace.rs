@@ -5,6 +5,8 @@
 //! ptrace belongs to the calling *thread*: only the one that seized a task may ask about it
 //! (`ESRCH` otherwise, as for a task that is gone or does not stand still).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -169,7 +171,21 @@ pub fn registers_from_bytes(bytes: &[u8]) -> Option<UserRegs> {
 
 /// The XSAVE area, in the size that this task has.
 pub fn xstate(tid: i32) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; XSTATE_LIMIT];
+    /// What the last one took; all are alike, but for those who may use more registers than others.
+    static KNOWN: AtomicUsize = AtomicUsize::new(0);
+    let room = KNOWN.load(Ordering::Relaxed) + 64;
+    let mut bytes = xstate_of_at_most(tid, room)?;
+    if bytes.len() == room {
+        bytes = xstate_of_at_most(tid, XSTATE_LIMIT)?;
+        bytes.shrink_to_fit();
+    }
+    KNOWN.store(bytes.len(), Ordering::Relaxed);
+    Ok(bytes)
+}
+
+/// As many bytes of it as there are, and room for.
+fn xstate_of_at_most(tid: i32, room: usize) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; room];
     let mut io = libc::iovec {
         iov_base: bytes.as_mut_ptr().cast(),
         iov_len: bytes.len(),
@@ -184,7 +200,6 @@ pub fn xstate(tid: i32) -> Result<Vec<u8>> {
         )
     }?;
     bytes.truncate(io.iov_len);
-    bytes.shrink_to_fit();
     Ok(bytes)
 }
 

@@ -3,16 +3,18 @@
 //! The code that makes system calls in another task, and that brings a program back to where it was
 //! if its tracer dies meanwhile.
 //!
-//! It is position-independent, and its data ([`Frame`]) lies right behind it. There are two ways in:
+//! It is position-independent. What it needs to know of a thread is in a [`Frame`], to which `r15` points. There are
+//! two ways in:
 //!
 //! * [`single`] is a `syscall` instruction for one call, at whose entry and exit the tracer stops the
 //!   task.
 //! * At the start of the code begins a loop that makes the calls of an array of [`Entry`]: `rbx` is the
-//!   first, `rbp` the end of the array, `r13` the process id, `r14` the thread id. It stops at the
-//!   first that does not return what it should, and then sends its own thread one of [`SIGNALS`], as `r15` says. A traced
+//!   first, `rbp` the end of the array, `r13` the process id and, in its upper half, the thread id. It stops at the
+//!   first that does not return what it should, and then sends its own thread one of [`SIGNALS`], as `r14` says. A traced
 //!   thread stops for a signal that it does not block before anything else happens to it, whatever
 //!   the signal's action is: that is how the tracer hears of the end, and nothing of the task is
-//!   changed by it (an `int3` would reset an ignored or blocked `SIGTRAP`).
+//!   changed by it (an `int3` would reset an ignored or blocked `SIGTRAP`). If it begins at [`ask`], a few
+//!   calls come first that every thread is asked for; their [`Answers`] go to where `r12` points.
 //!
 //! In both cases the tracer then sets the registers for what comes next. A task runs on behind that
 //! place only if its tracer is gone. For a task that is a program's, that is the way back:
@@ -26,7 +28,7 @@
 //!    `EINTR`, by the rules of the kernel (arch/x86/kernel/signal.c:handle_signal): whether a signal
 //!    waits that has a handler, and how that was installed.
 //! 4. The mask is set, in which the handlers then run, on the stack of the program: the stack pointer
-//!    is that of the program all the time. The registers come last.
+//!    is that of the program all the time. The registers come last, by code ([`leave`]) that lies before the frame.
 //!
 //! [`back`] is where a task is put before its first call. It is an address behind a `syscall` to the
 //! kernel, which goes back two bytes to begin a call again: a call in which the task was until then
@@ -34,7 +36,7 @@
 
 mod code;
 
-pub use self::code::{back, code, single, told};
+pub use self::code::{ask, back, code, leave, single, told};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// One system call of a batch.
@@ -72,8 +74,27 @@ pub mod check {
 /// its `siginfo` be lost.
 pub const SIGNALS: [i32; 2] = [libc::SIGURG, libc::SIGWINCH];
 
-/// What a thread is put back to if its tracer dies, and room for what its calls read. What was borrowed
-/// lies behind it.
+/// What is asked of every thread.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Answers {
+    /// `PR_GET_TID_ADDRESS`.
+    pub tid_address: u64,
+    /// `sigaltstack`: a `stack_t`, as pointer, flags, size.
+    pub alternate_stack: [u64; 3],
+    /// `PR_GET_PDEATHSIG`, an int.
+    pub death_signal: u64,
+    /// What `PR_GET_SECUREBITS` returned.
+    pub securebits: i64,
+    /// What `PR_GET_TIMERSLACK` returned.
+    pub timer_slack: i64,
+    /// What `personality` returned.
+    pub personality: i64,
+}
+
+/// What a thread is put back to if its tracer dies. Right before it lies [`leave`].
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -91,10 +112,6 @@ pub struct Frame {
     pub memory: u64,
     /// and its length in bytes.
     pub length: u64,
-    /// Where memory of the program was borrowed; 0 if none was.
-    pub place: u64,
-    /// How many bytes of it.
-    pub lent: u64,
     /// The general registers, in the order of `struct user_regs_struct` up to `rdi`:
     /// r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi.
     pub general: [u64; 15],
@@ -104,8 +121,12 @@ pub struct Frame {
     pub rip: u64,
     /// and where, with `EINTR` in `rax`, if its call has ended.
     pub rip_ended: u64,
-    /// Room for data of single calls.
-    pub data: [u64; 11],
+    /// Where memory of the program was borrowed, whose contents are in `spare` then; 0 if none was.
+    pub place: u64,
+    /// How many bytes of it.
+    pub lent: u64,
+    /// Room for data of single calls, or for what was borrowed.
+    pub spare: [u64; 11],
 }
 
 /// Values of `rbx` for a single call that are the numbers of no call.

@@ -11,11 +11,11 @@ use crust_sys::wait::{self, Status};
 use crust_sys::{RemoteAddr, memory, pidfd, ptrace};
 use nix::errno::Errno;
 
-use super::Executor;
+use super::{Executor, core_dump};
 use crate::batch::{self, layout};
 use crate::plan::{Call, Step, TaskId};
 use crate::remote::{Caller, END_OF_BATCH};
-use crate::{Error, Result};
+use crate::{Error, Result, procfs};
 
 /// The kernel's `-ERESTART_RESTARTBLOCK`: how the call goes on is in the kernel.
 const RESTART_BLOCK: i64 = -516;
@@ -40,7 +40,7 @@ impl Executor<'_> {
                 what,
                 address,
                 bytes,
-            } => write(pid, *address, bytes).map_err(|errno| Error::task(tid, what, errno)),
+            } => write(tid, *address, bytes).map_err(|errno| Error::task(tid, what, errno)),
             Step::SetIds { pgid, sid } => {
                 let what = format!("join group {pgid} of session {sid}");
                 let failed = |errno| Error::task(tid, &what, errno);
@@ -77,7 +77,9 @@ impl Executor<'_> {
                     .add_usage(handle.as_fd(), &usage.into())
                     .map_err(failed)
             }
+            Step::Dismiss { child } => self.dismiss_child(task, child.leader()),
             Step::Exit { status } => self.exit(task, *status),
+            Step::ExitLeader { status } => self.exit_leader(task, *status),
             Step::Reenter(call) => self.reenter(task, call),
             Step::CallAtLast(call) => {
                 self.last.push((task, call.clone()));
@@ -114,11 +116,14 @@ impl Executor<'_> {
         let at = |offset| scratch.offset(offset);
         match Status::from_raw(status) {
             Status::Killed(signal) => {
-                // No second core dump.
                 let no_core = at(layout::BATCHES);
-                memory::write(caller.pid, no_core, &[0; 16]).map_err(failed)?;
+                memory::write(tid, no_core, &[0; 16]).map_err(failed)?;
                 let args = [u64::from(libc::RLIMIT_CORE), no_core.0];
-                caller.call("set no core size", libc::SYS_setrlimit, &args)?;
+                if core_dump::is_in(status) && core_dump::is_possible() {
+                    core_dump::prepare(&caller, self.plan)?;
+                } else {
+                    caller.call("set no core size", libc::SYS_setrlimit, &args)?;
+                }
                 // An empty batch: it stops for a signal, which can be another one.
                 caller.begin_batch(at(layout::CODE), (no_core, no_core), END_OF_BATCH)?;
                 caller.end_batch(at(layout::CODE), END_OF_BATCH, &mut Vec::new())?;
@@ -135,6 +140,47 @@ impl Executor<'_> {
             }
         }
         self.live(task)?.ended = true;
+        Ok(())
+    }
+
+    /// Ends a child, and has its parent wait for it.
+    fn dismiss_child(&mut self, parent: TaskId, child: TaskId) -> Result<()> {
+        const WHAT: &str = "dismiss a child";
+        let pid = self.live(child)?.caller.pid;
+        let failed = |errno| Error::task(pid, WHAT, errno);
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGKILL,
+        )
+        .map_err(failed)?;
+        while !wait::wait(pid).map_err(failed)?.1.is_end() {}
+        self.live(child)?.ended = true;
+        let args = [pid as u64, 0, libc::__WALL as u64, 0];
+        self.live(parent)?
+            .caller
+            .call(WHAT, libc::SYS_wait4, &args)?;
+        self.tasks.remove(&child);
+        Ok(())
+    }
+
+    /// Ends a leader whose process goes on.
+    fn exit_leader(&mut self, task: TaskId, status: i32) -> Result<()> {
+        const WHAT: &str = "end before its other threads";
+        const PAUSE: Duration = Duration::from_micros(20);
+        let live = self.live(task)?;
+        let tid = live.caller.tid;
+        let failed = |errno| Error::task(tid, WHAT, errno);
+        // Nobody would be told of its end, for it is a leader; so it goes on alone, with nothing before it
+        // but this call.
+        let code = (status >> 8 & 0xff) as u64;
+        live.caller.detach(WHAT, libc::SYS_exit, &[code])?;
+        live.ended = true;
+        let proc = File::open(format!("/proc/{tid}"))
+            .map_err(|error| failed(Errno::from_raw(error.raw_os_error().unwrap_or_default())))?;
+        let name = format!("task/{tid}/stat");
+        while procfs::stat(&proc, tid, &name)?.state != 'Z' {
+            std::thread::sleep(PAUSE);
+        }
         Ok(())
     }
 
@@ -171,11 +217,11 @@ impl Executor<'_> {
 }
 
 /// Writes into memory of a task, also where it could not write itself.
-fn write(pid: i32, address: RemoteAddr, bytes: &[u8]) -> nix::Result<()> {
-    match memory::write(pid, address, bytes) {
+fn write(tid: i32, address: RemoteAddr, bytes: &[u8]) -> nix::Result<()> {
+    match memory::write(tid, address, bytes) {
         Err(Errno::EFAULT) => File::options()
             .write(true)
-            .open(format!("/proc/{pid}/mem"))
+            .open(format!("/proc/{tid}/mem"))
             .and_then(|file| file.write_all_at(bytes, address.0))
             .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default())),
         result => result,

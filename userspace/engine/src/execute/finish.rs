@@ -44,9 +44,10 @@ impl<'a> Restored<'a> {
             }
         }
         if stopped {
+            let mut last = 0;
             for live in executor.tasks.values() {
                 let Caller { pid, tid, .. } = live.caller;
-                if pid == tid {
+                if std::mem::replace(&mut last, pid) != pid {
                     task::tgkill(pid, tid, libc::SIGSTOP).map_err(failed(tid))?;
                 }
             }
@@ -67,8 +68,10 @@ impl Executor<'_> {
     /// The last: scratch memory goes, and registers come.
     pub(super) fn finish(&mut self) -> Result<()> {
         self.call_at_last()?;
-        for (task, live) in &self.tasks {
-            if task.thread != 0 || live.ended {
+        let mut last = None;
+        for (task, live) in self.tasks.iter().filter(|(_, live)| !live.ended) {
+            // One thread of each process.
+            if last.replace(task.process) == Some(task.process) {
                 continue;
             }
             let args = [self.plan.scratch.0, scratch::TOTAL];

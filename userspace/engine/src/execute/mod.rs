@@ -9,6 +9,7 @@
 //! Until [`Restored::release`] every task dies if crust does, or if anything fails.
 
 mod alone;
+pub(crate) mod core_dump;
 mod fill;
 mod finish;
 mod round;
@@ -23,7 +24,7 @@ use crust_sys::wait;
 pub use self::finish::Restored;
 use crate::hooks::ckpt::Ckpt;
 use crate::interrupt::Interrupts;
-use crate::plan::{Call, Plan, Processor, Stage, Step, TaskId, reserved};
+use crate::plan::{Call, Plan, Processor, Stage, Step, TaskId};
 use crate::progress::{Phase, Progress};
 use crate::remote::Caller;
 use crate::{Error, Result};
@@ -48,6 +49,7 @@ struct Executor<'a> {
     image: &'a File,
     module: Option<&'a Ckpt>,
     tasks: BTreeMap<TaskId, Live>,
+    numbers: round::Numbers,
     /// Signals by which processes stay stopped.
     stops: Vec<(TaskId, i32)>,
     /// Calls that are made when all batches are done.
@@ -85,10 +87,11 @@ pub fn execute<'a>(
         image,
         module,
         tasks: BTreeMap::new(),
+        numbers: round::Numbers::default(),
         stops: Vec::new(),
         last: Vec::new(),
     };
-    let close = Step::Call(close_reserved(plan));
+    let close = Step::Call(plan.close_reserved());
     let stages: Vec<(Stage, &Steps)> = plan
         .stages
         .iter()
@@ -96,11 +99,11 @@ pub fn execute<'a>(
         .collect();
     let share = |stage: Stage, steps| stage == Stage::FillMemory && fill::is_much(steps);
     for together in stages.chunk_by(|&(before, steps), &(next, next_steps)| {
-        !next.waits_for(before) && !share(before, steps) && !share(next, next_steps)
+        !plan.waits(before, next) && !share(before, steps) && !share(next, next_steps)
     }) {
         interrupts.check()?;
         let begun = Instant::now();
-        let work = merge(together, &close);
+        let work = merge(together, &close, plan);
         let (first, last) = (together[0].0, together[together.len() - 1].0);
         if share(first, together[0].1) {
             executor.fill(work)?;
@@ -113,35 +116,30 @@ pub fn execute<'a>(
             took: begun.elapsed(),
         });
     }
+    let begun = Instant::now();
     executor.finish()?;
+    tracing::debug!(took = ?begun.elapsed(), "registers are set");
     Ok(Restored::new(executor))
 }
 
 /// The steps of each task in several stages, one behind the other.
-fn merge<'p>(stages: &[(Stage, &'p Steps)], close: &'p Step) -> Work<'p> {
+fn merge<'p>(stages: &[(Stage, &'p Steps)], close: &'p Step, plan: &Plan) -> Work<'p> {
     let mut work = Work::new();
     for &(stage, steps) in stages {
         for (&task, steps) in steps.iter().filter(|(_, steps)| !steps.is_empty()) {
             let all = work.entry(task).or_default();
             let base = all.len() as u32;
             all.extend(steps.iter().map(|step| Todo { step, base }));
-            if stage == Stage::SealMemory && task.thread == 0 {
+            // Where several have one table, the plan says when all are through.
+            if stage == Stage::SealMemory
+                && task.thread == 0
+                && !plan.shared_tables.contains_key(&task.process)
+            {
                 all.push(Todo { step: close, base });
             }
         }
     }
     work
-}
-
-/// Closes the descriptors that only the restore needed.
-fn close_reserved(plan: &Plan) -> Call {
-    let first = plan.reserved_fds as u64;
-    let last = first + reserved::COUNT as u64 - 1;
-    Call::new(
-        "close the descriptors of the restore",
-        libc::SYS_close_range,
-        [first.into(), last.into(), 0_u64.into()],
-    )
 }
 
 impl Live {
@@ -178,9 +176,13 @@ impl Drop for Executor<'_> {
             let pid = nix::unistd::Pid::from_raw(live.caller.pid);
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
         }
-        // First as their tracer, then, for leaders, as their parent.
+        // First as their tracer, then, for leaders, as their parent. We are told of a leader when its other
+        // threads are gone, and these go in their order (see kill.rs).
+        let all = || self.tasks.iter();
+        let others = || all().filter(|(task, _)| task.thread != 0);
+        let leaders = || all().filter(|(task, _)| task.thread == 0).rev();
         for _ in 0..2 {
-            for live in self.tasks.values().rev() {
+            for (_, live) in others().chain(leaders()) {
                 while let Ok((_, status)) = wait::wait(live.caller.tid) {
                     if status.is_end() {
                         break;

@@ -4,14 +4,16 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use crust_sys::stub::Entry;
 use crust_sys::{RemoteAddr, memory};
+use nix::errno::Errno;
 use zerocopy::FromBytes;
 
 use super::{Executor, Live, Todo, Work};
 use crate::batch::{self, Batch, Returned, layout};
-use crate::plan::{Call, ProcessId, Step, TaskId, scratch};
+use crate::plan::{Call, Plan, ProcessId, Step, TaskId, scratch};
 use crate::remote::{self, Caller, END_OF_BATCH};
 use crate::{Error, Result, spawn};
 
@@ -25,6 +27,55 @@ struct Running<'p> {
     entry_bytes: usize,
 }
 
+/// Numbers that are still taken by the dead: the kernel tells of the end of a process before the number of its last
+/// thread is free (kernel/exit.c:release_task).
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    /// When we began to wait.
+    since: Option<Instant>,
+}
+
+impl Numbers {
+    const PATIENCE: Duration = Duration::from_millis(500);
+    const PAUSE: Duration = Duration::from_millis(1);
+
+    /// Waits a moment; `false` if that has been done often enough.
+    pub(super) fn wait(&mut self) -> bool {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        std::thread::sleep(Self::PAUSE);
+        since.elapsed() < Self::PATIENCE
+    }
+}
+
+/// Whether a step makes a task.
+fn is_birth(step: &Step) -> bool {
+    matches!(step, Step::SpawnChild { .. } | Step::SpawnThread { .. })
+}
+
+/// Whether a task of the plan is to have this number.
+fn is_planned(plan: &Plan, number: i32) -> bool {
+    let mut steps = plan.stages.values().flat_map(BTreeMap::values).flatten();
+    steps.any(|step| match step {
+        Step::SpawnChild { pid, .. } => pid.contains(&number),
+        Step::SpawnThread { tid, .. } => tid.contains(&number),
+        _ => false,
+    })
+}
+
+/// Whether a number could not be had.
+fn is_taken<T>(result: &Result<T>) -> bool {
+    matches!(
+        result,
+        Err(Error::Task {
+            errno: Errno::EEXIST,
+            ..
+        } | Error::System {
+            errno: Errno::EEXIST,
+            ..
+        })
+    )
+}
+
 impl Executor<'_> {
     /// Has all tasks do their work, in rounds.
     pub(super) fn run(&mut self, work: &Work<'_>) -> Result<()> {
@@ -32,39 +83,45 @@ impl Executor<'_> {
             live.results.clear();
         }
         let mut left = work.len();
+        // Those that are there and have something left to do.
+        let mut ready: Vec<TaskId> = work
+            .iter()
+            .filter(|(task, steps)| self.done(**task, steps).is_some())
+            .map(|(&task, _)| task)
+            .collect();
         while left > 0 {
-            let mut running = Vec::new();
-            let mut used = BTreeMap::new();
-            let mut moved = false;
-            for (&task, steps) in work {
-                let done = self.done(task, steps);
-                if done == Some(steps.len()) {
-                    continue;
-                }
-                // It may still have to be made.
-                let Some(done) = done else { continue };
-                moved = true;
-                let after = self.alone(task, steps, done)?;
-                if after == steps.len() {
-                    left -= 1;
-                } else if let Some(batch) = self.begin(task, steps, after, &mut used)? {
-                    running.push(batch);
-                }
-            }
-            if !moved {
+            if ready.is_empty() {
                 return Err(Error::malformed(
                     "the plan",
                     "it has steps of a task that nobody makes",
                 ));
             }
-            for batch in running {
-                let task = batch.task;
-                let all = &work[&task];
-                self.end(batch, all)?;
-                if self.done(task, all) == Some(all.len()) {
+            let mut running = Vec::new();
+            let mut used = BTreeMap::new();
+            let mut next = Vec::new();
+            for task in ready {
+                let steps = &work[&task];
+                let done = self.done(task, steps).unwrap_or_default();
+                let after = self.alone(task, steps, done)?;
+                if after == steps.len() {
                     left -= 1;
+                } else {
+                    next.push(task);
+                    running.extend(self.begin(task, steps, after, &mut used)?);
                 }
             }
+            for batch in running {
+                let steps = &work[&batch.task];
+                let made = self.end(batch, steps)?;
+                next.extend(made.into_iter().filter(|task| work.contains_key(task)));
+            }
+            next.retain(|&task| {
+                let steps = &work[&task];
+                let over = self.done(task, steps) == Some(steps.len());
+                left -= usize::from(over);
+                !over
+            });
+            ready = next;
         }
         Ok(())
     }
@@ -99,7 +156,11 @@ impl Executor<'_> {
     }
 
     fn make_root(&mut self, task: TaskId, pid: &[i32]) -> Result<()> {
-        let caller = spawn::root(self.plan, pid, self.image)?;
+        let mut root = spawn::root(self.plan, pid, self.image);
+        while is_taken(&root) && self.numbers.wait() {
+            root = spawn::root(self.plan, pid, self.image);
+        }
+        let caller = root?;
         self.tasks.insert(task, Live::new(caller));
         Ok(())
     }
@@ -121,8 +182,11 @@ impl Executor<'_> {
             let call = match todo.step {
                 Step::Call(call) => call.counted_from(todo.base),
                 Step::SpawnChild {
-                    pid, exit_signal, ..
-                } => Cow::Owned(spawn::child(pid, *exit_signal)),
+                    pid,
+                    exit_signal,
+                    flags,
+                    ..
+                } => Cow::Owned(spawn::child(pid, *exit_signal, *flags)),
                 Step::SpawnThread { tid, .. } => Cow::Owned(spawn::thread(tid)),
                 _ => break,
             };
@@ -156,7 +220,7 @@ impl Executor<'_> {
         })?;
         *first = (*first + batch.bytes.len() as u64).next_multiple_of(64);
         let caller = &live.caller;
-        memory::write(caller.pid, start, &batch.bytes)
+        memory::write(caller.tid, start, &batch.bytes)
             .map_err(|errno| Error::task(caller.tid, "write a batch", errno))?;
         let end = start.offset(batch.entry_bytes() as u64);
         let at = |offset| self.plan.scratch.offset(offset);
@@ -170,29 +234,38 @@ impl Executor<'_> {
         }))
     }
 
-    /// Waits for the end of a batch.
-    fn end(&mut self, batch: Running<'_>, steps: &[Todo<'_>]) -> Result<()> {
+    /// Waits for the end of a batch; returns the tasks that it has made.
+    fn end(&mut self, batch: Running<'_>, steps: &[Todo<'_>]) -> Result<Vec<TaskId>> {
         let code = self.plan.scratch.offset(layout::CODE);
         let live = self.live(batch.task)?;
         let Caller { pid, tid, .. } = live.caller;
         let stopped = live.caller.end_batch(code, END_OF_BATCH, &mut Vec::new())?;
         let mut entries = vec![0; batch.entry_bytes];
-        memory::read(pid, batch.start, &mut entries)
+        memory::read(tid, batch.start, &mut entries)
             .map_err(|errno| Error::task(tid, "read what a batch returned", errno))?;
         let stopped = ((stopped.0 - batch.start.0) as usize) / size_of::<Entry>();
-        let results = batch::results(
-            tid,
-            batch.calls.iter().map(AsRef::as_ref),
-            &entries,
-            stopped,
-        );
+        let calls = || batch.calls.iter().map(AsRef::as_ref);
+        let mut results = batch::results(tid, calls(), &entries, stopped);
+        let failed = steps[batch.steps.clone()].get(stopped);
+        if failed.is_some_and(|todo| is_birth(todo.step)) && is_taken(&results) {
+            // The next round tries again.
+            if self.numbers.wait() {
+                results = batch::results(tid, calls().take(stopped), &entries, stopped);
+            }
+        }
         // Children that were made before the one that failed are there, and must not be forgotten.
         let mut made = Vec::new();
+        let plan = self.plan;
+        let mut is_in_the_way = false;
+        let live = self.live(batch.task)?;
         for (index, todo) in steps[batch.steps.clone()].iter().enumerate().take(stopped) {
             let entry = &entries[index * size_of::<Entry>()..][..size_of::<Entry>()];
             let number = Entry::read_from_bytes(entry).map_or(0, |entry| entry.result as i32);
             match todo.step {
-                Step::SpawnChild { child, .. } => made.push((child.leader(), number, number)),
+                Step::SpawnChild { child, pid, .. } => {
+                    made.push((child.leader(), number, number));
+                    is_in_the_way |= pid.is_empty() && is_planned(plan, number);
+                }
                 Step::SpawnThread { thread, .. } => made.push((*thread, pid, number)),
                 _ => {}
             }
@@ -210,9 +283,15 @@ impl Executor<'_> {
             self.tasks.insert(task, Live::new(caller));
         }
         results?;
-        for (_, _, tid) in made {
+        if is_in_the_way {
+            return Err(Error::system(
+                "make a process with a number that the tree does not need",
+                Errno::EAGAIN,
+            ));
+        }
+        for &(_, _, tid) in &made {
             remote::await_event_stop(tid, "wait for its first stop", &mut Vec::new())?;
         }
-        Ok(())
+        Ok(made.into_iter().map(|(task, ..)| task).collect())
     }
 }

@@ -55,13 +55,6 @@ impl Ckpt {
     }
 }
 
-fn leader(process: &FrozenProcess) -> Result<&FrozenThread> {
-    process.leader().ok_or_else(|| Error::Gone {
-        task: process.pid,
-        operation: "read a zombie".into(),
-    })
-}
-
 impl Hooks for Ckpt {
     fn abilities(&self) -> Abilities {
         Abilities {
@@ -75,23 +68,25 @@ impl Hooks for Ckpt {
     }
 
     fn signal_actions(&self, process: &FrozenProcess) -> Result<Vec<uapi::Sigaction>> {
-        let leader = leader(process)?;
         self.device
-            .signal_actions(leader.pidfd.as_fd())
-            .map_err(|errno| Error::task(leader.tid, "CKPT_SIGACTIONS", errno))
+            .signal_actions(process.pidfd.as_fd())
+            .map_err(|errno| Error::task(process.pid, "CKPT_SIGACTIONS", errno))
     }
 
-    fn thread(&self, _: &FrozenProcess, thread: &FrozenThread) -> Result<uapi::Thread> {
-        self.device
-            .thread(thread.pidfd.as_fd())
-            .map_err(|errno| Error::task(thread.tid, "CKPT_THREAD", errno))
+    fn thread(&self, process: &FrozenProcess, thread: &FrozenThread) -> Result<uapi::Thread> {
+        let failed = |errno| Error::task(thread.tid, "CKPT_THREAD", errno);
+        if thread.tid == process.task() {
+            return self.device.thread(process.pidfd.as_fd()).map_err(failed);
+        }
+        let pidfd = pidfd::open_thread(thread.tid)
+            .map_err(|errno| Error::task(thread.tid, "pidfd_open", errno))?;
+        self.device.thread(pidfd.as_fd()).map_err(failed)
     }
 
     fn process(&self, process: &FrozenProcess) -> Result<uapi::Process> {
-        let leader = leader(process)?;
         self.device
-            .process(leader.pidfd.as_fd())
-            .map_err(|errno| Error::task(leader.tid, "CKPT_PROCESS", errno))
+            .process(process.pidfd.as_fd())
+            .map_err(|errno| Error::task(process.pid, "CKPT_PROCESS", errno))
     }
 
     fn usage(&self, process: &FrozenProcess) -> Result<Usage> {
@@ -99,16 +94,7 @@ impl Hooks for Ckpt {
         if !self.can(nr::USAGE) {
             return Usage::of(process);
         }
-        // A zombie has no thread whose pidfd would be at hand.
-        let opened;
-        let pidfd = match process.leader() {
-            Some(leader) => leader.pidfd.as_fd(),
-            None => {
-                opened = pidfd::open(process.pid).map_err(failed)?;
-                opened.as_fd()
-            }
-        };
-        let usage = self.device.usage(pidfd).map_err(failed)?;
+        let usage = self.device.usage(process.pidfd.as_fd()).map_err(failed)?;
         Ok((&usage).into())
     }
 
@@ -137,12 +123,11 @@ impl Hooks for Ckpt {
         if !self.can(nr::SOCKET) {
             return Ok(None);
         }
-        let leader = leader(process)?;
-        match self.device.socket(leader.pidfd.as_fd(), fd) {
+        match self.device.socket(process.pidfd.as_fd(), fd) {
             Ok(socket) => Ok(Some(socket)),
             Err(Errno::EOPNOTSUPP) => Ok(None),
             Err(errno) => Err(Error::task(
-                leader.tid,
+                process.pid,
                 format!("fd {fd}: CKPT_SOCKET"),
                 errno,
             )),
@@ -157,7 +142,7 @@ fn parse_timers(text: &str) -> Vec<(i32, TimerState)> {
     for block in format!("\n{text}").split("\nID: ").skip(1) {
         let mut lines = block.lines();
         let id = lines.next().and_then(|line| line.trim().parse().ok());
-        let fields = procfs::Fields(block.to_owned());
+        let fields = procfs::Fields::new(block.to_owned());
         let value = fields.get("value").and_then(nanoseconds);
         let interval = fields.get("interval").and_then(nanoseconds);
         let overrun = fields.number("overrun");

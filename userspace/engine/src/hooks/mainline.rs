@@ -2,12 +2,12 @@
 
 //! The hooks of a stock kernel: the stopped target is made to ask about itself.
 //!
-//! All that is wanted of a process is asked at once, the first time that anything is. One thread after
-//! the other makes its calls and stands as before; should crust be killed meanwhile, it finds its way
-//! back by itself ([`remote`](crate::remote)).
+//! All that is wanted of a tree is asked at once, before anything else is ([`round`]). Each thread makes its calls and
+//! stands as before; should crust be killed meanwhile, it finds its way back by itself ([`remote`](crate::remote)).
 
 mod inquiry;
 mod questions;
+mod round;
 mod stranger;
 mod survey;
 
@@ -20,6 +20,7 @@ use self::stranger::Strangers;
 use self::survey::Survey;
 use super::{Abilities, Hidden, Hooks, TimerState};
 use crate::object::task::usage::Usage;
+use crate::object::task::view::Texts;
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result};
 
@@ -36,15 +37,8 @@ impl Mainline {
         process: &FrozenProcess,
         answer: impl FnOnce(&Survey) -> Option<T>,
     ) -> Result<T> {
-        let mut surveys = self.surveys.borrow_mut();
-        let survey = match surveys.entry(process.pid) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                let stranger = self.strangers.borrow_mut().to(process)?;
-                entry.insert(Survey::of(process, stranger)?)
-            }
-        };
-        answer(survey).ok_or_else(|| {
+        let surveys = self.surveys.borrow();
+        surveys.get(&process.pid).and_then(answer).ok_or_else(|| {
             Error::malformed(
                 format!("process {}", process.pid),
                 "asked for what it does not have",
@@ -56,6 +50,18 @@ impl Mainline {
 impl Hooks for Mainline {
     fn abilities(&self) -> Abilities {
         Abilities::default()
+    }
+
+    fn prepare(&self, tree: &[FrozenProcess], texts: &[Texts]) -> Result<()> {
+        let strangers = &mut self.strangers.borrow_mut();
+        *self.surveys.borrow_mut() = round::survey(tree, texts, strangers)?;
+        Ok(())
+    }
+
+    fn personality(&self, process: &FrozenProcess, thread: &FrozenThread) -> Result<Option<u32>> {
+        self.ask(process, |survey| {
+            survey.personalities.get(&thread.tid).copied()
+        })
     }
 
     fn signal_actions(&self, process: &FrozenProcess) -> Result<Vec<uapi::Sigaction>> {

@@ -74,7 +74,7 @@ impl Source {
     /// The memory of a process.
     pub(super) fn task(process: &FrozenProcess) -> Result<Self> {
         let memory = procfs::open(&process.proc, process.pid, "mem")?;
-        Ok(Self::Task(process.pid, File::from(memory)))
+        Ok(Self::Task(process.task(), File::from(memory)))
     }
 
     /// Reads ranges, one behind the other; returns how many bytes.

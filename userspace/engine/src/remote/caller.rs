@@ -29,10 +29,9 @@ impl Caller {
     /// Makes a call and returns what the kernel returned, also if it is an error number.
     pub fn raw(&self, what: &str, nr: i64, args: &[u64]) -> Result<i64> {
         self.enter(what, nr, args)?;
-        self.step(what, &mut Vec::new())?;
-        let registers = ptrace::registers(self.tid)
-            .map_err(|errno| Error::task(self.tid, format!("{what}: read registers"), errno))?;
-        Ok(registers.rax as i64)
+        self.go_on(what)?;
+        self.await_call(what, &mut Vec::new())?;
+        self.returned(what)
     }
 
     /// Makes a call that must succeed.
@@ -42,6 +41,11 @@ impl Caller {
     /// [`Error::Task`] with the error number that the call returned.
     pub fn call(&self, what: &str, nr: i64, args: &[u64]) -> Result<u64> {
         let value = self.raw(what, nr, args)?;
+        self.succeeded(what, value)
+    }
+
+    /// What a call returned that must succeed.
+    pub(super) fn succeeded(&self, what: &str, value: i64) -> Result<u64> {
         match error_number(value as u64) {
             // ESRCH came from the call: the task itself is there.
             Some(errno) => Err(Error::Task {
@@ -63,6 +67,13 @@ impl Caller {
         Ok(ptrace::registers(self.tid).map_err(failed)?.rax as i64)
     }
 
+    /// Lets the task go, to make a call from which it does not come back.
+    pub fn detach(&self, what: &str, nr: i64, args: &[u64]) -> Result<()> {
+        ptrace::set_registers(self.tid, &self.before(nr, args))
+            .and_then(|()| ptrace::detach(self.tid, 0))
+            .map_err(|errno| Error::task(self.tid, what, errno))
+    }
+
     /// Makes a call from which the task does not come back.
     pub fn leave(&self, what: &str, nr: i64, args: &[u64]) -> Result<()> {
         self.enter(what, nr, args)?;
@@ -71,6 +82,12 @@ impl Caller {
 
     /// Up to the entry of a call.
     pub(crate) fn enter(&self, what: &str, nr: i64, args: &[u64]) -> Result<()> {
+        self.set_off(what, nr, args)?;
+        self.await_call(what, &mut Vec::new())
+    }
+
+    /// The registers with which it makes a call next.
+    fn before(&self, nr: i64, args: &[u64]) -> UserRegs {
         let mut registers = self.template;
         registers.rip = self.instruction.0;
         registers.rax = nr as u64;
@@ -87,9 +104,26 @@ impl Caller {
         for (index, place) in places.into_iter().enumerate() {
             *place = args.get(index).copied().unwrap_or(0);
         }
-        ptrace::set_registers(self.tid, &registers)
+        registers
+    }
+
+    /// Sets the task off on a call; it will stop at its entry.
+    pub(super) fn set_off(&self, what: &str, nr: i64, args: &[u64]) -> Result<()> {
+        ptrace::set_registers(self.tid, &self.before(nr, args))
             .map_err(|errno| Error::task(self.tid, format!("{what}: set registers"), errno))?;
-        self.step(what, &mut Vec::new())
+        self.go_on(what)
+    }
+
+    /// Has the task go on to the next entry or exit of a call.
+    pub(super) fn go_on(&self, what: &str) -> Result<()> {
+        ptrace::syscall(self.tid, 0).map_err(|errno| Error::task(self.tid, what, errno))
+    }
+
+    /// What the call returned at whose exit the task stands.
+    pub(super) fn returned(&self, what: &str) -> Result<i64> {
+        let registers = ptrace::registers(self.tid)
+            .map_err(|errno| Error::task(self.tid, format!("{what}: read registers"), errno))?;
+        Ok(registers.rax as i64)
     }
 
     /// Begins the call again that these registers were in when it was interrupted, and stops at its
@@ -103,38 +137,38 @@ impl Caller {
         registers.rip = registers.rip.wrapping_sub(2);
         ptrace::set_registers(self.tid, &registers)
             .map_err(|errno| Error::task(self.tid, WHAT, errno))?;
-        self.step(WHAT, &mut Vec::new())
+        self.go_on(WHAT)?;
+        self.await_call(WHAT, &mut Vec::new())
     }
 
-    /// To the next stop at the entry or exit of a call.
-    fn step(&self, what: &str, deferred: &mut Deferred) -> Result<()> {
+    /// Waits for the next stop at the entry or exit of a call, for which the task has been set off.
+    pub(super) fn await_call(&self, what: &str, deferred: &mut Deferred) -> Result<()> {
         const CALL: i32 = libc::SIGTRAP | 0x80;
         loop {
-            ptrace::syscall(self.tid, 0).map_err(|errno| Error::task(self.tid, what, errno))?;
             match stopped(self.tid, what)? {
                 (CALL, 0) => return Ok(()),
                 (signal, event) => defer(self.tid, what, signal, event, deferred)?,
             }
+            self.go_on(what)?;
         }
     }
 
-    /// Sets the task off on a batch whose entries are in place. At its end it sends itself `signal`,
-    /// which it must not block.
+    /// Sets the task off on a batch whose entries are in place, from the instruction `begin` on. At
+    /// its end it sends itself `signal`, which it must not block.
     pub(crate) fn begin_batch(
         &self,
-        code: RemoteAddr,
+        begin: RemoteAddr,
         entries: (RemoteAddr, RemoteAddr),
         signal: i32,
     ) -> Result<()> {
         const WHAT: &str = "begin a batch of calls";
         let mut registers = self.template;
-        registers.rip = code.0;
+        registers.rip = begin.0;
         registers.orig_rax = u64::MAX;
         registers.rbx = entries.0.0;
         registers.rbp = entries.1.0;
-        registers.r13 = self.pid as u64;
-        registers.r14 = self.tid as u64;
-        registers.r15 = signal as u64;
+        registers.r13 = self.pid as u64 | (self.tid as u64) << 32;
+        registers.r14 = signal as u64;
         ptrace::set_registers(self.tid, &registers)
             .and_then(|()| ptrace::cont(self.tid, 0))
             .map_err(|errno| Error::task(self.tid, WHAT, errno))

@@ -2,7 +2,7 @@
 
 //! The code itself, and where one gets into it.
 
-use super::{Entry, Frame, ends, undo};
+use super::{Answers, Entry, Frame, ends, undo};
 
 // What the code knows of the layout.
 const _: () = {
@@ -18,21 +18,29 @@ const _: () = {
     assert!(offset_of!(Frame, ends) == 24);
     assert!(offset_of!(Frame, memory) == 32);
     assert!(offset_of!(Frame, length) == 40);
-    assert!(offset_of!(Frame, place) == 48);
-    assert!(offset_of!(Frame, lent) == 56);
-    assert!(offset_of!(Frame, general) == 64);
-    assert!(offset_of!(Frame, flags) == 184);
-    assert!(offset_of!(Frame, rip) == 192);
-    assert!(offset_of!(Frame, rip_ended) == 200);
-    assert!(size_of::<Frame>() == 296);
+    assert!(offset_of!(Frame, general) == 48);
+    assert!(offset_of!(Frame, flags) == 168);
+    assert!(offset_of!(Frame, rip) == 176);
+    assert!(offset_of!(Frame, rip_ended) == 184);
+    assert!(offset_of!(Frame, place) == 192);
+    assert!(offset_of!(Frame, lent) == 200);
+    assert!(offset_of!(Frame, spare) == 208);
+    assert!(offset_of!(Answers, tid_address) == 0);
+    assert!(offset_of!(Answers, alternate_stack) == 8);
+    assert!(offset_of!(Answers, death_signal) == 32);
+    assert!(offset_of!(Answers, securebits) == 40);
+    assert!(offset_of!(Answers, timer_slack) == 48);
+    assert!(offset_of!(Answers, personality) == 56);
 };
 
 std::arch::global_asm!(
     ".pushsection .rodata.crust_stub, \"a\", @progbits",
     ".balign 16",
     // An optimised build inlines the functions below into other crates.
-    ".globl crust_stub_start, crust_stub_told, crust_stub_single, crust_stub_back, crust_stub_frame",
-    ".hidden crust_stub_start, crust_stub_told, crust_stub_single, crust_stub_back, crust_stub_frame",
+    ".globl crust_stub_start, crust_stub_told, crust_stub_single, crust_stub_back, crust_stub_ask",
+    ".hidden crust_stub_start, crust_stub_told, crust_stub_single, crust_stub_back, crust_stub_ask",
+    ".globl crust_stub_leave, crust_stub_end",
+    ".hidden crust_stub_leave, crust_stub_end",
     "crust_stub_start:",
     "2:",
     "cmp rbx, rbp",
@@ -91,15 +99,50 @@ std::arch::global_asm!(
     "9:",
     "mov eax, 234",
     "mov edi, r13d",
-    "mov esi, r14d",
-    "mov edx, r15d",
+    "mov rsi, r13",
+    "shr rsi, 32",
+    "mov edx, r14d",
     "syscall",
     "crust_stub_told:",
     // From here on nobody traces us any more. munmap(memory, length).
-    "mov rdi, [rip + crust_stub_frame + 32]",
-    "mov rsi, [rip + crust_stub_frame + 40]",
+    "mov rdi, [r15 + 32]",
+    "mov rsi, [r15 + 40]",
     "mov eax, 11",
     "jmp 7f",
+    // What a thread is asked; then a batch, which may be empty.
+    "crust_stub_ask:",
+    // prctl(PR_GET_TID_ADDRESS, &tid_address): a kernel may not have it.
+    "mov qword ptr [r12], 0",
+    "mov eax, 157",
+    "mov edi, 40",
+    "mov rsi, r12",
+    "syscall",
+    // sigaltstack(NULL, &alternate_stack)
+    "mov eax, 131",
+    "xor edi, edi",
+    "lea rsi, [r12 + 8]",
+    "syscall",
+    // prctl(PR_GET_PDEATHSIG, &death_signal)
+    "mov eax, 157",
+    "mov edi, 2",
+    "lea rsi, [r12 + 32]",
+    "syscall",
+    // prctl(PR_GET_SECUREBITS)
+    "mov eax, 157",
+    "mov edi, 27",
+    "syscall",
+    "mov [r12 + 40], rax",
+    // prctl(PR_GET_TIMERSLACK)
+    "mov eax, 157",
+    "mov edi, 30",
+    "syscall",
+    "mov [r12 + 48], rax",
+    // personality(0xffffffff)
+    "mov eax, 135",
+    "mov edi, -1",
+    "syscall",
+    "mov [r12 + 56], rax",
+    "jmp 2b",
     "crust_stub_single:",
     "syscall",
     // Nor here. Is this a child? exit_group(0).
@@ -127,27 +170,27 @@ std::arch::global_asm!(
     // The two bytes before crust_stub_back: it was in no call, or in one that is begun again.
     ".byte 0x31, 0xc0", // xor eax, eax
     "crust_stub_back:",
-    "mov r15, rax",
+    "mov r13, rax",
     // rt_sigprocmask(SIG_SETMASK, &all, NULL, 8)
     "mov eax, 14",
     "mov edi, 2",
-    "lea rsi, [rip + crust_stub_frame + 0]",
+    "mov rsi, r15",
     "xor edx, edx",
     "mov r10d, 8",
     "syscall",
     // What was borrowed.
-    "mov rdi, [rip + crust_stub_frame + 48]",
+    "mov rdi, [r15 + 192]",
     "test rdi, rdi",
     "jz 2f",
-    "lea rsi, [rip + crust_stub_frame + {lent}]",
-    "mov rcx, [rip + crust_stub_frame + 56]",
+    "lea rsi, [r15 + 208]",
+    "mov rcx, [r15 + 200]",
     "cld",
     "rep movsb",
     "2:",
     // Has the kernel ended the call?
-    "cmp r15, {eintr}",
+    "cmp r13, {eintr}",
     "je 5f",
-    "cmp qword ptr [rip + crust_stub_frame + 24], {never}",
+    "cmp qword ptr [r15 + 24], {never}",
     "je 6f",
     // rt_sigpending(set, 8), with some room below the red zone.
     "lea r14, [rsp - 192]",
@@ -157,7 +200,7 @@ std::arch::global_asm!(
     "syscall",
     "test rax, rax",
     "jnz 6f",
-    "mov rbx, [rip + crust_stub_frame + 16]",
+    "mov rbx, [r15 + 16]",
     "and rbx, [r14]",
     // The first of them that has a handler decides. rt_sigaction(signal, NULL, action, 8)
     "3:",
@@ -175,54 +218,57 @@ std::arch::global_asm!(
     // SIG_DFL, SIG_IGN
     "cmp qword ptr [r14], 1",
     "jbe 3b",
-    "cmp qword ptr [rip + crust_stub_frame + 24], {always}",
+    "cmp qword ptr [r15 + 24], {always}",
     "je 5f",
     "test dword ptr [r14 + 8], {sa_restart}",
     "jnz 6f",
     "5:",
-    "lea r12, [rip + 5f]",
+    "lea r12, [r15 - {leave}]",
     "jmp 7f",
     "6:",
-    "lea r12, [rip + 6f]",
+    "lea r12, [r15 - {leave} / 2]",
     "7:",
     // From here on nothing may change the flags. No signal can come while the stack is here.
     "mov r14, rsp",
-    "lea rsp, [rip + crust_stub_frame + 184]",
+    "lea rsp, [r15 + 168]",
     "popfq",
     "mov rsp, r14",
     // rt_sigprocmask(SIG_SETMASK, &mask, NULL, 8)
     "mov eax, 14",
     "mov edi, 2",
-    "lea rsi, [rip + crust_stub_frame + 8]",
+    "lea rsi, [r15 + 8]",
     "mov edx, 0",
     "mov r10d, 8",
     "syscall",
-    "mov r15, [rip + crust_stub_frame + 64]",
-    "mov r14, [rip + crust_stub_frame + 72]",
-    "mov r13, [rip + crust_stub_frame + 80]",
-    "mov rbp, [rip + crust_stub_frame + 96]",
-    "mov rbx, [rip + crust_stub_frame + 104]",
-    "mov r11, [rip + crust_stub_frame + 112]",
-    "mov r10, [rip + crust_stub_frame + 120]",
-    "mov r9, [rip + crust_stub_frame + 128]",
-    "mov r8, [rip + crust_stub_frame + 136]",
-    "mov rcx, [rip + crust_stub_frame + 152]",
-    "mov rdx, [rip + crust_stub_frame + 160]",
-    "mov rsi, [rip + crust_stub_frame + 168]",
-    "mov rdi, [rip + crust_stub_frame + 176]",
+    "mov r14, [r15 + 56]",
+    "mov r13, [r15 + 64]",
+    "mov rbp, [r15 + 80]",
+    "mov rbx, [r15 + 88]",
+    "mov r11, [r15 + 96]",
+    "mov r10, [r15 + 104]",
+    "mov r9, [r15 + 112]",
+    "mov r8, [r15 + 120]",
+    "mov rcx, [r15 + 136]",
+    "mov rdx, [r15 + 144]",
+    "mov rsi, [r15 + 152]",
+    "mov rdi, [r15 + 160]",
     "jmp r12",
-    "5:",
-    "mov rax, {eintr}",
-    "mov r12, [rip + crust_stub_frame + 88]",
-    "jmp qword ptr [rip + crust_stub_frame + 200]",
-    "6:",
-    "mov rax, [rip + crust_stub_frame + 144]",
-    "mov r12, [rip + crust_stub_frame + 88]",
-    "jmp qword ptr [rip + crust_stub_frame + 192]",
     ".balign 16",
-    "crust_stub_frame:",
+    // The last of the way lies right before each frame: no register is left to say where that is.
+    "crust_stub_leave:",
+    "mov rax, {eintr}",
+    "mov r12, [rip + crust_stub_end + 72]",
+    "mov r15, [rip + crust_stub_end + 48]",
+    "jmp qword ptr [rip + crust_stub_end + 184]",
+    ".org crust_stub_leave + {leave} / 2, 0xcc",
+    "mov rax, [rip + crust_stub_end + 128]",
+    "mov r12, [rip + crust_stub_end + 72]",
+    "mov r15, [rip + crust_stub_end + 48]",
+    "jmp qword ptr [rip + crust_stub_end + 176]",
+    ".org crust_stub_leave + {leave}, 0xcc",
+    "crust_stub_end:",
     ".popsection",
-    lent = const size_of::<Frame>(),
+    leave = const LEAVE,
     nothing = const undo::NOTHING,
     decides = const undo::DECIDES,
     eintr = const -libc::EINTR,
@@ -236,21 +282,36 @@ unsafe extern "C" {
     static crust_stub_told: u8;
     static crust_stub_single: u8;
     static crust_stub_back: u8;
-    static crust_stub_frame: u8;
+    static crust_stub_ask: u8;
+    static crust_stub_leave: u8;
+    static crust_stub_end: u8;
 }
+
+/// How long [`leave`] is.
+const LEAVE: usize = 64;
 
 /// How far a symbol is from the start of the code.
 fn place(symbol: *const u8) -> u64 {
     symbol as u64 - &raw const crust_stub_start as u64
 }
 
-/// The code, which begins with what runs a batch. A [`Frame`] belongs right behind it.
+/// The bytes from one symbol up to another.
+fn between(from: *const u8, to: *const u8) -> &'static [u8] {
+    // SAFETY: only called with symbols of the code above, in their order. What is between them is
+    // constant.
+    unsafe { std::slice::from_raw_parts(from, to as usize - from as usize) }
+}
+
+/// The code, which begins with what runs a batch.
 #[must_use]
 pub fn code() -> &'static [u8] {
-    let length = place(&raw const crust_stub_frame) as usize;
-    // SAFETY: the bytes between the two symbols are those that were assembled above; they are
-    // constant.
-    unsafe { std::slice::from_raw_parts(&raw const crust_stub_start, length) }
+    between(&raw const crust_stub_start, &raw const crust_stub_leave)
+}
+
+/// The end of the way back, which belongs right before each [`Frame`].
+#[must_use]
+pub fn leave() -> &'static [u8] {
+    between(&raw const crust_stub_leave, &raw const crust_stub_end)
 }
 
 /// Where a thread stands when its batch has come to an end, from the start of [`code`].
@@ -263,6 +324,12 @@ pub fn told() -> u64 {
 #[must_use]
 pub fn single() -> u64 {
     place(&raw const crust_stub_single)
+}
+
+/// Where a thread is asked for its [`Answers`] before a batch begins, from the start of [`code`].
+#[must_use]
+pub fn ask() -> u64 {
+    place(&raw const crust_stub_ask)
 }
 
 /// Where the way back begins, from the start of [`code`].
@@ -278,8 +345,8 @@ mod tests {
     #[test]
     fn the_ways_in() {
         let code = code();
-        assert!(code.len() + size_of::<Frame>() < 1024, "{}", code.len());
-        assert_eq!(code.len() % 16, 0);
+        assert!(code.len() < 768, "{}", code.len());
+        assert_eq!((code.len() % 16, leave().len()), (0, LEAVE));
         let two_at = |place: u64| &code[place as usize..][..2];
         assert_eq!(two_at(single()), [0x0f, 0x05]);
         assert_eq!(two_at(told() - 2), [0x0f, 0x05]);

@@ -2,6 +2,7 @@
 
 //! Questions to a program: system calls that it makes, and what they answered.
 
+use crust_sys::stub::Answers;
 use crust_sys::{RemoteAddr, uapi};
 
 use crate::plan::{Arg, Call};
@@ -67,7 +68,7 @@ impl Questions {
     }
 
     /// All about a process.
-    pub fn of_process(&mut self, timers: &[i32]) {
+    pub fn of_process(&mut self, timers: impl Iterator<Item = i32>) {
         for signal in 1..=uapi::CKPT_NSIG as u64 {
             let args = [signal, 0, 0, 8];
             self.writing("rt_sigaction", libc::SYS_rt_sigaction, &args, 2);
@@ -82,7 +83,7 @@ impl Questions {
         self.plain("prctl", libc::SYS_prctl, &thp);
         let registrations = [MEMBARRIER_CMD_GET_REGISTRATIONS, 0, 0];
         self.plain("membarrier", libc::SYS_membarrier, &registrations);
-        for &id in timers {
+        for id in timers {
             let args = [id as u64, 0];
             self.writing("timer_gettime", libc::SYS_timer_gettime, &args, 1);
             self.plain("timer_getoverrun", libc::SYS_timer_getoverrun, &args[..1]);
@@ -121,7 +122,7 @@ impl Questions {
         self.plain("kcmp", libc::SYS_kcmp, &args);
     }
 
-    /// All about a thread.
+    /// All about a thread: what [`stub::ask`](crust_sys::stub::ask) asks too.
     pub fn of_thread(&mut self) {
         self.writing("prctl", libc::SYS_prctl, &[PR_GET_TID_ADDRESS, 0], 1);
         self.writing("sigaltstack", libc::SYS_sigaltstack, &[0, 0], 1);
@@ -131,6 +132,22 @@ impl Questions {
         self.plain("prctl", libc::SYS_prctl, &securebits);
         let slack = [libc::PR_GET_TIMERSLACK as u64];
         self.plain("prctl", libc::SYS_prctl, &slack);
+        let personality = [u64::from(u32::MAX)];
+        self.plain("personality", libc::SYS_personality, &personality);
+    }
+
+    /// The answers to these.
+    pub fn answers_of_thread(&mut self) -> Answers {
+        let tid_address = self.answer().unwrap_or_default()[0];
+        let [sp, flags, size, _] = self.answer().unwrap_or_default();
+        Answers {
+            tid_address,
+            alternate_stack: [sp, flags, size],
+            death_signal: self.answer().unwrap_or_default()[0],
+            securebits: self.result(),
+            timer_slack: self.result(),
+            personality: self.result(),
+        }
     }
 
     /// The next result.
@@ -168,13 +185,16 @@ mod tests {
             .map(|(call, writes)| writes.then(|| call.args[1].clone()))
             .collect();
         let at = |address: u64| Some(Arg::Value(address));
-        assert_eq!(places, [at(0x1000), at(0x1020), at(0x1040), None, None]);
+        let places_are = [at(0x1000), at(0x1020), at(0x1040), None, None, None];
+        assert_eq!(places, places_are);
 
-        questions.returned = vec![0, -14_i64 as u64, 0, 47, 50_000].into_iter();
+        questions.returned = vec![0, -14_i64 as u64, 0, 47, 50_000, 8].into_iter();
         questions.written = [[1; ANSWER], [2; ANSWER], [3; ANSWER]].concat();
-        assert_eq!(questions.answer().unwrap()[0] as u8, 1);
-        assert_eq!(questions.answer(), None);
-        assert_eq!(questions.answer().unwrap()[3] as u8, 3);
-        assert_eq!((questions.result(), questions.result()), (47, 50_000));
+        let answers = questions.answers_of_thread();
+        assert_eq!(answers.tid_address as u8, 1);
+        assert_eq!(answers.alternate_stack, [0; 3]);
+        assert_eq!(answers.death_signal as u8, 3);
+        let results = (answers.securebits, answers.timer_slack, answers.personality);
+        assert_eq!(results, (47, 50_000, 8));
     }
 }

@@ -44,7 +44,7 @@ impl Strangers {
         if !*self.needed.get_or_insert_with(probe::landlock) {
             return Ok(None);
         }
-        let status = Fields(procfs::read_text(&process.proc, process.pid, "status")?);
+        let status = Fields::new(procfs::read_text(&process.proc, process.pid, "status")?);
         let first = |field| {
             status
                 .numbers(field)

@@ -4,15 +4,15 @@
 
 use std::collections::HashMap;
 
+use crust_sys::stub::Answers;
 use crust_sys::uapi;
 use nix::errno::Errno;
 
-use super::inquiry;
 use super::questions::Questions;
 use crate::hooks::{Hidden, TimerState};
-use crate::remote::Room;
+use crate::object::task::view::Texts;
 use crate::subject::{FrozenProcess, FrozenThread};
-use crate::{Error, Result, procfs};
+use crate::{Error, Result};
 
 /// The answers of one process.
 #[derive(Debug, Default)]
@@ -20,64 +20,39 @@ pub struct Survey {
     pub actions: Vec<uapi::Sigaction>,
     pub process: uapi::Process,
     pub threads: HashMap<i32, uapi::Thread>,
+    /// `None` of a thread that could not be asked.
+    pub personalities: HashMap<i32, Option<u32>>,
     pub timers: HashMap<i32, TimerState>,
     pub hidden: Hidden,
 }
 
 impl Survey {
-    /// Asks everything about a process, which may look at the stranger if nothing special keeps it from that.
-    pub fn of(process: &FrozenProcess, stranger: Option<i32>) -> Result<Self> {
-        let Some((leader, others)) = process.threads.split_first() else {
-            return Err(Error::malformed(
-                format!("process {}", process.pid),
-                "a zombie cannot be asked",
-            ));
-        };
-        let timers = timer_ids(process)?;
-        let room = Room::of(process);
-        let mut survey = Self::default();
-        let mut questions = Questions::default();
-        questions.of_process(&timers);
-        questions.of_what_is_hidden(stranger);
-        questions.of_thread();
-        if !inquiry::ask(process, leader, room.as_ref(), &mut questions)? {
-            return Ok(Self::unknown(process, &timers));
-        }
-        survey.read_process(process, &timers, &mut questions)?;
-        survey.hidden = hidden(&mut questions);
-        survey.read_thread(leader, &mut questions);
-        for thread in others {
-            let mut questions = Questions::default();
-            questions.of_thread();
-            if inquiry::ask(process, thread, room.as_ref(), &mut questions)? {
-                survey.read_thread(thread, &mut questions);
-            } else {
-                survey.threads.insert(thread.tid, uapi::Thread::default());
-            }
-        }
-        Ok(survey)
-    }
-
     /// Of a process that may not be asked: its dump is refused for that reason.
-    fn unknown(process: &FrozenProcess, timers: &[i32]) -> Self {
-        let threads = process.threads.iter();
-        Self {
+    pub fn unknown(process: &FrozenProcess, texts: &Texts) -> Self {
+        let mut survey = Self {
             actions: vec![uapi::Sigaction::default(); uapi::CKPT_NSIG],
-            threads: threads
-                .map(|thread| (thread.tid, uapi::Thread::default()))
-                .collect(),
-            timers: timers
-                .iter()
-                .map(|&id| (id, TimerState::default()))
+            timers: timer_ids(texts)
+                .map(|id| (id, TimerState::default()))
                 .collect(),
             ..Self::default()
+        };
+        for thread in &process.threads {
+            survey.silent(thread);
         }
+        survey
     }
 
-    fn read_process(
+    /// A thread that may not be asked.
+    pub fn silent(&mut self, thread: &FrozenThread) {
+        self.threads.insert(thread.tid, uapi::Thread::default());
+        self.personalities.insert(thread.tid, None);
+    }
+
+    /// Takes what a process answered to [`Questions::of_process`].
+    pub fn read_process(
         &mut self,
         process: &FrozenProcess,
-        timers: &[i32],
+        texts: &Texts,
         questions: &mut Questions,
     ) -> Result<()> {
         for _ in 0..uapi::CKPT_NSIG {
@@ -108,7 +83,7 @@ impl Survey {
             _ => {}
         }
         answer.membarrier = membarrier_state(questions.result());
-        for &id in timers {
+        for id in timer_ids(texts) {
             let written = questions.answer();
             let overrun = questions.result();
             let [s, ns, value_s, value_ns] = written.ok_or_else(|| {
@@ -125,41 +100,43 @@ impl Survey {
             self.timers.insert(id, state);
         }
 
-        let text = procfs::read_text(&process.proc, process.pid, "stat")?;
-        let stat = procfs::Stat::parse(&text).ok_or_else(|| {
-            Error::malformed(format!("/proc/{}/stat", process.pid), "cannot be parsed")
-        })?;
         // In hundredths of a second since boot (USER_HZ); the other clock is not told.
-        let answer = &mut self.process;
-        answer.start_boottime = stat.field(22) * 10_000_000;
+        if let Some(leader) = texts.1.first() {
+            self.process.start_boottime = leader.stat.field(22) * 10_000_000;
+        }
         Ok(())
     }
 
-    fn read_thread(&mut self, thread: &FrozenThread, questions: &mut Questions) {
+    /// Takes what a thread answered.
+    pub fn read_thread(&mut self, thread: &FrozenThread, answers: &Answers) {
         const RESTART_BLOCK: i64 = -516;
         const SS_DISABLE: u32 = 2;
         const SS_AUTODISARM: u32 = 1 << 31;
-        let mut answer = uapi::Thread::default();
-        answer.clear_child_tid = questions.answer().unwrap_or_default()[0];
-        let [sp, flags, size, _] = questions.answer().unwrap_or_default();
-        answer.sas_sp = sp;
-        // SS_ONSTACK is computed from the stack pointer, and no part of the state.
-        answer.sas_flags = flags as u32 & (SS_DISABLE | SS_AUTODISARM);
-        answer.sas_size = size;
-        answer.pdeath_signal = questions.answer().unwrap_or_default()[0] as i32;
-        answer.securebits = questions.result() as u32;
-        answer.timer_slack = questions.result() as u64;
-        answer.default_timer_slack = answer.timer_slack;
+        let [sp, flags, size] = answers.alternate_stack;
+        let mut answer = uapi::Thread {
+            clear_child_tid: answers.tid_address,
+            sas_sp: sp,
+            // SS_ONSTACK is computed from the stack pointer, and no part of the state.
+            sas_flags: flags as u32 & (SS_DISABLE | SS_AUTODISARM),
+            sas_size: size,
+            pdeath_signal: answers.death_signal as i32,
+            securebits: answers.securebits as u32,
+            timer_slack: answers.timer_slack as u64,
+            default_timer_slack: answers.timer_slack as u64,
+            ..uapi::Thread::default()
+        };
         let registers = &thread.registers;
         if registers.rax as i64 == RESTART_BLOCK && registers.orig_rax != u64::MAX {
             answer.restart.kind = uapi::restart::OTHER;
         }
         self.threads.insert(thread.tid, answer);
+        let personality = Some(answers.personality as u32);
+        self.personalities.insert(thread.tid, personality);
     }
 }
 
 /// The answers to [`Questions::of_what_is_hidden`].
-fn hidden(questions: &mut Questions) -> Hidden {
+pub fn hidden(questions: &mut Questions) -> Hidden {
     const PR_TSC_SIGSEGV: u32 = 2;
     const XTILE: u64 = 0b11 << 17;
     let [tsc, ..] = questions.answer().unwrap_or_default();
@@ -180,20 +157,10 @@ fn hidden(questions: &mut Questions) -> Hidden {
 }
 
 /// The ids in `/proc/PID/timers`.
-fn timer_ids(process: &FrozenProcess) -> Result<Vec<i32>> {
-    let text = match procfs::read_text(&process.proc, process.pid, "timers") {
-        Ok(text) => text,
-        // A kernel without CONFIG_POSIX_TIMERS.
-        Err(Error::Task {
-            errno: Errno::ENOENT,
-            ..
-        }) => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    Ok(text
-        .lines()
+pub fn timer_ids((of_process, _): &Texts) -> impl Iterator<Item = i32> {
+    let text = of_process.as_ref().map_or("", |text| &text.timers);
+    text.lines()
         .filter_map(|line| line.strip_prefix("ID: ")?.trim().parse().ok())
-        .collect())
 }
 
 /// `membarrier` tells which registrations were made; the kernel keeps two bits for each

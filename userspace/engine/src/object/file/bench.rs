@@ -59,6 +59,16 @@ pub(super) fn plan(resolve: &mut Resolve) -> Result<()> {
             files.insert(DescriptionId(record.owner), file);
         }
     }
+    let sharers: Vec<_> = tables
+        .iter()
+        .filter_map(|(&process, table)| table.shares.map(|owner| (owner, process)))
+        .collect();
+    for &(owner, sharer) in &sharers {
+        let shared = &mut resolve.plan.shared_tables;
+        *shared.entry(owner).or_default() = 0;
+        let place = shared.len() as i32;
+        shared.insert(sharer, place);
+    }
     let plan = &mut resolve.plan;
     plan.reserved_fds = plan.reserved_fds.max(first_above(&tables, &files));
     let first_limbo = plan.reserved_fds + reserved::COUNT;
@@ -89,8 +99,19 @@ pub(super) fn plan(resolve: &mut Resolve) -> Result<()> {
         bench.share(process, table, &tables)?;
     }
     bench.connect()?;
+    let owners: BTreeSet<_> = sharers.iter().map(|&(owner, _)| owner).collect();
     for &(&process, table) in &owned {
-        bench.finish(process, table);
+        // When nobody closes any descriptor of that table any more.
+        let last = match owners.contains(&process) {
+            true => Stage::Resume,
+            false => Stage::Attributes,
+        };
+        bench.finish(process, table, last);
+    }
+    let close = resolve.plan.close_reserved();
+    for owner in owners {
+        let call = close.clone();
+        resolve.plan.call(Stage::Resume, owner.leader(), call);
     }
     Ok(())
 }
@@ -268,7 +289,7 @@ impl Bench<'_> {
     }
 
     /// Locks come last, after memory is mapped: closing *any* descriptor of a file drops the process's POSIX locks on it.
-    fn finish(&mut self, process: ProcessId, table: &Table) {
+    fn finish(&mut self, process: ProcessId, table: &Table, last: Stage) {
         (self.stage, self.process) = (Stage::ConnectFiles, process);
         let numbers = &self.tables[&process];
         if numbers.has_limbo() {
@@ -280,7 +301,7 @@ impl Bench<'_> {
                 args,
             ));
         }
-        self.stage = Stage::Attributes;
+        self.stage = last;
         for id in self.homes.of(process) {
             let number = self.homes.get(id).map_or(-1, |home| home.number);
             let file = self.files.get(&id);

@@ -125,7 +125,7 @@ impl<'a> Census<'a> {
                     tid: leader.tid,
                     is_crust: false,
                     proc: process.proc.as_fd(),
-                    pidfd: leader.pidfd.as_fd(),
+                    pidfd: process.pidfd.as_fd(),
                 };
                 descriptors.extend(numbers(process)?.into_iter().map(|number| (holder, number)));
             }
@@ -154,16 +154,7 @@ impl<'a> Census<'a> {
                 Ok(found) => {
                     let other = read[found].1;
                     of_process.for_each(drop);
-                    self.refusals.block(
-                        process.pid,
-                        "its descriptor table",
-                        format!(
-                            "the process shares it with process {} (CLONE_FILES), of which it is \
-                             no thread: not carried over yet",
-                            tree[other.0 as usize].pid
-                        ),
-                        "dump it when one of them has called execve or has ended",
-                    );
+                    // Whether this can be had again says `task::sharing`.
                     Table {
                         pid: process.pid,
                         shares: Some(other),
@@ -335,7 +326,7 @@ impl<'a> Census<'a> {
 }
 
 /// Bisection with a comparison that can fail: where it is, or where it belongs.
-fn bisect<T>(
+pub fn bisect<T>(
     sorted: &[T],
     mut compare: impl FnMut(&T) -> Result<Ordering>,
 ) -> Result<std::result::Result<usize, usize>> {

@@ -180,7 +180,7 @@ impl AddressSpace {
 
 /// The bounds of `struct prctl_mm_map`, from `/proc/PID/stat` and the break.
 fn bounds(stat: &[u8], brk: u64) -> Option<[u64; 11]> {
-    let stat = Stat::parse(&String::from_utf8_lossy(stat))?;
+    let stat = Stat::parse(stat)?;
     let field = |number| Some(stat.field(number)).filter(|address| *address != 0);
     let start_brk = field(47)?;
     Some([
@@ -202,7 +202,7 @@ fn bounds(stat: &[u8], brk: u64) -> Option<[u64; 11]> {
 fn merges_all(found: &Found<'_>) -> Result<bool> {
     let process = found.process;
     match procfs::read_text(&process.proc, process.pid, "ksm_stat") {
-        Ok(text) => Ok(Fields(text).get("ksm_merge_any") == Some("yes")),
+        Ok(text) => Ok(Fields::new(text).get("ksm_merge_any") == Some("yes")),
         Err(Error::Task {
             errno: Errno::ENOENT,
             ..

@@ -365,6 +365,7 @@ mod tests {
                 child: ProcessId(child),
                 pid: vec![100 + child as i32],
                 exit_signal: 17,
+                flags: 0,
             };
             plan.step(Stage::Spawn, ProcessId(parent).leader(), step);
         }

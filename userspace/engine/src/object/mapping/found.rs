@@ -70,7 +70,7 @@ impl Found<'_> {
     ///
     /// Of `process_vm_readv`.
     pub fn read_memory(&self, start: u64, bytes: &mut [u8]) -> Result<()> {
-        let pid = self.process.pid;
+        let pid = self.process.task();
         crust_sys::memory::read(pid, RemoteAddr(start), bytes)
             .map_err(|errno| Error::task(pid, format!("read memory at {start:x}"), errno))
     }

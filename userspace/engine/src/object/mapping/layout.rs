@@ -8,12 +8,12 @@ use std::ops::Range;
 use super::mapped_file::MappedFile;
 use super::shared_anonymous::Objects;
 use crate::pages::StoredPages;
-use crate::plan::{Arg, Call, CallRef, Data, Plan, Stage, Step, TaskId, reserved, scratch};
+use crate::plan::{Arg, Call, CallRef, Data, Plan, Stage, Step, TaskId, scratch};
 use crate::{Error, Result};
 
-// TASK_SIZE of a process that does not ask for addresses above 47 bits: one page is left out below
-// the limit (arch/x86/include/asm/page_64_types.h). The blank does not ask.
-const TASK_SIZE: u64 = (1 << 47) - 4096;
+/// `TASK_SIZE` of a process that does not ask for addresses above 47 bits: one page is left out below
+/// the limit (arch/x86/include/asm/page_64_types.h). The blank does not ask.
+pub const TASK_SIZE: u64 = (1 << 47) - 4096;
 
 /// What a kind has to hand while it plans its mappings.
 pub struct Layout<'a> {
@@ -106,7 +106,7 @@ impl<'a> Layout<'a> {
     /// A number for a descriptor within one stage.
     #[must_use]
     pub fn temporary(&self) -> i32 {
-        self.reserved(reserved::COUNT)
+        self.plan.temporary_fd(self.task.process)
     }
 
     /// Whether the image has pages for this range.

@@ -46,12 +46,16 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
     resolve.plan.scratch = RemoteAddr(start);
 
     let mut objects = Objects::default();
-    let mut filled: Vec<(ProcessId, Range<u64>, SharedMemory)> = Vec::new();
+    let mut filled: BTreeMap<ProcessId, Vec<(Range<u64>, SharedMemory)>> = BTreeMap::new();
+    let pids = pids(resolve);
     for record in resolve.of_tag(SharedMemory::TAG) {
         let memory = SharedMemory::from_record(record)?;
         let owner = ProcessId(record.owner);
-        let at = objects.add(&memory, owner, pid_of(resolve, owner)?, &mut holes)?;
-        filled.push((owner, at, memory));
+        let pid = *pids
+            .get(&owner)
+            .ok_or_else(|| Error::malformed(owner.to_string(), "the plan does not make it"))?;
+        let at = objects.add(&memory, owner, pid, &mut holes)?;
+        filled.entry(owner).or_default().push((at, memory));
     }
 
     let estates = estates(resolve, &processes)?;
@@ -83,10 +87,8 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
             }
         }
         estates.fill(process, &mut layout)?;
-        for (owner, at, memory) in &filled {
-            if *owner == task.process {
-                memory.fill(at, &mut layout);
-            }
+        for (at, memory) in filled.get(&task.process).into_iter().flatten() {
+            memory.fill(at, &mut layout);
         }
         objects.release(&mut layout);
         for area in &areas {
@@ -133,19 +135,20 @@ fn estates(resolve: &Resolve<'_>, processes: &BTreeMap<u32, Vec<&Record>>) -> Re
     Ok(Estates::of(members))
 }
 
-/// The pid that a process will have, as the plan says.
-fn pid_of(resolve: &Resolve<'_>, process: ProcessId) -> Result<i32> {
-    resolve
+/// The pids that the processes will have, as the plan says.
+fn pids(resolve: &Resolve<'_>) -> BTreeMap<ProcessId, i32> {
+    let steps = resolve
         .plan
         .stages
         .values()
         .flat_map(BTreeMap::values)
-        .flatten()
-        .find_map(|step| match step {
-            Step::SpawnChild { child, pid, .. } if *child == process => pid.last().copied(),
+        .flatten();
+    steps
+        .filter_map(|step| match step {
+            Step::SpawnChild { child, pid, .. } => Some((*child, *pid.last()?)),
             _ => None,
         })
-        .ok_or_else(|| Error::malformed(process.to_string(), "the plan does not make it"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -228,6 +231,7 @@ mod tests {
             abilities: Abilities::default(),
             options: &RestoreOptions::default(),
             caller: (1, 1),
+            survivors: BTreeMap::new(),
             plan: Plan {
                 reserved_fds: 10,
                 ..Plan::default()
@@ -239,6 +243,7 @@ mod tests {
                 child: ProcessId(child),
                 pid: vec![pid],
                 exit_signal: 17,
+                flags: 0,
             };
             let task = ProcessId(child).leader();
             resolve.plan.step(Stage::Spawn, task, step);

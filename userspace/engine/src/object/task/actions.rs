@@ -12,7 +12,6 @@ use crate::object::State;
 use crate::plan::{Call, Data, ProcessId, Stage};
 use crate::resolve::Resolve;
 
-const SIGNALS: i32 = uapi::CKPT_NSIG as i32;
 /// What one `sigset_t` of the kernel takes, in bytes.
 pub(super) const SET_SIZE: u64 = 8;
 const SIG_IGN: u64 = 1;
@@ -81,11 +80,7 @@ impl ProcessAspect for Actions {
             })
             .filter(|(signal, action)| !fixed(*signal) && *action != Action::default())
             .collect();
-        let us = Some(view.process.id);
-        let has_zombies = capture
-            .tree
-            .iter()
-            .any(|other| other.zombie.is_some() && other.parent == us);
+        let has_zombies = view.process.has_zombies;
         Ok(Some(Self {
             actions,
             has_zombies,
@@ -93,12 +88,8 @@ impl ProcessAspect for Actions {
     }
 
     fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()> {
-        let mut own = self.actions.iter().peekable();
-        for signal in (1..=SIGNALS).filter(|signal| !fixed(*signal)) {
-            // All of them: what crust itself was told to ignore is inherited.
-            let action = own
-                .next_if(|(number, _)| *number == signal)
-                .map_or_else(Action::default, |(_, action)| *action);
+        // The blank has the default action for all others.
+        for &(signal, action) in &self.actions {
             let words = [action.handler, action.flags, action.restorer, action.mask];
             let args = [
                 signal.into(),
@@ -118,7 +109,11 @@ impl ProcessAspect for Actions {
             } else {
                 Stage::Attributes
             };
-            resolve.plan.call(stage, process.leader(), call);
+            let task = match stage {
+                Stage::Resume => resolve.survivor(process),
+                _ => process.leader(),
+            };
+            resolve.plan.call(stage, task, call);
         }
         Ok(())
     }

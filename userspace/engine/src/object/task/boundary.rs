@@ -16,22 +16,23 @@ use crate::{Error, Result};
 
 /// The namespaces of a process. Those that come first each thread can leave for itself; the others only
 /// a process with a single thread (kernel/fork.c:check_unshare_flags, kernel/time/namespace.c:timens_install),
-/// or it gets them when it is made.
+/// or a thread that has its own working directory (mnt: kernel/fork.c:ksys_unshare,
+/// kernel/namespace.c:mntns_install), or it gets them when it is made.
 pub(super) const NAMESPACES: [&str; 10] = [
     "cgroup",
     "ipc",
-    "mnt",
     "net",
     "uts",
     "pid_for_children",
     "time_for_children",
+    "mnt",
     "pid",
     "time",
     "user",
 ];
 
-/// How many of [`NAMESPACES`] a thread can have for itself.
-pub(super) const NAMESPACES_OF_THREAD: usize = 7;
+/// How many of [`NAMESPACES`] are looked at for each thread: a working directory of its own is refused.
+pub(super) const NAMESPACES_OF_THREAD: usize = 6;
 
 /// The namespaces of crust, in the order of [`NAMESPACES`]; it never leaves them.
 fn own_namespaces() -> &'static [Option<PathBuf>] {
@@ -155,35 +156,6 @@ pub fn check_process(
     capture: &mut Capture<'_>,
 ) -> Result<()> {
     let pid = process.pid;
-    if process.leader().is_some_and(|leader| leader.tid != pid) {
-        capture.refusals.block(
-            pid,
-            "process",
-            "its main thread has ended while others go on",
-            "end the process, or dump it before its main thread ends",
-        );
-    }
-    let parent = process
-        .parent
-        .and_then(|id| capture.tree.get(id.0 as usize));
-    if let Some(parent) = parent.filter(|parent| parent.zombie.is_none()) {
-        for (kind, what) in [
-            (Kind::Vm, "address space"),
-            (Kind::Fs, "working directory and umask"),
-        ] {
-            if shares(parent.pid, pid, kind)? {
-                capture.refusals.block(
-                    pid,
-                    what,
-                    format!(
-                        "it is shared with process {} (vfork, or clone with such a flag)",
-                        parent.pid
-                    ),
-                    "if this is a vfork, try again when the child has called exec",
-                );
-            }
-        }
-    }
     check_hidden(process, leader, capture)?;
     if text.cgroup != own_cgroup() {
         capture.refusals.lose(
@@ -204,20 +176,15 @@ pub fn check_process(
 pub fn check_thread(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<()> {
     let tid = view.thread.tid;
     check_namespaces(view, capture);
-    if view.number != 0 {
-        for (kind, what) in [
-            (Kind::Fs, "working directory and umask"),
-            (Kind::Files, "table of descriptors"),
-        ] {
-            if !shares(view.process.pid, tid, kind)? {
-                capture.refusals.block(
-                    tid,
-                    what,
-                    "the thread has its own, apart from its process (unshare), which crust does not restore yet",
-                    "do not unshare it",
-                );
-            }
-        }
+    // Its table of descriptors is looked at with those of processes.
+    let task = view.process.task();
+    if tid != task && !shares(task, tid, Kind::Fs)? {
+        capture.refusals.block(
+            tid,
+            "working directory and umask",
+            "the thread has its own, apart from its process (unshare), which crust does not restore yet",
+            "do not unshare it",
+        );
     }
     Ok(())
 }

@@ -48,6 +48,9 @@ fn same(a: &FileStat, b: &FileStat) -> bool {
 
 impl ProcessAspect for Directories {
     fn capture(view: &ProcessView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>> {
+        if view.sharing.directories {
+            return Ok(None);
+        }
         let process = view.process;
         let mut path = |name: &str, what: &str| -> Result<Option<Vec<u8>>> {
             let link = procfs::link(&process.proc, process.pid, name)?;

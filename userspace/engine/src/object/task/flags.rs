@@ -69,7 +69,9 @@ fn speculation(theirs: &str, own: Option<&str>) -> Option<u64> {
 /// The status of crust.
 fn status_of_crust() -> &'static Fields {
     static OWN: OnceLock<Fields> = OnceLock::new();
-    OWN.get_or_init(|| Fields(std::fs::read_to_string("/proc/self/status").unwrap_or_default()))
+    OWN.get_or_init(|| {
+        Fields::new(std::fs::read_to_string("/proc/self/status").unwrap_or_default())
+    })
 }
 
 impl ThreadAspect for Flags {

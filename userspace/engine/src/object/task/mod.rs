@@ -36,14 +36,18 @@ pub mod seccomp;
 pub mod segments;
 pub mod settings;
 pub mod shadow_stack;
+pub mod sharing;
 pub mod slack;
 pub mod started;
 pub mod tree;
 pub mod usage;
 pub mod view;
 
+use std::time::Instant;
+
 use crust_image::Record;
 
+use self::sharing::Sharing;
 pub use self::view::{ProcessView, ThreadView};
 use super::{Row, State};
 use crate::capture::Capture;
@@ -195,22 +199,30 @@ pub fn rows() -> impl Iterator<Item = Row> {
 /// What broke; what cannot be carried over goes to [`Capture::refusals`] instead.
 pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
     let tree = capture.tree;
-    for (process, texts) in tree.iter().zip(view::read(tree)?) {
-        capture_process(process, &texts, capture)?;
+    let begun = Instant::now();
+    let texts = view::read(tree, capture.hooks.abilities().read_only)?;
+    tracing::debug!(took = ?begun.elapsed(), "tasks: /proc is read");
+    capture.hooks.prepare(tree, &texts)?;
+    tracing::debug!(took = ?begun.elapsed(), "tasks: the program was asked");
+    let sharing = sharing::look(capture)?;
+    for ((process, texts), sharing) in tree.iter().zip(&texts).zip(sharing) {
+        capture_process(process, texts, sharing, capture)?;
     }
+    tracing::debug!(took = ?begun.elapsed(), "tasks: all is captured");
     tree::check(capture)
 }
 
 fn capture_process(
     process: &FrozenProcess,
     (of_process, of_threads): &view::Texts,
+    sharing: Sharing,
     capture: &mut Capture<'_>,
 ) -> Result<()> {
     let view = match (process.leader(), of_process, of_threads.first()) {
         (Some(leader), Some(text), Some(of_leader)) => {
             boundary::check_process(process, text, of_leader, capture)?;
             Some(ProcessView::new(
-                process, leader, text, of_threads, capture,
+                process, leader, text, of_threads, sharing, capture,
             )?)
         }
         _ => None,
@@ -222,8 +234,8 @@ fn capture_process(
             (entry.capture)(view, capture)?;
         }
     }
-    for (number, (thread, text)) in process.threads.iter().zip(of_threads).enumerate() {
-        let view = ThreadView::new(process, number as u32, thread, text, capture)?;
+    for ((number, thread), text) in process.numbered().zip(of_threads) {
+        let view = ThreadView::new(process, number, thread, text, capture)?;
         boundary::check_thread(&view, capture)?;
         for entry in THREAD {
             (entry.capture)(&view, capture)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The name of a thread (`/proc/PID/task/TID/comm`).
+//! The name of a thread (`comm`).
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,13 @@ pub struct Name {
     bytes: Vec<u8>,
 }
 
+impl Name {
+    /// Of a thread that has ended, too.
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes }
+    }
+}
+
 impl State for Name {
     const TAG: u16 = 0x010A;
     const NAME: &'static str = "name";
@@ -29,9 +36,7 @@ impl State for Name {
 
 impl ThreadAspect for Name {
     fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
-        let mut bytes = view.text.comm.clone();
-        // The kernel adds a line end, and the name may hold others.
-        bytes.pop();
+        let bytes = view.text.stat.comm.clone();
         Ok(Some(Self { bytes }))
     }
 

@@ -5,9 +5,15 @@
 //!
 //! A process begins in the session of its parent, and can only leave it for one of its own. So a
 //! child that is to be in the session that its parent left must be made before the parent leaves
-//! it. Groups are made by the process of their number, and joined within their session.
+//! it. Groups are made by the process of their number, and joined within their session. If that process has gone to
+//! another group since, it makes the group and goes there when the others have joined. If it is dead, as the first
+//! command of a pipeline may be, another one is made in its place that ends when the others have joined.
+//!
+//! A process whose parent was never in its session is an orphan that was adopted: by a subreaper, which its parent is or
+//! was. So it is made by another process in that session, which ends: a child of the one that leads the session or, if
+//! that is dead, one that leads it in its stead.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a process is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +45,33 @@ pub struct Problem {
     pub why: String,
 }
 
-/// For each process whether it must be made before its parent calls `setsid`.
+/// How sessions and groups are made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replay {
+    /// For each process whether it must be made before its parent calls `setsid`.
+    pub before: Vec<bool>,
+    /// Groups whose makers have gone to another group: the group, and its maker.
+    pub left: Vec<(i32, usize)>,
+    /// Groups whose makers are dead: the group, and one of its members.
+    pub orphaned: Vec<(i32, usize)>,
+    /// Those who make orphans.
+    pub fosters: Vec<Foster>,
+}
+
+/// A process that makes others and ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foster {
+    /// Its session.
+    pub session: i32,
+    /// Who leads this session and makes it; if nobody does, it leads the session itself, and `adopter` makes it.
+    pub leader: Option<usize>,
+    /// Who adopts its children.
+    pub adopter: usize,
+    /// Its children.
+    pub children: Vec<usize>,
+}
+
+/// How sessions and groups can be made.
 ///
 /// `inherited` is the group and the session that the root begins in and is to be in.
 ///
@@ -49,35 +81,90 @@ pub struct Problem {
 pub fn replay(
     places: &[Place],
     inherited: Option<(i32, i32)>,
-) -> std::result::Result<Vec<bool>, Vec<Problem>> {
+) -> std::result::Result<Replay, Vec<Problem>> {
     let mut problems = Vec::new();
-    let before = sessions(places, inherited.map(|(_, sid)| sid), &mut problems);
-    let led: BTreeSet<_> = places
-        .iter()
-        .filter(|place| place.pgid == place.pid)
-        .map(|place| (place.pgid, place.sid))
+    let numbers = places.iter().enumerate();
+    let numbers: BTreeMap<i32, usize> = numbers
+        .map(|(process, place)| (place.pid, process))
         .collect();
+    let mut replay = Replay::default();
+    sessions(
+        places,
+        &numbers,
+        inherited.map(|(_, sid)| sid),
+        &mut replay,
+        &mut problems,
+    );
+    check_adoptions(places, &replay.fosters, &mut problems);
+    let mut known = BTreeSet::new();
     for (process, place) in places.iter().enumerate() {
         let group = (place.pgid, place.sid);
-        if inherited != Some(group) && !led.contains(&group) {
-            problems.push(Problem {
+        if inherited == Some(group) || !known.insert(group) {
+            continue;
+        }
+        match numbers.get(&place.pgid) {
+            Some(&maker) if places[maker].pgid == place.pgid => {}
+            Some(&maker) if places[maker].sid == place.sid => replay.left.push((place.pgid, maker)),
+            None if place.pgid != place.sid => replay.orphaned.push((place.pgid, process)),
+            // The maker of a session is that of its first group, in which all orphans of it begin.
+            None if replay
+                .fosters
+                .iter()
+                .any(|foster| foster.session == place.sid) => {}
+            _ => problems.push(Problem {
                 process,
                 object: "process group",
-                why: format!(
-                    "the process that made group {} is not in it any more",
-                    place.pgid
-                ),
-            });
+                why: format!("the process that made group {} is gone", place.pgid),
+            }),
         }
     }
     if problems.is_empty() {
-        Ok(before)
+        Ok(replay)
     } else {
         Err(problems)
     }
 }
 
-fn sessions(places: &[Place], inherited: Option<i32>, problems: &mut Vec<Problem>) -> Vec<bool> {
+/// Finds out who must be made before its parent leaves a session, and who must be an orphan.
+fn sessions(
+    places: &[Place],
+    numbers: &BTreeMap<i32, usize>,
+    inherited: Option<i32>,
+    replay: &mut Replay,
+    problems: &mut Vec<Problem>,
+) {
+    let mut orphans = BTreeSet::new();
+    loop {
+        let (before, impossible) = births(places, inherited, &orphans);
+        replay.before = before;
+        let mut is_new = false;
+        for (process, session) in impossible {
+            if adopt(places, numbers, &mut replay.fosters, process, session) {
+                is_new |= orphans.insert(process);
+            } else {
+                problems.push(Problem {
+                    process,
+                    object: "session",
+                    why: format!(
+                        "the process that made session {session} is gone, or none of its ancestors"
+                    ),
+                });
+            }
+        }
+        // Without the wishes of the orphans others may come true.
+        if !is_new || !problems.is_empty() {
+            return;
+        }
+    }
+}
+
+/// For each process whether it must be made before its parent leaves a session; and those that cannot be made in the
+/// session in which they must, with that session. Orphans are made elsewhere.
+fn births(
+    places: &[Place],
+    inherited: Option<i32>,
+    orphans: &BTreeSet<usize>,
+) -> (Vec<bool>, Vec<(usize, i32)>) {
     // In which session each must be made, if it matters: known when all its children are.
     let mut born_in: Vec<Option<i32>> = places
         .iter()
@@ -86,8 +173,9 @@ fn sessions(places: &[Place], inherited: Option<i32>, problems: &mut Vec<Problem
     // For whose sake: a descendant's, if not its own.
     let mut asker: Vec<usize> = (0..places.len()).collect();
     let mut before = vec![false; places.len()];
+    let mut impossible = Vec::new();
     for child in (0..places.len()).rev() {
-        let Some(wanted) = born_in[child] else {
+        let Some(wanted) = born_in[child].filter(|_| !orphans.contains(&child)) else {
             continue;
         };
         let free = match places[child].parent {
@@ -106,16 +194,67 @@ fn sessions(places: &[Place], inherited: Option<i32>, problems: &mut Vec<Problem
             }
         };
         if !free {
+            impossible.push((asker[child], wanted));
+        }
+    }
+    (before, impossible)
+}
+
+/// Has a child be made in a session in which its parent never was, if its parent can adopt it.
+fn adopt(
+    places: &[Place],
+    numbers: &BTreeMap<i32, usize>,
+    fosters: &mut Vec<Foster>,
+    child: usize,
+    session: i32,
+) -> bool {
+    let Some(parent) = places[child].parent else {
+        return false;
+    };
+    let leader = match numbers.get(&session) {
+        None => None,
+        Some(&leader) if places[leader].leads_session() => Some(leader),
+        Some(_) => return false,
+    };
+    if leader.is_some_and(|leader| !ancestors(places, leader).any(|above| above == parent)) {
+        return false;
+    }
+    match fosters.iter_mut().find(|foster| foster.session == session) {
+        None => fosters.push(Foster {
+            session,
+            leader,
+            adopter: parent,
+            children: vec![child],
+        }),
+        Some(foster) if foster.adopter == parent => foster.children.insert(0, child),
+        // One of them would have to adopt from below the other.
+        Some(_) => return false,
+    }
+    true
+}
+
+/// The ancestors of a process, the next one first.
+fn ancestors(places: &[Place], process: usize) -> impl Iterator<Item = usize> {
+    std::iter::successors(places[process].parent, |&above| places[above].parent)
+}
+
+/// An orphan goes to the next of its ancestors that adopts at all.
+fn check_adoptions(places: &[Place], fosters: &[Foster], problems: &mut Vec<Problem>) {
+    let adopters: BTreeSet<usize> = fosters.iter().map(|foster| foster.adopter).collect();
+    for foster in fosters {
+        let Some(leader) = foster.leader else {
+            continue;
+        };
+        let mut above = std::iter::once(leader).chain(ancestors(places, leader));
+        let next = above.find(|process| adopters.contains(process));
+        if next != Some(foster.adopter) {
             problems.push(Problem {
-                process: asker[child],
+                process: foster.children[0],
                 object: "session",
-                why: format!(
-                    "the process that made session {wanted} is gone, or none of its ancestors"
-                ),
+                why: "several of its ancestors have adopted orphans".into(),
             });
         }
     }
-    before
 }
 
 #[cfg(test)]
@@ -139,7 +278,7 @@ mod tests {
             place(12, Some(1), 12, 12),
             place(13, Some(0), 11, 10),
         ];
-        assert_eq!(replay(&places, None), Ok(vec![false; 4]));
+        assert_eq!(replay(&places, None).unwrap().before, [false; 4]);
     }
 
     #[test]
@@ -150,23 +289,54 @@ mod tests {
             place(12, Some(1), 10, 10),
             place(13, Some(1), 11, 11),
         ];
-        let before = replay(&places, None).unwrap();
-        assert_eq!(before, [false, false, true, false]);
+        let replay = replay(&places, None).unwrap();
+        assert_eq!(replay.before, [false, false, true, false]);
+        assert!(replay.left.is_empty() && replay.orphaned.is_empty());
     }
 
     #[test]
     fn a_dead_leader() {
         let places = [place(10, None, 10, 10), place(12, Some(0), 11, 11)];
+        let foster = Foster {
+            session: 11,
+            leader: None,
+            adopter: 0,
+            children: vec![1],
+        };
+        assert_eq!(replay(&places, None).unwrap().fosters, [foster]);
+    }
+
+    #[test]
+    fn an_orphan_of_a_session_that_is_led() {
+        let mut places = vec![
+            place(10, None, 10, 10),
+            place(11, Some(0), 11, 10),
+            place(12, Some(1), 12, 12),
+            place(13, Some(0), 12, 12),
+        ];
+        let foster = Foster {
+            session: 12,
+            leader: Some(2),
+            adopter: 0,
+            children: vec![3],
+        };
+        assert_eq!(replay(&places, None).unwrap().fosters, [foster]);
+        // The one between them adopts for another session, and would adopt this one too.
+        places.push(place(15, Some(1), 14, 14));
+        assert_eq!(replay(&places, None).unwrap_err()[0].process, 3);
+    }
+
+    #[test]
+    fn a_root_that_is_an_orphan() {
+        let places = [place(10, None, 9, 9), place(12, Some(0), 9, 9)];
         let problems = replay(&places, None).unwrap_err();
-        // Its session and its group.
-        assert_eq!(problems.len(), 2);
-        assert!(problems.iter().all(|problem| problem.process == 1));
+        assert!(problems.iter().any(|problem| problem.object == "session"));
     }
 
     #[test]
     fn a_shell_job() {
         let places = [place(10, None, 5, 4), place(11, Some(0), 11, 4)];
-        assert_eq!(replay(&places, Some((5, 4))), Ok(vec![false; 2]));
+        assert!(replay(&places, Some((5, 4))).is_ok());
         assert!(replay(&places, None).is_err());
     }
 
@@ -177,7 +347,18 @@ mod tests {
             place(11, Some(0), 10, 10),
             place(12, Some(0), 11, 10),
         ];
-        let problems = replay(&places, None).unwrap_err();
-        assert_eq!(problems[0].object, "process group");
+        let replay = replay(&places, None).unwrap();
+        assert_eq!((replay.left, replay.orphaned), (vec![(11, 1)], vec![]));
+    }
+
+    #[test]
+    fn a_pipeline_whose_first_command_has_ended() {
+        let places = [
+            place(10, None, 10, 10),
+            place(12, Some(0), 11, 10),
+            place(13, Some(0), 11, 10),
+        ];
+        let replay = replay(&places, None).unwrap();
+        assert_eq!((replay.left, replay.orphaned), (vec![], vec![(11, 1)]));
     }
 }

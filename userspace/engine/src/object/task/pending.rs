@@ -111,7 +111,11 @@ impl ProcessAspect for Shared {
                 libc::SYS_rt_sigqueueinfo,
                 args,
             );
-            queue(resolve, process.leader(), signal, call);
+            let task = match signal {
+                END_OF_BATCH => resolve.survivor(process),
+                _ => process.leader(),
+            };
+            queue(resolve, task, signal, call);
         }
         Ok(())
     }

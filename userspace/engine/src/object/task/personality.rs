@@ -5,11 +5,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
+use crate::Result;
 use crate::capture::Capture;
 use crate::object::State;
 use crate::plan::{Call, Stage, TaskId};
 use crate::resolve::Resolve;
-use crate::{Error, Result};
 
 /// The domain and its flags.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,14 +28,11 @@ impl State for Personality {
 }
 
 impl ThreadAspect for Personality {
-    fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
-        let text = &view.text.personality;
-        let flags = u32::from_str_radix(text.trim(), 16).map_err(|error| {
-            Error::malformed(
-                format!("/proc/{}/personality", view.thread.tid),
-                error.to_string(),
-            )
-        })?;
+    fn capture(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>> {
+        let flags = match capture.hooks.personality(view.process, view.thread)? {
+            Some(flags) => flags,
+            None => view.text.personality(view.process, view.thread)?,
+        };
         Ok(Some(Self { flags }))
     }
 

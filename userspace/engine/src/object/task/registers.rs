@@ -262,8 +262,7 @@ impl ThreadAspect for Registers {
                 "run it without AMX, as with ONEDNN_MAX_CPU_ISA=AVX512_CORE",
             );
         }
-        let signal_mask =
-            ptrace::signal_mask(thread.tid).map_err(failed("read the signal mask"))?;
+        let signal_mask = thread.mask;
         Ok(Some(Self {
             general: ptrace::register_bytes(registers).into(),
             xstate,

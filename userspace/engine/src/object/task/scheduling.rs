@@ -60,8 +60,11 @@ impl ThreadAspect for Scheduling {
         if io_priority >> IOPRIO_CLASS_SHIFT == 0 {
             io_priority = 0;
         }
+        let mut attributes = task::scheduling(tid).map_err(failed("sched_getattr"))?;
+        // It is kept beside policies that do not use it, of which the call does not tell it.
+        attributes.nice = view.text.stat.signed(19) as i32;
         Ok(Some(Self {
-            attributes: task::scheduling(tid).map_err(failed("sched_getattr"))?,
+            attributes,
             affinity,
             io_priority,
         }))
@@ -74,6 +77,15 @@ impl ThreadAspect for Scheduling {
         let args = [0.into(), (mask.len() as u64).into(), Data::new(mask).into()];
         let call = Call::new("scheduling: affinity", libc::SYS_sched_setaffinity, args);
         resolve.plan.call(Stage::Attributes, task, call);
+        if !self.is_ordinary() && self.attributes.nice != 0 {
+            let args = [
+                u64::from(libc::PRIO_PROCESS).into(),
+                0.into(),
+                self.attributes.nice.into(),
+            ];
+            let call = Call::new("scheduling: nice value", libc::SYS_setpriority, args);
+            resolve.plan.call(Stage::Attributes, task, call);
+        }
         let args = [0.into(), self.attributes().into(), 0.into()];
         let call = Call::new("scheduling: attributes", libc::SYS_sched_setattr, args);
         resolve.plan.call(Stage::Attributes, task, call);
@@ -91,6 +103,12 @@ impl ThreadAspect for Scheduling {
 }
 
 impl Scheduling {
+    /// Whether the policy is one that uses the nice value.
+    fn is_ordinary(&self) -> bool {
+        let ordinary = [libc::SCHED_OTHER, libc::SCHED_BATCH];
+        ordinary.contains(&(self.attributes.policy as i32))
+    }
+
     /// The `struct sched_attr` that `sched_setattr(2)` takes.
     fn attributes(&self) -> Data {
         let attributes = &self.attributes;
@@ -113,7 +131,12 @@ impl Scheduling {
         bytes.extend(size.to_ne_bytes());
         bytes.extend(attributes.policy.to_ne_bytes());
         bytes.extend(flags.to_ne_bytes());
-        bytes.extend(attributes.nice.to_ne_bytes());
+        let nice = if self.is_ordinary() {
+            attributes.nice
+        } else {
+            0
+        };
+        bytes.extend(nice.to_ne_bytes());
         bytes.extend(attributes.priority.to_ne_bytes());
         bytes.extend(own(attributes.runtime).to_ne_bytes());
         bytes.extend(own(attributes.deadline).to_ne_bytes());

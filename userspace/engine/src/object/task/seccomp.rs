@@ -281,6 +281,11 @@ impl ProcessAspect for Seccomp {
                 }
             });
         }
+        if view.process.ended_leader.is_some() {
+            // It is there again for as long as it takes to make the others, and makes them as one of them.
+            let first = threads.iter().find(|mode| **mode != Mode::Strict);
+            threads.insert(0, first.cloned().unwrap_or(Mode::Free));
+        }
         Ok(Some(Self {
             filters: library.all,
             threads,

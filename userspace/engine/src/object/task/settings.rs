@@ -74,7 +74,7 @@ impl State for Settings {
 /// Whether the process may dump core, by whatever tells it.
 fn dumpable(view: &ProcessView<'_>) -> Result<u32> {
     let process = view.process;
-    let info = pidfd::info(view.leader.pidfd.as_fd(), info_mask::COREDUMP).ok();
+    let info = pidfd::info(process.pidfd.as_fd(), info_mask::COREDUMP).ok();
     if let Some(info) = info.filter(|info| info.mask & info_mask::COREDUMP != 0) {
         return Ok(match info.coredump_mask {
             mask if mask & coredump::ROOT != 0 => ROOT_ONLY,
@@ -91,17 +91,9 @@ fn dumpable(view: &ProcessView<'_>) -> Result<u32> {
 }
 
 impl ProcessAspect for Settings {
-    fn capture(view: &ProcessView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>> {
+    fn capture(view: &ProcessView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
         let process = view.process;
         let state = view.kernel.state;
-        if state & process_state::AUTOREAP != 0 {
-            capture.refusals.block(
-                process.pid,
-                "process",
-                "it was made by clone3(CLONE_AUTOREAP), which crust does not restore yet",
-                "start it without this flag",
-            );
-        }
         let bad =
             |name: &str| Error::malformed(format!("/proc/{}/{name}", process.pid), "is no number");
         let thp_disable = if state & process_state::THP_DISABLE_EXCEPT_ADVISED != 0 {
@@ -127,6 +119,7 @@ impl ProcessAspect for Settings {
 
     fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()> {
         let leader = process.leader();
+        let survivor = resolve.survivor(process);
         let mut prctl = |stage, what: &str, option: i32, args: [u64; 2]| {
             let args = [
                 option.into(),
@@ -135,9 +128,12 @@ impl ProcessAspect for Settings {
                 0.into(),
                 0.into(),
             ];
-            resolve
-                .plan
-                .call(stage, leader, Call::new(what, libc::SYS_prctl, args));
+            let task = match stage {
+                Stage::Resume => survivor,
+                _ => leader,
+            };
+            let call = Call::new(what, libc::SYS_prctl, args);
+            resolve.plan.call(stage, task, call);
         };
         if self.subreaper {
             prctl(
@@ -164,7 +160,7 @@ impl ProcessAspect for Settings {
         if let Some(chosen) = chosen {
             let args = [libc::PR_SET_DUMPABLE as u64, u64::from(chosen), 0, 0, 0].map(Arg::from);
             let call = Call::new("dumpable", libc::SYS_prctl, args);
-            resolve.plan.call(Stage::Timers, leader, call);
+            resolve.plan.call(Stage::Resume, survivor, call);
         } else {
             // No process can ask for it, but gets it with other credentials. Its own come behind.
             let other = |id: u64| Call::new("dumpable by root", libc::SYS_setfsuid, [id.into()]);

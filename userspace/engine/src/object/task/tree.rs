@@ -7,13 +7,18 @@
 
 mod plan;
 
+use std::collections::BTreeSet;
+
 use crust_image::Record;
 use crust_sys::signal::bit;
+use crust_sys::uapi::process_state;
 use serde::{Deserialize, Serialize};
 
 pub use self::plan::plan;
 use super::ProcessView;
+use super::name::Name;
 use super::order::{self, Place};
+use super::sharing::Sharing;
 use super::started::Started;
 use crate::capture::Capture;
 use crate::object::State;
@@ -38,8 +43,14 @@ pub struct Member {
     pub exit_signal: i32,
     /// The status as of `wait4`, of a process that has ended and was not waited for.
     pub zombie: Option<i32>,
+    /// The status (as of `wait4`) with which the leader has ended, if other threads go on.
+    pub ended_leader: Option<i32>,
     /// The signal by which it is stopped (`SIGSTOP` and its kin).
     pub stopped: Option<i32>,
+    /// What it shares with its parent.
+    pub sharing: Sharing,
+    /// It leaves no zombie (`CLONE_AUTOREAP`).
+    pub auto_reap: bool,
     /// When it began, on the monotonic clock, in nanoseconds.
     pub start_time: u64,
     /// When it began, on the boot-time clock, in nanoseconds.
@@ -48,10 +59,14 @@ pub struct Member {
 
 impl State for Member {
     const TAG: u16 = 0x0100;
+    const VERSION: u16 = 2;
     const NAME: &'static str = "process";
     const SUPPORT: &'static str = "pid and thread ids, parent, zombies, stopped processes; group, \
                                    session and start time (with the module any, without it those \
-                                   groups and sessions that setsid and setpgid can make)";
+                                   groups and sessions that setsid and setpgid can make); leaders \
+                                   that have ended while other threads go on; tables of \
+                                   descriptors and working directories that are shared with a \
+                                   parent";
 
     fn describe(&self) -> String {
         let state = match (self.zombie, self.stopped) {
@@ -59,12 +74,29 @@ impl State for Member {
             (None, Some(signal)) => {
                 format!("{} threads, stopped by signal {signal}", self.threads.len())
             }
+            (None, None) if self.ended_leader.is_some() => {
+                format!(
+                    "{} threads, of which the first has ended",
+                    self.threads.len()
+                )
+            }
             (None, None) => format!("{} threads", self.threads.len()),
         };
         format!(
             "pid {}, group {}, session {}, {state}",
             self.pid, self.pgid, self.sid
         )
+    }
+}
+
+// linux/sched.h of 7.3; the libc crate lacks it.
+const CLONE_AUTOREAP: u64 = 1 << 34;
+
+impl Member {
+    /// The flags with which it is made.
+    fn flags(&self) -> u64 {
+        let auto_reap = if self.auto_reap { CLONE_AUTOREAP } else { 0 };
+        self.sharing.flags() | auto_reap
     }
 }
 
@@ -78,12 +110,15 @@ pub fn capture(
     view: Option<&ProcessView<'_>>,
     capture: &mut Capture<'_>,
 ) -> Result<()> {
-    let stat = match view {
-        Some(view) => view.stat.clone(),
+    let stat = match view.map(|view| (&view.text.ended_leader, view.stat)) {
+        Some((Some(ended), _)) => ended.clone(),
+        Some((None, stat)) => stat.clone(),
         None => procfs::stat(&process.proc, process.pid, "stat")?,
     };
     let (start_time, start_boottime) = match view.map(|view| &view.kernel) {
-        Some(kernel) if kernel.start_boottime != 0 => (kernel.start_time, kernel.start_boottime),
+        Some(kernel) if kernel.start_boottime != 0 && process.ended_leader.is_none() => {
+            (kernel.start_time, kernel.start_boottime)
+        }
         // A zombie, or no module.
         _ => {
             let started = Started::of(&stat)?;
@@ -94,19 +129,30 @@ pub fn capture(
     let about_to_stop = view.is_some_and(|view| {
         (waits(view, "SigPnd") | waits(view, "ShdPnd")) & bit(libc::SIGSTOP) != 0
     });
+    let leader = process.ended_leader.map(|_| process.pid);
     let member = Member {
         pid: process.pid,
         parent: process.parent.map(|parent| parent.0),
-        threads: process.threads.iter().map(|thread| thread.tid).collect(),
+        threads: leader
+            .into_iter()
+            .chain(process.threads.iter().map(|thread| thread.tid))
+            .collect(),
         pgid: stat.signed(5) as i32,
         sid: stat.signed(6) as i32,
         exit_signal: stat.signed(38) as i32,
         zombie: process.zombie,
+        ended_leader: process.ended_leader,
         stopped: process.stopped.or(about_to_stop.then_some(libc::SIGSTOP)),
+        sharing: view.map(|view| view.sharing).unwrap_or_default(),
+        auto_reap: view.is_some_and(|view| view.kernel.state & process_state::AUTOREAP != 0),
         start_time,
         start_boottime,
     };
     capture.records.push(member.record(process.id.0, 0)?);
+    if view.is_none() || process.ended_leader.is_some() {
+        let name = Name::new(stat.comm);
+        capture.records.push(name.record(process.id.0, 0)?);
+    }
     Ok(())
 }
 
@@ -175,6 +221,24 @@ pub(super) fn number(records: &[Record], task: TaskId) -> i32 {
         .and_then(Result::ok)
         .and_then(|member| member.threads.get(task.thread as usize).copied())
         .unwrap_or(0)
+}
+
+/// The groups and sessions whose leaders are dead, but for those of the shell to which a job belongs.
+///
+/// # Errors
+///
+/// As of [`members`].
+pub fn groups_without_leader(records: &[Record]) -> Result<BTreeSet<i32>> {
+    let members = members(records)?;
+    let pids: BTreeSet<i32> = members.iter().map(|member| member.pid).collect();
+    let outer = outer(&members);
+    let groups = members
+        .iter()
+        .filter(|member| outer.is_none_or(|(_, sid)| member.sid != sid));
+    Ok(groups
+        .flat_map(|member| [member.pgid, member.sid])
+        .filter(|pgid| !pids.contains(pgid))
+        .collect())
 }
 
 /// Group and session of the root, if the tree did not make its session: those of a shell job.

@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn ticks_are_found_in_stat() {
         let fields: Vec<String> = (4..=52).map(|number| number.to_string()).collect();
-        let stat = Stat::parse(&format!("7 (a) S {}\n", fields.join(" "))).unwrap();
+        let stat = Stat::parse(format!("7 (a) S {}\n", fields.join(" ")).as_bytes()).unwrap();
         let usage = Usage::from_stat(&stat);
         assert_eq!(usage.own.utime, 14 * TICK);
         assert_eq!(usage.runtime, (14 + 15) * TICK);

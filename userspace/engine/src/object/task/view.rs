@@ -9,11 +9,12 @@ use std::path::PathBuf;
 
 use crust_sys::uapi;
 
+use super::sharing::Sharing;
 use super::{boundary, labels};
 use crate::capture::Capture;
 use crate::procfs::{self, Fields, Stat};
 use crate::subject::{FrozenProcess, FrozenThread};
-use crate::{Result, parallel};
+use crate::{Error, Result, freeze, parallel};
 
 /// Files of `/proc/PID`.
 pub struct ProcessText {
@@ -27,6 +28,8 @@ pub struct ProcessText {
     pub coredump_filter: String,
     /// `cgroup`; empty on a kernel without them.
     pub cgroup: Vec<u8>,
+    /// The `stat` of a leader that has ended.
+    pub ended_leader: Option<Stat>,
 }
 
 /// Files of `/proc/PID/task/TID`.
@@ -36,10 +39,8 @@ pub struct ThreadText {
     pub status: Fields,
     /// `stat`.
     pub stat: Stat,
-    /// `comm`.
-    pub comm: Vec<u8>,
-    /// `personality`.
-    pub personality: String,
+    /// `personality`, if the thread is not asked for it.
+    personality: Option<String>,
     /// Where the links of [`boundary::NAMESPACES`] point, or, if it is not the leader, of those that it can
     /// have for itself; `None` if the kernel has no such namespaces.
     pub namespaces: Vec<Option<PathBuf>>,
@@ -51,7 +52,7 @@ pub struct ThreadText {
 pub struct ProcessView<'a> {
     /// The process.
     pub process: &'a FrozenProcess,
-    /// Its thread group leader.
+    /// Its first thread, by which it is read: the leader, if that goes on.
     pub leader: &'a FrozenThread,
     /// What `/proc` tells of the process.
     pub text: &'a ProcessText,
@@ -61,6 +62,8 @@ pub struct ProcessView<'a> {
     pub stat: &'a Stat,
     /// What it tells of all threads.
     pub threads: &'a [ThreadText],
+    /// What it shares with its parent.
+    pub sharing: Sharing,
     /// What only the kernel hooks tell.
     pub kernel: uapi::Process,
 }
@@ -80,10 +83,10 @@ pub struct ThreadView<'a> {
 }
 
 /// What `/proc` tells of a process: its own files and those of each thread. Of a zombie, nothing.
-pub(super) type Texts = (Option<ProcessText>, Vec<ThreadText>);
+pub(crate) type Texts = (Option<ProcessText>, Vec<ThreadText>);
 
-/// Reads what `/proc` tells of all processes of a tree.
-pub(super) fn read(tree: &[FrozenProcess]) -> Result<Vec<Texts>> {
+/// Reads what `/proc` tells of all processes of a tree; `read_only` if nothing else is asked.
+pub(super) fn read(tree: &[FrozenProcess], read_only: bool) -> Result<Vec<Texts>> {
     let living = |process: &&FrozenProcess| process.leader().is_some();
     let processes: Vec<&FrozenProcess> = tree.iter().filter(living).collect();
     let threads: Vec<(&FrozenProcess, &FrozenThread)> = processes
@@ -94,7 +97,7 @@ pub(super) fn read(tree: &[FrozenProcess]) -> Result<Vec<Texts>> {
     let mut of_processes =
         parallel::map(&processes, 16, |process| ProcessText::read(process)).into_iter();
     let mut of_threads = parallel::map(&threads, 16, |(process, thread)| {
-        ThreadText::read(process, thread)
+        ThreadText::read(process, thread, read_only)
     })
     .into_iter();
     tree.iter()
@@ -115,28 +118,47 @@ impl ProcessText {
             oom_score_adj: text("oom_score_adj")?,
             coredump_filter: text("coredump_filter")?,
             cgroup: procfs::read(&process.proc, process.pid, "cgroup").unwrap_or_default(),
+            ended_leader: process
+                .ended_leader
+                .map(|_| freeze::stat_of_leader(process))
+                .transpose()?,
         })
     }
 }
 
 impl ThreadText {
-    fn read(process: &FrozenProcess, thread: &FrozenThread) -> Result<Self> {
+    fn read(process: &FrozenProcess, thread: &FrozenThread, read_only: bool) -> Result<Self> {
         let (proc, pid, tid) = (&process.proc, process.pid, thread.tid);
         let text = |name: &str| procfs::read_text(proc, pid, &format!("task/{tid}/{name}"));
-        let namespaces = match tid == pid {
+        let namespaces = match tid == process.task() {
             true => &boundary::NAMESPACES[..],
             false => &boundary::NAMESPACES[..boundary::NAMESPACES_OF_THREAD],
         };
         Ok(Self {
-            status: Fields(text("status")?),
+            status: Fields::new(text("status")?),
             stat: procfs::stat(proc, pid, &format!("task/{tid}/stat"))?,
-            comm: procfs::read(proc, pid, &format!("task/{tid}/comm"))?,
-            personality: text("personality")?,
+            personality: read_only.then(|| text("personality")).transpose()?,
             namespaces: namespaces
                 .iter()
                 .map(|name| procfs::link(proc, pid, &format!("task/{tid}/ns/{name}")).ok())
                 .collect(),
             labels: labels::read(proc, pid, &format!("task/{tid}")),
+        })
+    }
+
+    /// The personality.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn personality(&self, process: &FrozenProcess, thread: &FrozenThread) -> Result<u32> {
+        let name = format!("task/{}/personality", thread.tid);
+        let text = match &self.personality {
+            Some(text) => text.clone(),
+            None => procfs::read_text(&process.proc, process.pid, &name)?,
+        };
+        u32::from_str_radix(text.trim(), 16).map_err(|error| {
+            Error::malformed(format!("/proc/{}/{name}", process.pid), error.to_string())
         })
     }
 }
@@ -147,10 +169,12 @@ impl<'a> ProcessView<'a> {
         leader: &'a FrozenThread,
         text: &'a ProcessText,
         threads: &'a [ThreadText],
+        sharing: Sharing,
         capture: &Capture<'_>,
     ) -> Result<Self> {
         let of_leader = &threads[0];
         Ok(Self {
+            sharing,
             process,
             leader,
             text,

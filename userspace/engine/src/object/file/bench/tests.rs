@@ -43,6 +43,7 @@ fn calls(tables: &[Table], files: &[crust_image::Record]) -> Result<Vec<String>>
         abilities: Abilities::default(),
         options: &RestoreOptions::default(),
         caller: (1, 1),
+        survivors: std::collections::BTreeMap::new(),
         plan: Plan::default(),
         refusals: Refusals::default(),
     };

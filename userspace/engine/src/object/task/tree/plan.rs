@@ -2,13 +2,13 @@
 
 //! How a tree is made again: births, groups and sessions, ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crust_sys::signal::bit;
 
 use super::{Member, members, outer, places};
 use crate::object::State;
-use crate::object::task::order::{self, Place};
+use crate::object::task::order::{self, Place, Replay};
 use crate::object::task::seccomp::order::Act;
 use crate::object::task::seccomp::{self, Seccomp};
 use crate::object::task::started::Started;
@@ -42,8 +42,12 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         }
     }
     let places = places(&members);
-    let before = if resolve.abilities.set_ids {
-        vec![false; members.len()]
+    let anyhow = || Replay {
+        before: vec![false; members.len()],
+        ..Replay::default()
+    };
+    let replay = if resolve.abilities.set_ids {
+        anyhow()
     } else {
         order::replay(&places, inherited).unwrap_or_else(|problems| {
             for problem in problems {
@@ -54,7 +58,7 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
                     "load the module",
                 );
             }
-            vec![false; members.len()]
+            anyhow()
         })
     };
     if !resolve.abilities.set_start {
@@ -65,8 +69,18 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
             "load the module",
         );
     }
-    spawn(&members, &before, resolve)?;
-    place(&places, inherited, resolve);
+    for (member, id) in members.iter().zip(0..) {
+        if member.ended_leader.is_some() {
+            let first = TaskId {
+                thread: 1,
+                ..ProcessId(id).leader()
+            };
+            resolve.survivors.insert(ProcessId(id), first);
+        }
+    }
+    spawn(&members, &replay, resolve)?;
+    groups(&replay, members.len() + replay.fosters.len(), resolve);
+    place(&places, inherited, &replay.left, resolve);
     for (member, id) in members.iter().zip(0..) {
         finish(member, ProcessId(id), resolve);
     }
@@ -74,7 +88,7 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
 }
 
 /// Makes processes and threads, each with the timer slack of its creator as its default.
-fn spawn(members: &[Member], before: &[bool], resolve: &mut Resolve<'_>) -> Result<()> {
+fn spawn(members: &[Member], replay: &Replay, resolve: &mut Resolve<'_>) -> Result<()> {
     let mut defaults = BTreeMap::new();
     for record in resolve.of_tag(slack::Slack::TAG) {
         let task = TaskId {
@@ -102,8 +116,14 @@ fn spawn(members: &[Member], before: &[bool], resolve: &mut Resolve<'_>) -> Resu
         );
     }
     let mut children = vec![Vec::new(); members.len()];
+    let orphans: BTreeSet<usize> = replay
+        .fosters
+        .iter()
+        .flat_map(|foster| &foster.children)
+        .copied()
+        .collect();
     for (child, member) in members.iter().enumerate() {
-        if let Some(parent) = member.parent {
+        if let Some(parent) = member.parent.filter(|_| !orphans.contains(&child)) {
             children[parent as usize].push(child);
         }
     }
@@ -113,11 +133,18 @@ fn spawn(members: &[Member], before: &[bool], resolve: &mut Resolve<'_>) -> Resu
             child,
             pid: vec![members[id].pid],
             exit_signal: members[id].exit_signal,
+            flags: members[id].flags(),
         };
         (child.leader(), step)
     };
     // The root has no parent that could make it: this is for the executor.
     resolve.plan.step(Stage::Spawn, root, child(0).1);
+    let adopters: BTreeSet<usize> = replay.fosters.iter().map(|foster| foster.adopter).collect();
+    for &adopter in &adopters {
+        let task = ProcessId(adopter as u32).leader();
+        resolve.plan.call(Stage::Spawn, task, adopts(true));
+        resolve.plan.call(Stage::Members, task, adopts(false));
+    }
     for (id, member) in members.iter().enumerate() {
         let task = ProcessId(id as u32).leader();
         let mut slack = if id == 0 { slack::USUAL } else { default(task) };
@@ -125,7 +152,8 @@ fn spawn(members: &[Member], before: &[bool], resolve: &mut Resolve<'_>) -> Resu
             give_slack(&mut slack, default(new), Stage::Spawn, task, resolve);
             resolve.plan.step(Stage::Spawn, task, step);
         };
-        let (early, late): (Vec<_>, Vec<_>) = children[id].iter().partition(|&&id| before[id]);
+        let (early, late): (Vec<_>, Vec<_>) =
+            children[id].iter().partition(|&&id| replay.before[id]);
         for id in early {
             make(child(id), resolve);
         }
@@ -167,6 +195,31 @@ fn spawn(members: &[Member], before: &[bool], resolve: &mut Resolve<'_>) -> Resu
             }
         }
     }
+    for (foster, number) in replay.fosters.iter().zip(members.len()..) {
+        let maker = foster.leader.unwrap_or(foster.adopter);
+        let (maker, itself) = (ProcessId(maker as u32), ProcessId(number as u32));
+        let leads = foster.leader.is_none();
+        let birth = Step::SpawnChild {
+            child: itself,
+            pid: if leads { vec![foster.session] } else { vec![] },
+            exit_signal: 0,
+            flags: 0,
+        };
+        resolve.plan.step(Stage::Spawn, maker.leader(), birth);
+        if leads {
+            let call = Call::new("session: lead a new one", libc::SYS_setsid, []);
+            let call = call.returns(foster.session as u64);
+            resolve.plan.call(Stage::Spawn, itself.leader(), call);
+        }
+        for &id in &foster.children {
+            let (new, step) = child(id);
+            let call = slack::set(default(new));
+            resolve.plan.call(Stage::Spawn, itself.leader(), call);
+            resolve.plan.step(Stage::Spawn, itself.leader(), step);
+        }
+        let end = Step::Dismiss { child: itself };
+        resolve.plan.step(Stage::Leaders, maker.leader(), end);
+    }
     Ok(())
 }
 
@@ -194,8 +247,57 @@ fn give_slack(slack: &mut u64, wanted: u64, stage: Stage, task: TaskId, resolve:
     }
 }
 
-/// Puts processes into their groups and sessions.
-fn place(places: &[Place], inherited: Option<(i32, i32)>, resolve: &mut Resolve<'_>) {
+/// Has a process adopt orphans, or no more.
+fn adopts(it_does: bool) -> Call {
+    let args = [
+        libc::PR_SET_CHILD_SUBREAPER.into(),
+        u64::from(it_does).into(),
+        0.into(),
+        0.into(),
+        0.into(),
+    ];
+    Call::new("adopt orphans", libc::SYS_prctl, args)
+}
+
+/// Makes the groups whose makers are elsewhere, or dead: then others take their places until all have joined.
+fn groups(replay: &Replay, processes: usize, resolve: &mut Resolve<'_>) {
+    let join = |process: i32, group: i32| {
+        Call::new(
+            format!("make process group {group}"),
+            libc::SYS_setpgid,
+            [process.into(), group.into()],
+        )
+    };
+    for &(group, maker) in &replay.left {
+        let maker = ProcessId(maker as u32).leader();
+        resolve.plan.call(Stage::Leaders, maker, join(0, group));
+    }
+    for (&(group, member), number) in replay.orphaned.iter().zip(processes..) {
+        let task = ProcessId(member as u32).leader();
+        let child = ProcessId(number as u32);
+        let birth = Step::SpawnChild {
+            child,
+            pid: vec![group],
+            exit_signal: 0,
+            flags: 0,
+        };
+        resolve.plan.step(Stage::Leaders, task, birth);
+        let call = join(group, group);
+        resolve.plan.call(Stage::Leaders, task, call);
+        resolve
+            .plan
+            .step(Stage::ShareFiles, task, Step::Dismiss { child });
+    }
+}
+
+/// Puts processes into their groups and sessions; those that made another group before go to theirs last.
+fn place(
+    places: &[Place],
+    inherited: Option<(i32, i32)>,
+    left: &[(i32, usize)],
+    resolve: &mut Resolve<'_>,
+) {
+    let late: BTreeSet<usize> = left.iter().map(|&(_, maker)| maker).collect();
     for (place, id) in places.iter().zip(0..) {
         let Place { pid, pgid, sid, .. } = *place;
         if inherited == Some((pgid, sid)) {
@@ -213,6 +315,8 @@ fn place(places: &[Place], inherited: Option<(i32, i32)>, resolve: &mut Resolve<
             // A session leader is in its own group already.
             let stage = if pgid == pid {
                 Stage::Leaders
+            } else if late.contains(&(id as usize)) {
+                Stage::CreateFiles
             } else {
                 Stage::Members
             };
@@ -238,10 +342,14 @@ fn finish(member: &Member, process: ProcessId, resolve: &mut Resolve<'_>) {
         resolve
             .plan
             .step(Stage::Exit, leader, Step::Exit { status });
-    } else if let Some(signal) = member.stopped {
-        resolve
-            .plan
-            .step(Stage::Resume, leader, Step::StayStopped { signal });
+    } else if let Some(status) = member.ended_leader {
+        let step = Step::ExitLeader { status };
+        resolve.plan.step(Stage::Exit, leader, step);
+    }
+    if let Some(signal) = member.stopped.filter(|_| member.zombie.is_none()) {
+        let task = resolve.survivor(process);
+        let step = Step::StayStopped { signal };
+        resolve.plan.step(Stage::Resume, task, step);
     }
 }
 
@@ -277,8 +385,8 @@ fn zombies(members: &[Member], resolve: &mut Resolve<'_>) -> Result<()> {
             libc::SYS_rt_sigtimedwait,
             args,
         );
-        let leader = ProcessId(parent).leader();
-        resolve.plan.call(Stage::Resume, leader, call.whatever());
+        let task = resolve.survivor(ProcessId(parent));
+        resolve.plan.call(Stage::Resume, task, call.whatever());
     }
     Ok(())
 }
@@ -287,6 +395,7 @@ fn zombies(members: &[Member], resolve: &mut Resolve<'_>) -> Result<()> {
 mod tests {
     use super::*;
     use crate::hooks::Abilities;
+    use crate::object::task::sharing::Sharing;
     use crate::plan::Plan;
     use crate::refusal::Refusals;
     use crate::resolve::RestoreOptions;
@@ -300,7 +409,10 @@ mod tests {
             sid,
             exit_signal: libc::SIGCHLD,
             zombie: None,
+            ended_leader: None,
             stopped: None,
+            sharing: Sharing::default(),
+            auto_reap: false,
             start_time: 1,
             start_boottime: 2,
         }
@@ -325,6 +437,7 @@ mod tests {
             abilities,
             options: &RestoreOptions::default(),
             caller: (1, 1),
+            survivors: std::collections::BTreeMap::new(),
             plan: Plan::default(),
             refusals: Refusals::default(),
         };
@@ -396,8 +509,21 @@ mod tests {
         assert_eq!(leaders, ["p0.0 ids 10 10", "p1.0 ids 11 11"]);
         let (others, _) = planned(&members, module, Stage::Members);
         assert!(others.contains(&"p2.0 ids 78 77".to_owned()), "{others:?}");
-        let (_, refused) = planned(&members, Abilities::default(), Stage::Spawn);
-        assert!(refused);
+        // Without it, others stand in for the dead leaders.
+        let (spawn, refused) = planned(&members, Abilities::default(), Stage::Spawn);
+        assert!(!refused);
+        let stands_in = ["p1.0 make p4 [77]", "p4.0 make p2 [12]"];
+        assert!(
+            stands_in
+                .iter()
+                .all(|line| spawn.contains(&(*line).to_owned())),
+            "{spawn:?}"
+        );
+        let (leaders, _) = planned(&members, Abilities::default(), Stage::Leaders);
+        assert!(
+            leaders.contains(&"p2.0 make p5 [78]".to_owned()),
+            "{leaders:?}"
+        );
     }
 
     #[test]
