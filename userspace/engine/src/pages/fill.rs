@@ -23,7 +23,7 @@ impl StoredPages {
     /// Whether a page of `range` is in the image.
     #[must_use]
     pub fn touch(&self, range: &Range<u64>) -> bool {
-        self.runs.touch(range)
+        self.runs.touch(range) || self.inherited.touch(range)
     }
 
     /// The calls that read those pages that are among `some`, or (`within` false) those that are not,

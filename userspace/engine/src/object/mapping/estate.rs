@@ -24,8 +24,10 @@ use crate::{Error, Result};
 
 /// What is known of a process.
 pub struct Member {
-    /// Its parent.
+    /// Its parent, from which it had inherited pages.
     pub parent: Option<ProcessId>,
+    /// It is made by its parent, and can inherit them again. Else somebody has to stand in for that one.
+    pub is_heir: bool,
     /// Its private memory.
     pub plots: Vec<Plot>,
     /// Its pages.
@@ -73,17 +75,14 @@ impl Estates {
     fn clans(&mut self) {
         let mut gives = BTreeMap::new();
         for member in self.members.values() {
-            if let Some(parent) = member
-                .parent
-                .filter(|_| !member.stored.inherited.is_empty())
-            {
+            if let Some(parent) = member.benefactor() {
                 let given: &mut Runs = gives.entry(parent).or_default();
                 *given = given.or(&member.stored.inherited);
             }
         }
         for (&id, member) in &self.members {
-            let parent = member.parent.and_then(|parent| self.shares.get(&parent));
-            let clan = match parent.filter(|_| !member.stored.inherited.is_empty()) {
+            let parent = member.benefactor();
+            let clan = match parent.and_then(|parent| self.shares.get(&parent)) {
                 Some(parent) => parent.clan,
                 None if gives.contains_key(&id) => id,
                 None => continue,
@@ -157,7 +156,7 @@ impl Estates {
 
     /// The pages that a process has in its regions when it is made.
     fn born_with(&self, id: ProcessId) -> Runs {
-        let parent = self.members[&id].parent;
+        let parent = self.members[&id].benefactor();
         parent
             .and_then(|parent| self.shares.get(&parent))
             .filter(|parent| parent.clan == self.shares[&id].clan)
@@ -222,7 +221,10 @@ impl Estates {
         let share = self.shares.get(&id).unwrap_or(&nothing);
         let mut calls = member.stored.fill_some(&share.given, false, image);
         // What it should have inherited, and could not.
-        let mut lost = member.stored.inherited.without(&share.kept_runs());
+        let mut lost = member.stored.inherited.clone();
+        if member.benefactor().is_some() {
+            lost = lost.without(&share.kept_runs());
+        }
         let mut ancestor = member.parent;
         while !lost.is_empty() {
             let Some(holder) = ancestor.and_then(|id| self.members.get(&id)) else {
@@ -241,6 +243,14 @@ impl Estates {
         }
         calls.into_iter().for_each(|call| layout.fill(call));
         Ok(())
+    }
+}
+
+impl Member {
+    /// Of whom it inherits pages.
+    fn benefactor(&self) -> Option<ProcessId> {
+        self.parent
+            .filter(|_| self.is_heir && !self.stored.inherited.is_empty())
     }
 }
 
@@ -316,6 +326,7 @@ mod tests {
     ) -> Member {
         Member {
             parent: parent.map(ProcessId),
+            is_heir: true,
             plots: plots
                 .iter()
                 .map(|(start, end)| anonymous(start * P..end * P))

@@ -18,6 +18,7 @@ use super::plot::plots;
 use super::shared_anonymous::Objects;
 use super::{KINDS, kind_of};
 use crate::object::State;
+use crate::object::task::tree;
 use crate::pages::{SharedMemory, StoredPages};
 use crate::plan::{ProcessId, Stage, Step, scratch};
 use crate::resolve::Resolve;
@@ -111,11 +112,15 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
 
 /// What processes share with their parents.
 fn estates(resolve: &Resolve<'_>, processes: &BTreeMap<u32, Vec<&Record>>) -> Result<Estates> {
-    let mut parents = BTreeMap::new();
+    let parents: Vec<Option<u32>> = tree::members(resolve.records)?
+        .into_iter()
+        .map(|member| member.parent)
+        .collect();
+    let mut makers = BTreeMap::new();
     for (task, steps) in resolve.plan.stages.get(&Stage::Spawn).into_iter().flatten() {
         for step in steps {
             if let Step::SpawnChild { child, .. } = step {
-                parents.insert(*child, Some(task.process).filter(|parent| parent != child));
+                makers.insert(*child, Some(task.process).filter(|maker| maker != child));
             }
         }
     }
@@ -124,8 +129,16 @@ fn estates(resolve: &Resolve<'_>, processes: &BTreeMap<u32, Vec<&Record>>) -> Re
         let stored = records.iter().find(|record| record.tag == StoredPages::TAG);
         if let Some(stored) = stored {
             let id = ProcessId(owner);
+            let parent = parents.get(owner as usize).copied().flatten();
+            let parent = parent.map(ProcessId);
+            let mut maker = makers.get(&id).copied().flatten();
+            while let Some(stand_in) = maker.filter(|maker| maker.0 as usize >= parents.len()) {
+                // It is a copy of who makes it.
+                maker = makers.get(&stand_in).copied().flatten();
+            }
             let member = Member {
-                parent: parents.get(&id).copied().flatten(),
+                parent,
+                is_heir: maker == parent,
                 plots: plots(records.iter().copied())?,
                 stored: StoredPages::from_record(stored)?,
             };
