@@ -18,6 +18,8 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use crate::interrupt::Interrupts;
+use crate::limit::Sleeps;
+use crate::limit::moment::{self, Waiting};
 use crate::plan::ProcessId;
 use crate::procfs;
 use crate::refusal::Refusals;
@@ -37,6 +39,8 @@ pub struct Frozen {
     pub since: Instant,
     /// What has to be detached.
     pub(crate) seized: Vec<i32>,
+    /// What was seen of threads before they were stopped.
+    sleeps: Sleeps,
 }
 
 impl Frozen {
@@ -52,6 +56,7 @@ impl Frozen {
             processes: Vec::new(),
             since: Instant::now(),
             seized: Vec::new(),
+            sleeps: Sleeps::default(),
         };
         let mut known = HashSet::from([pid]);
         let mut vanished = false;
@@ -100,10 +105,40 @@ impl Frozen {
     }
 
     fn detach(&mut self) {
+        if self.seized.is_empty() {
+            return;
+        }
+        let waiting = self.waiting();
+        moment::let_go(&waiting);
         for tid in self.seized.drain(..) {
             // It can only have died.
             let _ = ptrace::detach(tid, 0);
         }
+        moment::note(&waiting);
+    }
+
+    /// The threads that go on with a part of a limit.
+    fn waiting(&mut self) -> Vec<Waiting> {
+        let threads = self.processes.iter().flat_map(|process| &process.threads);
+        let known: HashSet<i32> = threads.map(|thread| thread.tid).collect();
+        let mut waiting: Vec<_> = self
+            .seized
+            .iter()
+            .filter(|tid| !known.contains(tid))
+            .filter_map(|&tid| stopped::given_up(tid, &mut self.sleeps))
+            .collect();
+        let of = |process: &FrozenProcess, thread: &FrozenThread| {
+            Waiting::new(process.pid, thread.tid, thread.limit?.now()?)
+        };
+        let going = self
+            .processes
+            .iter()
+            .filter(|process| process.stopped.is_none());
+        waiting.extend(going.flat_map(|process| {
+            let threads = process.threads.iter();
+            threads.filter_map(move |thread| of(process, thread))
+        }));
+        waiting
     }
 
     /// Stops the children of one parent: all are asked to before the first is waited for.
@@ -170,6 +205,7 @@ impl Frozen {
 
     /// Begins to trace a thread, and asks it to stop.
     fn seize(&mut self, process: &FrozenProcess, tid: i32) -> Result<Seized> {
+        self.sleeps.look(process, tid);
         let result = match ptrace::seize(tid, option::SYSGOOD | option::SUSPEND_SECCOMP) {
             // Without CAP_SYS_ADMIN, or under a seccomp filter of our own.
             Err(Errno::EPERM | Errno::EINVAL) => ptrace::seize(tid, option::SYSGOOD),
@@ -241,12 +277,13 @@ impl Frozen {
         if signal != libc::SIGTRAP {
             process.stopped = Some(signal);
         }
-        let registers = stopped::registers(process, tid)?;
+        let (registers, limit) = stopped::registers(process, tid, &mut self.sleeps)?;
         Ok(Some(FrozenThread {
             tid,
             pidfd: thread_pidfd(process.pid, tid)
                 .map_err(|errno| Error::task(tid, "pidfd_open", errno))?,
             registers,
+            limit,
         }))
     }
 }
@@ -258,7 +295,7 @@ impl Drop for Frozen {
 }
 
 /// What can be told of a process before it is stopped. `None`: it is gone.
-fn open_process(pid: i32, parent: Option<ProcessId>) -> Result<Option<FrozenProcess>> {
+pub(crate) fn open_process(pid: i32, parent: Option<ProcessId>) -> Result<Option<FrozenProcess>> {
     if pid == std::process::id() as i32 {
         return refuse(
             pid,

@@ -17,6 +17,8 @@ use std::fmt;
 use crust_sys::RemoteAddr;
 use serde::{Deserialize, Serialize};
 
+use crate::limit::Left;
+
 /// A process of the image. Parents have smaller numbers than their children; the root is 0.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -269,6 +271,8 @@ pub struct Processor {
     pub signal_mask: u64,
     /// The thread goes on from the entry of the call in which it was interrupted.
     pub enters: bool,
+    /// What is left of the limit of that call.
+    pub limit: Option<Left>,
 }
 
 /// Something that a restore does.

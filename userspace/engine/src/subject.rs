@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use crust_sys::RemoteAddr;
 
+use crate::limit::Limit;
 use crate::plan::ProcessId;
 
 /// A thread that is stopped by ptrace and traced by this (calling) thread.
@@ -17,6 +18,8 @@ pub struct FrozenThread {
     pub pidfd: OwnedFd,
     /// Its general registers as they were when it stopped.
     pub registers: crust_sys::ptrace::UserRegs,
+    /// The time limit of the call that it goes on with, unless the kernel sees to it.
+    pub limit: Option<Limit>,
 }
 
 /// A process all of whose threads are stopped.

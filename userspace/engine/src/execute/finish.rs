@@ -5,7 +5,8 @@
 use crust_sys::{ptrace, task};
 use nix::errno::Errno;
 
-use super::Executor;
+use super::{Executor, Live};
+use crate::limit::moment::{self, Waiting};
 use crate::plan::{ProcessId, scratch};
 use crate::remote::{Caller, error_number};
 use crate::{Error, Result};
@@ -56,10 +57,26 @@ impl<'a> Restored<'a> {
             let tid = live.caller.tid;
             ptrace::set_options(tid, ptrace::option::SYSGOOD).map_err(failed(tid))?;
         }
-        for (_, live) in std::mem::take(&mut executor.tasks) {
+        let tasks = std::mem::take(&mut executor.tasks);
+        let waiting: Vec<_> = tasks.values().filter_map(waiting).collect();
+        moment::let_go(&waiting);
+        for live in tasks.values() {
+            // Of those that are gone already, nobody hears.
             let _ = ptrace::detach(live.caller.tid, 0);
         }
+        moment::note(&waiting);
         Ok(())
+    }
+}
+
+/// A task that goes on with a part of a limit.
+fn waiting(live: &Live) -> Option<Waiting> {
+    let limit = live.processor.as_ref()?.limit?;
+    let Caller { pid, tid, .. } = live.caller;
+    match live.reentered {
+        None => Waiting::new(pid, tid, limit),
+        // It did not have to wait again.
+        Some(_) => None,
     }
 }
 
