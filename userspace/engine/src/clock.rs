@@ -62,6 +62,13 @@ pub fn monotonic() -> u64 {
     own.saturating_add_signed(-own_offsets().monotonic)
 }
 
+/// `CLOCK_BOOTTIME` of the initial time namespace.
+#[must_use]
+pub fn boottime() -> u64 {
+    let own = read(ClockId::CLOCK_BOOTTIME).unwrap_or_default();
+    own.saturating_add_signed(-own_offsets().boottime)
+}
+
 /// Any clock, as crust sees it.
 ///
 /// # Errors

@@ -17,6 +17,8 @@ pub struct RestoreOptions {
     pub detached: bool,
     /// `--leave-stopped`.
     pub leave_stopped: bool,
+    /// `--keep-clocks`: the clocks that count from the start of the machine go on from where they were.
+    pub keep_clocks: bool,
 }
 
 /// A plan in the making. Pure: nothing here asks the machine.

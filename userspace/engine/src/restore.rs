@@ -15,12 +15,12 @@ use crate::execute::execute;
 use crate::hooks::Chosen;
 use crate::interrupt::Interrupts;
 use crate::kinds::Kinds;
-use crate::object::{file, mapping, task};
+use crate::object::{file, mapping, namespace, task};
 use crate::plan::Plan;
 use crate::progress::{Phase, Progress};
 use crate::refusal::{Refusal, Refusals};
 use crate::request::{PlanReport, RestoreReport, RestoreRequest};
-use crate::resolve::Resolve;
+use crate::resolve::{Resolve, RestoreOptions};
 use crate::{Error, Result};
 
 /// Brings a tree of processes back. Its root is a child of the caller.
@@ -50,7 +50,7 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
         steps,
         took: begun.elapsed(),
     });
-    let conflicts = conflicts(image.records())?;
+    let conflicts = conflicts(image.records(), &request.options, &hooks)?;
     if conflicts.forbid() {
         return Err(Error::Conflict(conflicts.into_vec()));
     }
@@ -91,7 +91,7 @@ pub fn plan(request: &RestoreRequest) -> Result<PlanReport> {
     let hooks = Chosen::new(request.backend)?;
     let image = Reader::open(&request.image)?;
     let (plan, refusals) = resolve(request, &hooks, image.records())?;
-    let mut all = conflicts(image.records())?.into_vec();
+    let mut all = conflicts(image.records(), &request.options, &hooks)?.into_vec();
     all.extend(refusals.into_vec());
     Ok(PlanReport {
         conflicts: all,
@@ -119,6 +119,7 @@ fn resolve(
         // The other records may refer to what is not known.
         return Ok((resolve.plan, resolve.refusals));
     }
+    namespace::plan(&mut resolve)?;
     task::plan(&mut resolve)?;
     // The files tell which descriptor numbers are free, and the memory needs some.
     file::plan(&mut resolve)?;
@@ -127,7 +128,7 @@ fn resolve(
 }
 
 /// What is in the way on this machine.
-fn conflicts(records: &[Record]) -> Result<Refusals> {
+fn conflicts(records: &[Record], options: &RestoreOptions, hooks: &Chosen) -> Result<Refusals> {
     let mut refusals = Refusals::default();
     for member in task::tree::members(records)? {
         // A zombie has no threads, and a number all the same.
@@ -148,6 +149,7 @@ fn conflicts(records: &[Record]) -> Result<Refusals> {
             }
         }
     }
+    namespace::conflicts(records, options, hooks.hooks().abilities(), &mut refusals)?;
     file::conflicts(records, &mut refusals)?;
     mapping::conflicts(records, &mut refusals)?;
     Ok(refusals)

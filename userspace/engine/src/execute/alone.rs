@@ -13,6 +13,7 @@ use nix::errno::Errno;
 
 use super::Executor;
 use crate::batch::{self, layout};
+use crate::clock;
 use crate::plan::{Call, Step, TaskId};
 use crate::remote::{Caller, END_OF_BATCH};
 use crate::{Error, Result};
@@ -27,6 +28,7 @@ impl Executor<'_> {
     /// A step that is no call.
     pub(super) fn step(&mut self, task: TaskId, step: &Step) -> Result<()> {
         let module = self.module;
+        let shift = self.shift;
         let live = self.live(task)?;
         let Caller { pid, tid, .. } = live.caller;
         let without = || {
@@ -65,8 +67,13 @@ impl Executor<'_> {
                     _ => pidfd::open_thread(tid),
                 };
                 let handle = handle.map_err(failed)?;
+                let now = [clock::monotonic(), clock::boottime()];
+                // Nothing has begun before the machine, or will yet begin.
+                let at = |time: u64, which: usize| {
+                    time.saturating_add_signed(shift[which]).min(now[which])
+                };
                 device
-                    .set_start(handle.as_fd(), *monotonic, *boottime)
+                    .set_start(handle.as_fd(), at(*monotonic, 0), at(*boottime, 1))
                     .map_err(failed)
             }
             Step::Exit { status } => self.exit(task, *status),

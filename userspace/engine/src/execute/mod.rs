@@ -50,6 +50,8 @@ struct Executor<'a> {
     stops: Vec<(TaskId, i32)>,
     /// Calls that are made when all batches are done.
     last: Vec<(TaskId, Call)>,
+    /// By how much start times are shifted, monotonic and since boot.
+    shift: [i64; 2],
 }
 
 /// The steps of a stage.
@@ -85,6 +87,7 @@ pub fn execute<'a>(
         tasks: BTreeMap::new(),
         stops: Vec::new(),
         last: Vec::new(),
+        shift: [0; 2],
     };
     let close = Step::Call(close_reserved(plan));
     let stages: Vec<(Stage, &Steps)> = plan

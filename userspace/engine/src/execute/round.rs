@@ -99,7 +99,8 @@ impl Executor<'_> {
     }
 
     fn make_root(&mut self, task: TaskId, pid: &[i32]) -> Result<()> {
-        let caller = spawn::root(self.plan, pid, self.image)?;
+        let (caller, shift) = spawn::root(self.plan, pid, self.image)?;
+        self.shift = shift;
         self.tasks.insert(task, Live::new(caller));
         Ok(())
     }

@@ -9,6 +9,7 @@ use nix::errno::Errno;
 
 use super::inquiry;
 use super::questions::Questions;
+use crate::clock;
 use crate::hooks::TimerState;
 use crate::remote::Room;
 use crate::subject::{FrozenProcess, FrozenThread};
@@ -128,7 +129,8 @@ impl Survey {
         })?;
         // In hundredths of a second since boot (USER_HZ); the other clock is not told.
         let answer = &mut self.process;
-        answer.start_boottime = stat.field(22) * 10_000_000;
+        let ticks = stat.field(22) * 10_000_000;
+        answer.start_boottime = ticks.saturating_add_signed(-clock::own_offsets().boottime);
         Ok(())
     }
 

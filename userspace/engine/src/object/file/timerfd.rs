@@ -4,23 +4,24 @@
 //!
 //! `fdinfo` tells the time that is *left*, also for a timer that was set to a moment
 //! (`TFD_TIMER_ABSTIME`). A relative timer goes on with what was left. The moment of an absolute one
-//! is worked out from the clock when it is read, so it still expires at that moment, or at once
+//! is worked out from the clock of the program when it is read, so it still expires at that moment, or at once
 //! if that has passed. Unread expirations are put back with `TFD_IOC_SET_TICKS`.
 
-use nix::time::{ClockId, clock_gettime};
+use nix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
 use super::bench::Bench;
 use super::census::Census;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
+use crate::Result;
+use crate::clock::{self, SECOND};
 use crate::object::State;
+use crate::object::namespace::time::offsets_of;
 use crate::plan::{Arg, Call, Data, Stage};
-use crate::{Error, Result};
 
 /// `TFD_IOC_SET_TICKS`: `_IOW('T', 0, u64)`.
 const TFD_IOC_SET_TICKS: u64 = 0x4008_5400;
-const NANOSECONDS: u64 = 1_000_000_000;
 
 /// A timer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +82,7 @@ impl File for Timerfd {
         };
         if self.value != 0 {
             let times = [self.interval, self.value]
-                .map(|time| [time / NANOSECONDS, time % NANOSECONDS])
+                .map(|time| [time / SECOND, time % SECOND])
                 .concat();
             let args = [
                 Arg::from(number),
@@ -115,9 +116,7 @@ impl FileKind for Timerfd {
         let flags = probe.demand("settime flags", |text| i32::from_str_radix(text, 8).ok())?;
         let mut value = probe.demand("it_value", parse_time)?;
         if value != 0 && flags & libc::TFD_TIMER_ABSTIME != 0 {
-            let now = clock_gettime(ClockId::from_raw(clock))
-                .map_err(|errno| Error::system(format!("read clock {clock}"), errno))?;
-            value += now.tv_sec() as u64 * NANOSECONDS + now.tv_nsec() as u64;
+            value = value.saturating_add(now(probe, clock)?);
         }
         census.keep(
             probe.id,
@@ -133,6 +132,21 @@ impl FileKind for Timerfd {
     }
 }
 
+/// What a clock says for the program that has the timer.
+fn now(probe: &Probe<'_>, clock: i32) -> Result<u64> {
+    let theirs = offsets_of(probe.holder.proc, probe.holder.pid)?;
+    let ours = clock::own_offsets();
+    // A clock that wakes the machine says what the one that does not says.
+    let (clock, shift) = match clock {
+        libc::CLOCK_MONOTONIC => (clock, theirs.monotonic - ours.monotonic),
+        libc::CLOCK_BOOTTIME | libc::CLOCK_BOOTTIME_ALARM => {
+            (libc::CLOCK_BOOTTIME, theirs.boottime - ours.boottime)
+        }
+        _ => (libc::CLOCK_REALTIME, 0),
+    };
+    Ok(clock::read(ClockId::from_raw(clock))?.saturating_add_signed(shift))
+}
+
 /// `(seconds, nanoseconds)`.
 fn parse_time(text: &str) -> Option<u64> {
     let (seconds, nanoseconds) = text
@@ -141,7 +155,7 @@ fn parse_time(text: &str) -> Option<u64> {
         .split_once(", ")?;
     let seconds: u64 = seconds.parse().ok()?;
     seconds
-        .checked_mul(NANOSECONDS)?
+        .checked_mul(SECOND)?
         .checked_add(nanoseconds.parse().ok()?)
 }
 

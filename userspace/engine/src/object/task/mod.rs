@@ -36,8 +36,11 @@ pub mod view;
 
 use crust_image::Record;
 
+pub(in crate::object) use self::boundary::NAMESPACES;
+pub use self::tree::Member;
+pub(in crate::object) use self::view::Texts;
 pub use self::view::{ProcessView, ThreadView};
-use super::{Row, State};
+use super::{Row, State, namespace};
 use crate::capture::Capture;
 use crate::plan::{ProcessId, TaskId};
 use crate::resolve::Resolve;
@@ -179,8 +182,10 @@ pub fn rows() -> impl Iterator<Item = Row> {
 /// What broke; what cannot be carried over goes to [`Capture::refusals`] instead.
 pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
     let tree = capture.tree;
-    for (process, texts) in tree.iter().zip(view::read(tree)?) {
-        capture_process(process, &texts, capture)?;
+    let texts = view::read(tree)?;
+    namespace::time::capture(&texts, capture)?;
+    for (process, texts) in tree.iter().zip(&texts) {
+        capture_process(process, texts, capture)?;
     }
     tree::check(capture)
 }

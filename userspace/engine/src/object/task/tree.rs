@@ -82,7 +82,7 @@ pub fn capture(
         None => procfs::stat(&process.proc, process.pid, "stat")?,
     };
     let (start_time, start_boottime) = match view.map(|view| &view.kernel) {
-        Some(kernel) if kernel.start_boottime != 0 => (kernel.start_time, kernel.start_boottime),
+        Some(kernel) if kernel.start_time != 0 => (kernel.start_time, kernel.start_boottime),
         // A zombie, or no module.
         _ => {
             let started = Started::of(&stat)?;

@@ -76,7 +76,7 @@ pub struct ThreadView<'a> {
 }
 
 /// What `/proc` tells of a process: its own files and those of each thread. Of a zombie, nothing.
-pub(super) type Texts = (Option<ProcessText>, Vec<ThreadText>);
+pub(in crate::object) type Texts = (Option<ProcessText>, Vec<ThreadText>);
 
 /// Reads what `/proc` tells of all processes of a tree.
 pub(super) fn read(tree: &[FrozenProcess]) -> Result<Vec<Texts>> {
