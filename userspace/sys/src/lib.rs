@@ -25,6 +25,7 @@ pub mod splice;
 pub mod statx;
 pub mod stub;
 pub mod task;
+pub mod timerfd;
 #[path = "../../../rust-module/uapi.rs"]
 #[expect(
     missing_docs,

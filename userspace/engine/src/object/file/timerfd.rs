@@ -6,7 +6,13 @@
 //! (`TFD_TIMER_ABSTIME`). A relative timer goes on with what was left. The moment of an absolute one
 //! is worked out from the clock of the program when it is read, so it still expires at that moment, or at once
 //! if that has passed. Unread expirations are put back with `TFD_IOC_SET_TICKS`.
+//!
+//! A periodic timer rests from when it has expired until it is read. How often it would have expired since, and
+//! when it will next, only `timerfd_gettime` finds out.
 
+use std::os::fd::AsFd;
+
+use crust_sys::timerfd;
 use nix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +49,8 @@ pub struct Timerfd {
 impl State for Timerfd {
     const TAG: u16 = 0x0316;
     const NAME: &'static str = "timerfd";
-    const SUPPORT: &'static str = "Clock, remaining time or moment, interval, unread expirations.";
+    const SUPPORT: &'static str = "Clock, remaining time or moment, interval, unread expirations. A clock that was \
+                                   set meanwhile does not end a TFD_TIMER_CANCEL_ON_SET.";
 
     fn describe(&self) -> String {
         format!(
@@ -114,7 +121,19 @@ impl FileKind for Timerfd {
     fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
         let clock = probe.demand("clockid", |text| text.parse().ok())?;
         let flags = probe.demand("settime flags", |text| i32::from_str_radix(text, 8).ok())?;
+        let interval = probe.demand("it_interval", parse_time)?;
         let mut value = probe.demand("it_value", parse_time)?;
+        let mut ticks = probe.demand("ticks", parse_number)?;
+        if interval != 0 && value == 0 {
+            (value, ticks) = running(probe)?;
+        }
+        if ticks != 0 && flags & libc::TFD_TIMER_CANCEL_ON_SET != 0 {
+            census.lose(
+                probe,
+                "it has expired, or its clock was set, which the kernel does not tell: it is taken to have expired",
+                "",
+            );
+        }
         if value != 0 && flags & libc::TFD_TIMER_ABSTIME != 0 {
             value = value.saturating_add(now(probe, clock)?);
         }
@@ -125,11 +144,33 @@ impl FileKind for Timerfd {
                 clock,
                 flags,
                 value,
-                interval: probe.demand("it_interval", parse_time)?,
-                ticks: probe.demand("ticks", |text| text.parse().ok())?,
+                interval,
+                ticks,
             },
         )
     }
+}
+
+/// Starts a periodic timer again that rests: when it expires next, and how often it has expired.
+fn running(probe: &Probe<'_>) -> Result<(u64, u64)> {
+    // One that expires every few microseconds may have done so in between.
+    const ATTEMPTS: u32 = 20;
+    let timer = probe.take()?;
+    let mut state = (1, 1);
+    for _ in 0..ATTEMPTS {
+        let (value, _) =
+            timerfd::get(timer.as_fd()).map_err(|errno| probe.failed("timerfd_gettime", errno))?;
+        let probe = Probe::new(probe.holder, probe.number, probe.object.clone())?;
+        state = (value.max(1), probe.demand("ticks", parse_number)?);
+        if probe.demand("it_value", parse_time)? != 0 {
+            break;
+        }
+    }
+    Ok(state)
+}
+
+fn parse_number(text: &str) -> Option<u64> {
+    text.parse().ok()
 }
 
 /// What a clock says for the program that has the timer.
