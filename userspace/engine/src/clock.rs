@@ -62,6 +62,14 @@ pub fn monotonic() -> u64 {
     own.saturating_add_signed(-own_offsets().monotonic)
 }
 
+/// `CLOCK_REALTIME`, and `CLOCK_MONOTONIC` of the initial time namespace.
+pub fn day_and_monotonic() -> [u64; 2] {
+    [
+        read(ClockId::CLOCK_REALTIME).unwrap_or_default(),
+        monotonic(),
+    ]
+}
+
 /// `CLOCK_BOOTTIME` of the initial time namespace.
 #[must_use]
 pub fn boottime() -> u64 {

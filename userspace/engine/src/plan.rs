@@ -123,6 +123,17 @@ pub struct Data {
     pub bytes: Vec<u8>,
     /// At byte offset `.0` of `bytes` goes the 64-bit address of `.1`.
     pub pointers: Vec<(usize, Data)>,
+    /// At byte offset `.0` of `bytes` goes a `struct timespec` of the moment `.1`.
+    pub moments: Vec<(usize, Moment)>,
+}
+
+/// A moment that is known when the call is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// The clock.
+    pub clock: i32,
+    /// So many nanoseconds after now, or before it if negative.
+    pub from_now: i64,
 }
 
 impl Data {
@@ -130,7 +141,7 @@ impl Data {
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self {
             bytes: bytes.into(),
-            pointers: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -150,6 +161,13 @@ impl Data {
                 .flat_map(|word| word.to_ne_bytes())
                 .collect::<Vec<u8>>(),
         )
+    }
+
+    /// Puts a moment at `offset`.
+    #[must_use]
+    pub fn moment(mut self, offset: usize, moment: Moment) -> Self {
+        self.moments.push((offset, moment));
+        self
     }
 
     /// Puts the address of `target` at `offset`.
@@ -220,6 +238,28 @@ impl Call {
             }
         }
         call
+    }
+
+    /// The same call, with the moments in its data as a task sees its clocks.
+    #[must_use]
+    pub fn now(call: Cow<'_, Self>, clock: impl Fn(i32) -> u64) -> Cow<'_, Self> {
+        const SECOND: u64 = 1_000_000_000;
+        let has_moments = |arg: &Arg| matches!(arg, Arg::Data(data) if !data.moments.is_empty());
+        if !call.args.iter().any(has_moments) {
+            return call;
+        }
+        let mut call = call.into_owned();
+        for arg in &mut call.args {
+            let Arg::Data(data) = arg else { continue };
+            for (offset, moment) in std::mem::take(&mut data.moments) {
+                let time = clock(moment.clock).saturating_add_signed(moment.from_now);
+                let parts = [time / SECOND, time % SECOND]
+                    .map(u64::to_ne_bytes)
+                    .concat();
+                data.bytes[offset..][..16].copy_from_slice(&parts);
+            }
+        }
+        Cow::Owned(call)
     }
 
     /// A call whose result does not matter.

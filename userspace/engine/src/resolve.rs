@@ -2,10 +2,13 @@
 
 //! From image to plan: what the kinds have to hand while they emit their steps.
 
+use std::collections::HashMap;
+
 use crust_image::Record;
 
 use crate::hooks::Abilities;
-use crate::plan::Plan;
+use crate::object::task::posix_timers::Expired;
+use crate::plan::{Plan, ProcessId};
 use crate::refusal::Refusals;
 
 /// What the user decided about a restore.
@@ -35,6 +38,8 @@ pub struct Resolve<'a> {
     pub plan: Plan,
     /// What will be lost, or stands against the restore.
     pub refusals: Refusals,
+    /// POSIX timers that expire by themselves, and with that queue their signals; those that are made to.
+    pub timers: HashMap<(ProcessId, i32), Option<Expired>>,
 }
 
 impl Resolve<'_> {

@@ -113,6 +113,7 @@ fn resolve(
         caller: (session.as_raw(), getpgrp().as_raw()),
         plan: Plan::default(),
         refusals: Refusals::default(),
+        timers: std::collections::HashMap::new(),
     };
     Kinds::all().refuse_unknown(records, &mut resolve.refusals);
     if resolve.refusals.forbid() {

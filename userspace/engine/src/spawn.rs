@@ -20,6 +20,7 @@ use zerocopy::IntoBytes;
 
 use self::clocks::Birthplace;
 use crate::batch::layout;
+use crate::clock::Offsets;
 use crate::plan::{Call, Data, Plan, reserved, scratch};
 use crate::procfs;
 use crate::remote::{self, BLOCKED, Caller};
@@ -31,13 +32,13 @@ pub const OPTIONS: i32 = option::SYSGOOD | option::EXITKILL;
 /// How often a root is made if its random layout collides with the scratch memory.
 const ATTEMPTS: u32 = 8;
 
-/// Makes the root: a stopped tracee with scratch memory, which answers remote calls. Returns also by how much
-/// moments (monotonic and since boot) are shifted by its time namespace.
+/// Makes the root: a stopped tracee with scratch memory, which answers remote calls. Returns also what its
+/// time namespace adds to the clocks.
 ///
 /// # Errors
 ///
 /// [`Error::System`] with `EEXIST` if its pid is taken.
-pub fn root(plan: &Plan, pid: &[i32], image: &File) -> Result<(Caller, [i64; 2])> {
+pub fn root(plan: &Plan, pid: &[i32], image: &File) -> Result<(Caller, Offsets)> {
     let proc = File::open("/proc").map_err(|error| {
         Error::system(
             "open /proc",
@@ -58,13 +59,13 @@ pub fn root(plan: &Plan, pid: &[i32], image: &File) -> Result<(Caller, [i64; 2])
         descriptors: &descriptors,
     };
     let blank = Blank::new().map_err(|errno| Error::system("make the blank", errno))?;
-    let birthplace = Birthplace::new(&plan.clocks)?;
+    let birthplace = Birthplace::new(plan.clocks.after)?;
     for _ in 0..ATTEMPTS {
         let pid = blank
             .start(birth)
             .map_err(|errno| Error::system("start the root of the tree", errno))?;
         match prepare(plan, pid) {
-            Ok(caller) => return Ok((caller, birthplace.shift)),
+            Ok(caller) => return Ok((caller, birthplace.offsets)),
             Err(error) => {
                 end(pid);
                 if !matches!(

@@ -31,6 +31,12 @@ impl SigInfo {
         self.number(8)
     }
 
+    /// The id of the POSIX timer that sent it, if one did.
+    #[must_use]
+    pub fn timer(&self) -> Option<i32> {
+        (self.code() == libc::SI_TIMER).then(|| self.number(16))
+    }
+
     /// Who sent it, for those codes that tell.
     #[must_use]
     pub fn sender(&self) -> i32 {

@@ -28,7 +28,7 @@ impl Executor<'_> {
     /// A step that is no call.
     pub(super) fn step(&mut self, task: TaskId, step: &Step) -> Result<()> {
         let module = self.module;
-        let shift = self.shift;
+        let (before, after) = (self.plan.clocks.before, self.offsets);
         let live = self.live(task)?;
         let Caller { pid, tid, .. } = live.caller;
         let without = || {
@@ -69,11 +69,12 @@ impl Executor<'_> {
                 let handle = handle.map_err(failed)?;
                 let now = [clock::monotonic(), clock::boottime()];
                 // Nothing has begun before the machine, or will yet begin.
-                let at = |time: u64, which: usize| {
-                    time.saturating_add_signed(shift[which]).min(now[which])
-                };
+                let at =
+                    |time: u64, shift: i64, now: u64| time.saturating_add_signed(shift).min(now);
+                let monotonic = at(*monotonic, before.monotonic - after.monotonic, now[0]);
+                let boottime = at(*boottime, before.boottime - after.boottime, now[1]);
                 device
-                    .set_start(handle.as_fd(), at(*monotonic, 0), at(*boottime, 1))
+                    .set_start(handle.as_fd(), monotonic, boottime)
                     .map_err(failed)
             }
             Step::Exit { status } => self.exit(task, *status),

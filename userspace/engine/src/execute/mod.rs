@@ -19,8 +19,10 @@ use std::time::Instant;
 
 use crust_sys::ptrace;
 use crust_sys::wait;
+use nix::time::ClockId;
 
 pub use self::finish::Restored;
+use crate::clock::{self, Offsets};
 use crate::hooks::ckpt::Ckpt;
 use crate::interrupt::Interrupts;
 use crate::plan::{Call, Plan, Processor, Stage, Step, TaskId, reserved};
@@ -50,8 +52,8 @@ struct Executor<'a> {
     stops: Vec<(TaskId, i32)>,
     /// Calls that are made when all batches are done.
     last: Vec<(TaskId, Call)>,
-    /// By how much start times are shifted, monotonic and since boot.
-    shift: [i64; 2],
+    /// What the time namespace of the tree adds to the clocks.
+    offsets: Offsets,
 }
 
 /// The steps of a stage.
@@ -87,7 +89,7 @@ pub fn execute<'a>(
         tasks: BTreeMap::new(),
         stops: Vec::new(),
         last: Vec::new(),
-        shift: [0; 2],
+        offsets: Offsets::default(),
     };
     let close = Step::Call(close_reserved(plan));
     let stages: Vec<(Stage, &Steps)> = plan
@@ -158,6 +160,18 @@ impl Live {
 }
 
 impl Executor<'_> {
+    /// What a clock says for the tasks.
+    fn now(&self, clock: i32) -> u64 {
+        match clock {
+            libc::CLOCK_MONOTONIC => {
+                clock::monotonic().saturating_add_signed(self.offsets.monotonic)
+            }
+            libc::CLOCK_BOOTTIME => clock::boottime().saturating_add_signed(self.offsets.boottime),
+            // A plan has no others than these and the clocks of the day.
+            _ => clock::read(ClockId::from_raw(clock)).unwrap_or_default(),
+        }
+    }
+
     fn live(&mut self, task: TaskId) -> Result<&mut Live> {
         self.tasks
             .get_mut(&task)

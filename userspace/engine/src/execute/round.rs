@@ -99,8 +99,8 @@ impl Executor<'_> {
     }
 
     fn make_root(&mut self, task: TaskId, pid: &[i32]) -> Result<()> {
-        let (caller, shift) = spawn::root(self.plan, pid, self.image)?;
-        self.shift = shift;
+        let (caller, offsets) = spawn::root(self.plan, pid, self.image)?;
+        self.offsets = offsets;
         self.tasks.insert(task, Live::new(caller));
         Ok(())
     }
@@ -120,7 +120,9 @@ impl Executor<'_> {
         let mut size = 0;
         for todo in &steps[from..] {
             let call = match todo.step {
-                Step::Call(call) => call.counted_from(todo.base),
+                Step::Call(call) => {
+                    Call::now(call.counted_from(todo.base), |clock| self.now(clock))
+                }
                 Step::SpawnChild {
                     pid, exit_signal, ..
                 } => Cow::Owned(spawn::child(pid, *exit_signal)),

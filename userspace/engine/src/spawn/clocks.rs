@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::clock::{self, Offsets, SECOND};
-use crate::plan::{After, Clocks};
+use crate::plan::After;
 use crate::{Error, Result};
 
 // The nix crate lacks it.
@@ -22,20 +22,20 @@ const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(libc::CLONE_NEWTI
 pub(super) struct Birthplace {
     /// The one of crust.
     own: Option<File>,
-    /// By how much moments are to be shifted, monotonic and since boot.
-    pub shift: [i64; 2],
+    /// What it adds to the clocks.
+    pub offsets: Offsets,
 }
 
 impl Birthplace {
-    pub fn new(clocks: &Clocks) -> Result<Self> {
+    pub fn new(after: After) -> Result<Self> {
         const OFFSETS: &str = "/proc/self/timens_offsets";
         let ours = clock::own_offsets();
         let machine = [clock::monotonic(), clock::boottime()];
         let mut place = Self {
             own: None,
-            shift: clocks.after.shift(clocks.before, machine, ours),
+            offsets: after.offsets(machine, ours),
         };
-        if clocks.after == After::OfCrust {
+        if after == After::OfCrust {
             return Ok(place);
         }
         let failed = |what: &str| {
@@ -48,7 +48,7 @@ impl Birthplace {
         let own = File::open("/proc/self/ns/time").map_err(failed("open the time namespace"))?;
         unshare(CLONE_NEWTIME).map_err(|errno| Error::system("make a time namespace", errno))?;
         place.own = Some(own);
-        let text = text(clocks.after.offsets(machine, ours));
+        let text = text(place.offsets);
         std::fs::write(OFFSETS, text).map_err(failed("set the clocks of the time namespace"))?;
         Ok(place)
     }

@@ -42,7 +42,8 @@ impl Survey {
         if !inquiry::ask(process, leader, room.as_ref(), &mut questions)? {
             return Ok(Self::unknown(process, &timers));
         }
-        survey.read_process(process, &timers, &mut questions)?;
+        let now = clock::day_and_monotonic();
+        survey.read_process(process, &timers, now, &mut questions)?;
         survey.read_thread(leader, &mut questions);
         for thread in others {
             let mut questions = Questions::default();
@@ -76,6 +77,7 @@ impl Survey {
         &mut self,
         process: &FrozenProcess,
         timers: &[i32],
+        now: [u64; 2],
         questions: &mut Questions,
     ) -> Result<()> {
         for _ in 0..uapi::CKPT_NSIG {
@@ -119,6 +121,7 @@ impl Survey {
                 value: value_s * 1_000_000_000 + value_ns,
                 interval: s * 1_000_000_000 + ns,
                 overrun: overrun.max(0) as u32,
+                now,
             };
             self.timers.insert(id, state);
         }

@@ -5,15 +5,19 @@
 //! What `/proc` tells is read for the whole tree at once, on all processors; what the hooks tell,
 //! which may need ptrace, by the one thread that traces.
 
+use std::cell::OnceCell;
 use std::path::PathBuf;
 
+use crust_sys::ptrace::{self, Queue};
+use crust_sys::signal::SigInfo;
 use crust_sys::uapi;
 
 use super::boundary;
 use crate::capture::Capture;
+use crate::clock;
 use crate::procfs::{self, Fields, Stat};
 use crate::subject::{FrozenProcess, FrozenThread};
-use crate::{Result, parallel};
+use crate::{Error, Result, parallel};
 
 /// Files of `/proc/PID`.
 pub struct ProcessText {
@@ -59,6 +63,9 @@ pub struct ProcessView<'a> {
     pub stat: &'a Stat,
     /// What only the kernel hooks tell.
     pub kernel: uapi::Process,
+    /// When they were asked, on the monotonic clock.
+    pub asked: u64,
+    signals: OnceCell<Vec<SigInfo>>,
 }
 
 /// What can be read about a stopped thread.
@@ -153,8 +160,25 @@ impl<'a> ProcessView<'a> {
             text,
             status: &of_leader.status,
             stat: &of_leader.stat,
+            asked: clock::monotonic(),
             kernel: capture.hooks.process(process)?,
+            signals: OnceCell::new(),
         })
+    }
+
+    /// The signals that wait in the queue of the process, those that have a `siginfo`. All that look see the
+    /// same: timers go on while a process stands still, and what they had to go is asked before.
+    ///
+    /// # Errors
+    ///
+    /// If the process has died.
+    pub fn signals(&self) -> Result<&[SigInfo]> {
+        if let Some(signals) = self.signals.get() {
+            return Ok(signals);
+        }
+        let signals = ptrace::queued_signals(self.leader.tid, Queue::Shared)
+            .map_err(|errno| Error::task(self.leader.tid, "read the pending signals", errno))?;
+        Ok(self.signals.get_or_init(|| signals))
     }
 }
 

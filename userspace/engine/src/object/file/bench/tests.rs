@@ -45,6 +45,7 @@ fn calls(tables: &[Table], files: &[crust_image::Record]) -> Result<Vec<String>>
         caller: (1, 1),
         plan: Plan::default(),
         refusals: Refusals::default(),
+        timers: std::collections::HashMap::new(),
     };
     super::plan(&mut resolve)?;
     let mut calls = Vec::new();

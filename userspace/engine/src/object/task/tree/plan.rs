@@ -270,6 +270,7 @@ mod tests {
             caller: (1, 1),
             plan: Plan::default(),
             refusals: Refusals::default(),
+            timers: std::collections::HashMap::new(),
         };
         plan(&mut resolve).unwrap();
         let words = |step: &Step| match step {
