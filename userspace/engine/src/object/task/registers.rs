@@ -162,6 +162,15 @@ fn interrupted(
     if is_masked(view, signal_mask) {
         return Some(Interrupted::Masked);
     }
+    if result == UNLESS_HANDLED && limit::is_until_used(nr, registers) {
+        capture.refusals.lose(
+            tid,
+            &name,
+            "it sleeps until so much CPU time is used, which is counted from zero for a restored process: it \
+             sleeps for longer",
+            "",
+        );
+    }
     if result != RESTART_BLOCK {
         return None;
     }
