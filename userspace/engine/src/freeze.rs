@@ -234,6 +234,7 @@ impl Frozen {
     ) -> Result<Option<FrozenThread>> {
         let failed = |errno| Error::task(tid, "wait for it to stop", errno);
         let deadline = Instant::now() + PATIENCE;
+        let mut moments = 0;
         let stopped = interrupts.wait_for(deadline, PATIENCE, || {
             loop {
                 match wait::poll(tid).map_err(failed)? {
@@ -245,7 +246,12 @@ impl Frozen {
                             event: event::STOP,
                         },
                     )) => {
-                        return Ok(Some(Some(signal)));
+                        let is_new = signal == libc::SIGTRAP && moments < stopped::MOMENTS;
+                        if !(is_new && stopped::in_vdso(process, tid)) {
+                            return Ok(Some(Some(signal)));
+                        }
+                        moments += 1;
+                        stopped::a_moment_later(tid).map_err(failed)?;
                     }
                     // It was just getting a signal: let it have it.
                     Some((_, Status::Stopped { signal, event: 0 })) => {

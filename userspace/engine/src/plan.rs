@@ -373,11 +373,34 @@ pub enum Step {
     CallAtLast(Call),
     /// [`Stage::Resume`]: the last step of every thread.
     SetProcessor(Box<Processor>),
-    /// [`Stage::Resume`], of a leader: the process stays stopped, as by this signal.
-    StayStopped {
-        /// `SIGSTOP` or its kin.
-        signal: i32,
-    },
+    /// [`Stage::Resume`], of a leader: the process stays stopped.
+    StayStopped(StayStopped),
+}
+
+/// How a process stays stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StayStopped {
+    /// As by this signal: `SIGSTOP` or its kin.
+    pub signal: i32,
+    /// Its parent; of the root, the root itself.
+    pub parent: ProcessId,
+    /// What that has heard of it.
+    pub heard: Heard,
+    /// A `SIGCHLD` waits there anyway.
+    pub signal_waits: bool,
+}
+
+/// What a parent has heard of the stop of a child.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Heard {
+    /// Nothing yet.
+    #[default]
+    Nothing,
+    /// It got its `SIGCHLD`.
+    Signal,
+    /// It has waited for it, too.
+    Status,
 }
 
 /// What the clocks of the tree say that count from the start of the machine.

@@ -36,7 +36,7 @@ use nix::errno::Errno;
 use zerocopy::IntoBytes;
 
 pub use self::caller::{Caller, error_number};
-pub(crate) use self::caller::{Deferred, await_event_stop, into_event_stop};
+pub(crate) use self::caller::{Deferred, await_event_stop, into_event_stop, stopped};
 pub use self::room::Room;
 use self::way_back::way_back;
 use crate::subject::{FrozenProcess, FrozenThread};

@@ -128,7 +128,7 @@ fn describe(step: &Step) -> String {
             "set registers, enter the interrupted call again, and set the signal mask".into()
         }
         Step::SetProcessor(_) => "set registers and signal mask".into(),
-        Step::StayStopped { signal } => format!("stay stopped by signal {signal}"),
+        Step::StayStopped(stop) => format!("stay stopped by signal {}", stop.signal),
     }
 }
 

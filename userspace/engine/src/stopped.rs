@@ -10,6 +10,7 @@ use crust_sys::{RemoteAddr, memory};
 use nix::errno::Errno;
 
 use crate::freeze::{open_process, refuse};
+use crate::instruction;
 use crate::limit::moment::{Waiting, milliseconds};
 use crate::limit::{Limit, Place, SYS_IO_PGETEVENTS, Sleeps};
 use crate::subject::FrozenProcess;
@@ -46,6 +47,37 @@ pub(crate) fn registers(
     let limit = sleeps.limit(process, tid, &registers);
     let registers = make_call_again(process, tid, registers, limit.as_ref())?;
     Ok((registers, limit))
+}
+
+/// Whether a stopped thread executes code of the vDSO. It may be about to add up what belongs to two moments, or to
+/// two time namespaces, if one of them is another after a restore; a moment later it is through.
+pub(crate) fn in_vdso(process: &FrozenProcess, tid: i32) -> bool {
+    let Ok(registers) = ptrace::registers(tid) else {
+        return false;
+    };
+    // In a call of the vDSO the kernel has the word.
+    registers.orig_rax == u64::MAX
+        && procfs::read(&process.proc, process.pid, "auxv").is_ok_and(|auxv| {
+            let vdso = instruction::vdso(&auxv);
+            vdso.is_some_and(|vdso| (vdso.0..vdso.0 + VDSO_SIZE).contains(&registers.rip))
+        })
+}
+
+/// What the vDSO takes.
+const VDSO_SIZE: u64 = 8 << 10;
+/// How often a thread is let go on that is stopped in the vDSO: one that does little else is mostly there.
+pub(crate) const MOMENTS: u32 = 200;
+
+/// Lets a stopped thread execute a little more.
+pub(crate) fn a_moment_later(tid: i32) -> nix::Result<()> {
+    const MOMENT: Duration = Duration::from_micros(50);
+    ptrace::cont(tid, 0)?;
+    std::thread::sleep(MOMENT);
+    match ptrace::interrupt(tid) {
+        // It is dying; the wait will tell.
+        Err(Errno::ESRCH) => Ok(()),
+        result => result,
+    }
 }
 
 /// How long a thread that was asked to stop is waited for when it shall go on anyway.

@@ -87,8 +87,8 @@ impl Executor<'_> {
                 live.processor = Some(processor.clone());
                 Ok(())
             }
-            Step::StayStopped { signal } => {
-                self.stops.push((task, *signal));
+            Step::StayStopped(stop) => {
+                self.stops.push((task, *stop));
                 Ok(())
             }
             Step::Call(_) | Step::SpawnChild { .. } | Step::SpawnThread { .. } => {

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::{Executor, Live};
 use crate::limit::moment::{self, Waiting};
-use crate::plan::{ProcessId, scratch};
+use crate::plan::{ProcessId, TaskId, scratch};
 use crate::remote::{Caller, error_number};
 use crate::{Error, Result};
 
@@ -38,12 +38,6 @@ impl<'a> Restored<'a> {
         let executor = &mut self.0;
         executor.tasks.retain(|_, live| !live.ended);
         let failed = |tid: i32| move |errno| Error::task(tid, "let it go", errno);
-        for (task, signal) in &executor.stops {
-            if let Some(live) = executor.tasks.get(task) {
-                let Caller { pid, tid, .. } = live.caller;
-                task::tgkill(pid, tid, *signal).map_err(failed(tid))?;
-            }
-        }
         if stopped {
             for live in executor.tasks.values() {
                 let Caller { pid, tid, .. } = live.caller;
@@ -84,42 +78,61 @@ impl Executor<'_> {
     /// The last: scratch memory goes, and registers come.
     pub(super) fn finish(&mut self) -> Result<()> {
         self.call_at_last()?;
-        for (task, live) in &self.tasks {
-            if task.thread != 0 || live.ended {
-                continue;
-            }
-            let args = [self.plan.scratch.0, scratch::TOTAL];
-            let what = "unmap scratch memory";
-            let value = live.caller.call_into_stop(what, libc::SYS_munmap, &args)?;
-            if let Some(errno) = error_number(value as u64) {
-                return Err(Error::task(live.caller.tid, what, errno));
-            }
+        self.stop_processes()?;
+        let left: Vec<TaskId> = self
+            .tasks
+            .iter()
+            .filter(|(_, live)| !live.ended && !live.complete)
+            .map(|(&task, _)| task)
+            .collect();
+        for &leader in left.iter().filter(|task| task.thread == 0) {
+            self.unmap_scratch(leader)?;
         }
-        for (task, live) in self.tasks.iter().filter(|(_, live)| !live.ended) {
-            let tid = live.caller.tid;
-            let failed = |errno| Error::task(tid, "set its registers", errno);
-            let Some(processor) = &live.processor else {
-                return Err(Error::malformed(
-                    format!("task {task} of the plan"),
-                    "it has no registers",
-                ));
-            };
-            let mut registers = ptrace::registers_from_bytes(&processor.general)
-                .ok_or_else(|| failed(Errno::EINVAL))?;
-            if let Some(value) = live.reentered {
-                // It did not have to wait again: it returns.
-                registers.rax = value as u64;
-                registers.orig_rax = u64::MAX;
-            }
-            ptrace::set_xstate(tid, &processor.xstate)
-                .map_err(|errno| Error::task(tid, "set its extended state", errno))?;
-            if processor.enters {
-                live.caller.begin_again(&registers)?;
-            } else {
-                ptrace::set_registers(tid, &registers).map_err(failed)?;
-            }
-            ptrace::set_signal_mask(tid, processor.signal_mask).map_err(failed)?;
+        for task in left {
+            self.complete(task)?;
         }
+        Ok(())
+    }
+
+    /// A process has no scratch memory any more.
+    pub(super) fn unmap_scratch(&mut self, leader: TaskId) -> Result<()> {
+        let args = [self.plan.scratch.0, scratch::TOTAL];
+        let what = "unmap scratch memory";
+        let caller = &self.live(leader)?.caller;
+        let value = caller.call_into_stop(what, libc::SYS_munmap, &args)?;
+        match error_number(value as u64) {
+            Some(errno) => Err(Error::task(caller.tid, what, errno)),
+            None => Ok(()),
+        }
+    }
+
+    /// A task gets its registers and its mask.
+    pub(super) fn complete(&mut self, task: TaskId) -> Result<()> {
+        let live = self.live(task)?;
+        let tid = live.caller.tid;
+        let failed = |errno| Error::task(tid, "set its registers", errno);
+        let Some(processor) = &live.processor else {
+            return Err(Error::malformed(
+                format!("task {task} of the plan"),
+                "it has no registers",
+            ));
+        };
+        let mut registers = ptrace::registers_from_bytes(&processor.general)
+            .ok_or_else(|| failed(Errno::EINVAL))?;
+        if let Some(value) = live.reentered {
+            // It did not have to wait again: it returns.
+            registers.rax = value as u64;
+            registers.orig_rax = u64::MAX;
+        }
+        ptrace::set_xstate(tid, &processor.xstate)
+            .map_err(|errno| Error::task(tid, "set its extended state", errno))?;
+        if processor.enters {
+            live.caller.begin_again(&registers)?;
+        } else {
+            ptrace::set_registers(tid, &registers).map_err(failed)?;
+        }
+        ptrace::set_signal_mask(tid, processor.signal_mask).map_err(failed)?;
+        live.complete = true;
         Ok(())
     }
 }

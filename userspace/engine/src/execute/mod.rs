@@ -12,6 +12,7 @@ mod alone;
 mod fill;
 mod finish;
 mod round;
+mod stops;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,7 +26,7 @@ pub use self::finish::Restored;
 use crate::clock::{self, Offsets};
 use crate::hooks::ckpt::Ckpt;
 use crate::interrupt::Interrupts;
-use crate::plan::{Call, Plan, Processor, Stage, Step, TaskId, reserved};
+use crate::plan::{Call, Plan, Processor, Stage, StayStopped, Step, TaskId, reserved};
 use crate::progress::{Phase, Progress};
 use crate::remote::Caller;
 use crate::{Error, Result};
@@ -38,6 +39,8 @@ struct Live {
     /// How a call that was begun again has returned, if it did.
     reentered: Option<i64>,
     processor: Option<Box<Processor>>,
+    /// It has its registers, and no scratch memory.
+    complete: bool,
     /// It is a zombie.
     ended: bool,
 }
@@ -48,8 +51,8 @@ struct Executor<'a> {
     image: &'a File,
     module: Option<&'a Ckpt>,
     tasks: BTreeMap<TaskId, Live>,
-    /// Signals by which processes stay stopped.
-    stops: Vec<(TaskId, i32)>,
+    /// Processes that stay stopped.
+    stops: Vec<(TaskId, StayStopped)>,
     /// Calls that are made when all batches are done.
     last: Vec<(TaskId, Call)>,
     /// What the time namespace of the tree adds to the clocks.
@@ -154,6 +157,7 @@ impl Live {
             results: Vec::new(),
             reentered: None,
             processor: None,
+            complete: false,
             ended: false,
         }
     }

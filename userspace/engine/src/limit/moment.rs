@@ -11,7 +11,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crust_sys::{RemoteAddr, memory, pidfd, ptrace, sockopt};
 
@@ -21,8 +21,10 @@ use super::{Left, Place, thread_pidfd};
 use crate::clock::{self, SECOND};
 use crate::procfs;
 
-/// How long a thread may take to fall asleep again. If its call returns at once, it may never.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// How often it is looked whether a thread has fallen asleep again. If its call returns at once, it may never.
+/// This is no time: a machine may be busy, but each look lets the thread have a processor.
+const LOOKS: u32 = 1000;
+const PAUSE: Duration = Duration::from_micros(20);
 
 /// A stopped thread that is about to go on with a call that has a limit.
 #[derive(Debug)]
@@ -66,17 +68,16 @@ impl Waiting {
         Some(self.end?.saturating_sub(clock::monotonic()))
     }
 
-    /// The call in which it sleeps; `None` if it does not until `deadline`.
-    fn asleep(&self, deadline: Instant) -> Option<Called> {
-        loop {
+    /// The call in which it sleeps; `None` if it does not.
+    fn asleep(&self) -> Option<Called> {
+        for _ in 0..LOOKS {
             if let Some(call) = Called::of(&self.proc, self.tid) {
                 return Some(call);
             }
-            if Instant::now() >= deadline {
-                return None;
-            }
-            std::thread::sleep(Duration::from_micros(20));
+            std::thread::sleep(PAUSE);
         }
+        tracing::debug!(self.tid, "does not fall asleep again");
+        None
     }
 
     /// Lets it go if it needs a moment of its own for that; else it is only made ready.
@@ -86,7 +87,7 @@ impl Waiting {
         } else if let Some(change) = Change::make(self) {
             // Else it has only died.
             if ptrace::detach(self.tid, 0).is_ok() {
-                self.asleep(Instant::now() + PATIENCE);
+                self.asleep();
             }
             change.undo();
         }
@@ -102,8 +103,8 @@ impl Waiting {
     }
 
     /// Notes when its wait ends.
-    fn note(&self, deadline: Instant) -> Option<()> {
-        let call = self.asleep(deadline)?;
+    fn note(&self) -> Option<()> {
+        let call = self.asleep()?;
         let name = format!("task/{}/sched", self.tid);
         let (since, _) = parse_sched(&procfs::read_text(&self.proc, self.tid, &name).ok()?)?;
         if (call.stack, call.instruction) == self.at {
@@ -129,10 +130,9 @@ pub(crate) fn let_go(waiting: &[Waiting]) {
 
 /// Notes for the next crust when the waits end of threads that have been let go.
 pub(crate) fn note(waiting: &[Waiting]) {
-    let deadline = Instant::now() + PATIENCE;
     for thread in waiting {
         if !thread.disturbed && thread.place != Place::Register {
-            thread.note(deadline);
+            thread.note();
         }
     }
 }

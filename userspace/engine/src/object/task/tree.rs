@@ -17,6 +17,7 @@ use super::order::{self, Place};
 use super::started::Started;
 use crate::capture::Capture;
 use crate::object::State;
+use crate::plan::Heard;
 use crate::subject::FrozenProcess;
 use crate::{Error, Result, procfs};
 
@@ -37,8 +38,8 @@ pub struct Member {
     pub exit_signal: i32,
     /// The status as of `wait4`, of a process that has ended and was not waited for.
     pub zombie: Option<i32>,
-    /// The signal by which it is stopped (`SIGSTOP` and its kin).
-    pub stopped: Option<i32>,
+    /// The signal by which it is stopped (`SIGSTOP` and its kin), and what its parent has heard of that.
+    pub stopped: Option<(i32, Heard)>,
     /// When it began, on the monotonic clock, in nanoseconds.
     pub start_time: u64,
     /// When it began, on the boot-time clock, in nanoseconds.
@@ -47,6 +48,7 @@ pub struct Member {
 
 impl State for Member {
     const TAG: u16 = 0x0100;
+    const VERSION: u16 = 2;
     const NAME: &'static str = "process";
     const SUPPORT: &'static str = "pid and thread ids, parent, zombies, stopped processes; group, \
                                    session and start time (with the module any, without it those \
@@ -55,7 +57,7 @@ impl State for Member {
     fn describe(&self) -> String {
         let state = match (self.zombie, self.stopped) {
             (Some(status), _) => format!("ended with status {status:#x}"),
-            (None, Some(signal)) => {
+            (None, Some((signal, _))) => {
                 format!("{} threads, stopped by signal {signal}", self.threads.len())
             }
             (None, None) => format!("{} threads", self.threads.len()),
@@ -101,12 +103,25 @@ pub fn capture(
         sid: stat.signed(6) as i32,
         exit_signal: stat.signed(38) as i32,
         zombie: process.zombie,
-        stopped: process.stopped.or(about_to_stop.then_some(libc::SIGSTOP)),
+        stopped: match process.stopped {
+            Some(signal) => Some((signal, heard(process)?)),
+            None => about_to_stop.then_some((libc::SIGSTOP, Heard::Nothing)),
+        },
         start_time,
         start_boottime,
     };
     capture.records.push(member.record(process.id.0, 0)?);
     Ok(())
+}
+
+/// What the parent has heard of the stop of a process. Its exit status (field 52) is the signal, until that was
+/// waited for (kernel/exit.c:wait_task_stopped).
+fn heard(process: &FrozenProcess) -> Result<Heard> {
+    let stat = procfs::stat(&process.proc, process.pid, "stat")?;
+    Ok(match stat.field(52) {
+        0 => Heard::Status,
+        _ => Heard::Signal,
+    })
 }
 
 /// Notes what of groups and sessions could not be restored on this kernel.
