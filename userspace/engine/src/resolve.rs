@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use crust_image::Record;
+use crust_sys::signal::OfTimer;
 
 use crate::hooks::Abilities;
 use crate::object::task::posix_timers::Expired;
@@ -39,7 +40,7 @@ pub struct Resolve<'a> {
     /// What will be lost, or stands against the restore.
     pub refusals: Refusals,
     /// POSIX timers that expire by themselves, and with that queue their signals; those that are made to.
-    pub timers: HashMap<(ProcessId, i32), Option<Expired>>,
+    pub timers: HashMap<(ProcessId, OfTimer), Option<Expired>>,
 }
 
 impl Resolve<'_> {

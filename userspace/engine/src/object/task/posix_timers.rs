@@ -15,7 +15,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use crust_sys::ptrace::{self, Queue};
-use crust_sys::signal::SigInfo;
+use crust_sys::signal::{OfTimer, SigInfo};
 use serde::{Deserialize, Serialize};
 
 pub use self::list::TimerList;
@@ -134,6 +134,15 @@ impl Timer {
         bytes.extend(self.thread.to_ne_bytes());
         bytes.resize(SIGEVENT, 0);
         Data::new(bytes)
+    }
+
+    /// What it says with its signal.
+    fn says(&self) -> OfTimer {
+        OfTimer {
+            id: self.id,
+            signal: self.signal,
+            value: self.value_given,
+        }
     }
 
     /// Whether it tells by a signal.
@@ -289,7 +298,7 @@ impl ProcessAspect for PosixTimers {
 
 /// Marks the timers whose signal waits to be taken.
 fn mark_waiting(view: &ProcessView<'_>, timers: &mut [Timer]) -> Result<()> {
-    let mut queues: HashMap<i32, HashSet<i32>> = HashMap::new();
+    let mut queues: HashMap<i32, HashSet<OfTimer>> = HashMap::new();
     for timer in timers.iter_mut().filter(|timer| timer.signals()) {
         let waiting = match queues.entry(timer.thread) {
             Entry::Occupied(entry) => entry.into_mut(),
@@ -303,7 +312,7 @@ fn mark_waiting(view: &ProcessView<'_>, timers: &mut [Timer]) -> Result<()> {
                 entry.insert(signals.iter().filter_map(SigInfo::timer).collect())
             }
         };
-        timer.waits = waiting.contains(&timer.id);
+        timer.waits = waiting.contains(&timer.says());
     }
     Ok(())
 }

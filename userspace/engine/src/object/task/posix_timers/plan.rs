@@ -48,7 +48,7 @@ pub(super) fn plan(timers: &[Timer], process: ProcessId, resolve: &mut Resolve<'
     for timer in timers {
         if timer.can_expire() {
             let expired = timer.waits.then_some(Expired(*timer));
-            resolve.timers.insert((process, timer.id), expired);
+            resolve.timers.insert((process, timer.says()), expired);
         }
         if timer.waits && timer.can_expire() {
             // It comes with its signal.
