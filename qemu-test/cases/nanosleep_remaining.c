@@ -6,8 +6,7 @@
  * What is left is written to user memory when a signal ends the sleep: a clock
  * that can be read without waiting for it.
  */
-CASE(.what = "an interrupted sleep goes on with the time that was left, not with all of it",
-     .needs_module = true);
+CASE(.what = "an interrupted sleep goes on with the time that was left, not with all of it");
 
 static struct timespec left;
 static int result, error;

@@ -37,6 +37,9 @@ pub struct Restore {
     /// Give the program the terminal, session and group of this shell
     #[arg(short = 'j', long)]
     shell_job: bool,
+    /// Have the monotonic and the boot-time clock go on from where they were at the dump
+    #[arg(long)]
+    keep_clocks: bool,
     /// Show what would be done, step by step, and what is in the way; do nothing
     #[arg(long)]
     plan: bool,
@@ -53,6 +56,7 @@ The options -D, -d, -s, -j, -v and -o mean what they mean to CRIU.
 Examples:
   crust restore redis.img              bring it back and wait for it, as a shell does
   crust restore -d -D images           bring images/crust.img back and return
+  crust restore redis.img --keep-clocks  after a reboot: the time in between has not passed
   crust restore redis.img --plan       show what would be done, and what is in the way";
 
 impl Restore {
@@ -64,6 +68,7 @@ impl Restore {
                 shell_job: self.shell_job,
                 detached: self.detached,
                 leave_stopped: self.leave_stopped,
+                keep_clocks: self.keep_clocks,
             },
             backend: self.common.backend.into(),
             pidfile: self.pidfile,

@@ -2,9 +2,12 @@
 
 //! What a capture works with, and what it gathers.
 
+use std::cell::OnceCell;
+
 use crust_image::Record;
 
 use crate::hooks::Hooks;
+use crate::object::task::posix_timers::TimerList;
 use crate::refusal::Refusals;
 use crate::subject::FrozenProcess;
 
@@ -34,4 +37,6 @@ pub struct Capture<'a> {
     pub records: Vec<Record>,
     /// What cannot be.
     pub refusals: Refusals,
+    /// The timers of the kernel, if somebody has asked for them.
+    pub timer_list: OnceCell<Option<TimerList>>,
 }

@@ -2,6 +2,7 @@
 
 //! The story of a dump: freeze, capture, refuse or write, let go or kill.
 
+use std::cell::OnceCell;
 use std::time::Instant;
 
 use crust_image::Writer;
@@ -159,6 +160,7 @@ fn capture(
         tree: &frozen.processes,
         records: Vec::new(),
         refusals: Refusals::default(),
+        timer_list: OnceCell::new(),
     };
     let begun = Instant::now();
     task::capture(&mut capture)?;

@@ -18,6 +18,8 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use crate::interrupt::Interrupts;
+use crate::limit::Sleeps;
+use crate::limit::moment::{self, Waiting};
 use crate::plan::ProcessId;
 use crate::procfs;
 use crate::refusal::Refusals;
@@ -40,6 +42,8 @@ pub struct Frozen {
     pub since: Instant,
     /// What has to be detached, if it has not died.
     pub(crate) seized: Vec<i32>,
+    /// What was seen of threads before they were stopped.
+    sleeps: Sleeps,
 }
 
 impl Frozen {
@@ -55,6 +59,7 @@ impl Frozen {
             processes: Vec::new(),
             since: Instant::now(),
             seized: Vec::new(),
+            sleeps: Sleeps::default(),
         };
         let mut known = HashSet::from([pid]);
         let mut vanished = false;
@@ -103,10 +108,40 @@ impl Frozen {
     }
 
     fn detach(&mut self) {
+        if self.seized.is_empty() {
+            return;
+        }
+        let waiting = self.waiting();
+        moment::let_go(&waiting);
         for tid in self.seized.drain(..) {
             // It can only have died.
             let _ = ptrace::detach(tid, 0);
         }
+        moment::note(&waiting);
+    }
+
+    /// The threads that go on with a part of a limit.
+    fn waiting(&mut self) -> Vec<Waiting> {
+        let threads = self.processes.iter().flat_map(|process| &process.threads);
+        let known: HashSet<i32> = threads.map(|thread| thread.tid).collect();
+        let mut waiting: Vec<_> = self
+            .seized
+            .iter()
+            .filter(|tid| !known.contains(tid))
+            .filter_map(|&tid| stopped::given_up(tid, &mut self.sleeps))
+            .collect();
+        let of = |process: &FrozenProcess, thread: &FrozenThread| {
+            Waiting::new(process.pid, thread.tid, thread.limit?.now()?)
+        };
+        let going = self
+            .processes
+            .iter()
+            .filter(|process| process.stopped.is_none());
+        waiting.extend(going.flat_map(|process| {
+            let threads = process.threads.iter();
+            threads.filter_map(move |thread| of(process, thread))
+        }));
+        waiting
     }
 
     /// Stops the children of one parent: all are asked to before the first is waited for.
@@ -187,6 +222,7 @@ impl Frozen {
 
     /// Begins to trace a thread, and asks it to stop.
     fn seize(&mut self, process: &mut FrozenProcess, tid: i32) -> Result<Seized> {
+        self.sleeps.look(process, tid);
         match privileges::seize(tid, option::SYSGOOD) {
             Ok(options) => process.options = options,
             Err(Errno::ESRCH) => return Ok(Seized::Gone),
@@ -211,6 +247,7 @@ impl Frozen {
         let failed = |errno| Error::task(tid, "wait for it to stop", errno);
         let deadline = Instant::now() + PATIENCE;
         let mut looks = 0;
+        let mut moments = 0;
         let stopped = interrupts.wait_for(deadline, PAUSE, || {
             looks += 1;
             loop {
@@ -228,7 +265,12 @@ impl Frozen {
                             event: event::STOP,
                         },
                     )) => {
-                        return Ok(Some(Some(signal)));
+                        let is_new = signal == libc::SIGTRAP && moments < stopped::MOMENTS;
+                        if !(is_new && stopped::in_vdso(process, tid)) {
+                            return Ok(Some(Some(signal)));
+                        }
+                        moments += 1;
+                        stopped::a_moment_later(tid).map_err(failed)?;
                     }
                     // It was just getting a signal: let it have it.
                     Some((_, Status::Stopped { signal, event: 0 })) => {
@@ -259,13 +301,14 @@ impl Frozen {
         if signal != libc::SIGTRAP {
             process.stopped = Some(signal);
         }
-        let registers = stopped::registers(process, tid)?;
+        let (registers, limit) = stopped::registers(process, tid, &mut self.sleeps)?;
         let mask = ptrace::signal_mask(tid)
             .map_err(|errno| Error::task(tid, "read the signal mask", errno))?;
         Ok(Some(FrozenThread {
             tid,
             registers,
             mask,
+            limit,
         }))
     }
 }
@@ -277,7 +320,7 @@ impl Drop for Frozen {
 }
 
 /// What can be told of a process before it is stopped. `None`: it is gone.
-fn open_process(pid: i32, parent: Option<ProcessId>) -> Result<Option<FrozenProcess>> {
+pub(crate) fn open_process(pid: i32, parent: Option<ProcessId>) -> Result<Option<FrozenProcess>> {
     if pid == std::process::id() as i32 {
         return refuse(
             pid,

@@ -107,6 +107,8 @@ pub struct TimerState {
     pub interval: u64,
     /// The overrun count of the last expiration.
     pub overrun: u32,
+    /// What the clock of the day and the monotonic one said (as the kernel has them) right after that, in nanoseconds.
+    pub now: [u64; 2],
 }
 
 /// What only the process itself can ask the kernel, and crust does not carry over.

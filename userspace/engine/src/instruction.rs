@@ -10,12 +10,16 @@ use crate::subject::FrozenProcess;
 
 /// The instruction of a process; the auxiliary vector tells where its vDSO is.
 pub(crate) fn of_process(process: &FrozenProcess) -> Option<RemoteAddr> {
+    vdso(&process.auxv).and_then(|vdso| in_vdso(process.task(), vdso))
+}
+
+/// Where the vDSO of a process with this auxiliary vector is.
+pub(crate) fn vdso(auxv: &[u8]) -> Option<RemoteAddr> {
     const AT_SYSINFO_EHDR: u64 = 33;
-    let vdso = process.auxv.chunks_exact(16).find_map(|pair| {
+    auxv.chunks_exact(16).find_map(|pair| {
         let word = |at: usize| u64::from_ne_bytes(pair[at..at + 8].try_into().expect("8 bytes"));
         (word(0) == AT_SYSINFO_EHDR).then(|| RemoteAddr(word(8)))
-    });
-    vdso.and_then(|vdso| in_vdso(process.task(), vdso))
+    })
 }
 
 /// The first `mov $number, %eax; syscall` of a vDSO at this address.

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use crust_image::Record;
 
 use crate::Result;
-use crate::object::{Row, file, mapping, task};
+use crate::object::{Row, file, mapping, namespace, task};
 use crate::refusal::Refusals;
 
 /// The families, by the high byte of their tags.
@@ -23,6 +23,8 @@ pub enum Family {
     Mapping,
     /// Open files.
     File,
+    /// What a whole tree has in common.
+    Namespace,
     /// One that this crust does not know.
     Unknown,
 }
@@ -35,6 +37,7 @@ impl Family {
             1 => Self::Task,
             2 => Self::Mapping,
             3 => Self::File,
+            4 => Self::Namespace,
             _ => Self::Unknown,
         }
     }
@@ -48,7 +51,12 @@ impl Kinds {
     /// All that there are.
     #[must_use]
     pub fn all() -> Self {
-        Self::new(task::rows().chain(mapping::rows()).chain(file::rows()))
+        Self::new(
+            task::rows()
+                .chain(mapping::rows())
+                .chain(file::rows())
+                .chain(namespace::rows()),
+        )
     }
 
     fn new(rows: impl Iterator<Item = Row>) -> Self {
@@ -105,6 +113,7 @@ impl Kinds {
             (Family::Task, "Processes and threads"),
             (Family::Mapping, "Memory"),
             (Family::File, "Open files"),
+            (Family::Namespace, "Namespaces"),
         ] {
             let _ = write!(
                 text,
@@ -162,6 +171,7 @@ mod tests {
             (Family::Task, task::rows().collect::<Vec<_>>()),
             (Family::Mapping, mapping::rows().collect()),
             (Family::File, file::rows().collect()),
+            (Family::Namespace, namespace::rows().collect()),
         ] {
             for row in rows {
                 assert_eq!(Family::of(row.tag), family, "{}", row.name);

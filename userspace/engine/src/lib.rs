@@ -7,6 +7,7 @@
 pub mod batch;
 pub mod capture;
 pub mod check;
+mod clock;
 pub mod dump;
 pub mod error;
 pub mod execute;
@@ -19,6 +20,7 @@ mod instruction;
 pub mod interrupt;
 mod kill;
 pub mod kinds;
+pub mod limit;
 mod masked;
 pub mod object;
 pub mod pages;

@@ -10,8 +10,7 @@
 use crust_sys::ptrace::UserRegs;
 use nix::errno::Errno;
 
-// The libc crate lacks it.
-const SYS_IO_PGETEVENTS: i64 = 333;
+use crate::limit::SYS_IO_PGETEVENTS;
 
 const CALLS: [i64; 6] = [
     libc::SYS_rt_sigsuspend,

@@ -18,6 +18,8 @@ use crust_sys::RemoteAddr;
 use crust_sys::ptrace::{Segment, UserDispatch};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Offsets;
+use crate::limit::Left;
 use crate::object::task::usage::Usage;
 use crate::{Error, Result};
 
@@ -125,6 +127,17 @@ pub struct Data {
     pub bytes: Vec<u8>,
     /// At byte offset `.0` of `bytes` goes the 64-bit address of `.1`.
     pub pointers: Vec<(usize, Data)>,
+    /// At byte offset `.0` of `bytes` goes a `struct timespec` of the moment `.1`.
+    pub moments: Vec<(usize, Moment)>,
+}
+
+/// A moment that is known when the call is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// The clock.
+    pub clock: i32,
+    /// So many nanoseconds after now, or before it if negative.
+    pub from_now: i64,
 }
 
 impl Data {
@@ -132,7 +145,7 @@ impl Data {
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self {
             bytes: bytes.into(),
-            pointers: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -152,6 +165,13 @@ impl Data {
                 .flat_map(|word| word.to_ne_bytes())
                 .collect::<Vec<u8>>(),
         )
+    }
+
+    /// Puts a moment at `offset`.
+    #[must_use]
+    pub fn moment(mut self, offset: usize, moment: Moment) -> Self {
+        self.moments.push((offset, moment));
+        self
     }
 
     /// Puts the address of `target` at `offset`.
@@ -224,6 +244,28 @@ impl Call {
         call
     }
 
+    /// The same call, with the moments in its data as a task sees its clocks.
+    #[must_use]
+    pub fn now(call: Cow<'_, Self>, clock: impl Fn(i32) -> u64) -> Cow<'_, Self> {
+        const SECOND: u64 = 1_000_000_000;
+        let has_moments = |arg: &Arg| matches!(arg, Arg::Data(data) if !data.moments.is_empty());
+        if !call.args.iter().any(has_moments) {
+            return call;
+        }
+        let mut call = call.into_owned();
+        for arg in &mut call.args {
+            let Arg::Data(data) = arg else { continue };
+            for (offset, moment) in std::mem::take(&mut data.moments) {
+                let time = clock(moment.clock).saturating_add_signed(moment.from_now);
+                let parts = [time / SECOND, time % SECOND]
+                    .map(u64::to_ne_bytes)
+                    .concat();
+                data.bytes[offset..][..16].copy_from_slice(&parts);
+            }
+        }
+        Cow::Owned(call)
+    }
+
     /// A call whose result does not matter.
     #[must_use]
     pub fn whatever(mut self) -> Self {
@@ -274,6 +316,8 @@ pub struct Processor {
     pub signal_mask: u64,
     /// The thread goes on from the entry of the call in which it was interrupted.
     pub enters: bool,
+    /// What is left of the limit of that call.
+    pub limit: Option<Left>,
 }
 
 /// Something that a restore does.
@@ -352,11 +396,96 @@ pub enum Step {
     SetDispatch(UserDispatch),
     /// [`Stage::Resume`]: the last step of every thread.
     SetProcessor(Box<Processor>),
-    /// [`Stage::Resume`], of one thread: the process stays stopped, as by this signal.
-    StayStopped {
-        /// `SIGSTOP` or its kin.
-        signal: i32,
+    /// [`Stage::Resume`], of a leader: the process stays stopped.
+    StayStopped(StayStopped),
+}
+
+/// How a process stays stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StayStopped {
+    /// As by this signal: `SIGSTOP` or its kin.
+    pub signal: i32,
+    /// Its parent; of the root, the root itself.
+    pub parent: ProcessId,
+    /// What that has heard of it.
+    pub heard: Heard,
+    /// A `SIGCHLD` waits there anyway.
+    pub signal_waits: bool,
+}
+
+/// What a parent has heard of the stop of a child.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Heard {
+    /// Nothing yet.
+    #[default]
+    Nothing,
+    /// It got its `SIGCHLD`.
+    Signal,
+    /// It has waited for it, too.
+    Status,
+}
+
+/// What the clocks of the tree say that count from the start of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clocks {
+    /// What the time namespace of the dump added.
+    pub before: Offsets,
+    /// What they say after the restore.
+    pub after: After,
+}
+
+/// The time namespace in which a tree is born.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum After {
+    /// That of crust.
+    #[default]
+    OfCrust,
+    /// A new one with these offsets.
+    Shifted(Offsets),
+    /// A new one in which the clocks go on from here, in nanoseconds.
+    Continued {
+        /// `CLOCK_MONOTONIC`.
+        monotonic: u64,
+        /// `CLOCK_BOOTTIME`.
+        boottime: u64,
     },
+}
+
+impl After {
+    /// The offsets of the namespace on a machine whose clocks say `machine` (monotonic and since boot) in
+    /// the initial namespace, and for crust so much more.
+    #[must_use]
+    pub fn offsets(self, machine: [u64; 2], ours: Offsets) -> Offsets {
+        match self {
+            Self::OfCrust => ours,
+            Self::Shifted(offsets) => offsets,
+            Self::Continued {
+                monotonic,
+                boottime,
+            } => {
+                // Whole ticks of `/proc/PID/stat`, so that start times in there stay what they were.
+                const TICK: i64 = 10_000_000;
+                let ticks = |offset: u64| -(-(offset as i64)).div_euclid(TICK) * TICK;
+                Offsets {
+                    monotonic: ticks(monotonic.wrapping_sub(machine[0])),
+                    boottime: ticks(boottime.wrapping_sub(machine[1])),
+                }
+            }
+        }
+    }
+
+    /// By how much a moment is to be shifted (monotonic and since boot, in the initial namespace) so that
+    /// the program sees it where it was, if the namespace of the dump added `before`.
+    #[must_use]
+    pub fn shift(self, before: Offsets, machine: [u64; 2], ours: Offsets) -> [i64; 2] {
+        let after = self.offsets(machine, ours);
+        [
+            before.monotonic - after.monotonic,
+            before.boottime - after.boottime,
+        ]
+    }
 }
 
 /// What is to be done, and by whom.
@@ -371,6 +500,8 @@ pub struct Plan {
     /// The processes that have a table of descriptors together with others, and which place each has among them;
     /// 0 is the owner, who makes the descriptors.
     pub shared_tables: BTreeMap<ProcessId, i32>,
+    /// The clocks of the tree.
+    pub clocks: Clocks,
 }
 
 /// What every process has at [`Plan::scratch`] from [`Stage::Spawn`] on. No process of the image

@@ -40,7 +40,7 @@ use nix::errno::Errno;
 use zerocopy::IntoBytes;
 
 pub use self::caller::{Caller, error_number};
-pub(crate) use self::caller::{Deferred, await_event_stop, into_event_stop};
+pub(crate) use self::caller::{Deferred, await_event_stop, into_event_stop, stopped};
 pub(crate) use self::dispatch::Dispatch;
 pub use self::room::{Room, Slot};
 use self::way_back::way_back;

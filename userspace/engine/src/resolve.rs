@@ -2,11 +2,13 @@
 
 //! From image to plan: what the kinds have to hand while they emit their steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crust_image::Record;
+use crust_sys::signal::OfTimer;
 
 use crate::hooks::Abilities;
+use crate::object::task::posix_timers::Expired;
 use crate::plan::{Plan, ProcessId, TaskId};
 use crate::refusal::Refusals;
 
@@ -19,6 +21,8 @@ pub struct RestoreOptions {
     pub detached: bool,
     /// `--leave-stopped`.
     pub leave_stopped: bool,
+    /// `--keep-clocks`: the clocks that count from the start of the machine go on from where they were.
+    pub keep_clocks: bool,
 }
 
 /// A plan in the making. Pure: nothing here asks the machine.
@@ -38,6 +42,8 @@ pub struct Resolve<'a> {
     pub plan: Plan,
     /// What will be lost, or stands against the restore.
     pub refusals: Refusals,
+    /// POSIX timers that expire by themselves, and with that queue their signals; those that are made to.
+    pub timers: HashMap<(ProcessId, OfTimer), Option<Expired>>,
 }
 
 impl Resolve<'_> {

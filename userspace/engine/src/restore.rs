@@ -16,12 +16,12 @@ use crate::execute::{core_dump, execute};
 use crate::hooks::Chosen;
 use crate::interrupt::Interrupts;
 use crate::kinds::Kinds;
-use crate::object::{file, mapping, task};
+use crate::object::{file, mapping, namespace, task};
 use crate::plan::Plan;
 use crate::progress::{Phase, Progress};
 use crate::refusal::{Refusal, Refusals};
 use crate::request::{PlanReport, RestoreReport, RestoreRequest};
-use crate::resolve::Resolve;
+use crate::resolve::{Resolve, RestoreOptions};
 use crate::terminal::Terminal;
 use crate::{Error, Result};
 
@@ -52,7 +52,7 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
         steps,
         took: begun.elapsed(),
     });
-    let conflicts = conflicts(image.records())?;
+    let conflicts = conflicts(image.records(), &request.options, &hooks)?;
     if conflicts.forbid() {
         return Err(Error::Conflict(conflicts.into_vec()));
     }
@@ -106,7 +106,7 @@ pub fn plan(request: &RestoreRequest) -> Result<PlanReport> {
     let hooks = Chosen::new(request.backend)?;
     let image = Reader::open(&request.image)?;
     let (plan, refusals) = resolve(request, &hooks, image.records())?;
-    let mut all = conflicts(image.records())?.into_vec();
+    let mut all = conflicts(image.records(), &request.options, &hooks)?.into_vec();
     all.extend(refusals.into_vec());
     Ok(PlanReport {
         conflicts: all,
@@ -129,12 +129,14 @@ fn resolve(
         survivors: BTreeMap::new(),
         plan: Plan::default(),
         refusals: Refusals::default(),
+        timers: std::collections::HashMap::new(),
     };
     Kinds::all().refuse_unknown(records, &mut resolve.refusals);
     if resolve.refusals.forbid() {
         // The other records may refer to what is not known.
         return Ok((resolve.plan, resolve.refusals));
     }
+    namespace::plan(&mut resolve)?;
     task::plan(&mut resolve)?;
     // The files tell which descriptor numbers are free, and the memory needs some.
     file::plan(&mut resolve)?;
@@ -150,7 +152,7 @@ fn terminal_of_job(records: &[Record]) -> Result<Option<(Terminal, i32)>> {
 }
 
 /// What is in the way on this machine.
-fn conflicts(records: &[Record]) -> Result<Refusals> {
+fn conflicts(records: &[Record], options: &RestoreOptions, hooks: &Chosen) -> Result<Refusals> {
     let mut refusals = Refusals::default();
     for member in task::tree::members(records)? {
         if member.zombie.is_some_and(core_dump::is_in) && !core_dump::is_possible() {
@@ -196,6 +198,7 @@ fn conflicts(records: &[Record]) -> Result<Refusals> {
             );
         }
     }
+    namespace::conflicts(records, options, hooks.hooks().abilities(), &mut refusals)?;
     file::conflicts(records, &mut refusals)?;
     mapping::conflicts(records, &mut refusals)?;
     Ok(refusals)

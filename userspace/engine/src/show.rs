@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::plan::{Arg, Data, Expect, Plan, Step};
+use crate::plan::{After, Arg, Data, Expect, Plan, Step};
 use crate::request::PlanReport;
 
 /// The plan as text: stage by stage, one line for each step, in the order in which a task does
@@ -25,6 +25,7 @@ pub fn text(plan: &Plan) -> String {
             }
         }
     }
+    text.push_str(&clocks(plan.clocks.after));
     let _ = writeln!(
         text,
         " scratch memory at {}, descriptors of the restore from {} on",
@@ -57,8 +58,26 @@ pub fn json(report: &PlanReport) -> Value {
             "stages": stages,
             "scratch": plan.scratch,
             "reserved_fds": plan.reserved_fds,
+            "clocks": plan.clocks,
         },
     })
+}
+
+fn clocks(after: After) -> String {
+    match after {
+        After::OfCrust => String::new(),
+        After::Shifted(offsets) => format!(
+            " in a time namespace that adds {} ns to the monotonic clock, {} ns to that since boot\n",
+            offsets.monotonic, offsets.boottime
+        ),
+        After::Continued {
+            monotonic,
+            boottime,
+        } => format!(
+            " in a time namespace where the monotonic clock goes on from {monotonic} ns, that since boot \
+             from {boottime} ns\n"
+        ),
+    }
 }
 
 /// `CreateFiles` as `create files`.
@@ -119,7 +138,7 @@ fn describe(step: &Step) -> String {
             "set registers, enter the interrupted call again, and set the signal mask".into()
         }
         Step::SetProcessor(_) => "set registers and signal mask".into(),
-        Step::StayStopped { signal } => format!("stay stopped by signal {signal}"),
+        Step::StayStopped(stop) => format!("stay stopped by signal {}", stop.signal),
     }
 }
 

@@ -3,8 +3,10 @@
 //! Making tasks: the root as a blank, all others as clones.
 //!
 //! The root is a child of crust. It executes the blank, gets scratch memory, and its vDSO is moved
-//! out of the way. Every other process is a clone of its parent, made while that is still blank, and
+//! out of the way. It may be born in a time namespace of its own. Every other process is a clone of its parent, made while that is still blank, and
 //! so inherits all of this.
+
+mod clocks;
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,7 +18,9 @@ use crust_sys::{RemoteAddr, memory};
 use nix::errno::Errno;
 use zerocopy::IntoBytes;
 
+use self::clocks::Birthplace;
 use crate::batch::layout;
+use crate::clock::Offsets;
 use crate::object::mapping::layout::TASK_SIZE;
 use crate::plan::{Call, Data, Plan, reserved, scratch};
 use crate::procfs;
@@ -29,12 +33,13 @@ pub const OPTIONS: i32 = option::SYSGOOD | option::EXITKILL;
 /// How often a root is made if its random layout collides with the scratch memory.
 const ATTEMPTS: u32 = 8;
 
-/// Makes the root: a stopped tracee with scratch memory, which answers remote calls.
+/// Makes the root: a stopped tracee with scratch memory, which answers remote calls. Returns also what its
+/// time namespace adds to the clocks.
 ///
 /// # Errors
 ///
 /// [`Error::System`] with `EEXIST` if its pid is taken.
-pub fn root(plan: &Plan, pid: &[i32], image: &File) -> Result<Caller> {
+pub fn root(plan: &Plan, pid: &[i32], image: &File) -> Result<(Caller, Offsets)> {
     let proc = File::open("/proc").map_err(|error| {
         Error::system(
             "open /proc",
@@ -55,12 +60,13 @@ pub fn root(plan: &Plan, pid: &[i32], image: &File) -> Result<Caller> {
         descriptors: &descriptors,
     };
     let blank = Blank::new().map_err(|errno| Error::system("make the blank", errno))?;
+    let birthplace = Birthplace::new(plan.clocks.after)?;
     for _ in 0..ATTEMPTS {
         let pid = blank
             .start(birth)
             .map_err(|errno| Error::system("start the root of the tree", errno))?;
         match prepare(plan, pid) {
-            Ok(caller) => return Ok(caller),
+            Ok(caller) => return Ok((caller, birthplace.offsets)),
             Err(error) => {
                 end(pid);
                 if !matches!(

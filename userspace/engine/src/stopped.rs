@@ -2,24 +2,34 @@
 
 //! The registers of a thread that has just been stopped, as if it had not been.
 
-use crust_sys::ptrace::{self, UserRegs};
+use std::time::{Duration, Instant};
+
+use crust_sys::ptrace::{self, UserRegs, event};
+use crust_sys::wait::{self, Status};
 use crust_sys::{RemoteAddr, memory};
 use nix::errno::Errno;
 
-use crate::freeze::refuse;
+use crate::freeze::{open_process, refuse};
+use crate::instruction;
+use crate::limit::moment::{Waiting, milliseconds};
+use crate::limit::{Limit, Place, SYS_IO_PGETEVENTS, Sleeps};
 use crate::subject::FrozenProcess;
 use crate::{Error, Result, procfs};
 
 /// The code segment of 64-bit user mode (`__USER_CS`, arch/x86/include/asm/segment.h).
 const USER_CODE_64: u64 = 0x33;
 
-/// The registers with which a stopped thread will go on. The traces that the stop itself has left are
-/// undone.
+/// The registers with which a stopped thread will go on, and the limit of the call that it will go on with.
+/// The traces that the stop itself has left are undone.
 ///
 /// # Errors
 ///
 /// [`Error::Refused`] if the thread runs 32-bit code.
-pub(crate) fn registers(process: &FrozenProcess, tid: i32) -> Result<UserRegs> {
+pub(crate) fn registers(
+    process: &FrozenProcess,
+    tid: i32,
+    sleeps: &mut Sleeps,
+) -> Result<(UserRegs, Option<Limit>)> {
     let failed = |errno| Error::task(tid, "read its registers", errno);
     let registers = match ptrace::registers(tid) {
         Ok(registers) if registers.cs == USER_CODE_64 => registers,
@@ -34,11 +44,72 @@ pub(crate) fn registers(process: &FrozenProcess, tid: i32) -> Result<UserRegs> {
         Err(errno) => return Err(failed(errno)),
     };
     let registers = leave_critical_section(tid, registers).map_err(failed)?;
-    make_call_again(process, tid, registers)
+    let limit = sleeps.limit(process, tid, &registers);
+    let registers = make_call_again(process, tid, registers, limit.as_ref())?;
+    Ok((registers, limit))
+}
+
+/// Whether a stopped thread executes code of the vDSO. It may be about to add up what belongs to two moments, or to
+/// two time namespaces, if one of them is another after a restore; a moment later it is through.
+pub(crate) fn in_vdso(process: &FrozenProcess, tid: i32) -> bool {
+    let Ok(registers) = ptrace::registers(tid) else {
+        return false;
+    };
+    // In a call of the vDSO the kernel has the word.
+    registers.orig_rax == u64::MAX
+        && procfs::read(&process.proc, process.pid, "auxv").is_ok_and(|auxv| {
+            let vdso = instruction::vdso(&auxv);
+            vdso.is_some_and(|vdso| (vdso.0..vdso.0 + VDSO_SIZE).contains(&registers.rip))
+        })
+}
+
+/// What the vDSO takes.
+const VDSO_SIZE: u64 = 8 << 10;
+/// How often a thread is let go on that is stopped in the vDSO: one that does little else is mostly there.
+pub(crate) const MOMENTS: u32 = 200;
+
+/// Lets a stopped thread execute a little more.
+pub(crate) fn a_moment_later(tid: i32) -> nix::Result<()> {
+    const MOMENT: Duration = Duration::from_micros(50);
+    ptrace::cont(tid, 0)?;
+    std::thread::sleep(MOMENT);
+    match ptrace::interrupt(tid) {
+        // It is dying; the wait will tell.
+        Err(Errno::ESRCH) => Ok(()),
+        result => result,
+    }
+}
+
+/// How long a thread that was asked to stop is waited for when it shall go on anyway.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// A thread that was asked to stop, and shall go on before anybody has waited for that: what its stop does
+/// to its call is undone all the same. Returns the limit with which it goes on.
+pub(crate) fn given_up(tid: i32, sleeps: &mut Sleeps) -> Option<Waiting> {
+    let deadline = Instant::now() + PATIENCE;
+    let stopped = loop {
+        match wait::poll(tid).ok()? {
+            Some((_, Status::Stopped { signal, event })) if event == event::STOP => break signal,
+            Some((_, Status::Stopped { signal, event })) => {
+                ptrace::cont(tid, if event == 0 { signal } else { 0 }).ok()?;
+            }
+            Some((_, status)) if status.is_end() => return None,
+            _ if Instant::now() >= deadline => return None,
+            _ => std::thread::sleep(Duration::from_micros(50)),
+        }
+    };
+    if stopped != libc::SIGTRAP {
+        return None;
+    }
+    let mut process = open_process(tid, None).ok()??;
+    let status = procfs::read_text(&process.proc, tid, "status").ok()?;
+    process.pid = procfs::Fields::new(status).number("Tgid")? as i32;
+    let (_, limit) = registers(&process, tid, sleeps).ok()?;
+    Waiting::new(process.pid, tid, limit?.now()?)
 }
 
 /// Calls that end with `EINTR` if their thread is stopped, even if no handler is to run (signal(7)),
-/// and have done nothing yet if they end so.
+/// and have done nothing yet if they end so. Those of sockets do with a limit only ([`limit`](crate::limit)).
 const ENDED_BY_STOPS: [i64; 10] = [
     libc::SYS_epoll_wait,
     libc::SYS_epoll_pwait,
@@ -47,28 +118,36 @@ const ENDED_BY_STOPS: [i64; 10] = [
     libc::SYS_semop,
     libc::SYS_semtimedop,
     libc::SYS_io_getevents,
-    // With a limit set by SO_RCVTIMEO.
-    libc::SYS_recvfrom,
-    libc::SYS_recvmsg,
-    libc::SYS_accept4,
+    SYS_IO_PGETEVENTS,
+    // With a mask of its own, or where what is left could not be written.
+    libc::SYS_ppoll,
+    libc::SYS_pselect6,
 ];
 
-/// A thread whose call was ended by our stop, and by no signal, makes it again: it shall not see that
-/// it was stopped. A handler that runs before ends it, as it would have.
-fn make_call_again(process: &FrozenProcess, tid: i32, mut registers: UserRegs) -> Result<UserRegs> {
+/// A thread whose call was ended by our stop makes it again: it shall not see that it was stopped. A
+/// handler that runs before ends it, as it would have.
+///
+/// Not if the process was stopped by a signal before: then the kernel has ended the call for all to see.
+fn make_call_again(
+    process: &FrozenProcess,
+    tid: i32,
+    mut registers: UserRegs,
+    limit: Option<&Limit>,
+) -> Result<UserRegs> {
     /// The kernel's `-ERESTARTNOHAND`.
     const UNLESS_HANDLED: i64 = -514;
-    let ended = registers.rax as i64 == -(Errno::EINTR as i64);
-    if !ended || !ENDED_BY_STOPS.contains(&(registers.orig_rax as i64)) {
-        return Ok(registers);
-    }
-    let text = procfs::read_text(&process.proc, tid, &format!("task/{tid}/status"))?;
-    let status = procfs::Fields::new(text);
-    let set = |field| status.hex(field).unwrap_or(0);
-    if (set("SigPnd") | set("ShdPnd")) & !set("SigBlk") != 0 {
+    let ended = registers.rax as i64 == -(Errno::EINTR as i64) && process.stopped.is_none();
+    let does = ENDED_BY_STOPS.contains(&(registers.orig_rax as i64));
+    if !ended || (!does && limit.is_none()) {
         return Ok(registers);
     }
     registers.rax = UNLESS_HANDLED as u64;
+    if let Some(left) = limit
+        .filter(|limit| limit.place == Place::Register)
+        .and_then(Limit::left)
+    {
+        registers.r10 = milliseconds(left);
+    }
     ptrace::set_registers(tid, &registers)
         .map_err(|errno| Error::task(tid, "have its call made again", errno))?;
     Ok(registers)

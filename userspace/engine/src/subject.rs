@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use crust_sys::RemoteAddr;
 use crust_sys::ptrace::option;
 
+use crate::limit::Limit;
 use crate::plan::ProcessId;
 
 /// A thread that is stopped by ptrace and traced by this (calling) thread.
@@ -18,6 +19,8 @@ pub struct FrozenThread {
     pub registers: crust_sys::ptrace::UserRegs,
     /// The signals that it blocks; in a call with a mask of its own, those around it.
     pub mask: u64,
+    /// The time limit of the call that it goes on with, unless the kernel sees to it.
+    pub limit: Option<Limit>,
 }
 
 /// A process all of whose threads are stopped.

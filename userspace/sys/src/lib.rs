@@ -26,6 +26,7 @@ pub mod splice;
 pub mod statx;
 pub mod stub;
 pub mod task;
+pub mod timerfd;
 #[path = "../../../rust-module/uapi.rs"]
 #[expect(
     missing_docs,
@@ -33,6 +34,7 @@ pub mod task;
 )]
 pub mod uapi;
 pub mod wait;
+pub mod xattr;
 
 pub use addr::RemoteAddr;
 

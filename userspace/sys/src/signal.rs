@@ -31,11 +31,33 @@ impl SigInfo {
         self.number(8)
     }
 
+    /// The POSIX timer that sent it, if it says that one did.
+    #[must_use]
+    pub fn timer(&self) -> Option<OfTimer> {
+        let value = self.bytes[24..32].try_into().expect("eight bytes");
+        (self.code() == libc::SI_TIMER).then(|| OfTimer {
+            id: self.number(16),
+            signal: self.signal(),
+            value: u64::from_ne_bytes(value),
+        })
+    }
+
     /// Who sent it, for those codes that tell.
     #[must_use]
     pub fn sender(&self) -> i32 {
         self.number(16)
     }
+}
+
+/// What a POSIX timer says with its signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OfTimer {
+    /// Its id.
+    pub id: i32,
+    /// The signal.
+    pub signal: i32,
+    /// The value that it was given.
+    pub value: u64,
 }
 
 impl std::fmt::Debug for SigInfo {

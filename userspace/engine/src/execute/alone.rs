@@ -13,6 +13,7 @@ use nix::errno::Errno;
 
 use super::{Executor, core_dump};
 use crate::batch::{self, layout};
+use crate::clock;
 use crate::plan::{Call, Step, TaskId};
 use crate::remote::{Caller, END_OF_BATCH};
 use crate::{Error, Result, procfs};
@@ -27,6 +28,7 @@ impl Executor<'_> {
     /// A step that is no call.
     pub(super) fn step(&mut self, task: TaskId, step: &Step) -> Result<()> {
         let module = self.module;
+        let (before, after) = (self.plan.clocks.before, self.offsets);
         let live = self.live(task)?;
         let Caller { pid, tid, .. } = live.caller;
         let without = || {
@@ -65,8 +67,14 @@ impl Executor<'_> {
                     _ => pidfd::open_thread(tid),
                 };
                 let handle = handle.map_err(failed)?;
+                let now = [clock::monotonic(), clock::boottime()];
+                // Nothing has begun before the machine, or will yet begin.
+                let at =
+                    |time: u64, shift: i64, now: u64| time.saturating_add_signed(shift).min(now);
+                let monotonic = at(*monotonic, before.monotonic - after.monotonic, now[0]);
+                let boottime = at(*boottime, before.boottime - after.boottime, now[1]);
                 device
-                    .set_start(handle.as_fd(), *monotonic, *boottime)
+                    .set_start(handle.as_fd(), monotonic, boottime)
                     .map_err(failed)
             }
             Step::AddUsage(usage) => {
@@ -80,7 +88,10 @@ impl Executor<'_> {
             Step::Dismiss { child } => self.dismiss_child(task, child.leader()),
             Step::Exit { status } => self.exit(task, *status),
             Step::ExitLeader { status } => self.exit_leader(task, *status),
-            Step::Reenter(call) => self.reenter(task, call),
+            Step::Reenter(call) => {
+                self.reenters.push((task, call.clone()));
+                Ok(())
+            }
             Step::CallAtLast(call) => {
                 self.last.push((task, call.clone()));
                 Ok(())
@@ -95,8 +106,8 @@ impl Executor<'_> {
                 live.processor = Some(processor.clone());
                 Ok(())
             }
-            Step::StayStopped { signal } => {
-                self.stops.push((task, *signal));
+            Step::StayStopped(stop) => {
+                self.stops.push((task, *stop));
                 Ok(())
             }
             Step::Call(_) | Step::SpawnChild { .. } | Step::SpawnThread { .. } => {
@@ -184,7 +195,15 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// Begins an interrupted call again.
+    /// Begins interrupted calls again. All threads of a process have the same scratch memory for what they need,
+    /// so none may make a batch meanwhile.
+    pub(super) fn reenter_calls(&mut self) -> Result<()> {
+        for (task, call) in std::mem::take(&mut self.reenters) {
+            self.reenter(task, &call)?;
+        }
+        Ok(())
+    }
+
     fn reenter(&mut self, task: TaskId, call: &Call) -> Result<()> {
         let scratch = self.plan.scratch;
         let live = self.live(task)?;

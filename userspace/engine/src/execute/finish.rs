@@ -5,8 +5,9 @@
 use crust_sys::{ptrace, task};
 use nix::errno::Errno;
 
-use super::Executor;
-use crate::plan::{ProcessId, scratch};
+use super::{Executor, Live};
+use crate::limit::moment::{self, Waiting};
+use crate::plan::{ProcessId, TaskId, scratch};
 use crate::remote::{Caller, error_number};
 use crate::{Error, Result};
 
@@ -37,12 +38,6 @@ impl<'a> Restored<'a> {
         let executor = &mut self.0;
         executor.tasks.retain(|_, live| !live.ended);
         let failed = |tid: i32| move |errno| Error::task(tid, "let it go", errno);
-        for (task, signal) in &executor.stops {
-            if let Some(live) = executor.tasks.get(task) {
-                let Caller { pid, tid, .. } = live.caller;
-                task::tgkill(pid, tid, *signal).map_err(failed(tid))?;
-            }
-        }
         if stopped {
             let mut last = 0;
             for live in executor.tasks.values() {
@@ -57,10 +52,26 @@ impl<'a> Restored<'a> {
             let tid = live.caller.tid;
             ptrace::set_options(tid, ptrace::option::SYSGOOD).map_err(failed(tid))?;
         }
-        for (_, live) in std::mem::take(&mut executor.tasks) {
+        let tasks = std::mem::take(&mut executor.tasks);
+        let waiting: Vec<_> = tasks.values().filter_map(waiting).collect();
+        moment::let_go(&waiting);
+        for live in tasks.values() {
+            // Of those that are gone already, nobody hears.
             let _ = ptrace::detach(live.caller.tid, 0);
         }
+        moment::note(&waiting);
         Ok(())
+    }
+}
+
+/// A task that goes on with a part of a limit.
+fn waiting(live: &Live) -> Option<Waiting> {
+    let limit = live.processor.as_ref()?.limit?;
+    let Caller { pid, tid, .. } = live.caller;
+    match live.reentered {
+        None => Waiting::new(pid, tid, limit),
+        // It did not have to wait again.
+        Some(_) => None,
     }
 }
 
@@ -68,48 +79,70 @@ impl Executor<'_> {
     /// The last: scratch memory goes, and registers come.
     pub(super) fn finish(&mut self) -> Result<()> {
         self.call_at_last()?;
+        self.reenter_calls()?;
+        self.stop_processes()?;
+        let left: Vec<TaskId> = self
+            .tasks
+            .iter()
+            .filter(|(_, live)| !live.ended && !live.complete)
+            .map(|(&task, _)| task)
+            .collect();
         let mut last = None;
-        for (task, live) in self.tasks.iter().filter(|(_, live)| !live.ended) {
+        for &task in &left {
             // One thread of each process.
-            if last.replace(task.process) == Some(task.process) {
-                continue;
-            }
-            let args = [self.plan.scratch.0, scratch::TOTAL];
-            let what = "unmap scratch memory";
-            let value = live.caller.call_into_stop(what, libc::SYS_munmap, &args)?;
-            if let Some(errno) = error_number(value as u64) {
-                return Err(Error::task(live.caller.tid, what, errno));
+            if last.replace(task.process) != Some(task.process) {
+                self.unmap_scratch(task)?;
             }
         }
-        for (task, live) in self.tasks.iter().filter(|(_, live)| !live.ended) {
-            let tid = live.caller.tid;
-            let failed = |errno| Error::task(tid, "set its registers", errno);
-            let Some(processor) = &live.processor else {
-                return Err(Error::malformed(
-                    format!("task {task} of the plan"),
-                    "it has no registers",
-                ));
-            };
-            let mut registers = ptrace::registers_from_bytes(&processor.general)
-                .ok_or_else(|| failed(Errno::EINVAL))?;
-            if let Some(value) = live.reentered {
-                // It did not have to wait again: it returns.
-                registers.rax = value as u64;
-                registers.orig_rax = u64::MAX;
-            }
-            ptrace::set_xstate(tid, &processor.xstate)
-                .map_err(|errno| Error::task(tid, "set its extended state", errno))?;
-            if processor.enters {
-                live.caller.begin_again(&registers)?;
-            } else {
-                ptrace::set_registers(tid, &registers).map_err(failed)?;
-            }
-            ptrace::set_signal_mask(tid, processor.signal_mask).map_err(failed)?;
-            if let Some(dispatch) = &live.dispatch {
-                ptrace::set_user_dispatch(tid, dispatch)
-                    .map_err(|errno| Error::task(tid, "set its syscall user dispatch", errno))?;
-            }
+        for task in left {
+            self.complete(task)?;
         }
+        Ok(())
+    }
+
+    /// The process of a task has no scratch memory any more.
+    pub(super) fn unmap_scratch(&mut self, task: TaskId) -> Result<()> {
+        let args = [self.plan.scratch.0, scratch::TOTAL];
+        let what = "unmap scratch memory";
+        let caller = &self.live(task)?.caller;
+        let value = caller.call_into_stop(what, libc::SYS_munmap, &args)?;
+        match error_number(value as u64) {
+            Some(errno) => Err(Error::task(caller.tid, what, errno)),
+            None => Ok(()),
+        }
+    }
+
+    /// A task gets its registers and its mask.
+    pub(super) fn complete(&mut self, task: TaskId) -> Result<()> {
+        let live = self.live(task)?;
+        let tid = live.caller.tid;
+        let failed = |errno| Error::task(tid, "set its registers", errno);
+        let Some(processor) = &live.processor else {
+            return Err(Error::malformed(
+                format!("task {task} of the plan"),
+                "it has no registers",
+            ));
+        };
+        let mut registers = ptrace::registers_from_bytes(&processor.general)
+            .ok_or_else(|| failed(Errno::EINVAL))?;
+        if let Some(value) = live.reentered {
+            // It did not have to wait again: it returns.
+            registers.rax = value as u64;
+            registers.orig_rax = u64::MAX;
+        }
+        ptrace::set_xstate(tid, &processor.xstate)
+            .map_err(|errno| Error::task(tid, "set its extended state", errno))?;
+        if processor.enters {
+            live.caller.begin_again(&registers)?;
+        } else {
+            ptrace::set_registers(tid, &registers).map_err(failed)?;
+        }
+        ptrace::set_signal_mask(tid, processor.signal_mask).map_err(failed)?;
+        if let Some(dispatch) = &live.dispatch {
+            ptrace::set_user_dispatch(tid, dispatch)
+                .map_err(|errno| Error::task(tid, "set its syscall user dispatch", errno))?;
+        }
+        live.complete = true;
         Ok(())
     }
 }

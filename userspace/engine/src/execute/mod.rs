@@ -13,6 +13,7 @@ pub(crate) mod core_dump;
 mod fill;
 mod finish;
 mod round;
+mod stops;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,11 +21,13 @@ use std::time::Instant;
 
 use crust_sys::ptrace::{self, UserDispatch};
 use crust_sys::wait;
+use nix::time::ClockId;
 
 pub use self::finish::Restored;
+use crate::clock::{self, Offsets};
 use crate::hooks::ckpt::Ckpt;
 use crate::interrupt::Interrupts;
-use crate::plan::{Call, Plan, Processor, Stage, Step, TaskId};
+use crate::plan::{Call, Plan, Processor, Stage, StayStopped, Step, TaskId};
 use crate::progress::{Phase, Progress};
 use crate::remote::Caller;
 use crate::{Error, Result};
@@ -39,6 +42,8 @@ struct Live {
     processor: Option<Box<Processor>>,
     /// To whom its calls are dispatched when it makes none for us any more.
     dispatch: Option<UserDispatch>,
+    /// It has its registers, and no scratch memory.
+    complete: bool,
     /// It is a zombie.
     ended: bool,
 }
@@ -50,10 +55,14 @@ struct Executor<'a> {
     module: Option<&'a Ckpt>,
     tasks: BTreeMap<TaskId, Live>,
     numbers: round::Numbers,
-    /// Signals by which processes stay stopped.
-    stops: Vec<(TaskId, i32)>,
+    /// Processes that stay stopped.
+    stops: Vec<(TaskId, StayStopped)>,
     /// Calls that are made when all batches are done.
     last: Vec<(TaskId, Call)>,
+    /// Interrupted calls that are begun again after that.
+    reenters: Vec<(TaskId, Call)>,
+    /// What the time namespace of the tree adds to the clocks.
+    offsets: Offsets,
 }
 
 /// The steps of a stage.
@@ -90,6 +99,8 @@ pub fn execute<'a>(
         numbers: round::Numbers::default(),
         stops: Vec::new(),
         last: Vec::new(),
+        reenters: Vec::new(),
+        offsets: Offsets::default(),
     };
     let close = Step::Call(plan.close_reserved());
     let stages: Vec<(Stage, &Steps)> = plan
@@ -150,12 +161,25 @@ impl Live {
             reentered: None,
             processor: None,
             dispatch: None,
+            complete: false,
             ended: false,
         }
     }
 }
 
 impl Executor<'_> {
+    /// What a clock says for the tasks.
+    fn now(&self, clock: i32) -> u64 {
+        match clock {
+            libc::CLOCK_MONOTONIC => {
+                clock::monotonic().saturating_add_signed(self.offsets.monotonic)
+            }
+            libc::CLOCK_BOOTTIME => clock::boottime().saturating_add_signed(self.offsets.boottime),
+            // A plan has no others than these and the clocks of the day.
+            _ => clock::read(ClockId::from_raw(clock)).unwrap_or_default(),
+        }
+    }
+
     fn live(&mut self, task: TaskId) -> Result<&mut Live> {
         self.tasks
             .get_mut(&task)

@@ -160,7 +160,8 @@ impl Executor<'_> {
         while is_taken(&root) && self.numbers.wait() {
             root = spawn::root(self.plan, pid, self.image);
         }
-        let caller = root?;
+        let (caller, offsets) = root?;
+        self.offsets = offsets;
         self.tasks.insert(task, Live::new(caller));
         Ok(())
     }
@@ -180,7 +181,9 @@ impl Executor<'_> {
         let mut size = 0;
         for todo in &steps[from..] {
             let call = match todo.step {
-                Step::Call(call) => call.counted_from(todo.base),
+                Step::Call(call) => {
+                    Call::now(call.counted_from(todo.base), |clock| self.now(clock))
+                }
                 Step::SpawnChild {
                     pid,
                     exit_signal,

@@ -10,6 +10,7 @@ use crust_sys::uapi::{self, nr};
 use nix::errno::Errno;
 
 use super::{Abilities, Hooks, TimerState};
+use crate::clock;
 use crate::object::task::usage::Usage;
 use crate::procfs;
 use crate::subject::{FrozenProcess, FrozenThread};
@@ -102,10 +103,12 @@ impl Hooks for Ckpt {
     fn posix_timers(&self, process: &FrozenProcess, ids: &[i32]) -> Result<Vec<TimerState>> {
         let text = procfs::read_text(&process.proc, process.pid, "timers")?;
         let timers = parse_timers(&text);
+        let now = clock::day_and_monotonic();
         ids.iter()
             .map(|id| {
                 let timer = timers.iter().find(|(number, _)| number == id);
-                timer.map(|&(_, state)| state).ok_or_else(|| {
+                let state = timer.map(|&(_, state)| TimerState { now, ..state });
+                state.ok_or_else(|| {
                     Error::malformed(
                         format!("timer {id} of process {}", process.pid),
                         "/proc/PID/timers does not tell its state",
@@ -156,6 +159,7 @@ fn parse_timers(text: &str) -> Vec<(i32, TimerState)> {
                     value,
                     interval,
                     overrun,
+                    ..TimerState::default()
                 },
             ));
         }
@@ -184,6 +188,7 @@ mod tests {
             value: 4_000_000_500,
             interval: 250_000_000,
             overrun: 2,
+            ..TimerState::default()
         };
         assert_eq!(parse_timers(text), [(3, state)]);
     }

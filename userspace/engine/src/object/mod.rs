@@ -8,6 +8,7 @@
 
 pub mod file;
 pub mod mapping;
+pub mod namespace;
 pub mod task;
 
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use crate::{Error, Result};
 /// What every kind of object has: its name, its number in images, its words for people.
 pub trait State: Serialize + DeserializeOwned {
     /// Number in images; never reused, never renumbered. Task aspects have 0x01xx, mappings
-    /// 0x02xx, files 0x03xx.
+    /// 0x02xx, files 0x03xx, namespaces 0x04xx.
     const TAG: u16;
     /// Version of the encoding; raised when the struct changes.
     const VERSION: u16 = 1;

@@ -208,7 +208,7 @@ pub fn error_number(value: u64) -> Option<Errno> {
 }
 
 /// Waits until a task stands still: signal and event of its stop.
-fn stopped(tid: i32, what: &str) -> Result<(i32, i32)> {
+pub(crate) fn stopped(tid: i32, what: &str) -> Result<(i32, i32)> {
     match wait::wait_awake(tid) {
         Ok((_, Status::Stopped { signal, event })) => Ok((signal, event)),
         Ok(_) => Err(Error::Gone {

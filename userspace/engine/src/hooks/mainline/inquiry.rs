@@ -14,6 +14,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::questions::{ANSWER, Questions};
 use crate::batch::{self, Batch};
+use crate::clock;
 use crate::plan::{Arg, Call};
 use crate::procfs::Fields;
 use crate::remote::{Remote, Slot, Undo};
@@ -33,6 +34,8 @@ pub struct Inquiry<'a> {
     pub questions: Questions,
     /// What it has answered itself.
     pub answers: Answers,
+    /// What the clock of the day and the monotonic one said right after that.
+    pub answered: [u64; 2],
     /// What tells of the end of a batch.
     signal: Option<i32>,
     /// Where its answers go.
@@ -83,6 +86,7 @@ impl<'a> Inquiry<'a> {
             remote: Remote::prepare(process, thread, slot)?,
             questions,
             answers: Answers::default(),
+            answered: [0; 2],
             signal,
             place: place(thread),
             batch: Batch::default(),
@@ -210,6 +214,7 @@ impl<'a> Inquiry<'a> {
 
     fn end_batch(&mut self) -> Result<()> {
         self.remote.end_batch(self.signal.unwrap_or_default())?;
+        self.answered = clock::day_and_monotonic();
         let tid = self.remote.caller().tid;
         let read = |from, bytes: &mut [u8]| {
             memory::read(tid, from, bytes).map_err(|errno| Error::task(tid, "read answers", errno))
@@ -262,6 +267,7 @@ impl<'a> Inquiry<'a> {
             questions.written = written;
         }
         self.answers = of_thread.answers_of_thread();
+        self.answered = clock::day_and_monotonic();
         self.leave()
     }
 }
@@ -288,6 +294,7 @@ mod tests {
                 tid: 1,
                 registers,
                 mask: 0,
+                limit: None,
             };
             assert_eq!(place(&thread), RemoteAddr(start));
         }

@@ -195,9 +195,11 @@ impl<'a> Queue<'a> {
         let inquiry = &mut asked.inquiry;
         self.survey.read_thread(asked.thread, &inquiry.answers);
         if inquiry.questions.calls() > 0 {
+            let questions = &mut inquiry.questions;
+            let now = inquiry.answered;
             self.survey
-                .read_process(self.process, self.texts, &mut inquiry.questions)?;
-            self.survey.hidden = survey::hidden(&mut inquiry.questions);
+                .read_process(self.process, self.texts, now, questions)?;
+            self.survey.hidden = survey::hidden(questions);
         }
         Ok(())
     }

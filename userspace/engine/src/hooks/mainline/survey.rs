@@ -9,6 +9,7 @@ use crust_sys::uapi;
 use nix::errno::Errno;
 
 use super::questions::Questions;
+use crate::clock;
 use crate::hooks::{Hidden, TimerState};
 use crate::object::task::view::Texts;
 use crate::subject::{FrozenProcess, FrozenThread};
@@ -53,6 +54,7 @@ impl Survey {
         &mut self,
         process: &FrozenProcess,
         texts: &Texts,
+        now: [u64; 2],
         questions: &mut Questions,
     ) -> Result<()> {
         for _ in 0..uapi::CKPT_NSIG {
@@ -96,13 +98,16 @@ impl Survey {
                 value: value_s * 1_000_000_000 + value_ns,
                 interval: s * 1_000_000_000 + ns,
                 overrun: overrun.max(0) as u32,
+                now,
             };
             self.timers.insert(id, state);
         }
 
         // In hundredths of a second since boot (USER_HZ); the other clock is not told.
         if let Some(leader) = texts.1.first() {
-            self.process.start_boottime = leader.stat.field(22) * 10_000_000;
+            let ticks = leader.stat.field(22) * 10_000_000;
+            self.process.start_boottime =
+                ticks.saturating_add_signed(-clock::own_offsets().boottime);
         }
         Ok(())
     }

@@ -4,23 +4,30 @@
 //!
 //! `fdinfo` tells the time that is *left*, also for a timer that was set to a moment
 //! (`TFD_TIMER_ABSTIME`). A relative timer goes on with what was left. The moment of an absolute one
-//! is worked out from the clock when it is read, so it still expires at that moment, or at once
+//! is worked out from the clock of the program when it is read, so it still expires at that moment, or at once
 //! if that has passed. Unread expirations are put back with `TFD_IOC_SET_TICKS`.
+//!
+//! A periodic timer rests from when it has expired until it is read. How often it would have expired since, and
+//! when it will next, only `timerfd_gettime` finds out.
 
-use nix::time::{ClockId, clock_gettime};
+use std::os::fd::AsFd;
+
+use crust_sys::timerfd;
+use nix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
 use super::bench::Bench;
 use super::census::Census;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
+use crate::Result;
+use crate::clock::{self, SECOND};
 use crate::object::State;
+use crate::object::namespace::time::offsets_of;
 use crate::plan::{Arg, Call, Data, Stage};
-use crate::{Error, Result};
 
 /// `TFD_IOC_SET_TICKS`: `_IOW('T', 0, u64)`.
 const TFD_IOC_SET_TICKS: u64 = 0x4008_5400;
-const NANOSECONDS: u64 = 1_000_000_000;
 
 /// A timer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +49,8 @@ pub struct Timerfd {
 impl State for Timerfd {
     const TAG: u16 = 0x0316;
     const NAME: &'static str = "timerfd";
-    const SUPPORT: &'static str = "Clock, remaining time or moment, interval, unread expirations.";
+    const SUPPORT: &'static str = "Clock, remaining time or moment, interval, unread expirations. A clock that was \
+                                   set meanwhile does not end a TFD_TIMER_CANCEL_ON_SET.";
 
     fn describe(&self) -> String {
         format!(
@@ -81,7 +89,7 @@ impl File for Timerfd {
         };
         if self.value != 0 {
             let times = [self.interval, self.value]
-                .map(|time| [time / NANOSECONDS, time % NANOSECONDS])
+                .map(|time| [time / SECOND, time % SECOND])
                 .concat();
             let args = [
                 Arg::from(number),
@@ -113,11 +121,21 @@ impl FileKind for Timerfd {
     fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
         let clock = probe.demand("clockid", |text| text.parse().ok())?;
         let flags = probe.demand("settime flags", |text| i32::from_str_radix(text, 8).ok())?;
+        let interval = probe.demand("it_interval", parse_time)?;
         let mut value = probe.demand("it_value", parse_time)?;
+        let mut ticks = probe.demand("ticks", parse_number)?;
+        if interval != 0 && value == 0 {
+            (value, ticks) = running(probe)?;
+        }
+        if ticks != 0 && flags & libc::TFD_TIMER_CANCEL_ON_SET != 0 {
+            census.lose(
+                probe,
+                "it has expired, or its clock was set, which the kernel does not tell: it is taken to have expired",
+                "",
+            );
+        }
         if value != 0 && flags & libc::TFD_TIMER_ABSTIME != 0 {
-            let now = clock_gettime(ClockId::from_raw(clock))
-                .map_err(|errno| Error::system(format!("read clock {clock}"), errno))?;
-            value += now.tv_sec() as u64 * NANOSECONDS + now.tv_nsec() as u64;
+            value = value.saturating_add(now(probe, clock)?);
         }
         census.keep(
             probe.id,
@@ -126,11 +144,48 @@ impl FileKind for Timerfd {
                 clock,
                 flags,
                 value,
-                interval: probe.demand("it_interval", parse_time)?,
-                ticks: probe.demand("ticks", |text| text.parse().ok())?,
+                interval,
+                ticks,
             },
         )
     }
+}
+
+/// Starts a periodic timer again that rests: when it expires next, and how often it has expired.
+fn running(probe: &Probe<'_>) -> Result<(u64, u64)> {
+    // One that expires every few microseconds may have done so in between.
+    const ATTEMPTS: u32 = 20;
+    let timer = probe.take()?;
+    let mut state = (1, 1);
+    for _ in 0..ATTEMPTS {
+        let (value, _) =
+            timerfd::get(timer.as_fd()).map_err(|errno| probe.failed("timerfd_gettime", errno))?;
+        let probe = Probe::new(probe.holder, probe.number, probe.object.clone())?;
+        state = (value.max(1), probe.demand("ticks", parse_number)?);
+        if probe.demand("it_value", parse_time)? != 0 {
+            break;
+        }
+    }
+    Ok(state)
+}
+
+fn parse_number(text: &str) -> Option<u64> {
+    text.parse().ok()
+}
+
+/// What a clock says for the program that has the timer.
+fn now(probe: &Probe<'_>, clock: i32) -> Result<u64> {
+    let theirs = offsets_of(probe.holder.proc, probe.holder.pid)?;
+    let ours = clock::own_offsets();
+    // A clock that wakes the machine says what the one that does not says.
+    let (clock, shift) = match clock {
+        libc::CLOCK_MONOTONIC => (clock, theirs.monotonic - ours.monotonic),
+        libc::CLOCK_BOOTTIME | libc::CLOCK_BOOTTIME_ALARM => {
+            (libc::CLOCK_BOOTTIME, theirs.boottime - ours.boottime)
+        }
+        _ => (libc::CLOCK_REALTIME, 0),
+    };
+    Ok(clock::read(ClockId::from_raw(clock))?.saturating_add_signed(shift))
 }
 
 /// `(seconds, nanoseconds)`.
@@ -141,7 +196,7 @@ fn parse_time(text: &str) -> Option<u64> {
         .split_once(", ")?;
     let seconds: u64 = seconds.parse().ok()?;
     seconds
-        .checked_mul(NANOSECONDS)?
+        .checked_mul(SECOND)?
         .checked_add(nanoseconds.parse().ok()?)
 }
 

@@ -250,6 +250,7 @@ mod tests {
                 ..Plan::default()
             },
             refusals: Refusals::default(),
+            timers: std::collections::HashMap::new(),
         };
         for (child, pid) in [(0, 500), (1, 501)] {
             let step = Step::SpawnChild {

@@ -49,6 +49,15 @@ impl State for Actions {
     }
 }
 
+impl Actions {
+    /// Whether the kernel does with a signal what it does by default.
+    pub(super) fn is_default(&self, signal: i32) -> bool {
+        const SIG_DFL: u64 = 0;
+        let own = |(number, action): &(i32, Action)| *number == signal && action.handler != SIG_DFL;
+        !self.actions.iter().any(own)
+    }
+}
+
 /// Nobody can choose what these two do.
 fn fixed(signal: i32) -> bool {
     signal == libc::SIGKILL || signal == libc::SIGSTOP

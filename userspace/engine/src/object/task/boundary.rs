@@ -18,7 +18,7 @@ use crate::{Error, Result};
 /// a process with a single thread (kernel/fork.c:check_unshare_flags, kernel/time/namespace.c:timens_install),
 /// or a thread that has its own working directory (mnt: kernel/fork.c:ksys_unshare,
 /// kernel/namespace.c:mntns_install), or it gets them when it is made.
-pub(super) const NAMESPACES: [&str; 10] = [
+pub(in crate::object) const NAMESPACES: [&str; 10] = [
     "cgroup",
     "ipc",
     "net",
@@ -45,13 +45,14 @@ fn own_namespaces() -> &'static [Option<PathBuf>] {
     })
 }
 
-/// Names the namespaces of a thread that are not those of crust.
+/// Names the namespaces of a thread that are not those of crust, but for the time namespace, which is carried
+/// over ([`time`](crate::object::namespace::time)).
 fn check_namespaces(view: &ThreadView<'_>, capture: &mut Capture<'_>) {
     let theirs = NAMESPACES.iter().zip(&view.text.namespaces);
     // A kernel without this kind of namespace has no such link, for nobody.
     let foreign = theirs
         .zip(own_namespaces())
-        .filter(|((_, link), own)| link != own);
+        .filter(|((name, link), own)| link != own && !name.starts_with("time"));
     for ((name, _), _) in foreign {
         capture.refusals.block(
             view.thread.tid,

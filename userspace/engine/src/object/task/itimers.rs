@@ -2,17 +2,21 @@
 
 //! The three interval timers of a process (`setitimer(2)`).
 
+use crust_sys::signal::SigInfo;
 use serde::{Deserialize, Serialize};
 
 use super::{ProcessAspect, ProcessView};
 use crate::Result;
 use crate::capture::Capture;
+use crate::clock;
 use crate::object::State;
 use crate::plan::{Call, Data, ProcessId, Stage};
 use crate::resolve::Resolve;
 
 /// `ITIMER_REAL`.
 const REAL: usize = 0;
+/// The `si_code` of its signal.
+const SI_KERNEL: i32 = 0x80;
 const NAMES: [&str; 3] = ["ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF"];
 
 /// For each timer the time until it expires and its interval, in nanoseconds.
@@ -45,10 +49,19 @@ fn timeval(nanoseconds: u64) -> [u64; 2] {
 
 impl ProcessAspect for Itimers {
     fn capture(view: &ProcessView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
-        let timers = view
+        let mut timers = view
             .kernel
             .itimer
             .map(|timer| (timer.value, timer.interval));
+        if timers[REAL].0 != 0 {
+            let is_of_timer =
+                |info: &SigInfo| info.signal() == libc::SIGALRM && info.code() == SI_KERNEL;
+            let told = view.signals()?.iter().any(is_of_timer);
+            // It may have expired since it was asked what it had to go.
+            if told && view.asked.saturating_add(timers[REAL].0) <= clock::monotonic() {
+                timers[REAL].0 = 0;
+            }
+        }
         let armed = timers.iter().any(|timer| *timer != (0, 0));
         Ok(armed.then_some(Self { timers }))
     }

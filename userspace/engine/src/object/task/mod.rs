@@ -47,9 +47,12 @@ use std::time::Instant;
 
 use crust_image::Record;
 
+pub(in crate::object) use self::boundary::NAMESPACES;
 use self::sharing::Sharing;
+pub use self::tree::Member;
+pub(crate) use self::view::Texts;
 pub use self::view::{ProcessView, ThreadView};
-use super::{Row, State};
+use super::{Row, State, namespace};
 use crate::capture::Capture;
 use crate::plan::{ProcessId, TaskId};
 use crate::resolve::Resolve;
@@ -204,6 +207,7 @@ pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
     tracing::debug!(took = ?begun.elapsed(), "tasks: /proc is read");
     capture.hooks.prepare(tree, &texts)?;
     tracing::debug!(took = ?begun.elapsed(), "tasks: the program was asked");
+    namespace::time::capture(&texts, capture)?;
     let sharing = sharing::look(capture)?;
     for ((process, texts), sharing) in tree.iter().zip(&texts).zip(sharing) {
         capture_process(process, texts, sharing, capture)?;

@@ -45,6 +45,22 @@ pub struct Problem {
     pub why: String,
 }
 
+/// The groups that have a member whose parent is in another group of the same session: somebody who can let it go
+/// on. All others are orphaned, and signals of the terminal do not stop their processes.
+pub fn kept_groups(places: &[Place]) -> BTreeSet<i32> {
+    let is_kept = |place: &&Place| {
+        place.parent.is_some_and(|parent| {
+            let parent = &places[parent];
+            parent.pgid != place.pgid && parent.sid == place.sid
+        })
+    };
+    places
+        .iter()
+        .filter(is_kept)
+        .map(|place| place.pgid)
+        .collect()
+}
+
 /// How sessions and groups are made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replay {
@@ -331,6 +347,18 @@ mod tests {
         let places = [place(10, None, 9, 9), place(12, Some(0), 9, 9)];
         let problems = replay(&places, None).unwrap_err();
         assert!(problems.iter().any(|problem| problem.object == "session"));
+    }
+
+    #[test]
+    fn groups_that_somebody_looks_after() {
+        let places = [
+            place(10, None, 10, 10),
+            place(11, Some(0), 11, 10),
+            place(12, Some(1), 11, 10),
+            place(13, Some(0), 13, 13),
+            place(14, Some(0), 10, 10),
+        ];
+        assert_eq!(kept_groups(&places), BTreeSet::from([11]));
     }
 
     #[test]

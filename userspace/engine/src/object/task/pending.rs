@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{ProcessAspect, ProcessView, ThreadAspect, ThreadView, missing};
 use crate::capture::Capture;
 use crate::object::State;
+use crate::object::task::posix_timers::Expired;
 use crate::plan::{Call, Data, ProcessId, Stage, Step, TaskId};
 use crate::procfs::Fields;
 use crate::remote::END_OF_BATCH;
@@ -36,13 +37,9 @@ pub struct Private {
 }
 
 /// All that waits in a queue, also those signals of which the kernel only kept the number.
-fn read(tid: i32, queue: Queue, status: &Fields, field: &str) -> Result<Vec<SigInfo>> {
+fn all(tid: i32, mut signals: Vec<SigInfo>, status: &Fields, field: &str) -> Result<Vec<SigInfo>> {
+    // It may be older than the queue.
     let mask = status.hex(field).ok_or_else(|| missing(tid, field))?;
-    if mask == 0 {
-        return Ok(Vec::new());
-    }
-    let mut signals = ptrace::queued_signals(tid, queue)
-        .map_err(|errno| Error::task(tid, "read the pending signals", errno))?;
     // These two are told by the state of the process and not by its queue.
     signals.retain(|info| info.signal() != libc::SIGSTOP && info.signal() != libc::SIGKILL);
     let with_info = signals
@@ -62,14 +59,43 @@ fn read(tid: i32, queue: Queue, status: &Fields, field: &str) -> Result<Vec<SigI
     Ok(signals)
 }
 
-/// Has a task queue a signal. The one by which it tells of the end of a batch must wait until there are
-/// no more batches.
-fn queue(resolve: &mut Resolve<'_>, task: TaskId, signal: i32, call: Call) {
-    if signal == END_OF_BATCH {
-        let step = Step::CallAtLast(call);
-        resolve.plan.step(Stage::Resume, task, step);
+/// Has a task queue signals, each by a call. The one by which it tells of the end of a batch must wait until
+/// there are no more batches. The signal of a timer comes by itself: the timer is made to expire, or still
+/// will (it has expired when it was looked at already).
+///
+/// That can be in a later stage than the timers are made, which is needed if another thread makes them.
+fn queue(
+    signals: &[SigInfo],
+    task: TaskId,
+    resolve: &mut Resolve<'_>,
+    call: impl Fn(&SigInfo) -> Call,
+) {
+    let timer = |info: &SigInfo, resolve: &Resolve<'_>| {
+        let id = (task.process, info.timer()?);
+        Some((id, *resolve.timers.get(&id)?))
+    };
+    let has_timers = signals.iter().any(|info| timer(info, resolve).is_some());
+    let stage = if has_timers && task.thread != 0 {
+        Stage::Resume
     } else {
-        resolve.plan.call(Stage::Timers, task, call);
+        Stage::Timers
+    };
+    for info in signals {
+        if let Some((id, expired)) = timer(info, resolve) {
+            for call in expired.iter().flat_map(Expired::again) {
+                resolve.plan.call(stage, task, call);
+            }
+            resolve.timers.insert(id, None);
+        } else if info.signal() == END_OF_BATCH {
+            let step = Step::CallAtLast(call(info));
+            let task = match task.thread {
+                0 => resolve.survivor(task.process),
+                _ => task,
+            };
+            resolve.plan.step(Stage::Resume, task, step);
+        } else {
+            resolve.plan.call(stage, task, call(info));
+        }
     }
 }
 
@@ -93,30 +119,23 @@ impl State for Shared {
 
 impl ProcessAspect for Shared {
     fn capture(view: &ProcessView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
-        let signals = read(view.leader.tid, Queue::Shared, view.status, "ShdPnd")?;
+        let queued = view.signals()?.to_vec();
+        let signals = all(view.leader.tid, queued, view.status, "ShdPnd")?;
         let pid = view.process.pid;
         Ok((!signals.is_empty()).then_some(Self { signals, pid }))
     }
 
     fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()> {
-        for info in &self.signals {
+        queue(&self.signals, process.leader(), resolve, |info| {
             let signal = info.signal();
             let args = [
                 self.pid.into(),
                 signal.into(),
                 Data::new(info.bytes.clone()).into(),
             ];
-            let call = Call::new(
-                format!("pending signal {signal}"),
-                libc::SYS_rt_sigqueueinfo,
-                args,
-            );
-            let task = match signal {
-                END_OF_BATCH => resolve.survivor(process),
-                _ => process.leader(),
-            };
-            queue(resolve, task, signal, call);
-        }
+            let what = format!("pending signal {signal}");
+            Call::new(what, libc::SYS_rt_sigqueueinfo, args)
+        });
         Ok(())
     }
 }
@@ -133,13 +152,16 @@ impl State for Private {
 
 impl ThreadAspect for Private {
     fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
-        let signals = read(view.thread.tid, Queue::Private, &view.text.status, "SigPnd")?;
+        let tid = view.thread.tid;
+        let queued = ptrace::queued_signals(tid, Queue::Private)
+            .map_err(|errno| Error::task(tid, "read the pending signals", errno))?;
+        let signals = all(tid, queued, &view.text.status, "SigPnd")?;
         let ids = (view.process.pid, view.thread.tid);
         Ok((!signals.is_empty()).then_some(Self { signals, ids }))
     }
 
     fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
-        for info in &self.signals {
+        queue(&self.signals, task, resolve, |info| {
             let signal = info.signal();
             let args = [
                 self.ids.0.into(),
@@ -148,9 +170,8 @@ impl ThreadAspect for Private {
                 Data::new(info.bytes.clone()).into(),
             ];
             let what = format!("pending signal {signal} of the thread");
-            let call = Call::new(what, libc::SYS_rt_tgsigqueueinfo, args);
-            queue(resolve, task, signal, call);
-        }
+            Call::new(what, libc::SYS_rt_tgsigqueueinfo, args)
+        });
         Ok(())
     }
 }

@@ -4,17 +4,31 @@
 //!
 //! `/proc/PID/timers` tells what is fixed about them; how long they still run comes from the hooks.
 //! Their numbers are kept with `PR_TIMER_CREATE_RESTORE_IDS` (Linux 6.15).
+//!
+//! A timer whose signal waits to be taken rests until then, even if it has an interval. It is made to expire
+//! once more instead of queueing the signal: it is the kernel that connects the two.
 
+mod list;
+mod plan;
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
+use crust_sys::ptrace::{self, Queue};
+use crust_sys::signal::{OfTimer, SigInfo};
 use serde::{Deserialize, Serialize};
 
+pub use self::list::TimerList;
+pub use self::plan::Expired;
 use super::{ProcessAspect, ProcessView};
 use crate::capture::Capture;
 use crate::object::State;
-use crate::plan::{Call, Data, ProcessId, Stage};
+use crate::plan::{Data, ProcessId};
+use crate::remote::END_OF_BATCH;
 use crate::resolve::Resolve;
+use crate::subject::FrozenProcess;
 use crate::{Error, Result};
 
-const PR_TIMER_CREATE_RESTORE_IDS: u64 = 77;
 /// The size of `struct sigevent`.
 const SIGEVENT: usize = 64;
 
@@ -31,6 +45,12 @@ struct Timer {
     thread: i32,
     left: u64,
     interval: u64,
+    /// The point in time to which it was set, if it was, on its clock.
+    moment: Option<u64>,
+    /// How many expirations the last signal stood for, but for itself.
+    overrun: u32,
+    /// Its signal waits to be taken.
+    waits: bool,
 }
 
 /// The timers of a process.
@@ -41,8 +61,10 @@ pub struct PosixTimers {
 
 impl State for PosixTimers {
     const TAG: u16 = 0x010F;
+    const VERSION: u16 = 2;
     const NAME: &'static str = "POSIX timers";
-    const SUPPORT: &'static str = "id, clock, notification, the time that was left, interval";
+    const SUPPORT: &'static str = "id, clock, notification, the time that was left or the moment (of the \
+                                   clock of the day), interval, overrun count";
 
     fn describe(&self) -> String {
         let timers: Vec<_> = self
@@ -93,6 +115,9 @@ fn parse(text: &str) -> Option<Vec<Timer>> {
             thread: if thread { number.parse().ok()? } else { 0 },
             left: 0,
             interval: 0,
+            moment: None,
+            overrun: 0,
+            waits: false,
         });
         // Newer kernels say more.
         while lines.next_if(|line| !line.starts_with("ID:")).is_some() {}
@@ -111,12 +136,115 @@ impl Timer {
         Data::new(bytes)
     }
 
-    /// Whether its clock is that of the CPU time of a thread: which one only the kernel knows.
-    fn is_of_a_thread(&self) -> bool {
-        const PER_THREAD: i32 = 4;
-        self.clock == libc::CLOCK_THREAD_CPUTIME_ID
-            || (self.clock < 0 && self.clock & PER_THREAD != 0)
+    /// What it says with its signal.
+    fn says(&self) -> OfTimer {
+        OfTimer {
+            id: self.id,
+            signal: self.signal,
+            value: self.value_given,
+        }
     }
+
+    /// Whether it tells by a signal.
+    fn signals(&self) -> bool {
+        self.notify != libc::SIGEV_NONE
+    }
+
+    /// Whether it may have been set to a point in time of the clock of the day, and the kernel has it
+    /// where that shows.
+    fn may_be_absolute(&self) -> bool {
+        self.clock == libc::CLOCK_REALTIME && self.left != 0 && self.signals() && !self.waits
+    }
+
+    /// The task whose CPU time its clock measures: process or thread, and its number, 0 for that which
+    /// made the timer. `None` if it is another clock.
+    fn measured(&self) -> Option<(Measured, i32)> {
+        // include/linux/posix-timers_types.h
+        const PER_THREAD: i32 = 4;
+        match self.clock {
+            libc::CLOCK_PROCESS_CPUTIME_ID => Some((Measured::Process, 0)),
+            libc::CLOCK_THREAD_CPUTIME_ID => Some((Measured::Thread, 0)),
+            clock if clock < 0 && clock & PER_THREAD != 0 => {
+                Some((Measured::Thread, !(clock >> 3)))
+            }
+            clock if clock < 0 => Some((Measured::Process, !(clock >> 3))),
+            _ => None,
+        }
+    }
+
+    fn lose(&self, pid: i32, why: impl Into<String>, capture: &mut Capture<'_>) {
+        let object = format!("POSIX timer {}", self.id);
+        capture.refusals.lose(pid, object, why, "");
+    }
+
+    /// Names what of it cannot be had.
+    fn check(&self, process: &FrozenProcess, capture: &mut Capture<'_>) {
+        let block = |why: &str, remedy: &str, capture: &mut Capture<'_>| {
+            let object = format!("POSIX timer {}", self.id);
+            capture.refusals.block(process.pid, object, why, remedy);
+        };
+        let threads = || process.threads.iter().map(|thread| thread.tid);
+        match self.measured() {
+            Some((Measured::Thread, 0)) if process.threads.len() > 1 => block(
+                "it measures the CPU time of one thread, and the kernel does not tell of which",
+                "make it with the clock that pthread_getcpuclockid tells, or delete it before the dump",
+                capture,
+            ),
+            Some((Measured::Thread, tid)) if tid != 0 && !threads().any(|other| other == tid) => {
+                block(
+                    "it measures the CPU time of a thread that has ended",
+                    "delete it",
+                    capture,
+                );
+            }
+            Some((Measured::Process, pid))
+                if pid != 0 && !capture.tree.iter().any(|other| other.pid == pid) =>
+            {
+                block(
+                    "it measures the CPU time of a process outside of the tree",
+                    "delete it, or dump a tree that contains that process",
+                    capture,
+                );
+            }
+            _ => {}
+        }
+        if self.thread != 0 && !threads().any(|tid| tid == self.thread) {
+            block("it signals a thread that has ended", "delete it", capture);
+        }
+        if self.waits && self.interval != 0 {
+            self.lose(
+                process.pid,
+                "its signal waits to be taken, and the kernel does not tell how often it has expired since: \
+                 that is counted anew (si_overrun)",
+                capture,
+            );
+        } else if self.overrun != 0 && !self.can_overrun(process.pid) {
+            self.lose(
+                process.pid,
+                "the overrun count of its last expiration (timer_getoverrun) is counted from zero",
+                capture,
+            );
+        }
+    }
+
+    /// Whether crust can bring its overrun count about: a timer of which the first thread gets the signal, and
+    /// whose clock crust can read.
+    fn can_overrun(&self, pid: i32) -> bool {
+        self.signals()
+            && [0, pid].contains(&self.thread)
+            && self.interval != 0
+            && self.left != 0
+            && !self.waits
+            && self.signal != END_OF_BATCH
+            && self.measured().is_none()
+    }
+}
+
+/// What a clock of CPU time measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Measured {
+    Process,
+    Thread,
 }
 
 impl ProcessAspect for PosixTimers {
@@ -135,74 +263,58 @@ impl ProcessAspect for PosixTimers {
         timers.sort_by_key(|timer| timer.id);
         let ids: Vec<_> = timers.iter().map(|timer| timer.id).collect();
         let states = capture.hooks.posix_timers(process, &ids)?;
+        mark_waiting(view, &mut timers)?;
         for (timer, state) in timers.iter_mut().zip(states) {
             timer.left = state.value;
             timer.interval = state.interval;
-            if timer.is_of_a_thread() && process.threads.len() > 1 {
-                capture.refusals.block(
-                    process.pid,
-                    format!("POSIX timer {}", timer.id),
-                    "it measures the CPU time of one thread, and the kernel does not tell of which",
-                    "delete the timer before the dump",
-                );
+            timer.overrun = state.overrun;
+            if timer.may_be_absolute() {
+                let list = capture.timer_list.get_or_init(TimerList::read);
+                timer.moment = list
+                    .as_ref()
+                    .and_then(|list| list.moment(timer.left, state.now));
+                if list.is_none() {
+                    timer.lose(
+                        process.pid,
+                        "the kernel does not let crust see whether it was set to a point in time: it goes \
+                         on with the time that was left",
+                        capture,
+                    );
+                }
             }
-            if state.overrun != 0 {
-                capture.refusals.lose(
-                    process.pid,
-                    format!("POSIX timer {}", timer.id),
-                    "the overrun count of its last expiration (timer_getoverrun) is counted from zero",
-                    "",
-                );
+            timer.check(process, capture);
+            if !timer.can_overrun(process.pid) {
+                timer.overrun = 0;
             }
         }
         Ok(Some(Self { timers }))
     }
 
     fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()> {
-        let leader = process.leader();
-        let keep_ids = |on: u64| {
-            let args = [
-                PR_TIMER_CREATE_RESTORE_IDS.into(),
-                on.into(),
-                0.into(),
-                0.into(),
-                0.into(),
-            ];
-            Call::new("POSIX timers: choose ids", libc::SYS_prctl, args)
-        };
-        resolve.plan.call(Stage::Timers, leader, keep_ids(1));
-        for timer in &self.timers {
-            let args = [
-                timer.clock.into(),
-                timer.sigevent().into(),
-                Data::new(timer.id.to_ne_bytes()).into(),
-            ];
-            let call = Call::new(
-                format!("POSIX timer {}: create", timer.id),
-                libc::SYS_timer_create,
-                args,
-            );
-            resolve.plan.call(Stage::Timers, leader, call);
-        }
-        resolve.plan.call(Stage::Timers, leader, keep_ids(0));
-        for timer in self.timers.iter().filter(|timer| timer.left != 0) {
-            let seconds = |ns: u64| [ns / 1_000_000_000, ns % 1_000_000_000];
-            let times = [seconds(timer.interval), seconds(timer.left)].concat();
-            let args = [
-                timer.id.into(),
-                0.into(),
-                Data::words(&times).into(),
-                0.into(),
-            ];
-            let call = Call::new(
-                format!("POSIX timer {}: arm", timer.id),
-                libc::SYS_timer_settime,
-                args,
-            );
-            resolve.plan.call(Stage::Timers, leader, call);
-        }
+        plan::plan(&self.timers, process, resolve);
         Ok(())
     }
+}
+
+/// Marks the timers whose signal waits to be taken.
+fn mark_waiting(view: &ProcessView<'_>, timers: &mut [Timer]) -> Result<()> {
+    let mut queues: HashMap<i32, HashSet<OfTimer>> = HashMap::new();
+    for timer in timers.iter_mut().filter(|timer| timer.signals()) {
+        let waiting = match queues.entry(timer.thread) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) if timer.thread == 0 => {
+                entry.insert(view.signals()?.iter().filter_map(SigInfo::timer).collect())
+            }
+            Entry::Vacant(entry) => {
+                // If that fails, the thread that would be told has ended.
+                let signals = ptrace::queued_signals(timer.thread, Queue::Private);
+                let signals = signals.unwrap_or_default();
+                entry.insert(signals.iter().filter_map(SigInfo::timer).collect())
+            }
+        };
+        timer.waits = waiting.contains(&timer.says());
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -222,7 +334,13 @@ mod tests {
         );
         assert_eq!((timers[1].id, timers[1].clock), (7, -6));
         assert_eq!(timers[1].notify, libc::SIGEV_NONE);
-        assert!(!timers[1].is_of_a_thread());
+        assert_eq!(timers[1].measured(), Some((Measured::Process, 0)));
+        assert_eq!(timers[0].measured(), None);
+        let of_thread_9 = !9 << 3 | 6;
+        let of_process_9 = !9 << 3 | 2;
+        let measured = |clock| Timer { clock, ..timers[0] }.measured();
+        assert_eq!(measured(of_thread_9), Some((Measured::Thread, 9)));
+        assert_eq!(measured(of_process_9), Some((Measured::Process, 9)));
         assert_eq!(timers[0].sigevent().bytes.len(), SIGEVENT);
         assert_eq!(parse("ID: x"), None);
     }

@@ -7,11 +7,14 @@
 //! kernel that lets the restored thread go applies its rules to them, as it would have done. Two
 //! states are more than registers:
 //!
-//! * `-ERESTART_RESTARTBLOCK`: how the call goes on is in the kernel (`struct restart_block`).
+//! * `-ERESTART_RESTARTBLOCK`: how the call goes on is in the kernel (`struct restart_block`). The thread
+//!   makes the same call with what is left of its limit and is interrupted at once: so the kernel
+//!   sets up the restart block itself.
+//! * A call with a limit of which the kernel keeps nothing ([`limit`](crate::limit)).
 //! * A call with a signal mask of its own ([`masked`]): signals that come before it is begun again
 //!   would meet the mask from outside. Its thread is let go from the entry of that call.
 
-use crust_sys::ptrace::{self, UserRegs};
+use crust_sys::ptrace;
 use crust_sys::uapi::{self, restart};
 use crust_sys::{RemoteAddr, memory};
 use nix::errno::Errno;
@@ -19,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
+use crate::limit::{self, End, Left, Place};
 use crate::object::State;
 use crate::plan::{Call, Data, Processor, Stage, Step, TaskId};
 use crate::resolve::Resolve;
@@ -54,12 +58,20 @@ enum Interrupted {
     },
     /// A futex that is waited for until a point in time: the same call again.
     FutexUntil { args: [u64; 6] },
-    /// The thread makes this call anew, with all of its time.
+    /// The thread makes this call anew: until the same point in time, without a limit, or with all of its
+    /// time.
     Anew { nr: u64 },
     /// It is not known what the call was: it returns `EINTR`.
     Lost,
     /// It has a signal mask of its own, and is entered anew.
     Masked,
+}
+
+impl Interrupted {
+    /// Whether the kernel has told how it goes on.
+    fn is_known(&self) -> bool {
+        !matches!(self, Self::Anew { .. } | Self::Lost | Self::Masked)
+    }
 }
 
 /// The state of the processor.
@@ -69,10 +81,12 @@ pub struct Registers {
     xstate: Vec<u8>,
     signal_mask: u64,
     interrupted: Option<Interrupted>,
+    limit: Option<Left>,
 }
 
 impl State for Registers {
     const TAG: u16 = 0x0101;
+    const VERSION: u16 = 2;
     const NAME: &'static str = "registers";
     const SUPPORT: &'static str = "general registers and the whole XSTATE, signal mask; interrupted \
                                    system calls go on, sleeps for the time that was left";
@@ -85,39 +99,39 @@ impl State for Registers {
             None => String::new(),
             Some(call) => format!(", in a call: {call:?}"),
         };
+        let limit = match self.limit {
+            Some(Left {
+                left: Some(left), ..
+            }) => format!(", {left} ns of its wait are left"),
+            _ => String::new(),
+        };
         format!(
-            "{at}{} bytes of extended state, blocked signals {:#x}{call}",
+            "{at}{} bytes of extended state, blocked signals {:#x}{call}{limit}",
             self.xstate.len(),
             self.signal_mask
         )
     }
 }
 
-/// The number of the call before whose return the thread stands, by the instruction that loads it.
-///
-/// A call that has been interrupted and continued before is `restart_syscall` to the kernel.
-fn number_before(tid: i32, registers: &UserRegs) -> Option<u64> {
-    // mov $nr, %eax; syscall
-    let mut code = [0; 7];
-    let from = RemoteAddr(registers.rip.wrapping_sub(7));
-    memory::read(tid, from, &mut code).ok()?;
-    let [0xb8, a, b, c, d, 0x0f, 0x05] = code else {
-        return None;
-    };
-    Some(u64::from(u32::from_le_bytes([a, b, c, d])))
-}
-
-/// What a call is called that can be interrupted with a restart block.
+/// What a call is called that waits.
 fn call_name(nr: i64) -> String {
-    match nr {
-        libc::SYS_nanosleep => "nanosleep".into(),
-        libc::SYS_clock_nanosleep => "clock_nanosleep".into(),
-        libc::SYS_poll => "poll".into(),
-        libc::SYS_futex => "futex".into(),
+    let name = match nr {
+        libc::SYS_nanosleep => "nanosleep",
+        libc::SYS_clock_nanosleep => "clock_nanosleep",
+        libc::SYS_poll => "poll",
+        libc::SYS_futex => "futex",
+        libc::SYS_epoll_wait => "epoll_wait",
+        libc::SYS_epoll_pwait => "epoll_pwait",
+        libc::SYS_epoll_pwait2 => "epoll_pwait2",
+        libc::SYS_rt_sigtimedwait => "sigtimedwait",
+        libc::SYS_semtimedop => "semtimedop",
+        libc::SYS_ppoll => "ppoll",
+        libc::SYS_select | libc::SYS_pselect6 => "select",
         // It was interrupted before.
-        libc::SYS_restart_syscall => "sleep or wait".into(),
-        _ => format!("system call {nr}"),
-    }
+        libc::SYS_restart_syscall => "sleep or wait",
+        _ => return format!("system call {nr}"),
+    };
+    name.into()
 }
 
 /// Whether the mask of the call in which the thread is differs from that around it.
@@ -147,6 +161,15 @@ fn interrupted(
     let result = registers.rax as i64;
     if is_masked(view, signal_mask) {
         return Some(Interrupted::Masked);
+    }
+    if result == UNLESS_HANDLED && limit::is_until_used(nr, registers) {
+        capture.refusals.lose(
+            tid,
+            &name,
+            "it sleeps until so much CPU time is used, which is counted from zero for a restored process: it \
+             sleeps for longer",
+            "",
+        );
     }
     if result != RESTART_BLOCK {
         return None;
@@ -178,34 +201,93 @@ fn interrupted(
         restart::FUTEX => return Some(futex(block, args)),
         _ => {}
     }
-    let known = [
-        libc::SYS_nanosleep,
-        libc::SYS_clock_nanosleep,
-        libc::SYS_poll,
-        libc::SYS_futex,
-    ];
-    let number = match nr {
-        libc::SYS_restart_syscall => number_before(tid, registers),
-        nr => Some(nr as u64),
+    let Some(limit) = view.thread.limit else {
+        capture.refusals.lose(
+            tid,
+            name,
+            "this kernel does not tell how it goes on: it returns EINTR",
+            "load the module",
+        );
+        return Some(Interrupted::Lost);
     };
-    if let Some(nr) = number.filter(|nr| known.contains(&(*nr as i64))) {
-        if !(nr as i64 == libc::SYS_poll && (args[2] as i32) < 0) {
-            capture.refusals.lose(
-                tid,
-                name,
-                "a mainline kernel does not tell how much of its time is left: it gets all of it again",
-                "load the module",
-            );
+    let call = limit.left().and_then(|left| kept(limit.number, args, left));
+    Some(call.unwrap_or(Interrupted::Anew {
+        nr: limit.number as u64,
+    }))
+}
+
+/// What a kernel that does not tell keeps of a call.
+fn kept(nr: i64, args: [u64; 6], left: u64) -> Option<Interrupted> {
+    let call = match nr {
+        libc::SYS_nanosleep => Interrupted::Sleep {
+            clock: libc::CLOCK_MONOTONIC,
+            left,
+            left_at: args[1],
+        },
+        libc::SYS_clock_nanosleep => Interrupted::Sleep {
+            clock: args[0] as i32,
+            left,
+            left_at: args[3],
+        },
+        libc::SYS_poll => Interrupted::Poll {
+            fds: args[0],
+            count: args[1] as u32,
+            left: Some(left),
+        },
+        libc::SYS_futex if limit::is_relative(args[1]) => Interrupted::Futex {
+            address: args[0],
+            operation: args[1] as u32,
+            value: args[2] as u32,
+            left,
+        },
+        _ => return None,
+    };
+    Some(call)
+}
+
+/// What is left of the limit of a call, if somebody but the kernel has to see to it; names a limit of which
+/// nothing is known, or that cannot be changed.
+fn limit(
+    view: &ThreadView<'_>,
+    interrupted: Option<&Interrupted>,
+    capture: &mut Capture<'_>,
+) -> Option<Left> {
+    let ThreadView {
+        thread, process, ..
+    } = *view;
+    let limit = thread.limit.filter(|_| process.stopped.is_none())?;
+    let mut lose = |why: &str, remedy: &str| {
+        let why = format!("{why}: it gets all of its time again");
+        let name = call_name(limit.number);
+        capture.refusals.lose(thread.tid, name, why, remedy);
+    };
+    if limit.end == End::Unknown {
+        let by_module = limit.place == Place::Kernel;
+        if !(by_module && interrupted.is_some_and(Interrupted::is_known)) {
+            let remedy = if by_module { "load the module" } else { "" };
+            lose("the kernel does not tell since when it waits", remedy);
         }
-        return Some(Interrupted::Anew { nr });
+        return None;
     }
-    capture.refusals.lose(
-        tid,
-        name,
-        "this kernel does not tell how it goes on: it returns EINTR",
-        "load the module",
-    );
-    Some(Interrupted::Lost)
+    let address = match limit.place {
+        Place::Register => return None,
+        Place::Timespec(address) | Place::Timeval(address) => Some(RemoteAddr(address)),
+        Place::Receive(_) | Place::Send(_) | Place::Kernel => None,
+    };
+    if let Some(address) = address {
+        let mut same = [0; 16];
+        let there = memory::read(process.task(), address, &mut same)
+            .and_then(|()| memory::write(process.task(), address, &same));
+        if there.is_err() {
+            lose("its limit is in memory that cannot be written", "");
+            return None;
+        }
+    }
+    Some(Left {
+        number: limit.number,
+        place: limit.place,
+        left: limit.left(),
+    })
 }
 
 fn futex(block: &uapi::Restart, args: [u64; 6]) -> Interrupted {
@@ -263,11 +345,13 @@ impl ThreadAspect for Registers {
             );
         }
         let signal_mask = thread.mask;
+        let interrupted = interrupted(view, signal_mask, capture);
         Ok(Some(Self {
             general: ptrace::register_bytes(registers).into(),
             xstate,
             signal_mask,
-            interrupted: interrupted(view, signal_mask, capture),
+            interrupted,
+            limit: limit(view, interrupted.as_ref(), capture),
         }))
     }
 
@@ -295,6 +379,7 @@ impl ThreadAspect for Registers {
             xstate: self.xstate.clone(),
             signal_mask: self.signal_mask,
             enters: self.interrupted == Some(Interrupted::Masked),
+            limit: self.limit,
         };
         let step = Step::SetProcessor(Box::new(processor));
         resolve.plan.step(Stage::Resume, task, step);

@@ -160,7 +160,8 @@ impl ProcessAspect for Settings {
         if let Some(chosen) = chosen {
             let args = [libc::PR_SET_DUMPABLE as u64, u64::from(chosen), 0, 0, 0].map(Arg::from);
             let call = Call::new("dumpable", libc::SYS_prctl, args);
-            resolve.plan.call(Stage::Resume, survivor, call);
+            // Other credentials of any thread change it, and none gets some any more.
+            resolve.plan.call(Stage::Exit, survivor, call);
         } else {
             // No process can ask for it, but gets it with other credentials. Its own come behind.
             let other = |id: u64| Call::new("dumpable by root", libc::SYS_setfsuid, [id.into()]);

@@ -3,16 +3,16 @@
 //! When a thread began (field 22 of `/proc/PID/task/TID/stat`). Of the leader, that is when the process
 //! began: see [`tree`](super::tree).
 
-use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
+use crate::Result;
 use crate::capture::Capture;
+use crate::clock;
 use crate::object::State;
 use crate::plan::{Stage, Step, TaskId};
 use crate::procfs::Stat;
 use crate::resolve::Resolve;
-use crate::{Error, Result};
 
 /// Clock ticks of `/proc/PID/stat` (`USER_HZ`, 100 on x86) in nanoseconds.
 pub(super) const TICK: u64 = 10_000_000;
@@ -30,13 +30,10 @@ impl Started {
     /// As `stat` tells, which is as exact as anybody can see it. The machine is taken not to have slept
     /// since.
     pub(super) fn of(stat: &Stat) -> Result<Self> {
-        let now = |clock| {
-            clock_gettime(clock)
-                .map(|time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
-                .map_err(|errno| Error::system("clock_gettime", errno))
-        };
-        let asleep = now(ClockId::CLOCK_BOOTTIME)?.saturating_sub(now(ClockId::CLOCK_MONOTONIC)?);
-        let boottime = stat.field(22) * TICK;
+        let asleep = clock::boottime().saturating_sub(clock::monotonic());
+        // As crust sees it: the kernel adds what its time namespace adds.
+        let boottime =
+            (stat.field(22) * TICK).saturating_add_signed(-clock::own_offsets().boottime);
         Ok(Self {
             monotonic: boottime.saturating_sub(asleep),
             boottime,

@@ -22,7 +22,7 @@ use super::sharing::Sharing;
 use super::started::Started;
 use crate::capture::Capture;
 use crate::object::State;
-use crate::plan::TaskId;
+use crate::plan::{Heard, TaskId};
 use crate::subject::FrozenProcess;
 use crate::{Error, Result, procfs};
 
@@ -45,12 +45,12 @@ pub struct Member {
     pub zombie: Option<i32>,
     /// The status (as of `wait4`) with which the leader has ended, if other threads go on.
     pub ended_leader: Option<i32>,
-    /// The signal by which it is stopped (`SIGSTOP` and its kin).
-    pub stopped: Option<i32>,
     /// What it shares with its parent.
     pub sharing: Sharing,
     /// It leaves no zombie (`CLONE_AUTOREAP`).
     pub auto_reap: bool,
+    /// The signal by which it is stopped (`SIGSTOP` and its kin), and what its parent has heard of that.
+    pub stopped: Option<(i32, Heard)>,
     /// When it began, on the monotonic clock, in nanoseconds.
     pub start_time: u64,
     /// When it began, on the boot-time clock, in nanoseconds.
@@ -71,7 +71,7 @@ impl State for Member {
     fn describe(&self) -> String {
         let state = match (self.zombie, self.stopped) {
             (Some(status), _) => format!("ended with status {status:#x}"),
-            (None, Some(signal)) => {
+            (None, Some((signal, _))) => {
                 format!("{} threads, stopped by signal {signal}", self.threads.len())
             }
             (None, None) if self.ended_leader.is_some() => {
@@ -116,7 +116,7 @@ pub fn capture(
         None => procfs::stat(&process.proc, process.pid, "stat")?,
     };
     let (start_time, start_boottime) = match view.map(|view| &view.kernel) {
-        Some(kernel) if kernel.start_boottime != 0 && process.ended_leader.is_none() => {
+        Some(kernel) if kernel.start_time != 0 && process.ended_leader.is_none() => {
             (kernel.start_time, kernel.start_boottime)
         }
         // A zombie, or no module.
@@ -142,9 +142,12 @@ pub fn capture(
         exit_signal: stat.signed(38) as i32,
         zombie: process.zombie,
         ended_leader: process.ended_leader,
-        stopped: process.stopped.or(about_to_stop.then_some(libc::SIGSTOP)),
         sharing: view.map(|view| view.sharing).unwrap_or_default(),
         auto_reap: view.is_some_and(|view| view.kernel.state & process_state::AUTOREAP != 0),
+        stopped: match process.stopped {
+            Some(signal) => Some((signal, heard(process)?)),
+            None => about_to_stop.then_some((libc::SIGSTOP, Heard::Nothing)),
+        },
         start_time,
         start_boottime,
     };
@@ -154,6 +157,16 @@ pub fn capture(
         capture.records.push(name.record(process.id.0, 0)?);
     }
     Ok(())
+}
+
+/// What the parent has heard of the stop of a process. Its exit status (field 52) is the signal, until that was
+/// waited for (kernel/exit.c:wait_task_stopped).
+fn heard(process: &FrozenProcess) -> Result<Heard> {
+    let stat = procfs::stat(&process.proc, process.pid, "stat")?;
+    Ok(match stat.field(52) {
+        0 => Heard::Status,
+        _ => Heard::Signal,
+    })
 }
 
 /// Notes what of groups and sessions could not be restored on this kernel.

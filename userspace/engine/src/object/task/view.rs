@@ -5,13 +5,17 @@
 //! What `/proc` tells is read for the whole tree at once, on all processors; what the hooks tell,
 //! which may need ptrace, by the one thread that traces.
 
+use std::cell::OnceCell;
 use std::path::PathBuf;
 
+use crust_sys::ptrace::{self, Queue};
+use crust_sys::signal::SigInfo;
 use crust_sys::uapi;
 
 use super::sharing::Sharing;
 use super::{boundary, labels};
 use crate::capture::Capture;
+use crate::clock;
 use crate::procfs::{self, Fields, Stat};
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result, freeze, parallel};
@@ -66,6 +70,9 @@ pub struct ProcessView<'a> {
     pub sharing: Sharing,
     /// What only the kernel hooks tell.
     pub kernel: uapi::Process,
+    /// When they were asked, on the monotonic clock.
+    pub asked: u64,
+    signals: OnceCell<Vec<SigInfo>>,
 }
 
 /// What can be read about a stopped thread.
@@ -181,8 +188,25 @@ impl<'a> ProcessView<'a> {
             status: &of_leader.status,
             stat: &of_leader.stat,
             threads,
+            asked: clock::monotonic(),
             kernel: capture.hooks.process(process)?,
+            signals: OnceCell::new(),
         })
+    }
+
+    /// The signals that wait in the queue of the process, those that have a `siginfo`. All that look see the
+    /// same: timers go on while a process stands still, and what they had to go is asked before.
+    ///
+    /// # Errors
+    ///
+    /// If the process has died.
+    pub fn signals(&self) -> Result<&[SigInfo]> {
+        if let Some(signals) = self.signals.get() {
+            return Ok(signals);
+        }
+        let signals = ptrace::queued_signals(self.leader.tid, Queue::Shared)
+            .map_err(|errno| Error::task(self.leader.tid, "read the pending signals", errno))?;
+        Ok(self.signals.get_or_init(|| signals))
     }
 }
 

@@ -46,6 +46,7 @@ fn calls(tables: &[Table], files: &[crust_image::Record]) -> Result<Vec<String>>
         survivors: std::collections::BTreeMap::new(),
         plan: Plan::default(),
         refusals: Refusals::default(),
+        timers: std::collections::HashMap::new(),
     };
     super::plan(&mut resolve)?;
     let mut calls = Vec::new();

@@ -13,7 +13,7 @@ use crate::object::task::seccomp::order::Act;
 use crate::object::task::seccomp::{self, Seccomp};
 use crate::object::task::started::Started;
 use crate::object::task::{actions, pending, slack};
-use crate::plan::{Call, Data, ProcessId, Stage, Step, TaskId};
+use crate::plan::{Call, Data, Heard, ProcessId, Stage, StayStopped, Step, TaskId};
 use crate::resolve::Resolve;
 use crate::{Error, Result};
 
@@ -84,6 +84,7 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
     for (member, id) in members.iter().zip(0..) {
         finish(member, ProcessId(id), resolve);
     }
+    stops(&members, &places, resolve)?;
     zombies(&members, resolve)
 }
 
@@ -346,11 +347,63 @@ fn finish(member: &Member, process: ProcessId, resolve: &mut Resolve<'_>) {
         let step = Step::ExitLeader { status };
         resolve.plan.step(Stage::Exit, leader, step);
     }
-    if let Some(signal) = member.stopped.filter(|_| member.zombie.is_none()) {
-        let task = resolve.survivor(process);
-        let step = Step::StayStopped { signal };
+}
+
+/// Plans which processes stay stopped.
+fn stops(members: &[Member], places: &[Place], resolve: &mut Resolve<'_>) -> Result<()> {
+    let stopped: BTreeMap<u32, (i32, Heard)> = (0..)
+        .zip(members)
+        .filter(|(_, member)| member.zombie.is_none())
+        .filter_map(|(id, member)| Some((id, member.stopped?)))
+        .collect();
+    if stopped.is_empty() {
+        return Ok(());
+    }
+    let has_job_control = order::kept_groups(places);
+    let mut handled = BTreeSet::new();
+    for record in resolve.of_tag(actions::Actions::TAG) {
+        if let Some((signal, _)) = stopped.get(&record.owner) {
+            if !actions::Actions::from_record(record)?.is_default(*signal) {
+                handled.insert(record.owner);
+            }
+        }
+    }
+    let mut told = BTreeSet::new();
+    for record in resolve.of_tag(pending::Shared::TAG) {
+        let signals = pending::Shared::from_record(record)?.signals;
+        if signals.iter().any(|info| info.signal() == libc::SIGCHLD) {
+            told.insert(record.owner);
+        }
+    }
+    for (id, (by, heard)) in stopped {
+        let member = &members[id as usize];
+        // A process of its own accord stops by a signal that it does not handle, if a shell can let it go on.
+        let can = !handled.contains(&id) && has_job_control.contains(&member.pgid);
+        let signal = if can { by } else { libc::SIGSTOP };
+        if signal != by && heard != Heard::Status && member.parent.is_some() {
+            resolve.refusals.lose(
+                member.pid,
+                "stopped process",
+                format!("its parent will hear that signal {signal} has stopped it, and not {by}"),
+                "",
+            );
+        }
+        let parent = member.parent.unwrap_or(id);
+        let stop = StayStopped {
+            signal,
+            parent: ProcessId(parent),
+            heard: if member.parent.is_some() {
+                heard
+            } else {
+                Heard::Nothing
+            },
+            signal_waits: told.contains(&parent),
+        };
+        let task = resolve.survivor(ProcessId(id));
+        let step = Step::StayStopped(stop);
         resolve.plan.step(Stage::Resume, task, step);
     }
+    Ok(())
 }
 
 /// The ends of zombies tell their parents, who were told before: unless it was still waiting, the
@@ -440,6 +493,7 @@ mod tests {
             survivors: std::collections::BTreeMap::new(),
             plan: Plan::default(),
             refusals: Refusals::default(),
+            timers: std::collections::HashMap::new(),
         };
         plan(&mut resolve).unwrap();
         let words = |step: &Step| match step {

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The clocks that count from the start of the machine, in nanoseconds, as the kernel has them: in
+//! the initial time namespace, wherever crust is.
+
+use std::sync::OnceLock;
+
+use nix::errno::Errno;
+use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// A nanosecond's share of a second.
+pub const SECOND: u64 = 1_000_000_000;
+
+/// What a time namespace adds to the clocks (`/proc/PID/timens_offsets`), in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offsets {
+    /// To `CLOCK_MONOTONIC` and its kin.
+    pub monotonic: i64,
+    /// To `CLOCK_BOOTTIME` and its kin.
+    pub boottime: i64,
+}
+
+impl Offsets {
+    /// Parses the file.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let of = |clock| {
+            text.lines().find_map(|line| {
+                let mut words = line.split_ascii_whitespace();
+                (words.next()? == clock).then_some(())?;
+                let seconds: i64 = words.next()?.parse().ok()?;
+                let rest: i64 = words.next()?.parse().ok()?;
+                seconds.checked_mul(SECOND as i64)?.checked_add(rest)
+            })
+        };
+        Some(Self {
+            monotonic: of("monotonic")?,
+            boottime: of("boottime")?,
+        })
+    }
+}
+
+/// The offsets that are in force for crust itself.
+pub fn own_offsets() -> Offsets {
+    static OWN: OnceLock<Offsets> = OnceLock::new();
+    // Before crust makes a namespace for what it restores, whose offsets the file would then show.
+    *OWN.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/self/timens_offsets");
+        text.ok()
+            .and_then(|text| Offsets::parse(&text))
+            .unwrap_or_default()
+    })
+}
+
+/// `CLOCK_MONOTONIC` of the initial time namespace.
+#[must_use]
+pub fn monotonic() -> u64 {
+    let own = read(ClockId::CLOCK_MONOTONIC).unwrap_or_default();
+    own.saturating_add_signed(-own_offsets().monotonic)
+}
+
+/// `CLOCK_REALTIME`, and `CLOCK_MONOTONIC` of the initial time namespace.
+pub fn day_and_monotonic() -> [u64; 2] {
+    [
+        read(ClockId::CLOCK_REALTIME).unwrap_or_default(),
+        monotonic(),
+    ]
+}
+
+/// `CLOCK_BOOTTIME` of the initial time namespace.
+#[must_use]
+pub fn boottime() -> u64 {
+    let own = read(ClockId::CLOCK_BOOTTIME).unwrap_or_default();
+    own.saturating_add_signed(-own_offsets().boottime)
+}
+
+/// Any clock, as crust sees it.
+///
+/// # Errors
+///
+/// `EINVAL` for a clock that this kernel does not have.
+pub fn read(clock: ClockId) -> Result<u64> {
+    let now = clock_gettime(clock)
+        .map_err(|errno: Errno| Error::system(format!("read clock {}", clock.as_raw()), errno))?;
+    Ok(now.tv_sec() as u64 * SECOND + now.tv_nsec() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_of_the_kernel() {
+        let text = "monotonic        -12  5\nboottime          100         0\n";
+        let offsets = Offsets {
+            monotonic: -12 * SECOND as i64 + 5,
+            boottime: 100 * SECOND as i64,
+        };
+        assert_eq!(Offsets::parse(text), Some(offsets));
+        assert_eq!(Offsets::parse("monotonic 1 2\n"), None);
+    }
+
+    #[test]
+    fn the_clock_runs() {
+        let before = monotonic();
+        assert!(before > 0 && monotonic() >= before);
+    }
+}
