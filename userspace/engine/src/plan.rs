@@ -378,6 +378,9 @@ pub mod reserved {
     pub const PROC: i32 = 1;
     /// The terminal of the tool, if it has one (`--shell-job`).
     pub const TERMINAL: i32 = 2;
+    /// The program of the process, if no path leads to it; from
+    /// [`Stage::ShareMemory`](super::Stage::ShareMemory) on.
+    pub const PROGRAM: i32 = 3;
     /// How many there are. Numbers from here on are free for temporary use within one stage.
     pub const COUNT: i32 = 8;
 }

@@ -15,7 +15,7 @@ use crate::execute::execute;
 use crate::hooks::Chosen;
 use crate::interrupt::Interrupts;
 use crate::kinds::Kinds;
-use crate::object::{file, mapping, task};
+use crate::object::{file, mapping, task, unnamed};
 use crate::plan::Plan;
 use crate::progress::{Phase, Progress};
 use crate::refusal::{Refusal, Refusals};
@@ -150,6 +150,7 @@ fn conflicts(records: &[Record]) -> Result<Refusals> {
     }
     file::conflicts(records, &mut refusals)?;
     mapping::conflicts(records, &mut refusals)?;
+    unnamed::conflicts(records, &mut refusals)?;
     Ok(refusals)
 }
 

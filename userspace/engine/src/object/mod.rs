@@ -9,6 +9,7 @@
 pub mod file;
 pub mod mapping;
 pub mod task;
+pub mod unnamed;
 
 use crust_image::{Record, codec};
 use serde::{Serialize, de::DeserializeOwned};

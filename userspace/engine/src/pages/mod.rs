@@ -105,6 +105,28 @@ impl State for SharedMemory {
     }
 }
 
+/// A file whose contents an image has to hold.
+pub struct Taken {
+    file: File,
+    runs: Runs,
+    record: Box<dyn FnOnce(u64) -> Result<Record>>,
+}
+
+impl Taken {
+    /// Pages of a file; `record` makes the record about them, when it is known where they go.
+    pub fn new(
+        file: File,
+        runs: Runs,
+        record: impl FnOnce(u64) -> Result<Record> + 'static,
+    ) -> Self {
+        Self {
+            file,
+            runs,
+            record: Box::new(record),
+        }
+    }
+}
+
 /// What `inspect` and the documentation know of pages.
 pub fn rows() -> impl Iterator<Item = Row> {
     [Row::of::<StoredPages>(), Row::of::<SharedMemory>()].into_iter()

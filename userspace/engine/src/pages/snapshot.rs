@@ -17,7 +17,7 @@ use super::copy::{self, Job, Source};
 use super::cow::CowCopy;
 use super::heritage::{self, Holder};
 use super::scribe::{self, Scribe};
-use super::{Runs, SharedMemory, StoredPages, scan, shared_objects};
+use super::{Runs, SharedMemory, StoredPages, Taken, scan, shared_objects};
 use crate::capture::DumpOptions;
 use crate::interrupt::Interrupts;
 use crate::object::State;
@@ -65,12 +65,13 @@ impl<'a> Snapshot<'a> {
     pub fn take(
         records: &[Record],
         tree: &[FrozenProcess],
+        taken: Vec<Taken>,
         image: &mut Writer,
         options: &'a DumpOptions,
         interrupts: &'a Interrupts,
         progress: &mut dyn Progress,
     ) -> Result<Self> {
-        let (written, parts) = gather(records, tree, image)?;
+        let (written, parts) = gather(records, tree, taken, image)?;
         let mut snapshot = Self {
             options,
             interrupts,
@@ -212,6 +213,7 @@ fn copy_of(process: &FrozenProcess, orphans: bool) -> Result<Option<CowCopy>> {
 fn gather(
     records: &[Record],
     tree: &[FrozenProcess],
+    taken: Vec<Taken>,
     image: &mut Writer,
 ) -> Result<(Vec<Record>, Vec<Part>)> {
     let mut parts = Vec::new();
@@ -222,6 +224,14 @@ fn gather(
         written.push(memory.record(owner, written.len() as u32)?);
         parts.push(Part {
             job: Job::new(Arc::new(Source::File(file)), memory.runs, offset),
+            forked: None,
+        });
+    }
+    for Taken { file, runs, record } in taken {
+        let offset = image.reserve_pages(runs.bytes());
+        written.push(record(offset)?);
+        parts.push(Part {
+            job: Job::new(Arc::new(Source::File(file)), runs, offset),
             forked: None,
         });
     }

@@ -25,6 +25,7 @@ use self::numbers::Numbers;
 use super::table::Table;
 use super::{DescriptionId, File};
 use crate::object::State;
+use crate::object::unnamed::Anchors;
 use crate::plan::{Arg, Call, Data, Plan, ProcessId, Stage, reserved};
 use crate::resolve::Resolve;
 use crate::{Error, Result};
@@ -45,6 +46,7 @@ pub struct Bench<'p> {
     at_hand: BTreeMap<(ProcessId, DescriptionId), i32>,
     /// The number of the other end of a description, in its home process.
     other_ends: BTreeMap<DescriptionId, i32>,
+    anchors: &'p Anchors,
 }
 
 /// Emits all steps for open files.
@@ -60,7 +62,11 @@ pub(super) fn plan(resolve: &mut Resolve) -> Result<()> {
         }
     }
     let plan = &mut resolve.plan;
-    plan.reserved_fds = plan.reserved_fds.max(first_above(&tables, &files));
+    let first = first_above(&tables, &files);
+    let first = first.saturating_add(Anchors::count(resolve.records)?);
+    plan.reserved_fds = plan.reserved_fds.max(first);
+    let anchors = Anchors::of(resolve.records, plan.reserved_fds)?;
+    anchors.make(plan);
     let first_limbo = plan.reserved_fds + reserved::COUNT;
     let mut numbers: BTreeMap<_, _> = tables
         .iter()
@@ -77,6 +83,7 @@ pub(super) fn plan(resolve: &mut Resolve) -> Result<()> {
         is_made: BTreeSet::new(),
         at_hand: BTreeMap::new(),
         other_ends: BTreeMap::new(),
+        anchors: &anchors,
     };
     let owned: Vec<_> = tables
         .iter()

@@ -13,6 +13,8 @@
 
 pub mod address_space;
 pub mod area;
+pub mod backed;
+pub mod build_id;
 pub mod estate;
 pub mod file_backed;
 pub mod found;
@@ -22,6 +24,7 @@ pub mod mapped_file;
 pub mod plan;
 pub mod plot;
 pub mod private_anonymous;
+pub mod program;
 pub mod refused;
 pub mod shared_anonymous;
 pub mod vdso;
@@ -41,7 +44,7 @@ pub use self::plan::plan;
 use self::vdso::Vdso;
 use self::vma::Vma;
 use crate::Result;
-use crate::object::{Row, State};
+use crate::object::{Row, State, unnamed};
 use crate::pages;
 use crate::refusal::Refusals;
 
@@ -62,6 +65,8 @@ pub enum Content {
 pub trait MappingKind: Serialize + DeserializeOwned {
     /// Number in images, 0x021x; never reused, never renumbered.
     const TAG: u16;
+    /// Version of the encoding; raised when the struct changes.
+    const VERSION: u16 = 1;
     /// What it is called.
     const NAME: &'static str;
     /// One sentence for `docs/support.md`.
@@ -88,6 +93,7 @@ pub struct Mappings<K>(pub Vec<K>);
 
 impl<K: MappingKind> State for Mappings<K> {
     const TAG: u16 = K::TAG;
+    const VERSION: u16 = K::VERSION;
     const NAME: &'static str = K::NAME;
     const SUPPORT: &'static str = K::SUPPORT;
 
@@ -148,6 +154,7 @@ pub fn rows() -> impl Iterator<Item = Row> {
         .into_iter()
         .chain(KINDS.iter().map(|kind| kind.row))
         .chain(pages::rows())
+        .chain(unnamed::rows())
 }
 
 /// The mappings of a process whose contents an image holds, in the order of their addresses.
@@ -194,9 +201,9 @@ pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
         let task = record.owner as i32;
         match record.tag {
             AddressSpace::TAG => {
-                let exe = AddressSpace::from_record(record)?.exe;
-                let files = vec![(exe, true)];
-                MappedFiles { files }.conflicts(task, refusals);
+                AddressSpace::from_record(record)?
+                    .program
+                    .conflicts(task, refusals);
             }
             MappedFiles::TAG => MappedFiles::from_record(record)?.conflicts(task, refusals),
             Vdso::TAG => {

@@ -10,12 +10,12 @@ use crust_sys::RemoteAddr;
 
 use super::address_space::AddressSpace;
 use super::area::Area;
+use super::backed::Backed;
 use super::estate::{Estates, Member};
 use super::hole::Holes;
-use super::layout::Layout;
+use super::layout::{Common, Layout};
 use super::mapped_file::MappedFiles;
 use super::plot::plots;
-use super::shared_anonymous::Objects;
 use super::{KINDS, kind_of};
 use crate::object::State;
 use crate::pages::{SharedMemory, StoredPages};
@@ -45,14 +45,18 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         .ok_or_else(|| Error::malformed("address spaces", "no room is left for scratch memory"))?;
     resolve.plan.scratch = RemoteAddr(start);
 
-    let mut objects = Objects::default();
+    let mut common = Common::default();
     let mut filled: Vec<(ProcessId, Range<u64>, SharedMemory)> = Vec::new();
     for record in resolve.of_tag(SharedMemory::TAG) {
         let memory = SharedMemory::from_record(record)?;
         let owner = ProcessId(record.owner);
-        let at = objects.add(&memory, owner, pid_of(resolve, owner)?, &mut holes)?;
+        let at = common
+            .objects
+            .add(&memory, owner, pid_of(resolve, owner)?, &mut holes)?;
         filled.push((owner, at, memory));
     }
+
+    common.backed = Backed::of(records, resolve.plan.reserved_fds, &mut holes)?;
 
     let estates = estates(resolve, &processes)?;
     estates.plan(&mut resolve.plan)?;
@@ -71,10 +75,12 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         let task = process.leader();
         let kept = estates.kept(process);
 
+        let pages = stored.as_ref();
         let plan = &mut resolve.plan;
-        let mut layout = Layout::begin(plan, task, &files, stored.as_ref(), &objects, kept);
+        let mut layout = Layout::begin(plan, task, &files, pages, &common, kept);
         estates.forget(process, &mut layout);
-        space.prepare(&mut layout);
+        space.prepare(&mut layout)?;
+        common.backed.map(&mut layout);
         let mut areas = Vec::new();
         for kind in KINDS {
             if let Some(record) = own(kind.row.tag) {
@@ -88,7 +94,9 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
                 memory.fill(at, &mut layout);
             }
         }
-        objects.release(&mut layout);
+        common.backed.fill(&mut layout);
+        common.objects.release(&mut layout);
+        common.backed.release(&mut layout);
         for area in &areas {
             area.settle(&mut layout);
         }

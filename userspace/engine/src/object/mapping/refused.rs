@@ -62,11 +62,6 @@ fn by_name(name: &[u8]) -> Option<Why> {
             "a System V shared memory segment; crust does not carry these yet",
             "detach it before the dump (shmdt), or use shm_open",
         )
-    } else if starts("/memfd:") {
-        (
-            "a memfd; crust does not carry these yet",
-            "use a file in /dev/shm, or shared anonymous memory",
-        )
     } else if starts("/secretmem") {
         (
             "secret memory (memfd_secret), which not even the kernel can read",
@@ -105,7 +100,6 @@ mod tests {
             ..Vma::default()
         };
         for vma in [
-            named("/memfd:x (deleted)", t::MAY_SHARE),
             named("/SYSV00001234 (deleted)", t::MAY_SHARE),
             named("/dev/dri/card0", t::PFN_MAP),
             named("", t::UFFD_WP),
@@ -125,6 +119,7 @@ mod tests {
             named("[heap]", t::READ),
             named("[vvar]", t::PFN_MAP | t::IO),
             named("/usr/lib/libc.so.6", t::EXEC),
+            named("/memfd:x (deleted)", t::MAY_SHARE),
             named("/dev/zero (deleted)", t::MAY_SHARE),
             named("[anon:x]", t::LOCKED),
         ] {
