@@ -6,6 +6,7 @@ use crust_image::Record;
 
 use crate::hooks::Hooks;
 use crate::object::mapping::build_id::BuildIds;
+use crate::object::mapping::segment::FoundSegments;
 use crate::object::unnamed::UnnamedFiles;
 use crate::refusal::Refusals;
 use crate::subject::FrozenProcess;
@@ -40,6 +41,8 @@ pub struct Capture<'a> {
     pub refusals: Refusals,
     /// The files without a path, found by mappings, programs and descriptors.
     pub unnamed: UnnamedFiles,
+    /// The System V segments that are attached.
+    pub segments: FoundSegments,
     /// The build ids of programs and libraries.
     pub build_ids: BuildIds,
 }

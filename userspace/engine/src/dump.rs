@@ -12,6 +12,7 @@ use crate::freeze::Frozen;
 use crate::hooks::{Chosen, Hooks};
 use crate::interrupt::Interrupts;
 use crate::object::mapping::build_id::BuildIds;
+use crate::object::mapping::segment::{self, FoundSegments};
 use crate::object::unnamed::UnnamedFiles;
 use crate::object::{file, mapping, task};
 use crate::pages::{Snapshot, Taken};
@@ -117,6 +118,7 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
                     "end the parent, or have it wait",
                 );
             }
+            segment::moved(&page_records)?;
             progress.phase(&Phase::Reaped { took: at.elapsed() });
         }
     }
@@ -163,12 +165,14 @@ fn capture(
         records: Vec::new(),
         refusals: Refusals::default(),
         unnamed: UnnamedFiles::default(),
+        segments: FoundSegments::default(),
         build_ids: BuildIds::default(),
     };
     task::capture(&mut capture)?;
     mapping::capture(&mut capture)?;
     file::capture(&mut capture)?;
-    let taken = capture.unnamed.into_taken().collect();
+    let segments = capture.segments.into_taken();
+    let taken = capture.unnamed.into_taken().chain(segments).collect();
     Ok((capture.records, taken, capture.refusals))
 }
 

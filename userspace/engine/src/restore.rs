@@ -15,6 +15,7 @@ use crate::execute::execute;
 use crate::hooks::Chosen;
 use crate::interrupt::Interrupts;
 use crate::kinds::Kinds;
+use crate::object::mapping::segment::Undo;
 use crate::object::{file, mapping, task, unnamed};
 use crate::plan::Plan;
 use crate::progress::{Phase, Progress};
@@ -55,6 +56,7 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
         return Err(Error::Conflict(conflicts.into_vec()));
     }
 
+    let undo = Undo::new(image.records());
     let restored = execute(&plan, image.file(), hooks.module(), &interrupts, progress)?;
     interrupts.check()?;
     let pid = restored.pid();
@@ -62,6 +64,7 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
         write_pidfile(path, pid)?;
     }
     restored.release(request.options.leave_stopped)?;
+    undo.keep();
 
     let members = task::tree::members(image.records())?;
     let losses: Vec<Refusal> = [refusals, conflicts]

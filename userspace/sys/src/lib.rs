@@ -19,6 +19,7 @@ pub mod probe;
 pub mod process;
 pub mod ptrace;
 mod raw;
+pub mod shm;
 pub mod signal;
 pub mod sockopt;
 pub mod splice;

@@ -7,7 +7,7 @@
 //! pages are read by one thread while another one writes; only where there is one processor for
 //! both, a copy that writes is faster here too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crust_image::{Record, Writer};
@@ -21,9 +21,9 @@ use super::{Runs, SharedMemory, StoredPages, Taken, scan, shared_objects};
 use crate::capture::DumpOptions;
 use crate::interrupt::Interrupts;
 use crate::object::State;
-use crate::object::mapping;
 use crate::object::mapping::plot;
 use crate::object::mapping::vma::trait_bit;
+use crate::object::mapping::{self, Content};
 use crate::object::task::settings::Settings;
 use crate::plan::ProcessId;
 use crate::progress::Progress;
@@ -235,6 +235,7 @@ fn gather(
             forked: None,
         });
     }
+    let mut never_forked = BTreeSet::new();
     let mut holders = Vec::new();
     let mut rest = Vec::new();
     let by_owner = mapping::by_owner(records);
@@ -247,11 +248,19 @@ fn gather(
             plots: plot::plots(own.iter().copied())?,
             pages,
         });
-        let not_forked: Vec<_> = areas
+        let mut not_forked: Vec<_> = areas
             .iter()
             .filter(|(area, _)| area.is_any(trait_bit::DONT_FORK | trait_bit::WIPE_ON_FORK))
             .map(|(area, _)| area.range())
             .collect();
+        // The kernel may have no huge page left for what a process writes after a fork.
+        let has_huge = areas.iter().any(|(area, content)| {
+            area.is(trait_bit::HUGETLB) && matches!(content, Content::Private | Content::Written)
+        });
+        if has_huge {
+            not_forked = vec![0..u64::MAX];
+            never_forked.insert(process.id);
+        }
         rest.push((guards, not_forked, Arc::new(Source::task(process)?)));
     }
     let heritages = heritage::find(&holders)?;
@@ -290,7 +299,7 @@ fn gather(
             let length = runs.bytes();
             parts.push(Part {
                 job: Job::new(Arc::clone(&sources[&child]), runs, offset),
-                forked: Some(child.0),
+                forked: (!never_forked.contains(&child)).then_some(child.0),
             });
             offset += length;
         }

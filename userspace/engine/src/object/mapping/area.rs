@@ -24,6 +24,7 @@ const KEPT: u64 = t::READ
     | t::RANDOM
     | t::DONT_FORK
     | t::NO_RESERVE
+    | t::HUGETLB
     | t::WIPE_ON_FORK
     | t::DONT_DUMP
     | t::HUGE_PAGE
@@ -42,6 +43,17 @@ const ADVICE: &[(u64, i32)] = &[
     (t::HUGE_PAGE, libc::MADV_HUGEPAGE),
     (t::NO_HUGE_PAGE, libc::MADV_NOHUGEPAGE),
 ];
+
+/// The flags by which `mmap` gives pages of a size, a power of two; 0 for the usual one.
+#[must_use]
+pub fn huge_flags(huge: u8) -> i32 {
+    // linux/mman.h; the libc crate lacks it.
+    const MAP_HUGE_SHIFT: u32 = 26;
+    match huge {
+        0 => 0,
+        huge => libc::MAP_HUGETLB | i32::from(huge) << MAP_HUGE_SHIFT,
+    }
+}
 
 /// A range of addresses with one protection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +152,16 @@ impl Area {
             let call = self.map_call(self.first_protection(layout), source);
             layout.call(stage, call);
         }
+        self.advise(stage, layout);
+    }
+
+    /// Maps anonymous memory of huge pages, whose size is given as a power of two.
+    pub fn map_huge(&self, stage: Stage, layout: &mut Layout, huge: u8) {
+        let mut call = self.map_call(self.first_protection(layout), None);
+        if let Some(flags) = call.args.get_mut(3) {
+            *flags = (self.map_flags() | libc::MAP_ANONYMOUS | huge_flags(huge)).into();
+        }
+        layout.call(stage, call);
         self.advise(stage, layout);
     }
 

@@ -11,6 +11,7 @@ use super::address_space::{self, AddressSpace};
 use super::build_id::BuildIds;
 use super::file_backed::Behind;
 use super::mapped_file::{Looked, MappedFile, MappedFiles};
+use super::segment::FoundSegments;
 use super::vdso::{self, Vdso};
 use super::vma::{self, Vma};
 use super::{KINDS, MappingKind, Mappings, refused};
@@ -39,6 +40,8 @@ pub struct Found<'a> {
     pub refusals: &'a mut Refusals,
     /// The files without a path, of the whole tree.
     pub unnamed: &'a mut UnnamedFiles,
+    /// The System V segments, of the whole tree.
+    pub segments: &'a mut FoundSegments,
     /// The build ids of programs and libraries.
     pub build_ids: &'a mut BuildIds,
     options: &'a DumpOptions,
@@ -142,6 +145,7 @@ pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
     for (process, vmas) in living.into_iter().zip(vmas) {
         capture_process(process, vmas?, capture)?;
     }
+    capture.segments.settle(capture.tree, &mut capture.refusals);
     Ok(())
 }
 
@@ -157,6 +161,7 @@ fn capture_process(
         process,
         refusals: &mut capture.refusals,
         unnamed: &mut capture.unnamed,
+        segments: &mut capture.segments,
         build_ids: &mut capture.build_ids,
         options: capture.options,
         files: MappedFiles::default(),

@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::backed::Backed;
 use super::file_backed::Behind;
 use super::mapped_file::MappedFile;
+use super::segment::Segments;
 use super::shared_anonymous::Objects;
 use crate::pages::StoredPages;
 use crate::plan::{Arg, Call, CallRef, Data, Plan, Stage, Step, TaskId, reserved, scratch};
@@ -24,6 +25,8 @@ pub struct Common {
     pub objects: Objects,
     /// The files without a path.
     pub backed: Backed,
+    /// The System V segments.
+    pub segments: Segments,
 }
 
 /// What a kind has to hand while it plans its mappings.
@@ -34,6 +37,8 @@ pub struct Layout<'a> {
     pub objects: &'a Objects,
     /// The files without a path, of all processes.
     pub backed: &'a Backed,
+    /// The System V segments, of all processes.
+    pub segments: &'a Segments,
     plan: &'a mut Plan,
     files: &'a [(MappedFile, bool)],
     pages: Option<&'a StoredPages>,
@@ -56,6 +61,7 @@ impl<'a> Layout<'a> {
             task,
             objects: &common.objects,
             backed: &common.backed,
+            segments: &common.segments,
             plan,
             files,
             pages,

@@ -13,12 +13,15 @@
 
 pub mod address_space;
 pub mod area;
+pub mod attach;
 pub mod backed;
 pub mod build_id;
 pub mod estate;
 pub mod file_backed;
 pub mod found;
 pub mod hole;
+pub mod huge_anonymous;
+pub mod huge_pages;
 pub mod layout;
 pub mod mapped_file;
 pub mod plan;
@@ -26,6 +29,7 @@ pub mod plot;
 pub mod private_anonymous;
 pub mod program;
 pub mod refused;
+pub mod segment;
 pub mod shared_anonymous;
 pub mod vdso;
 pub mod vma;
@@ -143,8 +147,10 @@ impl Kind {
 static KINDS: &[Kind] = &[
     Kind::of::<Vdso>(),
     Kind::of::<private_anonymous::PrivateAnonymous>(),
+    Kind::of::<huge_anonymous::HugeAnonymous>(),
     Kind::of::<file_backed::PrivateFile>(),
     Kind::of::<shared_anonymous::SharedAnonymous>(),
+    Kind::of::<attach::Attach>(),
     Kind::of::<file_backed::SharedFile>(),
 ];
 
@@ -155,6 +161,7 @@ pub fn rows() -> impl Iterator<Item = Row> {
         .chain(KINDS.iter().map(|kind| kind.row))
         .chain(pages::rows())
         .chain(unnamed::rows())
+        .chain([Row::of::<segment::Segment>()])
 }
 
 /// The mappings of a process whose contents an image holds, in the order of their addresses.
@@ -213,5 +220,6 @@ pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
             _ => {}
         }
     }
-    Ok(())
+    huge_pages::conflicts(records, refusals)?;
+    segment::conflicts(records, refusals)
 }

@@ -16,6 +16,7 @@ use super::hole::Holes;
 use super::layout::{Common, Layout};
 use super::mapped_file::MappedFiles;
 use super::plot::plots;
+use super::segment::Segments;
 use super::{KINDS, kind_of};
 use crate::object::State;
 use crate::pages::{SharedMemory, StoredPages};
@@ -57,6 +58,7 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
     }
 
     common.backed = Backed::of(records, resolve.plan.reserved_fds, &mut holes)?;
+    common.segments = Segments::of(records, &mut holes)?;
 
     let estates = estates(resolve, &processes)?;
     estates.plan(&mut resolve.plan)?;
@@ -81,6 +83,7 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         estates.forget(process, &mut layout);
         space.prepare(&mut layout)?;
         common.backed.map(&mut layout);
+        common.segments.make(&mut layout);
         let mut areas = Vec::new();
         for kind in KINDS {
             if let Some(record) = own(kind.row.tag) {
@@ -95,8 +98,10 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
             }
         }
         common.backed.fill(&mut layout);
+        common.segments.fill(&mut layout);
         common.objects.release(&mut layout);
         common.backed.release(&mut layout);
+        common.segments.release(&mut layout);
         for area in &areas {
             area.settle(&mut layout);
         }
@@ -199,6 +204,7 @@ mod tests {
         let shared = |start| SharedAnonymous {
             area: area(start, 1, t::READ | t::WRITE | t::MAY_SHARE),
             object: 77,
+            huge: 0,
             offset: PAGE,
             name: None,
         };
@@ -210,6 +216,7 @@ mod tests {
         };
         let memory = SharedMemory {
             inode: 77,
+            huge: 0,
             size: 4 * PAGE,
             no_reserve: false,
             offset: 0x2000,

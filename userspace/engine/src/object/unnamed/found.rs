@@ -14,7 +14,7 @@ use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat};
 use nix::sys::statfs::fstatfs;
 
-use super::{KINDS, Unnamed, UnnamedFile, data};
+use super::{KINDS, Unnamed, UnnamedFile, data, memfd};
 use crate::capture::DumpOptions;
 use crate::pages::Taken;
 use crate::plan::ProcessId;
@@ -150,6 +150,16 @@ impl UnnamedFiles {
             Error::task(place.pid, operation, errno)
         };
         let contents = data::contents(&seen.file).map_err(failed)?;
+        let is_of_kernel = memfd::device(contents.huge).map_err(failed)? == seen.stat.st_dev;
+        if is_of_kernel != kind.is_of_kernel {
+            let path = String::from_utf8_lossy(&seen.path);
+            return Ok(Err(Unreachable::new(
+                format!(
+                    "{path}: shared memory that is no memfd, as a file (opened by a link in /proc, or of a driver)"
+                ),
+                "have the program close it before the dump",
+            )));
+        }
         let id = self.kept.len() as u32;
         let unnamed = Unnamed::of(id, &seen.stat, contents);
         Ok(match (kind.capture)(&seen, unnamed, options)? {

@@ -125,6 +125,8 @@ impl UnnamedFile for Ghost {
 }
 
 impl UnnamedKind for Ghost {
+    const IS_OF_KERNEL: bool = false;
+
     fn matches(seen: &Seen) -> bool {
         let kind = SFlag::from_bits_truncate(seen.stat.st_mode & SFlag::S_IFMT.bits());
         kind == SFlag::S_IFREG && seen.path.ends_with(DELETED) && seen.file_system != MQUEUE

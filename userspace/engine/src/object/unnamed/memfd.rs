@@ -7,6 +7,7 @@
 //! descriptor of it, and set when all is mapped and filled: some forbid just that.
 
 use std::ffi::CStr;
+use std::os::fd::AsFd;
 
 use crust_sys::fcntl;
 use nix::errno::Errno;
@@ -123,6 +124,8 @@ impl UnnamedFile for Memfd {
 }
 
 impl UnnamedKind for Memfd {
+    const IS_OF_KERNEL: bool = true;
+
     fn matches(seen: &Seen) -> bool {
         seen.path.starts_with(PREFIX)
     }
@@ -132,17 +135,9 @@ impl UnnamedKind for Memfd {
         unnamed: Unnamed,
         _options: &DumpOptions,
     ) -> Result<std::result::Result<Self, Unreachable>> {
-        if !is_of_the_kernel(seen, unnamed.contents.huge)
-            .map_err(|errno| Error::system("look where memfds are", errno))?
-        {
-            return Ok(Err(Unreachable::new(
-                "a deleted file that has the name of a memfd",
-                "do not call files so",
-            )));
-        }
         let name = seen.path.strip_prefix(PREFIX).unwrap_or_default();
         let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
-        let seals = fcntl::seals(std::os::fd::AsFd::as_fd(&seen.file))
+        let seals = fcntl::seals(seen.file.as_fd())
             .map_err(|errno| Error::system("F_GET_SEALS of a memfd", errno))?;
         Ok(Ok(Self {
             unnamed,
@@ -150,11 +145,6 @@ impl UnnamedKind for Memfd {
             seals,
         }))
     }
-}
-
-/// Whether a file is where the kernel has its memfds.
-fn is_of_the_kernel(seen: &Seen, huge: u8) -> nix::Result<bool> {
-    device(huge).map(|device| device == seen.stat.st_dev)
 }
 
 /// The device of the mount in which the kernel has memfds with pages of such a size, and other shared

@@ -171,6 +171,9 @@ pub trait UnnamedFile {
 
 /// A kind of unnamed file.
 pub trait UnnamedKind: State + UnnamedFile + 'static {
+    /// Whether such files are in the mounts that the kernel has for itself.
+    const IS_OF_KERNEL: bool;
+
     /// Whether a file is of this kind. The kinds are asked in the order of the table.
     fn matches(seen: &Seen) -> bool;
     /// Its state, or why it cannot be had.
@@ -186,6 +189,7 @@ type Captured = std::result::Result<Box<dyn UnnamedFile>, Unreachable>;
 /// A kind without its type.
 struct Kind {
     row: Row,
+    is_of_kernel: bool,
     matches: fn(&Seen) -> bool,
     capture: fn(&Seen, Unnamed, &DumpOptions) -> Result<Captured>,
     load: fn(&Record) -> Result<Box<dyn UnnamedFile>>,
@@ -195,6 +199,7 @@ impl Kind {
     const fn of<K: UnnamedKind>() -> Self {
         Self {
             row: Row::of::<K>(),
+            is_of_kernel: K::IS_OF_KERNEL,
             matches: K::matches,
             capture: |seen, unnamed, options| {
                 Ok(match K::capture(seen, unnamed, options)? {
