@@ -4,6 +4,7 @@
 //! somebody outside has.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::os::fd::AsFd;
 
@@ -50,18 +51,17 @@ impl FoundSegments {
         vma: &Vma,
     ) -> Result<std::result::Result<(i32, u64), Unreachable>> {
         let id = vma.inode as i32;
-        if !self.known.contains_key(&id) {
-            let found = look(process, vma, id)?;
-            self.known.insert(id, found);
-        }
-        Ok(match self.known.get_mut(&id) {
-            Some(Ok(kept)) => {
+        let found = match self.known.entry(id) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(place) => place.insert(look(process, vma, id)?),
+        };
+        Ok(match found {
+            Ok(kept) => {
                 kept.attached += 1;
                 kept.owner = kept.owner.min(process.id);
                 Ok((id, kept.state.length()))
             }
-            Some(Err(why)) => Err(why.clone()),
-            None => unreachable!("it was inserted"),
+            Err(why) => Err(why.clone()),
         })
     }
 
