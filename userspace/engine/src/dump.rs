@@ -171,6 +171,10 @@ fn capture(
     task::capture(&mut capture)?;
     mapping::capture(&mut capture)?;
     file::capture(&mut capture)?;
+    let Capture {
+        unnamed, refusals, ..
+    } = &mut capture;
+    unnamed.settle(&frozen.processes, refusals);
     let segments = capture.segments.into_taken();
     let taken = capture.unnamed.into_taken().chain(segments).collect();
     Ok((capture.records, taken, capture.refusals))

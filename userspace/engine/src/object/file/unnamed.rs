@@ -129,6 +129,10 @@ impl FileKind for UnnamedFile {
             Ok(file) => {
                 let of_file = census.of_unnamed.entry(file).or_default();
                 of_file.push(probe.id);
+                let is_path_only = probe.flags & libc::O_PATH != 0;
+                if !is_path_only && probe.flags & libc::O_ACCMODE != libc::O_RDONLY {
+                    census.unnamed.is_written(file);
+                }
             }
             Err(unreachable) => census.refuse(probe, unreachable.why, unreachable.remedy),
         }

@@ -13,7 +13,7 @@ use super::file_backed::Behind;
 use super::mapped_file::{Looked, MappedFile, MappedFiles};
 use super::segment::FoundSegments;
 use super::vdso::{self, Vdso};
-use super::vma::{self, Vma};
+use super::vma::{self, Vma, trait_bit};
 use super::{KINDS, MappingKind, Mappings, refused};
 use crate::capture::{Capture, DumpOptions};
 use crate::object::State;
@@ -84,6 +84,9 @@ impl Found<'_> {
         match behind {
             Some(Behind::Named(place)) => self.files.files[place as usize].1 |= private,
             Some(Behind::Unnamed(id)) if private => self.unnamed.is_private(id),
+            Some(Behind::Unnamed(id)) if vma.is(trait_bit::MAY_WRITE) => {
+                self.unnamed.is_written(id);
+            }
             _ => {}
         }
         Ok(behind)

@@ -14,10 +14,13 @@ use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat};
 use nix::sys::statfs::fstatfs;
 
+use super::outside::{self, Ours};
 use super::{KINDS, Unnamed, UnnamedFile, data, memfd};
 use crate::capture::DumpOptions;
 use crate::pages::Taken;
 use crate::plan::ProcessId;
+use crate::refusal::Refusals;
+use crate::subject::FrozenProcess;
 use crate::{Error, Result};
 
 /// Why a file can neither be opened again by its path nor be in the image.
@@ -98,6 +101,8 @@ struct Kept {
     owner: ProcessId,
     state: Box<dyn UnnamedFile>,
     file: File,
+    /// The tree has it open for writing, or mapped so that it can write to it.
+    is_written: bool,
 }
 
 /// All unnamed files that were found.
@@ -168,6 +173,7 @@ impl UnnamedFiles {
                     owner: place.process,
                     state,
                     file: seen.file,
+                    is_written: false,
                 });
                 Ok(id)
             }
@@ -178,6 +184,11 @@ impl UnnamedFiles {
     /// Notes that a file is mapped privately.
     pub fn is_private(&mut self, id: u32) {
         self.kept[id as usize].state.unnamed_mut().is_private = true;
+    }
+
+    /// Notes that a file may be written to.
+    pub fn is_written(&mut self, id: u32) {
+        self.kept[id as usize].is_written = true;
     }
 
     /// Notes that a process runs a file.
@@ -197,6 +208,25 @@ impl UnnamedFiles {
         self.kept[id as usize].state.is_open_when_made()
     }
 
+    /// When all are known: refuses those that a process outside of the tree has too.
+    pub fn settle(&self, tree: &[FrozenProcess], refusals: &mut Refusals) {
+        let mut files = BTreeMap::new();
+        for (inode, known) in &self.known {
+            if let Ok(id) = known {
+                let kept = &self.kept[*id as usize];
+                let ours = Ours {
+                    pid: tree[kept.owner.0 as usize].pid,
+                    title: kept.state.title(),
+                    is_written: kept.is_written,
+                };
+                if !kept.state.is_constant() {
+                    files.insert(*inode, ours);
+                }
+            }
+        }
+        outside::refuse(&files, tree, refusals);
+    }
+
     /// What is to be copied into the image.
     pub fn into_taken(self) -> impl Iterator<Item = Taken> {
         self.kept.into_iter().map(|kept| {
@@ -204,6 +234,7 @@ impl UnnamedFiles {
                 owner,
                 mut state,
                 file,
+                ..
             } = kept;
             let runs = state.unnamed().contents.runs.clone();
             Taken::new(file, runs, move |offset| {

@@ -19,6 +19,7 @@ use super::{Seen, Unnamed, UnnamedFile, UnnamedKind, Unreachable};
 use crate::capture::DumpOptions;
 use crate::object::State;
 use crate::plan::{Call, Data};
+use crate::refusal::Refusals;
 use crate::{Error, Result};
 
 const PREFIX: &[u8] = b"/memfd:";
@@ -116,6 +117,31 @@ impl UnnamedFile for Memfd {
 
     fn is_open_when_made(&self) -> bool {
         true
+    }
+
+    fn is_constant(&self) -> bool {
+        let all = (libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE) as u32;
+        self.seals & all == all
+    }
+
+    fn conflicts(&self, refusals: &mut Refusals) {
+        // It goes at once.
+        let flags = MFdFlags::from_bits_retain(self.flags());
+        let Err(errno) = memfd_create(c"crust", flags) else {
+            return;
+        };
+        let (why, remedy) = match errno {
+            Errno::EACCES => (
+                "this machine allows no memfds that can be run (vm.memfd_noexec)",
+                "set vm.memfd_noexec to 0 or 1",
+            ),
+            Errno::EINVAL | Errno::ENODEV if self.unnamed.contents.huge != 0 => (
+                "this kernel has no huge pages of that size",
+                "restore it on one that has",
+            ),
+            errno => (errno.desc(), "see to it that memfds can be made"),
+        };
+        refusals.block(0, self.title(), why, remedy);
     }
 
     fn to_record(&self, owner: u32) -> Result<crust_image::Record> {

@@ -19,6 +19,7 @@ pub mod data;
 pub mod found;
 pub mod ghost;
 pub mod memfd;
+mod outside;
 
 use crust_image::Record;
 use nix::sys::stat::FileStat;
@@ -161,6 +162,10 @@ pub trait UnnamedFile {
     /// Whether the first description for reading and writing is the very one that
     /// [`make`](Self::make) returns; opening the file again counts as a writer to it.
     fn is_open_when_made(&self) -> bool {
+        false
+    }
+    /// Whether nobody can change it any more.
+    fn is_constant(&self) -> bool {
         false
     }
     /// Notes what on this machine stands against making it.
