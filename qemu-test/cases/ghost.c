@@ -3,8 +3,9 @@
 #include "smaps.h"
 
 #include <sys/file.h>
+#include <sys/xattr.h>
 
-CASE(.what = "deleted files keep contents, holes, size, owner, mode, times, offsets, flags, locks, and stay deleted");
+CASE(.what = "deleted files keep contents, holes, size, owner, mode, times, attributes, offsets, flags, locks, and stay deleted");
 
 /* Makes a file and deletes it. */
 static int deleted(const char *name, int flags)
@@ -33,14 +34,27 @@ static void run(void)
 	int reader = again(fd, O_RDONLY), path_only = again(fd, O_PATH), nameless, kept, relinked, status;
 	char path[PATH_MAX], other[PATH_MAX + 16], link[PATH_MAX] = "", page[PAGE], text[64];
 	struct flock lock = { .l_type = F_WRLCK, .l_start = 10, .l_len = 5 };
+	/* user::rwx user:99:r-x group::r-x mask::r-x other::--- */
+	const struct __attribute__((packed)) {
+		uint16_t tag, perm;
+		uint32_t id;
+	} entries[] = { { 1, 7, -1 }, { 2, 5, 99 }, { 4, 5, -1 }, { 16, 5, -1 }, { 32, 0, -1 } };
+	/* CAP_NET_RAW, effective. */
+	static const uint32_t capability[5] = { 0x02000001, 1 << 13 };
+	uint32_t capability_now[5];
+	char list[4 + sizeof(entries)] = { 2 }, list_now[64];
 	struct stat was, is;
 	pid_t child;
 
+	memcpy(list + 4, entries, sizeof(entries));
 	must(copy >= 0 && reader >= 0 && path_only >= 0);
 	fill(page, PAGE, 1);
 	must(pwrite(fd, page, PAGE, 100 * PAGE) == PAGE && pwrite(fd, "begin", 5, 0) == 5);
 	must(!ftruncate(fd, 200 * PAGE + 7) && lseek(fd, 4321, SEEK_SET) == 4321);
-	must(!fchown(fd, 12, 34) && !fchmod(fd, 04750) && !futimens(fd, times) && !fstat(fd, &was));
+	must(!fchown(fd, 12, 34) && !fsetxattr(fd, "user.case", "value", 5, 0));
+	must(!fsetxattr(fd, "security.capability", capability, sizeof(capability), 0));
+	must(!fsetxattr(fd, "system.posix_acl_access", list, sizeof(list), 0) && !fchmod(fd, 04750));
+	must(!futimens(fd, times) && !fstat(fd, &was));
 	must(write(log, "one\n", 4) == 4 && lseek(reader, 100 * PAGE, SEEK_SET));
 	must(!flock(fd, LOCK_EX) && !fcntl(log, F_SETLK, &lock));
 	/* One that never had a name, and may get one. */
@@ -77,6 +91,12 @@ static void run(void)
 	      is.st_uid, is.st_gid);
 	check(!memcmp(&is.st_atim, &times[0], sizeof(times[0])) && !memcmp(&is.st_mtim, &times[1], sizeof(times[1])),
 	      "times %ld.%ld %ld.%ld", is.st_atim.tv_sec, is.st_atim.tv_nsec, is.st_mtim.tv_sec, is.st_mtim.tv_nsec);
+	check(fgetxattr(fd, "user.case", text, sizeof(text)) == 5 && !memcmp(text, "value", 5), "attribute");
+	check(fgetxattr(fd, "system.posix_acl_access", list_now, sizeof(list_now)) == sizeof(list) &&
+	      !memcmp(list, list_now, sizeof(list)), "access control list");
+	check(fgetxattr(fd, "security.capability", capability_now, sizeof(capability_now)) == sizeof(capability) &&
+	      !memcmp(capability, capability_now, sizeof(capability)), "capabilities");
+	check(fgetxattr(log, "system.posix_acl_access", list_now, sizeof(list_now)) < 0, "a list of the other");
 	check(lseek(fd, 0, SEEK_CUR) == 4322, "offset %ld", lseek(fd, 0, SEEK_CUR));
 	check(lseek(reader, 0, SEEK_CUR) == 100 * PAGE && read(reader, page, PAGE) == (ssize_t)PAGE, "the reader");
 	check(!spoiled(page, PAGE, 1), "contents");

@@ -33,6 +33,7 @@ pub mod task;
 )]
 pub mod uapi;
 pub mod wait;
+pub mod xattr;
 
 pub use addr::RemoteAddr;
 

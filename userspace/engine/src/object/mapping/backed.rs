@@ -182,3 +182,143 @@ fn reopen(anchor: &Anchor, layout: &mut Layout<'_>) {
     let what = format!("{title}: close where it was");
     layout.call(stage, Call::new(what, libc::SYS_close, [opened.into()]));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::State;
+    use crate::object::file::table::Table;
+    use crate::object::mapping::Mappings;
+    use crate::object::mapping::address_space::AddressSpace;
+    use crate::object::mapping::area::Area;
+    use crate::object::mapping::file_backed::{Behind, FileBacked, PrivateFile, SharedFile};
+    use crate::object::mapping::plan::tests::{calls, planned};
+    use crate::object::mapping::program::Program;
+    use crate::object::mapping::vma::trait_bit as t;
+    use crate::object::unnamed::UnnamedFile;
+    use crate::object::unnamed::memfd::Memfd;
+
+    fn memfd(id: u32, name: &str) -> Memfd {
+        let mut memfd = Memfd {
+            name: name.into(),
+            seals: 1,
+            ..Memfd::default()
+        };
+        memfd.unnamed.id = id;
+        memfd.unnamed.contents.size = 5000;
+        memfd.unnamed.contents.runs.push(0..8192);
+        memfd
+    }
+
+    fn mapping<const SHARED: bool>(file: u32, start: u64, traits: u64) -> FileBacked<SHARED> {
+        FileBacked {
+            area: Area {
+                start,
+                length: 8192,
+                traits: traits | t::READ,
+            },
+            file: Behind::Unnamed(file),
+            offset: 0,
+        }
+    }
+
+    /// The first process makes two files: one is mapped by both for writing, the other is run by the second.
+    fn records() -> Vec<Record> {
+        let shared =
+            |start| -> SharedFile { mapping(0, start, t::WRITE | t::MAY_WRITE | t::MAY_SHARE) };
+        let code: PrivateFile = mapping(1, 0x50_0000, t::EXEC);
+        let mut program = memfd(1, "program");
+        program.unnamed.is_private = true;
+        program.unnamed.is_program = true;
+        let runs_it = AddressSpace {
+            program: Program::Unnamed(1),
+            ..AddressSpace::default()
+        };
+        let table = |pid| Table {
+            pid,
+            ..Table::default()
+        };
+        [
+            table(500).record(0, 0),
+            table(501).record(1, 0),
+            AddressSpace::default().record(0, 0),
+            Mappings(vec![shared(0x20_0000)]).record(0, 0),
+            runs_it.record(1, 0),
+            Mappings(vec![shared(0x30_0000)]).record(1, 0),
+            Mappings(vec![code]).record(1, 0),
+            memfd(0, "data").to_record(0),
+            program.to_record(0),
+        ]
+        .into_iter()
+        .collect::<Result<_>>()
+        .unwrap()
+    }
+
+    #[test]
+    fn what_is_run_is_complete_before_others_get_it() {
+        let plan = planned(&records()).unwrap();
+        let (first, second) = (ProcessId(0).leader(), ProcessId(1).leader());
+        assert_eq!(
+            calls(&plan, Stage::MapMemory, first),
+            [
+                "unmap the blank below scratch",
+                "unmap the blank above scratch",
+                "memfd data: map all of it",
+                "memfd program: map all of it",
+                "memfd program: read 8 KiB",
+                "memfd program: unmap all of it",
+                "memory 200000-202000: map",
+                "unmap where the vDSO was parked",
+            ]
+        );
+        assert_eq!(
+            calls(&plan, Stage::ShareMemory, second),
+            [
+                "open memfd program",
+                "program: move it out of the way",
+                "program: close where it was",
+                "open memfd program",
+                "memory 500000-502000: map",
+                "pidfd_open of p0, which has memfd data",
+                "take memfd data",
+                "close the pidfd",
+                "memory 300000-302000: map",
+                "close a mapped file",
+                "close a mapped file",
+            ]
+        );
+        assert_eq!(
+            calls(&plan, Stage::FillMemory, first),
+            ["memfd data: read 8 KiB"]
+        );
+        let sealed = calls(&plan, Stage::SealMemory, first);
+        assert_eq!(
+            sealed[..7],
+            [
+                "memfd data: unmap all of it",
+                "memfd data: set the times",
+                "memfd data: seal",
+                "memfd data: close fd 9",
+                "memfd program: set the times",
+                "memfd program: seal",
+                "memfd program: close fd 8",
+            ]
+        );
+    }
+
+    #[test]
+    fn pages_behind_the_end_are_an_error() {
+        let mut records = records();
+        let mut wrong = memfd(2, "wrong");
+        wrong.unnamed.contents.runs.push(8192..12288);
+        records.push(wrong.to_record(0).unwrap());
+        assert!(planned(&records).is_err());
+    }
+
+    #[test]
+    fn a_file_that_the_image_lacks_is_an_error() {
+        let mut records = records();
+        records.truncate(8);
+        assert!(planned(&records).is_err());
+    }
+}

@@ -162,7 +162,7 @@ fn pid_of(resolve: &Resolve<'_>, process: ProcessId) -> Result<i32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::hooks::Abilities;
     use crate::object::mapping::Mappings;
@@ -237,7 +237,7 @@ mod tests {
         .unwrap()
     }
 
-    fn planned(records: &[Record]) -> Result<Plan> {
+    pub(in super::super) fn planned(records: &[Record]) -> Result<Plan> {
         let mut resolve = Resolve {
             records,
             abilities: Abilities::default(),
@@ -263,7 +263,7 @@ mod tests {
     }
 
     /// What the calls of a stage are for.
-    fn calls(plan: &Plan, stage: Stage, task: TaskId) -> Vec<&str> {
+    pub(in super::super) fn calls(plan: &Plan, stage: Stage, task: TaskId) -> Vec<&str> {
         plan.stages[&stage][&task]
             .iter()
             .map(|step| match step {

@@ -15,7 +15,7 @@ use nix::sys::stat::{FileStat, Mode, fstat};
 use nix::sys::statfs::fstatfs;
 
 use super::outside::{self, Ours};
-use super::{KINDS, Unnamed, UnnamedFile, data, memfd};
+use super::{KINDS, Unnamed, UnnamedFile, attributes, data, memfd};
 use crate::capture::DumpOptions;
 use crate::pages::Taken;
 use crate::plan::ProcessId;
@@ -166,7 +166,8 @@ impl UnnamedFiles {
             )));
         }
         let id = self.kept.len() as u32;
-        let unnamed = Unnamed::of(id, &seen.stat, contents);
+        let attributes = attributes::of(&seen.file).map_err(failed)?;
+        let unnamed = Unnamed::of(id, &seen.stat, contents, attributes);
         Ok(match (kind.capture)(&seen, unnamed, options)? {
             Ok(state) => {
                 self.kept.push(Kept {

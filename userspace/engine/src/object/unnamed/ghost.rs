@@ -53,8 +53,9 @@ pub struct Ghost {
 impl State for Ghost {
     const TAG: u16 = 0x0223;
     const NAME: &'static str = "deleted file";
-    const SUPPORT: &'static str = "Contents (up to --ghost-limit), size, owner, mode, times. Open, \
-        mapped, or run; made again without a name in its file system. One that has other names is refused.";
+    const SUPPORT: &'static str = "Contents (up to --ghost-limit), size, owner, mode, times, \
+        extended attributes. Open, mapped, or run; made again without a name in its file system. One that has other \
+        names, or that a program outside has too, is refused.";
 
     fn describe(&self) -> String {
         format!(
@@ -94,29 +95,14 @@ impl UnnamedFile for Ghost {
     }
 
     fn conflicts(&self, refusals: &mut Refusals) {
-        // Nobody sees it, and it goes at once.
-        let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
-        let directory = Path::new(OsStr::from_bytes(&self.directory.0));
-        let Err(errno) = open(directory, flags, Mode::S_IRUSR) else {
-            return;
-        };
-        let (why, remedy) = match errno {
-            Errno::ENOENT | Errno::ENOTDIR => {
-                ("the directory is missing", "make the directory again")
-            }
-            Errno::EOPNOTSUPP | Errno::EISDIR => (
-                "its file system makes no files without a name (O_TMPFILE)",
-                "mount one there that does: ext4, xfs, btrfs, tmpfs",
-            ),
-            Errno::EROFS => ("its file system is mounted read-only", "mount it writable"),
-            errno => (errno.desc(), "see to it that files can be made there"),
-        };
-        refusals.block(
-            0,
-            self.title(),
-            format!("it cannot be made again in {}: {why}", self.directory),
-            remedy,
-        );
+        if let Some((why, remedy)) = obstacle(&self.directory) {
+            refusals.block(
+                0,
+                self.title(),
+                format!("it cannot be made again in {}: {why}", self.directory),
+                remedy,
+            );
+        }
     }
 
     fn to_record(&self, owner: u32) -> Result<crust_image::Record> {
@@ -151,6 +137,12 @@ impl UnnamedKind for Ghost {
                 "have the program close it before the dump",
             )));
         };
+        if let Some((why, remedy)) = obstacle(&directory) {
+            return Ok(Err(Unreachable::new(
+                format!("a deleted file, {path}: it could not be made again in {directory}: {why}"),
+                remedy,
+            )));
+        }
         let (bytes, limit) = (
             unnamed.contents.runs.bytes(),
             options.ghost_limit.unwrap_or(LIMIT),
@@ -170,6 +162,22 @@ impl UnnamedKind for Ghost {
             directory,
         }))
     }
+}
+
+/// What stands against making a file without a name in a directory, and what helps. One is made, which
+/// nobody sees, and it goes at once.
+fn obstacle(directory: &FilePath) -> Option<(&'static str, &'static str)> {
+    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    let path = Path::new(OsStr::from_bytes(&directory.0));
+    Some(match open(path, flags, Mode::S_IRUSR).err()? {
+        Errno::ENOENT | Errno::ENOTDIR => ("the directory is missing", "make the directory again"),
+        Errno::EOPNOTSUPP | Errno::EISDIR => (
+            "its file system makes no files without a name (O_TMPFILE)",
+            "have the program use one that does: ext4, xfs, btrfs, tmpfs",
+        ),
+        Errno::EROFS => ("its file system is mounted read-only", "mount it writable"),
+        errno => (errno.desc(), "see to it that files can be made there"),
+    })
 }
 
 /// Why a file that has lost the name by which it was opened, but has others, is not carried over.

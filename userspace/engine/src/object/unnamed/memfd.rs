@@ -42,7 +42,7 @@ impl State for Memfd {
     const TAG: u16 = 0x0222;
     const NAME: &'static str = "memfd";
     const SUPPORT: &'static str = "Contents (holes stay holes), size, name, seals, owner, mode, \
-        times; also of huge pages. Opened, mapped, or run.";
+        times; also of huge pages. Opened, mapped, or run. One that a program outside has too is refused.";
 
     fn describe(&self) -> String {
         format!(

@@ -15,6 +15,7 @@
 //! A new kind is one file and one line in [`KINDS`].
 
 pub mod anchor;
+pub mod attributes;
 pub mod data;
 pub mod found;
 pub mod ghost;
@@ -26,6 +27,7 @@ use nix::sys::stat::FileStat;
 use serde::{Deserialize, Serialize};
 
 pub use self::anchor::{Anchor, Anchors};
+use self::attributes::Attribute;
 use self::found::Seen;
 pub use self::found::{UnnamedFiles, Unreachable};
 use super::{Row, State};
@@ -80,6 +82,8 @@ pub struct Unnamed {
     pub gid: u32,
     /// When it was read last, and modified: seconds and nanoseconds of the wall clock.
     pub times: [i64; 4],
+    /// Its extended attributes.
+    pub attributes: Vec<Attribute>,
     /// It is mapped privately, so it must be complete before anybody gets pages of it.
     pub is_private: bool,
     /// A process runs it, so nobody may have it open for writing.
@@ -87,7 +91,7 @@ pub struct Unnamed {
 }
 
 impl Unnamed {
-    fn of(id: u32, stat: &FileStat, contents: Contents) -> Self {
+    fn of(id: u32, stat: &FileStat, contents: Contents, attributes: Vec<Attribute>) -> Self {
         Self {
             id,
             contents,
@@ -100,12 +104,13 @@ impl Unnamed {
                 stat.st_mtime,
                 stat.st_mtime_nsec,
             ],
+            attributes,
             is_private: false,
             is_program: false,
         }
     }
 
-    /// The calls that give it owner, mode and size, by the descriptor `number`.
+    /// The calls that give it owner, mode, attributes and size, by the descriptor `number`.
     fn equip(&self, name: &str, number: i32) -> Vec<Call> {
         let call = |what: &str, nr, argument: Vec<Arg>| {
             let mut args = vec![Arg::from(number)];
@@ -113,20 +118,16 @@ impl Unnamed {
             Call::new(format!("{name}: {what}"), nr, args)
         };
         let owner = vec![u64::from(self.uid).into(), u64::from(self.gid).into()];
-        vec![
+        let mode = vec![u64::from(self.mode).into()];
+        let size = vec![self.contents.size.into()];
+        // Changes of owner and size take capabilities and bits of the mode away; a list sets some of these.
+        let mut calls = vec![
             call("set the owner", libc::SYS_fchown, owner),
-            // A change of the owner takes bits of the mode away.
-            call(
-                "set the mode",
-                libc::SYS_fchmod,
-                vec![u64::from(self.mode).into()],
-            ),
-            call(
-                "set the size",
-                libc::SYS_ftruncate,
-                vec![self.contents.size.into()],
-            ),
-        ]
+            call("set the size", libc::SYS_ftruncate, size),
+        ];
+        calls.extend(attributes::set(name, number, &self.attributes));
+        calls.push(call("set the mode", libc::SYS_fchmod, mode));
+        calls
     }
 
     /// The call that sets its times.
