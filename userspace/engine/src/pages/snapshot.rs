@@ -258,7 +258,8 @@ fn gather(
             area.is(trait_bit::HUGETLB) && matches!(content, Content::Private | Content::Written)
         });
         if has_huge {
-            not_forked = vec![0..u64::MAX];
+            not_forked.clear();
+            not_forked.push(0..u64::MAX);
             never_forked.insert(process.id);
         }
         rest.push((guards, not_forked, Arc::new(Source::task(process)?)));

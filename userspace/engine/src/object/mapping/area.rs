@@ -157,10 +157,8 @@ impl Area {
 
     /// Maps anonymous memory of huge pages, whose size is given as a power of two.
     pub fn map_huge(&self, stage: Stage, layout: &mut Layout, huge: u8) {
-        let mut call = self.map_call(self.first_protection(layout), None);
-        if let Some(flags) = call.args.get_mut(3) {
-            *flags = (self.map_flags() | libc::MAP_ANONYMOUS | huge_flags(huge)).into();
-        }
+        let flags = libc::MAP_ANONYMOUS | huge_flags(huge);
+        let call = self.mmap(self.first_protection(layout), flags, (Arg::from(-1), 0));
         layout.call(stage, call);
         self.advise(stage, layout);
     }
@@ -168,10 +166,13 @@ impl Area {
     /// The call that maps it.
     #[must_use]
     pub fn map_call(&self, protection: i32, source: Option<(Arg, u64)>) -> Call {
-        let (fd, offset, anonymous) = match source {
-            Some((fd, offset)) => (fd, offset, 0),
-            None => (Arg::from(-1), 0, libc::MAP_ANONYMOUS),
-        };
+        match source {
+            Some(source) => self.mmap(protection, 0, source),
+            None => self.mmap(protection, libc::MAP_ANONYMOUS, (Arg::from(-1), 0)),
+        }
+    }
+
+    fn mmap(&self, protection: i32, flags: i32, (fd, offset): (Arg, u64)) -> Call {
         let call = Call::new(
             self.what("map"),
             libc::SYS_mmap,
@@ -179,7 +180,7 @@ impl Area {
                 self.start.into(),
                 self.length.into(),
                 protection.into(),
-                (self.map_flags() | anonymous).into(),
+                (self.map_flags() | flags).into(),
                 fd,
                 offset.into(),
             ],
