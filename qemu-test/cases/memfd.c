@@ -53,13 +53,16 @@ static void run(void)
 {
 	static const char name[] = "a name (deleted)\nof two lines";
 	int fd = memfd_create(name, MFD_CLOEXEC), copy = dup(fd), empty = memfd_create("", 0);
-	int reader, appender, path_only, sockets[2], flying, status;
+	int vast, reader, appender, path_only, sockets[2], flying, status;
 	const struct timespec times[2] = { { 1000000000, 1 }, { 1500000000, 999999999 } };
 	char link[256] = "", expected[256], before[PAGE], after[PAGE];
 	struct stat was, is, other;
 	pid_t child;
 
 	must(fd >= 0 && copy >= 0 && empty >= 0 && !ftruncate(fd, SIZE));
+	/* Much more than there is room for, but nothing in it is far from the beginning. */
+	vast = memfd_create("vast", 0);
+	must(vast >= 0 && !ftruncate(vast, 1ll << 62) && pwrite(vast, "x", 1, 1ll << 40) == 1);
 	fill(before, PAGE, 1);
 	must(pwrite(fd, before, PAGE, 7 * PAGE) == PAGE && pwrite(fd, "end", 3, SIZE - 3) == 3);
 	must(lseek(fd, 12345, SEEK_SET) == 12345);
@@ -119,6 +122,8 @@ static void run(void)
 	check(!fstat(empty, &is) && is.st_size == 0 && (is.st_mode & 0777) == 0777, "empty one: %ld bytes, mode %o",
 	      is.st_size, is.st_mode);
 	check(fcntl(empty, F_GET_SEALS) == F_SEAL_SEAL, "seals of one that has none: %x", fcntl(empty, F_GET_SEALS));
+	check(!fstat(vast, &is) && is.st_size == 1ll << 62 && pread(vast, after, 1, 1ll << 40) == 1 && *after == 'x',
+	      "the vast one: %lld bytes", (long long)is.st_size);
 	flying = receive(sockets[1]);
 	check(flying >= 0 && pread(flying, after, 9, 0) == 5 && !memcmp(after, "wings", 5), "the one in flight");
 	check(lseek(flying, 0, SEEK_CUR) == 5, "its offset: %ld", lseek(flying, 0, SEEK_CUR));

@@ -137,7 +137,10 @@ pub fn look(pid: i32, options: &DumpOptions, backend: Backend) -> Result<Capture
     let interrupts = Interrupts::hold()?;
     let hooks = Chosen::new(backend)?;
     let frozen = Frozen::tree(pid, &interrupts)?;
-    let (records, _, refusals) = capture(&frozen, hooks.hooks(), options)?;
+    let (mut records, taken, refusals) = capture(&frozen, hooks.hooks(), options)?;
+    for taken in taken {
+        records.push(taken.into_record(0)?);
+    }
     let mut captured = Captured {
         pids: frozen.processes.iter().map(|process| process.pid).collect(),
         threads: frozen.threads(),

@@ -129,6 +129,15 @@ impl Taken {
             record: Box::new(record),
         }
     }
+
+    /// The record about it, if its pages begin at this place of the image.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be encoded.
+    pub fn into_record(self, offset: u64) -> Result<Record> {
+        (self.record)(offset)
+    }
 }
 
 /// What `inspect` and the documentation know of pages.

@@ -47,12 +47,15 @@ impl Backed {
                 continue;
             };
             let page = 1_u64.checked_shl(contents.huge.into()).unwrap_or(0);
+            let page = page.max(PAGE_SIZE);
             let malformed = |problem| Error::malformed(anchor.file.title(), problem);
-            let length = contents
-                .size
-                .checked_next_multiple_of(page.max(PAGE_SIZE))
-                .filter(|length| last.end <= *length)
-                .ok_or_else(|| malformed("it has pages behind its end"))?;
+            if last.end / PAGE_SIZE > contents.size.div_ceil(PAGE_SIZE) {
+                return Err(malformed("it has pages behind its end"));
+            }
+            let length = last
+                .end
+                .checked_next_multiple_of(page)
+                .ok_or_else(|| malformed("its pages are too far apart"))?;
             let start = holes
                 .take_aligned(length, page)
                 .ok_or_else(|| malformed("there is no room for it"))?;

@@ -10,6 +10,9 @@ const LOWEST: u64 = 64 << 30;
 const HIGHEST: u64 = 0x5000_0000_0000;
 const ALIGNMENT: u64 = 2 << 20;
 
+/// A hole of this size is nearly always found.
+pub const LARGEST: u64 = 32 << 40;
+
 /// The holes in all address spaces of an image together.
 #[derive(Debug, Default)]
 pub struct Holes {

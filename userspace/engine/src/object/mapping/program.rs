@@ -13,9 +13,9 @@ use super::Found;
 use super::found::Look;
 use super::layout::{Layout, open_call};
 use super::mapped_file::{MappedFile, MappedFiles, read_link};
-use crate::Result;
 use crate::plan::{Arg, Call, Stage, reserved};
 use crate::refusal::Refusals;
+use crate::{Result, procfs};
 
 /// A program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,16 @@ impl Program {
     /// Of looking at `/proc/PID/exe`.
     pub fn capture(found: &mut Found<'_>) -> Result<Option<Self>> {
         let path = read_link(found.process, "exe")?;
+        let (proc, pid) = (&found.process.proc, found.process.pid);
+        if procfs::stat_of(proc, pid, "exe")?.st_mode & 0o111 == 0 {
+            found.refusals.block(
+                pid,
+                format!("program {}", String::from_utf8_lossy(&path)),
+                "nobody may execute it any more, and a restore could not make it the program of a process",
+                "give it that permission again (chmod +x)",
+            );
+            return Ok(None);
+        }
         Ok(match found.look("exe", &path)? {
             Ok(Look::Named(mut file)) => {
                 file.build_id = found.build_ids.get(&file.path, file.identity());
@@ -51,7 +61,6 @@ impl Program {
             }
             Err(unreachable) => {
                 let object = format!("program {}", String::from_utf8_lossy(&path));
-                let pid = found.process.pid;
                 found
                     .refusals
                     .block(pid, object, unreachable.why, unreachable.remedy);

@@ -17,6 +17,7 @@ use nix::sys::statfs::fstatfs;
 use super::outside::{self, Ours};
 use super::{KINDS, Unnamed, UnnamedFile, attributes, data, memfd};
 use crate::capture::DumpOptions;
+use crate::object::mapping::hole;
 use crate::pages::Taken;
 use crate::plan::ProcessId;
 use crate::refusal::Refusals;
@@ -78,8 +79,12 @@ impl Seen {
         let path = readlinkat(place.proc, link).map_err(|errno| failed("read the link", errno))?;
         // To be read by crust is no access that the program would know of.
         let flags = OFlag::O_RDONLY | OFlag::O_NOATIME | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let file = openat(place.proc, link, flags, Mode::empty())
-            .map_err(|errno| failed("open", errno))?;
+        let file = match openat(place.proc, link, flags, Mode::empty()) {
+            // Only the owner may ask for it, and who may do all.
+            Err(Errno::EPERM) => openat(place.proc, link, flags & !OFlag::O_NOATIME, Mode::empty()),
+            result => result,
+        }
+        .map_err(|errno| failed("open", errno))?;
         let identity = statx::identity(&file, c"", libc::AT_EMPTY_PATH)
             .map_err(|errno| failed("statx of", errno))?;
         Ok(Self {
@@ -155,6 +160,16 @@ impl UnnamedFiles {
             Error::task(place.pid, operation, errno)
         };
         let contents = data::contents(&seen.file).map_err(failed)?;
+        let end = contents.runs.ranges().last().map_or(0, |last| last.end);
+        if end > hole::LARGEST {
+            let path = String::from_utf8_lossy(&seen.path);
+            return Ok(Err(Unreachable::new(
+                format!(
+                    "{path}: a file without a name with contents at byte {end:#x}, which is too far to map them"
+                ),
+                "have the program close it before the dump",
+            )));
+        }
         let is_of_kernel = memfd::device(contents.huge).map_err(failed)? == seen.stat.st_dev;
         if is_of_kernel != kind.is_of_kernel {
             let path = String::from_utf8_lossy(&seen.path);
