@@ -5,6 +5,9 @@
 use crust_image::Record;
 
 use crate::hooks::Hooks;
+use crate::object::mapping::build_id::BuildIds;
+use crate::object::mapping::segment::FoundSegments;
+use crate::object::unnamed::UnnamedFiles;
 use crate::refusal::Refusals;
 use crate::subject::FrozenProcess;
 
@@ -20,6 +23,8 @@ pub struct DumpOptions {
     pub leave_stopped: bool,
     /// `--checksum`: contents of memory are summed up too.
     pub checksum: bool,
+    /// `--ghost-limit`: bytes of a deleted file that the image may hold, if not the usual number.
+    pub ghost_limit: Option<u64>,
 }
 
 /// A capture under way: what may be read, and what has been found.
@@ -34,4 +39,10 @@ pub struct Capture<'a> {
     pub records: Vec<Record>,
     /// What cannot be.
     pub refusals: Refusals,
+    /// The files without a path, found by mappings, programs and descriptors.
+    pub unnamed: UnnamedFiles,
+    /// The System V segments that are attached.
+    pub segments: FoundSegments,
+    /// The build ids of programs and libraries.
+    pub build_ids: BuildIds,
 }

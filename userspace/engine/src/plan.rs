@@ -414,6 +414,7 @@ impl Plan {
     }
 
     /// A number for a temporary descriptor, different from those of the other processes that have the same table.
+    /// There it is taken from [`Stage::ConnectFiles`] on, so that nothing else lands at it.
     #[must_use]
     pub fn temporary_fd(&self, process: ProcessId) -> i32 {
         let place = self.shared_tables.get(&process).unwrap_or(&0);

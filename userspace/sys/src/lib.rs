@@ -20,6 +20,7 @@ pub mod probe;
 pub mod process;
 pub mod ptrace;
 mod raw;
+pub mod shm;
 pub mod signal;
 pub mod sockopt;
 pub mod splice;
@@ -33,6 +34,7 @@ pub mod task;
 )]
 pub mod uapi;
 pub mod wait;
+pub mod xattr;
 
 pub use addr::RemoteAddr;
 

@@ -9,6 +9,7 @@
 pub mod file;
 pub mod mapping;
 pub mod task;
+pub mod unnamed;
 
 use std::collections::HashMap;
 

@@ -32,6 +32,7 @@ pub mod terminal;
 pub mod timerfd;
 pub mod unix;
 pub mod unix_peer;
+pub mod unnamed;
 
 use std::fmt;
 
@@ -191,6 +192,7 @@ impl Kind {
 /// All kinds; the first that matches a description captures it.
 pub static KINDS: &[Kind] = &[
     Kind::of::<ByPath<procfile::ProcFile>>(),
+    Kind::of::<unnamed::UnnamedFile>(),
     Kind::of::<ByPath<regular::Regular>>(),
     Kind::of::<ByPath<directory::Directory>>(),
     Kind::of::<pipe::PipeEnd>(),

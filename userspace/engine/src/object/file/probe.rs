@@ -20,6 +20,7 @@ use nix::sys::stat::Mode;
 
 use super::lock::{self, Lock};
 use super::{DescriptionId, Open, SignalOwner};
+use crate::object::unnamed::ghost::DELETED;
 use crate::plan::ProcessId;
 use crate::{Error, Result};
 
@@ -99,7 +100,16 @@ impl<'a> Probe<'a> {
             info,
         };
         probe.pos = probe.number_field("pos").unwrap_or(0);
-        let found = probe.find_by_path();
+        let mut found = probe.find_by_path();
+        let plain = probe.link.strip_suffix(DELETED).map(<[u8]>::to_vec);
+        if let (None, Some(path)) = (found, plain) {
+            // It may have got its name again.
+            let link = std::mem::replace(&mut probe.link, path);
+            found = probe.find_by_path().filter(|found| probe.is_surely(found));
+            if found.is_none() {
+                probe.link = link;
+            }
+        }
         (probe.identity, probe.is_reachable) = match found {
             Some(identity) if probe.is_surely(&identity) => (identity, true),
             found => {

@@ -10,6 +10,9 @@ const LOWEST: u64 = 64 << 30;
 const HIGHEST: u64 = 0x5000_0000_0000;
 const ALIGNMENT: u64 = 2 << 20;
 
+/// A hole of this size is nearly always found.
+pub const LARGEST: u64 = 32 << 40;
+
 /// The holes in all address spaces of an image together.
 #[derive(Debug, Default)]
 pub struct Holes {
@@ -34,7 +37,13 @@ impl Holes {
 
     /// Takes the lowest hole of that size, if there is one; the next call gives another.
     pub fn take(&mut self, size: u64) -> Option<u64> {
-        let mut start = LOWEST;
+        self.take_aligned(size, ALIGNMENT)
+    }
+
+    /// The same, for pages that may be larger than usual: `alignment` is a power of two.
+    pub fn take_aligned(&mut self, size: u64, alignment: u64) -> Option<u64> {
+        let alignment = alignment.max(ALIGNMENT);
+        let mut start = LOWEST.checked_next_multiple_of(alignment)?;
         let mut index = 0;
         for (at, range) in self.used.iter().enumerate() {
             if range.end <= start {
@@ -44,7 +53,7 @@ impl Holes {
             if range.start >= start.checked_add(size)? {
                 break;
             }
-            start = range.end.checked_next_multiple_of(ALIGNMENT)?;
+            start = range.end.checked_next_multiple_of(alignment)?;
             index = at + 1;
         }
         let end = start.checked_add(size)?;
@@ -85,6 +94,13 @@ mod tests {
         }
         assert_eq!(given[0].start, (66 << 30) + (2 << 20));
         assert_eq!(given[1].start, 70 << 30);
+    }
+
+    #[test]
+    fn a_hole_for_pages_of_a_gibibyte() {
+        let mut holes = Holes::between(std::iter::once((64 << 30)..(64 << 30) + 4096));
+        assert_eq!(holes.take_aligned(1 << 30, 1 << 30), Some(65 << 30));
+        assert_eq!(holes.take_aligned(4096, 4096), Some((64 << 30) + ALIGNMENT));
     }
 
     #[test]

@@ -13,16 +13,23 @@
 
 pub mod address_space;
 pub mod area;
+pub mod attach;
+pub mod backed;
+pub mod build_id;
 pub mod estate;
 pub mod file_backed;
 pub mod found;
 pub mod hole;
+pub mod huge_anonymous;
+pub mod huge_pages;
 pub mod layout;
 pub mod mapped_file;
 pub mod plan;
 pub mod plot;
 pub mod private_anonymous;
+pub mod program;
 pub mod refused;
+pub mod segment;
 pub mod shared_anonymous;
 pub mod vdso;
 pub mod vma;
@@ -41,7 +48,7 @@ pub use self::plan::plan;
 use self::vdso::Vdso;
 use self::vma::Vma;
 use crate::Result;
-use crate::object::{Row, State};
+use crate::object::{Row, State, unnamed};
 use crate::pages;
 use crate::refusal::Refusals;
 
@@ -62,6 +69,8 @@ pub enum Content {
 pub trait MappingKind: Serialize + DeserializeOwned {
     /// Number in images, 0x021x; never reused, never renumbered.
     const TAG: u16;
+    /// Version of the encoding; raised when the struct changes.
+    const VERSION: u16 = 1;
     /// What it is called.
     const NAME: &'static str;
     /// One sentence for `docs/support.md`.
@@ -88,6 +97,7 @@ pub struct Mappings<K>(pub Vec<K>);
 
 impl<K: MappingKind> State for Mappings<K> {
     const TAG: u16 = K::TAG;
+    const VERSION: u16 = K::VERSION;
     const NAME: &'static str = K::NAME;
     const SUPPORT: &'static str = K::SUPPORT;
 
@@ -137,8 +147,10 @@ impl Kind {
 static KINDS: &[Kind] = &[
     Kind::of::<Vdso>(),
     Kind::of::<private_anonymous::PrivateAnonymous>(),
+    Kind::of::<huge_anonymous::HugeAnonymous>(),
     Kind::of::<file_backed::PrivateFile>(),
     Kind::of::<shared_anonymous::SharedAnonymous>(),
+    Kind::of::<attach::Attach>(),
     Kind::of::<file_backed::SharedFile>(),
 ];
 
@@ -148,6 +160,8 @@ pub fn rows() -> impl Iterator<Item = Row> {
         .into_iter()
         .chain(KINDS.iter().map(|kind| kind.row))
         .chain(pages::rows())
+        .chain(unnamed::rows())
+        .chain([Row::of::<segment::Segment>()])
 }
 
 /// The mappings of a process whose contents an image holds, in the order of their addresses.
@@ -194,9 +208,9 @@ pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
         let task = record.owner as i32;
         match record.tag {
             AddressSpace::TAG => {
-                let exe = AddressSpace::from_record(record)?.exe;
-                let files = vec![(exe, true)];
-                MappedFiles { files }.conflicts(task, refusals);
+                AddressSpace::from_record(record)?
+                    .program
+                    .conflicts(task, refusals);
             }
             MappedFiles::TAG => MappedFiles::from_record(record)?.conflicts(task, refusals),
             Vdso::TAG => {
@@ -206,5 +220,6 @@ pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
             _ => {}
         }
     }
-    Ok(())
+    huge_pages::conflicts(records, refusals)?;
+    segment::conflicts(records, refusals)
 }

@@ -20,16 +20,11 @@ pub fn why(vma: &Vma) -> Option<Why> {
     if vdso::is_part(vma) {
         return None;
     }
-    by_trait(vma).or_else(|| by_name(&vma.name))
+    by_name(&vma.name).or_else(|| by_trait(vma))
 }
 
 fn by_trait(vma: &Vma) -> Option<Why> {
-    let (why, remedy) = if vma.is_any(t::HUGETLB) {
-        (
-            "memory of hugetlbfs; crust cannot reserve its pages yet",
-            "let the program use transparent huge pages (MADV_HUGEPAGE)",
-        )
-    } else if vma.is_any(t::UFFD) {
+    let (why, remedy) = if vma.is_any(t::UFFD) {
         (
             "memory whose faults a userfaultfd handles; its handler may be in the middle of one",
             "dump when the handler is done and has unregistered the memory",
@@ -57,17 +52,7 @@ fn by_trait(vma: &Vma) -> Option<Why> {
 
 fn by_name(name: &[u8]) -> Option<Why> {
     let starts = |prefix: &str| name.starts_with(prefix.as_bytes());
-    let (why, remedy) = if starts("/SYSV") {
-        (
-            "a System V shared memory segment; crust does not carry these yet",
-            "detach it before the dump (shmdt), or use shm_open",
-        )
-    } else if starts("/memfd:") {
-        (
-            "a memfd; crust does not carry these yet",
-            "use a file in /dev/shm, or shared anonymous memory",
-        )
-    } else if starts("/secretmem") {
+    let (why, remedy) = if starts("/secretmem") {
         (
             "secret memory (memfd_secret), which not even the kernel can read",
             "have the program drop it before the dump",
@@ -105,11 +90,10 @@ mod tests {
             ..Vma::default()
         };
         for vma in [
-            named("/memfd:x (deleted)", t::MAY_SHARE),
-            named("/SYSV00001234 (deleted)", t::MAY_SHARE),
+            named("/secretmem (deleted)", t::MAY_SHARE),
+            named("/[aio] (deleted)", t::MAY_SHARE),
             named("/dev/dri/card0", t::PFN_MAP),
             named("", t::UFFD_WP),
-            named("", t::HUGETLB),
             Vma {
                 key: 1,
                 ..Vma::default()
@@ -125,8 +109,11 @@ mod tests {
             named("[heap]", t::READ),
             named("[vvar]", t::PFN_MAP | t::IO),
             named("/usr/lib/libc.so.6", t::EXEC),
+            named("/memfd:x (deleted)", t::MAY_SHARE),
+            named("/SYSV00001234 (deleted)", t::MAY_SHARE),
             named("/dev/zero (deleted)", t::MAY_SHARE),
             named("[anon:x]", t::LOCKED),
+            named("/anon_hugepage (deleted)", t::HUGETLB),
         ] {
             assert_eq!(why(&vma), None, "{vma:?}");
         }
