@@ -90,6 +90,16 @@ pub struct TimerState {
     pub overrun: u32,
 }
 
+/// What of an address space a program can only ask for itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Privy {
+    /// The protection keys that the program has allocated, as bits. That which the kernel has taken for
+    /// memory that can only be executed is not among them.
+    pub keys: Option<u16>,
+    /// `PR_GET_MDWE`.
+    pub write_execute: Option<u64>,
+}
+
 /// The few things that have no other source.
 pub trait Hooks {
     /// What a restore may rely on.
@@ -103,6 +113,8 @@ pub trait Hooks {
     fn process(&self, process: &FrozenProcess) -> Result<uapi::Process>;
     /// The resources that a process has used, which may be a zombie. A mainline kernel tells them in ticks.
     fn usage(&self, process: &FrozenProcess) -> Result<Usage>;
+    /// What only the program itself can ask. The module does not tell: all of it is `None`.
+    fn privy(&self, process: &FrozenProcess) -> Result<Privy>;
     /// The running state of the POSIX timers with these ids, in this order.
     fn posix_timers(&self, process: &FrozenProcess, ids: &[i32]) -> Result<Vec<TimerState>>;
     /// A socket of a process; `None` without the module.

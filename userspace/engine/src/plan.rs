@@ -331,7 +331,7 @@ pub enum Step {
     Reenter(Call),
     /// [`Stage::Resume`]: a call that is made when no task makes any other, with all signals blocked.
     CallAtLast(Call),
-    /// [`Stage::Resume`]: the last step of every thread.
+    /// [`Stage::Resume`]: what every thread goes on with in the end.
     SetProcessor(Box<Processor>),
     /// [`Stage::Resume`], of a leader: the process stays stopped, as by this signal.
     StayStopped {

@@ -32,6 +32,7 @@ pub mod task;
 )]
 pub mod uapi;
 pub mod wait;
+pub mod xstate;
 
 pub use addr::RemoteAddr;
 

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use crust_sys::uapi;
 
 use self::survey::Survey;
-use super::{Abilities, Hooks, TimerState};
+use super::{Abilities, Hooks, Privy, TimerState};
 use crate::object::task::usage::Usage;
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result};
@@ -66,6 +66,10 @@ impl Hooks for Mainline {
 
     fn usage(&self, process: &FrozenProcess) -> Result<Usage> {
         Usage::of(process)
+    }
+
+    fn privy(&self, process: &FrozenProcess) -> Result<Privy> {
+        self.ask(process, |survey| Some(survey.privy))
     }
 
     fn posix_timers(&self, process: &FrozenProcess, ids: &[i32]) -> Result<Vec<TimerState>> {

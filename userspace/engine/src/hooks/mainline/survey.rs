@@ -8,8 +8,8 @@ use crust_sys::uapi;
 use nix::errno::Errno;
 
 use super::inquiry;
-use super::questions::Questions;
-use crate::hooks::TimerState;
+use super::questions::{self, Questions};
+use crate::hooks::{Privy, TimerState};
 use crate::remote::Room;
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result, procfs};
@@ -19,6 +19,7 @@ use crate::{Error, Result, procfs};
 pub struct Survey {
     pub actions: Vec<uapi::Sigaction>,
     pub process: uapi::Process,
+    pub privy: Privy,
     pub threads: HashMap<i32, uapi::Thread>,
     pub timers: HashMap<i32, TimerState>,
 }
@@ -61,6 +62,7 @@ impl Survey {
         Self {
             actions: vec![uapi::Sigaction::default(); uapi::CKPT_NSIG],
             process: uapi::Process::default(),
+            privy: Privy::default(),
             threads: threads
                 .map(|thread| (thread.tid, uapi::Thread::default()))
                 .collect(),
@@ -105,6 +107,9 @@ impl Survey {
             _ => {}
         }
         answer.membarrier = membarrier_state(questions.result());
+        // A kernel before 6.3 does not have it.
+        self.privy.write_execute = Some(questions.result().max(0) as u64);
+        self.privy.keys = Some(allocated_keys(questions));
         for &id in timers {
             let written = questions.answer();
             let overrun = questions.result();
@@ -170,6 +175,13 @@ fn timer_ids(process: &FrozenProcess) -> Result<Vec<i32>> {
         .lines()
         .filter_map(|line| line.strip_prefix("ID: ")?.trim().parse().ok())
         .collect())
+}
+
+/// The keys with which memory could be protected if there was any at the address that was asked about.
+fn allocated_keys(questions: &mut Questions) -> u16 {
+    questions::keys()
+        .filter(|_| questions.result() == -(Errno::ENOMEM as i64))
+        .fold(0, |all, key| all | 1 << key)
 }
 
 /// `membarrier` tells which registrations were made; the kernel keeps two bits for each

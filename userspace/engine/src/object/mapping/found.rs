@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use crust_sys::RemoteAddr;
 
 use super::address_space::{self, AddressSpace};
+use super::aspect;
 use super::mapped_file::{MappedFile, MappedFiles};
 use super::vdso::{self, Vdso};
 use super::vma::{self, Vma};
-use super::{KINDS, MappingKind, Mappings, refused};
+use super::{KINDS, MappingKind, Mappings, policy, refused};
 use crate::capture::Capture;
 use crate::object::State;
 use crate::refusal::Refusals;
@@ -23,6 +24,8 @@ pub struct Found<'a> {
     pub process: &'a FrozenProcess,
     /// What cannot be carried.
     pub refusals: &'a mut Refusals,
+    /// `/proc/PID/numa_maps`; `None` if the kernel does not have it.
+    pub numa_maps: Option<String>,
     files: MappedFiles,
     // By what `maps` says of a file; `None` was refused. The place in `files`.
     known: BTreeMap<(u64, u64, Vec<u8>), Option<u32>>,
@@ -87,12 +90,18 @@ pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
         .iter()
         .filter(|process| process.zombie.is_none());
     let living: Vec<&FrozenProcess> = living.collect();
-    // The kernel looks at every page for it.
-    let vmas = parallel::map(&living, 8, |process| {
-        vma::parse(&procfs::read(&process.proc, process.pid, "smaps")?)
+    // The kernel looks at every page for both.
+    let alone = living.len() == 1;
+    let told = parallel::map(&living, 8, |process| {
+        let vmas = || vma::parse(&procfs::read(&process.proc, process.pid, "smaps")?);
+        let policies = || policy::read(process);
+        match alone {
+            true => parallel::both(vmas, policies),
+            false => (vmas(), policies()),
+        }
     });
-    for (process, vmas) in living.into_iter().zip(vmas) {
-        capture_process(process, vmas?, capture)?;
+    for (process, (vmas, policies)) in living.into_iter().zip(told) {
+        capture_process(process, vmas?, policies?, capture)?;
     }
     Ok(())
 }
@@ -100,6 +109,7 @@ pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
 fn capture_process(
     process: &FrozenProcess,
     mut vmas: Vec<Vma>,
+    numa_maps: Option<String>,
     capture: &mut Capture<'_>,
 ) -> Result<()> {
     // Every process has this page at the same place, in the kernel's half.
@@ -108,11 +118,13 @@ fn capture_process(
     let mut found = Found {
         process,
         refusals: &mut capture.refusals,
+        numa_maps,
         files: MappedFiles::default(),
         known: BTreeMap::new(),
     };
     let space = AddressSpace::capture(&mut found, capture.hooks)?;
     address_space::untold(&vmas, &mut found);
+    let aspects = aspect::capture(&vmas, &mut found, capture.hooks)?;
 
     let mut of_kind: Vec<Vec<Vma>> = KINDS.iter().map(|_| Vec::new()).collect();
     for vma in vmas {
@@ -148,6 +160,7 @@ fn capture_process(
     if !files.files.is_empty() {
         capture.records.push(files.record(process.id.0, 0)?);
     }
+    capture.records.extend(aspects);
     capture.records.extend(records);
     Ok(())
 }

@@ -2,6 +2,9 @@
 
 //! The memory of a process: one file for each kind of mapping, one table of them.
 //!
+//! What is said of an address space as a whole, or of mappings of any kind, is an
+//! [aspect](aspect::SpaceAspect) of it.
+//!
 //! A process may have tens of thousands of mappings, so there is one record for each kind and
 //! process, which holds all mappings of that kind ([`Mappings`]). The contents are apart, see
 //! [`pages`](crate::pages).
@@ -13,19 +16,24 @@
 
 pub mod address_space;
 pub mod area;
+pub mod aspect;
 pub mod estate;
 pub mod file_backed;
 pub mod found;
 pub mod hole;
 pub mod layout;
+pub mod limit;
 pub mod mapped_file;
 pub mod plan;
 pub mod plot;
+pub mod policy;
 pub mod private_anonymous;
+pub mod protection_keys;
 pub mod refused;
 pub mod shared_anonymous;
 pub mod vdso;
 pub mod vma;
+pub mod write_execute;
 
 use std::collections::BTreeMap;
 
@@ -146,6 +154,7 @@ static KINDS: &[Kind] = &[
 pub fn rows() -> impl Iterator<Item = Row> {
     [Row::of::<AddressSpace>(), Row::of::<MappedFiles>()]
         .into_iter()
+        .chain(aspect::SPACE.iter().map(|entry| entry.row))
         .chain(KINDS.iter().map(|kind| kind.row))
         .chain(pages::rows())
 }
@@ -190,6 +199,9 @@ fn kind_of(record: &Record) -> Option<&'static Kind> {
 /// If a record cannot be decoded, or `/proc/self` not be read.
 pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
     let here = vdso::of_this_kernel()?;
+    for (owner, mappings) in limit::needed(records)? {
+        limit::conflicts(mappings, limit::of_this_machine()?, owner as i32, refusals);
+    }
     for record in records {
         let task = record.owner as i32;
         match record.tag {
@@ -203,7 +215,7 @@ pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
                 let list = Mappings::<Vdso>::from_record(record)?.0;
                 Vdso::conflicts(&list, here, task, refusals);
             }
-            _ => {}
+            _ => aspect::conflicts(record, refusals)?,
         }
     }
     Ok(())

@@ -10,6 +10,7 @@ use crust_sys::RemoteAddr;
 
 use super::address_space::AddressSpace;
 use super::area::Area;
+use super::aspect::{self, Moment};
 use super::estate::{Estates, Member};
 use super::hole::Holes;
 use super::layout::Layout;
@@ -57,8 +58,8 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
     let estates = estates(resolve, &processes)?;
     estates.plan(&mut resolve.plan)?;
 
-    for (&owner, own) in &processes {
-        let own = |tag| own.iter().find(|record| record.tag == tag).copied();
+    for (&owner, of_process) in &processes {
+        let own = |tag| of_process.iter().find(|record| record.tag == tag).copied();
         let Some(space) = own(AddressSpace::TAG) else {
             continue;
         };
@@ -75,6 +76,7 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         let mut layout = Layout::begin(plan, task, &files, stored.as_ref(), &objects, kept);
         estates.forget(process, &mut layout);
         space.prepare(&mut layout);
+        aspect::plan(of_process, Moment::Empty, &mut layout)?;
         let mut areas = Vec::new();
         for kind in KINDS {
             if let Some(record) = own(kind.row.tag) {
@@ -82,6 +84,7 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
                 areas.extend((kind.areas)(record)?);
             }
         }
+        aspect::plan(of_process, Moment::Mapped, &mut layout)?;
         estates.fill(process, &mut layout)?;
         for (owner, at, memory) in &filled {
             if *owner == task.process {
@@ -99,6 +102,7 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         for area in &areas {
             area.lock(&mut layout);
         }
+        aspect::plan(of_process, Moment::Filled, &mut layout)?;
         for area in &areas {
             area.seal(&mut layout);
         }
