@@ -34,6 +34,9 @@ impl Survey {
             ));
         };
         let timers = timer_ids(process)?;
+        if process.syscall_insn.is_none() {
+            return Ok(Self::unknown(process, &timers));
+        }
         let room = Room::of(process);
         let mut survey = Self::default();
         let mut questions = Questions::default();

@@ -119,6 +119,14 @@ pub fn check_process(
             "end the process, or dump it before its main thread ends",
         );
     }
+    if process.syscall_insn.is_none() && !capture.hooks.abilities().read_only {
+        capture.refusals.block(
+            pid,
+            "process",
+            "it has unmapped its vDSO, in which it would have to make system calls that tell its state",
+            "load the module",
+        );
+    }
     let parent = process
         .parent
         .and_then(|id| capture.tree.get(id.0 as usize));
