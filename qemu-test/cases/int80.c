@@ -10,26 +10,26 @@ CASE(.what = "calls that a 64-bit program makes in the way of 32-bit ones go on 
 #define MAP_32BIT 0x40
 #endif
 
-/* A call with the number and the structures of a 32-bit program; all addresses are below 4 GiB. */
-static int32_t int80(int nr, const volatile void *a, long b, long c, const volatile void *d)
+/* A call with a number of i386; all addresses are below 4 GiB. */
+static int32_t int80(int nr, long b, long c, long d, long si)
 {
 	int32_t result;
 
 	__asm__ volatile("int $0x80"
 			 : "=a"(result)
-			 : "a"(nr), "b"(a), "c"(b), "d"(c), "S"(d)
+			 : "a"(nr), "b"(b), "c"(c), "d"(d), "S"(si)
 			 : "memory", "cc", "r8", "r9", "r10", "r11");
 	return result;
 }
 
-/* The numbers of i386, and its struct timespec. */
-enum { NANOSLEEP = 162, FUTEX = 240, GETPID = 20 };
-struct timespec_32 {
-	int32_t seconds, nanoseconds;
+/* clock_nanosleep_time64, futex_time64, getpid. */
+enum { SLEEP = 407, FUTEX = 422, GETPID = 20 };
+struct timespec_64 {
+	int64_t seconds, nanoseconds;
 };
 
 static struct shared {
-	struct timespec_32 moment, eternity;
+	struct timespec_64 moment, eternity;
 	uint32_t word;
 	volatile int waits;
 	int32_t slept, waited;
@@ -38,14 +38,14 @@ static struct shared {
 static void *sleeper(void *arg)
 {
 	__atomic_add_fetch(&shared->waits, 1, __ATOMIC_SEQ_CST);
-	shared->slept = int80(NANOSLEEP, &shared->moment, 0, 0, NULL);
+	shared->slept = int80(SLEEP, CLOCK_MONOTONIC, 0, (long)&shared->moment, 0);
 	return arg;
 }
 
 static void *waiter(void *arg)
 {
 	__atomic_add_fetch(&shared->waits, 1, __ATOMIC_SEQ_CST);
-	shared->waited = int80(FUTEX, &shared->word, FUTEX_WAIT_PRIVATE, 1, &shared->eternity);
+	shared->waited = int80(FUTEX, (long)&shared->word, FUTEX_WAIT_PRIVATE, 1, (long)&shared->eternity);
 	return arg;
 }
 
@@ -57,7 +57,7 @@ static bool can(void)
 
 	must(pid >= 0);
 	if (!pid)
-		_exit(int80(GETPID, NULL, 0, 0, NULL) != getpid());
+		_exit(int80(GETPID, 0, 0, 0, 0) != getpid());
 	must(waitpid(pid, &status, 0) == pid);
 	return !status;
 }
@@ -84,7 +84,7 @@ static void run(void)
 	must(!pthread_join(threads[0], NULL));
 	check(!shared->slept, "the sleep returned %d", shared->slept);
 	/* Until it has woken somebody. */
-	while (int80(FUTEX, &shared->word, FUTEX_WAKE_PRIVATE, 1, NULL) != 1 && !shared->waited)
+	while (int80(FUTEX, (long)&shared->word, FUTEX_WAKE_PRIVATE, 1, 0) != 1 && !shared->waited)
 		pause_ms(1);
 	must(!pthread_join(threads[1], NULL));
 	check(!shared->waited, "the wait returned %d", shared->waited);

@@ -65,7 +65,8 @@ static void run(void)
 			must(!mprotect(base + i * PAGE, PAGE, i % 4 == 1 ? PROT_READ : PROT_NONE));
 	}
 	list(base, end, &sum, &within);
-	must(within >= pages);
+	/* The first and the last may be one with a neighbour that is not ours. */
+	must(within + 2 >= pages);
 
 	ready();
 

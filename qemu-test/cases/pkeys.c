@@ -24,26 +24,42 @@ static uint32_t rdpkru(void)
 	return rights;
 }
 
+static void wrpkru(uint32_t rights)
+{
+	/* wrpkru */
+	__asm__ volatile(".byte 0x0f, 0x01, 0xef" : : "a"(rights), "c"(0), "d"(0));
+}
+
 static void on_fault(int signal)
 {
 	siglongjmp(escape, signal);
 }
 
 /* Whether a byte can be read, and written. */
-static bool reads(volatile uint8_t *at)
+static bool tries(volatile uint8_t *at, bool write)
 {
-	if (sigsetjmp(escape, 1))
+	volatile uint32_t own = rdpkru();
+
+	if (sigsetjmp(escape, 1)) {
+		/* A handler begins with other rights, and has not returned. */
+		wrpkru(own);
 		return false;
-	(void)*at;
+	}
+	if (write)
+		*at = *at;
+	else
+		(void)*at;
 	return true;
 }
 
-static bool writes(volatile uint8_t *at)
+static bool reads(uint8_t *at)
 {
-	if (sigsetjmp(escape, 1))
-		return false;
-	*at = *at;
-	return true;
+	return tries(at, false);
+}
+
+static bool writes(uint8_t *at)
+{
+	return tries(at, true);
 }
 
 /* The last column of a line of /proc/self/smaps. */
@@ -93,7 +109,7 @@ static void run(void)
 	pthread_t thread;
 
 	for (int key = 1; key <= 3; key++)
-		if (pkey_alloc(0, key == 1 ? PKEY_DISABLE_ACCESS : key == 3 ? PKEY_DISABLE_WRITE : 0) != key) {
+		if (pkey_alloc(0, key == 3 ? PKEY_DISABLE_WRITE : PKEY_DISABLE_ACCESS) != key) {
 			/* The processor or the kernel has none. */
 			must(key == 1);
 			ready();
