@@ -350,7 +350,7 @@ pub enum Step {
     SetSegment(Segment),
     /// [`Stage::Resume`]: the system calls of the thread are dispatched to itself from here on.
     SetDispatch(UserDispatch),
-    /// [`Stage::Resume`]: the last step of every thread.
+    /// [`Stage::Resume`]: what every thread goes on with in the end.
     SetProcessor(Box<Processor>),
     /// [`Stage::Resume`], of one thread: the process stays stopped, as by this signal.
     StayStopped {

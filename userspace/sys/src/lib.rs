@@ -35,6 +35,7 @@ pub mod task;
 pub mod uapi;
 pub mod wait;
 pub mod xattr;
+pub mod xstate;
 
 pub use addr::RemoteAddr;
 

@@ -23,6 +23,7 @@ const KEPT: u64 = t::READ
     | t::SEQUENTIAL
     | t::RANDOM
     | t::DONT_FORK
+    | t::ACCOUNTED
     | t::NO_RESERVE
     | t::HUGETLB
     | t::WIPE_ON_FORK
@@ -211,13 +212,26 @@ impl Area {
 
     /// What it is mapped with while pages are read into it.
     fn first_protection(&self, layout: &Layout) -> i32 {
+        // What was writable once, as one with what was written to beside it, counts for the overcommit
+        // limit ever since (mm/mprotect.c:mprotect_fixup).
+        let counts = self.is(t::ACCOUNTED) && !self.is_any(t::MAY_SHARE | t::NO_RESERVE);
         if layout.keeps(&self.range()) {
             libc::PROT_READ | libc::PROT_WRITE
+        } else if counts {
+            self.protection() | libc::PROT_READ | libc::PROT_WRITE
         } else if layout.fills(&self.range()) {
             self.protection() | libc::PROT_WRITE
+        } else if self.protection() == libc::PROT_EXEC && self.is_keyed(layout) {
+            // The kernel would give it the key of execute-only memory, and take one for that.
+            libc::PROT_READ
         } else {
             self.protection()
         }
+    }
+
+    /// Whether it gets its protection together with its key.
+    fn is_keyed(&self, layout: &Layout) -> bool {
+        layout.keyed.binary_search(&self.start).is_ok()
     }
 
     /// Gives it a name (`PR_SET_VMA_ANON_NAME`).
@@ -239,7 +253,7 @@ impl Area {
     /// When its pages are there: its own protection, and what can only be said then.
     pub fn settle(&self, layout: &mut Layout) {
         let stage = Stage::SealMemory;
-        if self.first_protection(layout) != self.protection() {
+        if self.first_protection(layout) != self.protection() && !self.is_keyed(layout) {
             let call = Call::new(
                 self.what("protect"),
                 libc::SYS_mprotect,

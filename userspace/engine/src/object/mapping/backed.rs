@@ -128,7 +128,8 @@ impl Backed {
 
 const NOWHERE: Range<u64> = 0..0;
 
-fn is_early(anchor: &Anchor) -> bool {
+/// Whether it is filled, and gone from where it was filled, before its maker maps its own memory.
+pub(super) fn is_early(anchor: &Anchor) -> bool {
     let unnamed = anchor.file.unnamed();
     unnamed.is_private || unnamed.is_program
 }

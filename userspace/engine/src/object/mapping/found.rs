@@ -8,13 +8,14 @@ use std::os::fd::AsFd;
 use crust_sys::RemoteAddr;
 
 use super::address_space::{self, AddressSpace};
+use super::aspect;
 use super::build_id::BuildIds;
 use super::file_backed::Behind;
 use super::mapped_file::{Looked, MappedFile, MappedFiles};
 use super::segment::FoundSegments;
 use super::vdso::{self, Vdso};
 use super::vma::{self, Vma, trait_bit};
-use super::{KINDS, MappingKind, Mappings, refused};
+use super::{KINDS, MappingKind, Mappings, policy, refused};
 use crate::capture::{Capture, DumpOptions};
 use crate::object::State;
 use crate::object::unnamed::found::Place;
@@ -45,6 +46,8 @@ pub struct Found<'a> {
     /// The build ids of programs and libraries.
     pub build_ids: &'a mut BuildIds,
     options: &'a DumpOptions,
+    /// `/proc/PID/numa_maps`; `None` if the kernel does not have it.
+    pub numa_maps: Option<String>,
     files: MappedFiles,
     // By what `maps` says of a file; `None` was refused.
     known: BTreeMap<(u64, u64, Vec<u8>), Option<Behind>>,
@@ -141,12 +144,18 @@ pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
         .iter()
         .filter(|process| process.zombie.is_none());
     let living: Vec<&FrozenProcess> = living.collect();
-    // The kernel looks at every page for it.
-    let vmas = parallel::map(&living, 8, |process| {
-        vma::parse(&procfs::read(&process.proc, process.pid, "smaps")?)
+    // The kernel looks at every page for both.
+    let alone = living.len() == 1;
+    let told = parallel::map(&living, 8, |process| {
+        let vmas = || vma::parse(&procfs::read(&process.proc, process.pid, "smaps")?);
+        let policies = || policy::read(process);
+        match alone {
+            true => parallel::both(vmas, policies),
+            false => (vmas(), policies()),
+        }
     });
-    for (process, vmas) in living.into_iter().zip(vmas) {
-        capture_process(process, vmas?, capture)?;
+    for (process, (vmas, policies)) in living.into_iter().zip(told) {
+        capture_process(process, vmas?, policies?, capture)?;
     }
     capture.segments.settle(capture.tree, &mut capture.refusals);
     Ok(())
@@ -155,6 +164,7 @@ pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
 fn capture_process(
     process: &FrozenProcess,
     mut vmas: Vec<Vma>,
+    numa_maps: Option<String>,
     capture: &mut Capture<'_>,
 ) -> Result<()> {
     // Every process has this page at the same place, in the kernel's half.
@@ -167,11 +177,13 @@ fn capture_process(
         segments: &mut capture.segments,
         build_ids: &mut capture.build_ids,
         options: capture.options,
+        numa_maps,
         files: MappedFiles::default(),
         known: BTreeMap::new(),
     };
     let space = AddressSpace::capture(&mut found, capture.hooks)?;
     address_space::untold(&vmas, &mut found);
+    let aspects = aspect::capture(&vmas, &mut found, capture.hooks)?;
 
     let mut of_kind: Vec<Vec<Vma>> = KINDS.iter().map(|_| Vec::new()).collect();
     for vma in vmas {
@@ -212,6 +224,7 @@ fn capture_process(
     if !files.files.is_empty() {
         capture.records.push(files.record(process.id.0, 0)?);
     }
+    capture.records.extend(aspects);
     capture.records.extend(records);
     Ok(())
 }

@@ -39,6 +39,9 @@ pub struct Layout<'a> {
     pub backed: &'a Backed,
     /// The System V segments, of all processes.
     pub segments: &'a Segments,
+    /// Where the mappings begin, in their order, that get their protection together with a key at the
+    /// end ([`ProtectionKeys`](super::protection_keys::ProtectionKeys)).
+    pub keyed: Vec<u64>,
     plan: &'a mut Plan,
     files: &'a [(MappedFile, bool)],
     pages: Option<&'a StoredPages>,
@@ -62,6 +65,7 @@ impl<'a> Layout<'a> {
             objects: &common.objects,
             backed: &common.backed,
             segments: &common.segments,
+            keyed: Vec::new(),
             plan,
             files,
             pages,
@@ -103,6 +107,15 @@ impl<'a> Layout<'a> {
     /// Adds a call.
     pub fn call(&mut self, stage: Stage, call: Call) -> CallRef {
         self.plan.call(stage, self.task, call)
+    }
+
+    /// Adds a call of another thread of the process.
+    pub fn call_of(&mut self, thread: u32, stage: Stage, call: Call) {
+        let task = TaskId {
+            thread,
+            ..self.task
+        };
+        self.plan.call(stage, task, call);
     }
 
     /// Adds a step that is no call.

@@ -2,6 +2,9 @@
 
 //! The memory of a process: one file for each kind of mapping, one table of them.
 //!
+//! What is said of an address space as a whole, or of mappings of any kind, is an
+//! [aspect](aspect::SpaceAspect) of it.
+//!
 //! A process may have tens of thousands of mappings, so there is one record for each kind and
 //! process, which holds all mappings of that kind ([`Mappings`]). The contents are apart, see
 //! [`pages`](crate::pages).
@@ -13,6 +16,7 @@
 
 pub mod address_space;
 pub mod area;
+pub mod aspect;
 pub mod attach;
 pub mod backed;
 pub mod build_id;
@@ -23,16 +27,20 @@ pub mod hole;
 pub mod huge_anonymous;
 pub mod huge_pages;
 pub mod layout;
+pub mod limit;
 pub mod mapped_file;
 pub mod plan;
 pub mod plot;
+pub mod policy;
 pub mod private_anonymous;
 pub mod program;
+pub mod protection_keys;
 pub mod refused;
 pub mod segment;
 pub mod shared_anonymous;
 pub mod vdso;
 pub mod vma;
+pub mod write_execute;
 
 use std::collections::BTreeMap;
 
@@ -158,6 +166,7 @@ static KINDS: &[Kind] = &[
 pub fn rows() -> impl Iterator<Item = Row> {
     [Row::of::<AddressSpace>(), Row::of::<MappedFiles>()]
         .into_iter()
+        .chain(aspect::SPACE.iter().map(|entry| entry.row))
         .chain(KINDS.iter().map(|kind| kind.row))
         .chain(pages::rows())
         .chain(unnamed::rows())
@@ -204,6 +213,9 @@ fn kind_of(record: &Record) -> Option<&'static Kind> {
 /// If a record cannot be decoded, or `/proc/self` not be read.
 pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
     let here = vdso::of_this_kernel()?;
+    for (owner, mappings) in limit::needed(records)? {
+        limit::conflicts(mappings, limit::of_this_machine()?, owner as i32, refusals);
+    }
     for record in records {
         let task = record.owner as i32;
         match record.tag {
@@ -217,7 +229,7 @@ pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
                 let list = Mappings::<Vdso>::from_record(record)?.0;
                 Vdso::conflicts(&list, here, task, refusals);
             }
-            _ => {}
+            _ => aspect::conflicts(record, refusals)?,
         }
     }
     huge_pages::conflicts(records, refusals)?;

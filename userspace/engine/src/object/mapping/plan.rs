@@ -10,6 +10,7 @@ use crust_sys::RemoteAddr;
 
 use super::address_space::AddressSpace;
 use super::area::Area;
+use super::aspect::{self, Moment};
 use super::backed::Backed;
 use super::estate::{Estates, Member};
 use super::hole::Holes;
@@ -66,8 +67,8 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
     let estates = estates(resolve, &processes)?;
     estates.plan(&mut resolve.plan)?;
 
-    for (&owner, own) in &processes {
-        let own = |tag| own.iter().find(|record| record.tag == tag).copied();
+    for (&owner, of_process) in &processes {
+        let own = |tag| of_process.iter().find(|record| record.tag == tag).copied();
         let Some(space) = own(AddressSpace::TAG) else {
             continue;
         };
@@ -85,6 +86,7 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         let mut layout = Layout::begin(plan, task, &files, pages, &common, kept);
         estates.forget(process, &mut layout);
         space.prepare(&mut layout)?;
+        aspect::plan(of_process, Moment::Empty, &mut layout)?;
         common.backed.map(&mut layout);
         common.segments.make(&mut layout);
         let mut areas = Vec::new();
@@ -94,6 +96,7 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
                 areas.extend((kind.areas)(record)?);
             }
         }
+        aspect::plan(of_process, Moment::Mapped, &mut layout)?;
         estates.fill(process, &mut layout)?;
         for (at, memory) in filled.get(&task.process).into_iter().flatten() {
             memory.fill(at, &mut layout);
@@ -113,6 +116,7 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         for area in &areas {
             area.lock(&mut layout);
         }
+        aspect::plan(of_process, Moment::Filled, &mut layout)?;
         for area in &areas {
             area.seal(&mut layout);
         }

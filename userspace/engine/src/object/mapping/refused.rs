@@ -18,7 +18,8 @@ pub fn why(vma: &Vma) -> Option<Why> {
         ));
     }
     if vdso::is_part(vma) {
-        return None;
+        let keyed = "a vDSO with a protection key (pkey_mprotect)".into();
+        return (vma.key != 0).then_some((keyed, "none: crust can only put back a plain one"));
     }
     by_name(&vma.name).or_else(|| by_trait(vma))
 }
@@ -34,15 +35,15 @@ fn by_trait(vma: &Vma) -> Option<Why> {
             "a shadow stack (CET)",
             "start the program with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
         )
-    } else if vma.is_any(t::IO | t::PFN_MAP | t::MIXED_MAP | t::SYNC) {
+    } else if vma.is_any(t::SYNC) {
+        (
+            "persistent memory (MAP_SYNC); crust does not carry these mappings yet",
+            "have the program unmap it before the dump, or map it without MAP_SYNC",
+        )
+    } else if vma.is_any(t::IO | t::PFN_MAP | t::MIXED_MAP) {
         (
             "memory of a device",
             "have the program close the device before the dump",
-        )
-    } else if vma.key != 0 {
-        (
-            "memory with a protection key (pkey_mprotect)",
-            "none yet: crust does not restore protection keys",
         )
     } else {
         return None;
@@ -93,10 +94,11 @@ mod tests {
             named("/secretmem (deleted)", t::MAY_SHARE),
             named("/[aio] (deleted)", t::MAY_SHARE),
             named("/dev/dri/card0", t::PFN_MAP),
+            named("/mnt/pmem/x", t::SYNC | t::MAY_SHARE),
             named("", t::UFFD_WP),
             Vma {
                 key: 1,
-                ..Vma::default()
+                ..named("[vdso]", t::EXEC)
             },
             Vma {
                 unknown: Some("zz".into()),
