@@ -26,6 +26,7 @@ pub mod probe;
 pub mod procfile;
 pub mod refused;
 pub mod regular;
+pub mod sibling;
 pub mod signalfd;
 pub mod table;
 pub mod terminal;

@@ -19,6 +19,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat};
 use nix::sys::stat::Mode;
 
 use super::lock::{self, Lock};
+use super::sibling;
 use super::{DescriptionId, Open, SignalOwner};
 use crate::object::unnamed::ghost::DELETED;
 use crate::plan::ProcessId;
@@ -122,7 +123,22 @@ impl<'a> Probe<'a> {
             }
         };
         probe.object = object;
+        probe.look_for_sibling();
         Ok(probe)
+    }
+
+    /// A file that has lost its name may have another one beside it.
+    fn look_for_sibling(&mut self) {
+        let Some(path) = self.link.strip_suffix(DELETED) else {
+            return;
+        };
+        if self.is_reachable || self.identity.links == 0 || self.file_type() != libc::S_IFREG {
+            return;
+        }
+        if let Some(other) = sibling::find(path, self.identity.dev, self.identity.ino) {
+            self.link = other;
+            self.is_reachable = true;
+        }
     }
 
     fn find_by_path(&self) -> Option<Identity> {

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::build_id;
 use crate::object::State;
 use crate::object::file::path::FilePath;
+use crate::object::file::sibling;
 use crate::object::unnamed::Unreachable;
 use crate::object::unnamed::ghost::{DELETED, still_named};
 use crate::refusal::Refusals;
@@ -104,6 +105,9 @@ impl MappedFile {
         // It may have got its name again.
         if at(plain).is_ok_and(|found| is_there(&found)) {
             return Ok(Looked::Named(Self::of(plain.to_vec(), &there)));
+        }
+        if let Some(other) = sibling::find(plain, there.st_dev, there.st_ino) {
+            return Ok(Looked::Named(Self::of(other, &there)));
         }
         let plain = FilePath(plain.to_vec());
         Ok(Looked::Unreachable(still_named(&plain, there.st_nlink)))
