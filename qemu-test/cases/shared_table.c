@@ -4,11 +4,19 @@
 CASE(.what = "a table of descriptors that processes share stays shared, with the locks that belong to it");
 
 static int fd = -1, locked = -1;
+/* Told through memory: a file would still be there when the same image is restored again. */
+static _Atomic int *opened;
+
+static void await_opened(void)
+{
+	while (!*opened)
+		pause_ms(1);
+}
 
 static int grandchild(void *unused)
 {
 	(void)unused;
-	await_file("opened");
+	await_opened();
 	return fcntl(locked, F_GETFD) == FD_CLOEXEC ? 0 : 1;
 }
 
@@ -21,7 +29,7 @@ static int child(void *unused)
 
 	(void)unused;
 	leave_file("grandchild");
-	await_file("opened");
+	await_opened();
 	/* Open in the parent's table, so in ours. */
 	if (read(fd, &c, 1) != 1 || c != 'c' || close(fd))
 		return 1;
@@ -43,6 +51,8 @@ static void run(void)
 	fd = open(path, O_RDWR | O_CREAT, 0600);
 	must(fd >= 0 && pwrite(fd, "c", 1, 0) == 1);
 	close(fd);
+	opened = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	must(opened != MAP_FAILED);
 	/* The number that the next open gives is in the child's memory too. */
 	pid = clone(child, stack + sizeof(stack), CLONE_FILES | SIGCHLD, NULL);
 	must(pid > 0);
@@ -58,7 +68,7 @@ static void run(void)
 		_exit(lock.l_type == F_WRLCK ? 0 : 1);
 	}
 	check(waitpid(other, &status, 0) == other && status == 0, "the lock: status %#x", status);
-	leave_file("opened");
+	*opened = 1;
 	check(waitpid(pid, &status, 0) == pid && status == 0, "the child's status is %#x", status);
 	check(fcntl(fd, F_GETFD) == -1 && errno == EBADF, "the child closed it in a table of its own");
 }

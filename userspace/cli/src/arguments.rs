@@ -126,6 +126,19 @@ impl From<Backend> for request::Backend {
     }
 }
 
+/// A number of bytes, as `4096` or `16M`.
+pub fn size(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
+        Some(b'M' | b'm') => (&text[..text.len() - 1], 20),
+        Some(b'G' | b'g') => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    let number: u64 = digits.parse().map_err(|_| "not a number of bytes")?;
+    let bytes = number.checked_mul(1 << shift);
+    bytes.ok_or_else(|| "too many bytes".into())
+}
+
 /// Turns `-v4`, as users of CRIU write it, into `-vvvv`, and `-v0` into nothing.
 pub fn expand_verbosity(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let expand = |argument: OsString| match argument.to_str().map(str::as_bytes) {
@@ -142,6 +155,16 @@ pub fn expand_verbosity(arguments: impl Iterator<Item = OsString>) -> Vec<OsStri
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size("4096"), Ok(4096));
+        assert_eq!(size("16M"), Ok(16 << 20));
+        assert_eq!(size("2k"), Ok(2048));
+        for wrong in ["", "M", "-1", "1.5G", "1T", "99999999999G"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn verbosity_as_criu_has_it() {

@@ -12,7 +12,7 @@ use clap::Args;
 use crust_engine::capture::DumpOptions;
 use crust_engine::request::{DumpReport, DumpRequest};
 
-use crate::arguments::{Common, Root, Target};
+use crate::arguments::{Common, Root, Target, size};
 use crate::console::Console;
 use crate::output::{bytes, print_json, time};
 use crate::refusals;
@@ -41,6 +41,9 @@ pub struct Dump {
     /// Sum up the contents of memory too, for `crust inspect --verify`; takes longer
     #[arg(long)]
     checksum: bool,
+    /// Carry over deleted files of up to BYTES each (K, M and G may follow) [default: 1M]
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    ghost_limit: Option<u64>,
     /// Do not wait until the image is on the disk; a crash of the machine may then lose it
     #[arg(long)]
     no_sync: bool,
@@ -49,7 +52,7 @@ pub struct Dump {
 }
 
 const AFTER_HELP: &str = "\
-The options -t, -D, -R, -s, -j, -v and -o mean what they mean to CRIU.
+The options -t, -D, -R, -s, -j, -v, -o and --ghost-limit mean what they mean to CRIU.
 
 Examples:
   crust explain 4242                   what would come of it
@@ -74,6 +77,7 @@ impl Dump {
                 leave_running: self.leave_running,
                 leave_stopped: self.leave_stopped,
                 checksum: self.checksum,
+                ghost_limit: self.ghost_limit,
             },
             backend: self.common.backend.into(),
             sync: !self.no_sync,

@@ -11,7 +11,7 @@ use clap::Args;
 use crust_engine::capture::DumpOptions;
 use crust_engine::explain::{self, Explanation, Verdict};
 
-use crate::arguments::{Common, Root};
+use crate::arguments::{Common, Root, size};
 use crate::output::{count, print, print_json, time};
 use crate::refusals;
 
@@ -28,6 +28,9 @@ pub struct Explain {
     /// As it would be with dump --shell-job
     #[arg(short = 'j', long)]
     shell_job: bool,
+    /// As it would be with dump --ghost-limit
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    ghost_limit: Option<u64>,
     /// List every object that is carried over, not only how many there are
     #[arg(short, long)]
     all: bool,
@@ -40,6 +43,7 @@ impl Explain {
         self.common.start_log(None)?;
         let options = DumpOptions {
             shell_job: self.shell_job,
+            ghost_limit: self.ghost_limit,
             ..DumpOptions::default()
         };
         let explanation = explain::explain(self.root.pid(), &options, self.common.backend.into())?;

@@ -7,7 +7,10 @@ use std::cell::OnceCell;
 use crust_image::Record;
 
 use crate::hooks::Hooks;
+use crate::object::mapping::build_id::BuildIds;
+use crate::object::mapping::segment::FoundSegments;
 use crate::object::task::posix_timers::TimerList;
+use crate::object::unnamed::UnnamedFiles;
 use crate::refusal::Refusals;
 use crate::subject::FrozenProcess;
 
@@ -23,6 +26,8 @@ pub struct DumpOptions {
     pub leave_stopped: bool,
     /// `--checksum`: contents of memory are summed up too.
     pub checksum: bool,
+    /// `--ghost-limit`: bytes of a deleted file that the image may hold, if not the usual number.
+    pub ghost_limit: Option<u64>,
 }
 
 /// A capture under way: what may be read, and what has been found.
@@ -39,4 +44,10 @@ pub struct Capture<'a> {
     pub refusals: Refusals,
     /// The timers of the kernel, if somebody has asked for them.
     pub timer_list: OnceCell<Option<TimerList>>,
+    /// The files without a path, found by mappings, programs and descriptors.
+    pub unnamed: UnnamedFiles,
+    /// The System V segments that are attached.
+    pub segments: FoundSegments,
+    /// The build ids of programs and libraries.
+    pub build_ids: BuildIds,
 }

@@ -12,8 +12,11 @@ use crate::capture::{Capture, DumpOptions};
 use crate::freeze::Frozen;
 use crate::hooks::{Chosen, Hooks};
 use crate::interrupt::Interrupts;
+use crate::object::mapping::build_id::BuildIds;
+use crate::object::mapping::segment::{self, FoundSegments};
+use crate::object::unnamed::UnnamedFiles;
 use crate::object::{file, mapping, task};
-use crate::pages::Snapshot;
+use crate::pages::{Snapshot, Taken};
 use crate::progress::{Phase, Progress};
 use crate::refusal::Refusals;
 use crate::request::{Backend, Captured, DumpReport, DumpRequest};
@@ -41,7 +44,7 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     });
 
     let at = Instant::now();
-    let (records, refusals) = capture(&frozen, hooks.hooks(), &request.options)?;
+    let (records, taken, refusals) = capture(&frozen, hooks.hooks(), &request.options)?;
     interrupts.check()?;
     if refusals.forbid() {
         return Err(Error::Refused(refusals.into_vec()));
@@ -65,6 +68,7 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     let snapshot = Snapshot::take(
         &records,
         &frozen.processes,
+        taken,
         &mut image,
         options,
         &interrupts,
@@ -115,6 +119,7 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
                     "end the parent, or have it wait",
                 );
             }
+            segment::moved(&page_records)?;
             progress.phase(&Phase::Reaped { took: at.elapsed() });
         }
     }
@@ -133,7 +138,10 @@ pub fn look(pid: i32, options: &DumpOptions, backend: Backend) -> Result<Capture
     let interrupts = Interrupts::hold()?;
     let hooks = Chosen::new(backend)?;
     let frozen = Frozen::tree(pid, &interrupts)?;
-    let (records, refusals) = capture(&frozen, hooks.hooks(), options)?;
+    let (mut records, taken, refusals) = capture(&frozen, hooks.hooks(), options)?;
+    for taken in taken {
+        records.push(taken.into_record(0)?);
+    }
     let mut captured = Captured {
         pids: frozen.processes.iter().map(|process| process.pid).collect(),
         threads: frozen.threads(),
@@ -148,12 +156,12 @@ pub fn look(pid: i32, options: &DumpOptions, backend: Backend) -> Result<Capture
     Ok(captured)
 }
 
-/// Everything but the contents of memory.
+/// Everything but the contents of memory; with the files whose contents are to be copied.
 fn capture(
     frozen: &Frozen,
     hooks: &dyn Hooks,
     options: &DumpOptions,
-) -> Result<(Vec<crust_image::Record>, Refusals)> {
+) -> Result<(Vec<crust_image::Record>, Vec<Taken>, Refusals)> {
     let mut capture = Capture {
         hooks,
         options,
@@ -161,6 +169,9 @@ fn capture(
         records: Vec::new(),
         refusals: Refusals::default(),
         timer_list: OnceCell::new(),
+        unnamed: UnnamedFiles::default(),
+        segments: FoundSegments::default(),
+        build_ids: BuildIds::default(),
     };
     let begun = Instant::now();
     task::capture(&mut capture)?;
@@ -169,7 +180,13 @@ fn capture(
     tracing::debug!(took = ?begun.elapsed(), "and mappings");
     file::capture(&mut capture)?;
     tracing::debug!(took = ?begun.elapsed(), "and files");
-    Ok((capture.records, capture.refusals))
+    let Capture {
+        unnamed, refusals, ..
+    } = &mut capture;
+    unnamed.settle(&frozen.processes, refusals);
+    let segments = capture.segments.into_taken();
+    let taken = capture.unnamed.into_taken().chain(segments).collect();
+    Ok((capture.records, taken, capture.refusals))
 }
 
 fn nanoseconds(since: Instant) -> u64 {

@@ -130,6 +130,16 @@ pub struct Hidden {
     pub uring_restrictions: bool,
 }
 
+/// What of an address space a program can only ask for itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Privy {
+    /// The protection keys that the program has allocated, as bits. That which the kernel has taken for
+    /// memory that can only be executed is not among them.
+    pub keys: Option<u16>,
+    /// `PR_GET_MDWE`.
+    pub write_execute: Option<u64>,
+}
+
 /// The few things that have no other source.
 pub trait Hooks {
     /// What a restore may rely on.
@@ -155,6 +165,8 @@ pub trait Hooks {
     fn hidden(&self, _: &FrozenProcess) -> Result<Hidden> {
         Ok(Hidden::default())
     }
+    /// What only the program itself can ask. The module does not tell: all of it is `None`.
+    fn privy(&self, process: &FrozenProcess) -> Result<Privy>;
     /// The running state of the POSIX timers with these ids, in this order.
     fn posix_timers(&self, process: &FrozenProcess, ids: &[i32]) -> Result<Vec<TimerState>>;
     /// A socket of a process; `None` without the module.

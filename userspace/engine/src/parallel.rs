@@ -36,8 +36,31 @@ pub(crate) fn map<T: Sync, R: Send>(
     })
 }
 
+/// What both return, each on a processor of its own if there are two.
+pub(crate) fn both<A: Send, B>(
+    first: impl FnOnce() -> A + Send,
+    second: impl FnOnce() -> B,
+) -> (A, B) {
+    if processors() == 1 {
+        return (first(), second());
+    }
+    thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        let first = first
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (first, second)
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn both_are_done() {
+        assert_eq!(super::both(|| 1, || "two"), (1, "two"));
+    }
+
     #[test]
     fn the_order_stays() {
         for count in [0, 1, 63, 64, 1000, 1001] {

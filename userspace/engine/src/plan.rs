@@ -394,7 +394,7 @@ pub enum Step {
     SetSegment(Segment),
     /// [`Stage::Resume`]: the system calls of the thread are dispatched to itself from here on.
     SetDispatch(UserDispatch),
-    /// [`Stage::Resume`]: the last step of every thread.
+    /// [`Stage::Resume`]: what every thread goes on with in the end.
     SetProcessor(Box<Processor>),
     /// [`Stage::Resume`], of a leader: the process stays stopped.
     StayStopped(StayStopped),
@@ -545,6 +545,7 @@ impl Plan {
     }
 
     /// A number for a temporary descriptor, different from those of the other processes that have the same table.
+    /// There it is taken from [`Stage::ConnectFiles`] on, so that nothing else lands at it.
     #[must_use]
     pub fn temporary_fd(&self, process: ProcessId) -> i32 {
         let place = self.shared_tables.get(&process).unwrap_or(&0);

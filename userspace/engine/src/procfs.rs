@@ -62,7 +62,7 @@ const ROOM: usize = 4096;
 /// entry did not fit (fs/seq_file.c:seq_read_iter); else it ends early at the end only.
 fn is_list(name: &str) -> bool {
     let name = name.rsplit_once('/').map_or(name, |(_, last)| last);
-    matches!(name, "maps" | "smaps" | "timers" | "children")
+    matches!(name, "maps" | "smaps" | "numa_maps" | "timers" | "children")
 }
 
 /// The contents of a file below an open `/proc/PID`, as text. Bytes that are no UTF-8 (a process

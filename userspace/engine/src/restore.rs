@@ -16,7 +16,8 @@ use crate::execute::{core_dump, execute};
 use crate::hooks::Chosen;
 use crate::interrupt::Interrupts;
 use crate::kinds::Kinds;
-use crate::object::{file, mapping, namespace, task};
+use crate::object::mapping::segment::Undo;
+use crate::object::{file, mapping, namespace, task, unnamed};
 use crate::plan::Plan;
 use crate::progress::{Phase, Progress};
 use crate::refusal::{Refusal, Refusals};
@@ -57,6 +58,7 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
         return Err(Error::Conflict(conflicts.into_vec()));
     }
 
+    let undo = Undo::new(image.records());
     let restored = execute(&plan, image.file(), hooks.module(), &interrupts, progress)?;
     interrupts.check()?;
     let pid = restored.pid();
@@ -76,6 +78,7 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
         }
         return Err(error);
     }
+    undo.keep();
 
     let members = task::tree::members(image.records())?;
     let losses: Vec<Refusal> = [refusals, conflicts]
@@ -201,6 +204,7 @@ fn conflicts(records: &[Record], options: &RestoreOptions, hooks: &Chosen) -> Re
     namespace::conflicts(records, options, hooks.hooks().abilities(), &mut refusals)?;
     file::conflicts(records, &mut refusals)?;
     mapping::conflicts(records, &mut refusals)?;
+    unnamed::conflicts(records, &mut refusals)?;
     Ok(refusals)
 }
 

@@ -20,6 +20,7 @@ pub mod probe;
 pub mod process;
 pub mod ptrace;
 mod raw;
+pub mod shm;
 pub mod signal;
 pub mod sockopt;
 pub mod splice;
@@ -35,6 +36,7 @@ pub mod timerfd;
 pub mod uapi;
 pub mod wait;
 pub mod xattr;
+pub mod xstate;
 
 pub use addr::RemoteAddr;
 

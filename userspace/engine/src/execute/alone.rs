@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use crust_sys::wait::{self, Status};
+use crust_sys::xstate::has_protection_keys;
 use crust_sys::{RemoteAddr, memory, pidfd, ptrace};
 use nix::errno::Errno;
 
@@ -207,6 +208,11 @@ impl Executor<'_> {
     fn reenter(&mut self, task: TaskId, call: &Call) -> Result<()> {
         let scratch = self.plan.scratch;
         let live = self.live(task)?;
+        if let Some(processor) = live.processor.as_ref().filter(|_| has_protection_keys()) {
+            // It may look at memory that only the thread itself has rights on.
+            ptrace::set_xstate(live.caller.tid, &processor.xstate)
+                .map_err(|errno| Error::task(live.caller.tid, "set its extended state", errno))?;
+        }
         let args = batch::place(&live.caller, scratch.offset(layout::BATCHES), call)?;
         let value = live.caller.call_into_stop(&call.what, call.nr, &args)?;
         if value != RESTART_BLOCK {

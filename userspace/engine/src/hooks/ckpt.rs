@@ -9,7 +9,7 @@ use crust_sys::pidfd;
 use crust_sys::uapi::{self, nr};
 use nix::errno::Errno;
 
-use super::{Abilities, Hooks, TimerState};
+use super::{Abilities, Hooks, Privy, TimerState};
 use crate::clock;
 use crate::object::task::usage::Usage;
 use crate::procfs;
@@ -97,6 +97,10 @@ impl Hooks for Ckpt {
         }
         let usage = self.device.usage(process.pidfd.as_fd()).map_err(failed)?;
         Ok((&usage).into())
+    }
+
+    fn privy(&self, _: &FrozenProcess) -> Result<Privy> {
+        Ok(Privy::default())
     }
 
     /// The patched kernel tells them in `/proc/PID/timers`.

@@ -18,7 +18,7 @@ use crust_sys::uapi;
 
 use self::stranger::Strangers;
 use self::survey::Survey;
-use super::{Abilities, Hidden, Hooks, TimerState};
+use super::{Abilities, Hidden, Hooks, Privy, TimerState};
 use crate::object::task::usage::Usage;
 use crate::object::task::view::Texts;
 use crate::subject::{FrozenProcess, FrozenThread};
@@ -82,6 +82,10 @@ impl Hooks for Mainline {
 
     fn hidden(&self, process: &FrozenProcess) -> Result<Hidden> {
         self.ask(process, |survey| Some(survey.hidden))
+    }
+
+    fn privy(&self, process: &FrozenProcess) -> Result<Privy> {
+        self.ask(process, |survey| Some(survey.privy))
     }
 
     fn posix_timers(&self, process: &FrozenProcess, ids: &[i32]) -> Result<Vec<TimerState>> {

@@ -72,6 +72,12 @@ pub(super) fn arguments(registers: &UserRegs) -> [u64; 6] {
 /// continued before is `restart_syscall` to the kernel. Then the instruction before may tell.
 pub(super) fn number(tid: i32, registers: &UserRegs) -> Option<i64> {
     let nr = registers.orig_rax as i64;
+    let mut code = [0; 2];
+    memory::read(tid, RemoteAddr(registers.rip.wrapping_sub(2)), &mut code).ok()?;
+    if code == [0xcd, 0x80] {
+        // int $0x80: its number is one of 32-bit programs.
+        return None;
+    }
     if nr != libc::SYS_restart_syscall {
         return Some(nr);
     }

@@ -10,6 +10,7 @@ pub mod file;
 pub mod mapping;
 pub mod namespace;
 pub mod task;
+pub mod unnamed;
 
 use std::collections::HashMap;
 

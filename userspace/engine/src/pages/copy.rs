@@ -92,8 +92,12 @@ impl Source {
             let end = start + length(range);
             if end > done {
                 let at = range.start + (done - start) as u64;
-                file.read_exact_at(&mut buffer[done..end], at)
-                    .map_err(|error| self.failed(at, &error))?;
+                let part = &mut buffer[done..end];
+                let read = match self {
+                    Self::File(_) => read_to_end(file, part, at),
+                    _ => file.read_exact_at(part, at),
+                };
+                read.map_err(|error| self.failed(at, &error))?;
                 done = end;
             }
             start = end;
@@ -116,6 +120,25 @@ impl Source {
             Self::File(_) => Error::system(format!("read shared memory at {at:x}"), errno),
         }
     }
+}
+
+/// Reads pages of a file, which may end within the last of them: zeros follow.
+fn read_to_end(file: &File, mut pages: &mut [u8], mut at: u64) -> std::io::Result<()> {
+    while !pages.is_empty() {
+        match file.read_at(pages, at) {
+            Ok(0) => {
+                pages.fill(0);
+                break;
+            }
+            Ok(got) => {
+                at += got as u64;
+                pages = &mut pages[got..];
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn length(range: &Range<u64>) -> usize {

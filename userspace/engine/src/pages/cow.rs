@@ -47,9 +47,9 @@ struct Child(Caller);
 pub(super) struct CowCopy(Child);
 
 impl CowCopy {
-    /// Copies the memory of a process. Other processes of the tree must be frozen too. `None` if
-    /// crust would not know the copy by its number, or if it would be an orphan and `orphans` are not
-    /// allowed.
+    /// Copies the memory of a process. Other processes of the tree must be frozen too. `None` if it
+    /// has no vDSO to make the call in, if crust would not know the copy by its number, or if it would
+    /// be an orphan and `orphans` are not allowed.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl CowCopy {
         let Some(leader) = process.leader() else {
             return Ok(None);
         };
-        if !has_our_numbers(process)? {
+        if process.syscall_insn.is_none() || !has_our_numbers(process)? {
             return Ok(None);
         }
         let room = Room::of(process);

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::{Runs, SharedMemory, StoredPages};
 use crate::object::mapping::layout::Layout;
+use crate::object::unnamed::Contents;
 use crate::plan::{Call, Data, Stage, reserved};
 
 // Measured: if the pages are there before `preadv` copies into them, it saves the faults, which is
@@ -75,6 +76,16 @@ impl SharedMemory {
         let image = layout.reserved(reserved::IMAGE);
         for call in fill("shared memory", &self.runs, at.start, self.offset, image) {
             layout.fill(call);
+        }
+    }
+}
+
+impl Contents {
+    /// Reads the pages of an object that is mapped at `at`.
+    pub fn fill(&self, what: &str, stage: Stage, at: u64, layout: &mut Layout<'_>) {
+        let image = layout.reserved(reserved::IMAGE);
+        for call in fill(what, &self.runs, at, self.offset, image) {
+            layout.call(stage, call);
         }
     }
 }

@@ -19,7 +19,7 @@ mod snapshot;
 use std::collections::BTreeMap;
 use std::fs::File;
 
-use crust_image::Record;
+use crust_image::{PAGE_SIZE, Record};
 use serde::{Deserialize, Serialize};
 
 pub use self::runs::Runs;
@@ -27,9 +27,10 @@ pub use self::snapshot::Snapshot;
 use crate::object::mapping::shared_anonymous::SharedAnonymous;
 use crate::object::mapping::vma::trait_bit;
 use crate::object::mapping::{self, Content, MappingKind, Mappings};
+use crate::object::unnamed::data;
 use crate::object::{Row, State};
 use crate::subject::FrozenProcess;
-use crate::{Result, procfs};
+use crate::{Error, Result, procfs};
 
 /// The private pages of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +79,8 @@ impl StoredPages {
 pub struct SharedMemory {
     /// Its inode, by which mappings refer to it.
     pub inode: u64,
+    /// The size of its pages, as a power of two, if they are huge; else 0.
+    pub huge: u8,
     /// Its size in bytes, which may be more than is mapped.
     pub size: u64,
     /// Made with `MAP_NORESERVE`.
@@ -90,6 +93,7 @@ pub struct SharedMemory {
 
 impl State for SharedMemory {
     const TAG: u16 = 0x0221;
+    const VERSION: u16 = 2;
     const NAME: &'static str = "shared memory";
     const SUPPORT: &'static str =
         "The contents of shared anonymous memory, once for all processes.";
@@ -105,6 +109,37 @@ impl State for SharedMemory {
     }
 }
 
+/// A file whose contents an image has to hold.
+pub struct Taken {
+    file: File,
+    runs: Runs,
+    record: Box<dyn FnOnce(u64) -> Result<Record>>,
+}
+
+impl Taken {
+    /// Pages of a file; `record` makes the record about them, when it is known where they go.
+    pub fn new(
+        file: File,
+        runs: Runs,
+        record: impl FnOnce(u64) -> Result<Record> + 'static,
+    ) -> Self {
+        Self {
+            file,
+            runs,
+            record: Box::new(record),
+        }
+    }
+
+    /// The record about it, if its pages begin at this place of the image.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be encoded.
+    pub fn into_record(self, offset: u64) -> Result<Record> {
+        (self.record)(offset)
+    }
+}
+
 /// What `inspect` and the documentation know of pages.
 pub fn rows() -> impl Iterator<Item = Row> {
     [Row::of::<StoredPages>(), Row::of::<SharedMemory>()].into_iter()
@@ -115,7 +150,7 @@ fn shared_objects(
     records: &[Record],
     tree: &[FrozenProcess],
 ) -> Result<Vec<(SharedMemory, u32, File)>> {
-    let mut objects: BTreeMap<u64, (SharedMemory, u32, File)> = BTreeMap::new();
+    let mut objects: BTreeMap<(u8, u64), (SharedMemory, u32, File)> = BTreeMap::new();
     // In the order of the tree, so that it is the first process that has an object.
     let of_processes = mapping::by_owner(records);
     for (&owner, records) in &of_processes {
@@ -126,22 +161,26 @@ fn shared_objects(
             }
             for mapping in Mappings::<SharedAnonymous>::from_record(record)?.0 {
                 let no_reserve = mapping.area.is(trait_bit::NO_RESERVE);
-                if let Some((memory, ..)) = objects.get_mut(&mapping.object) {
+                let key = (mapping.huge, mapping.object);
+                if let Some((memory, ..)) = objects.get_mut(&key) {
                     memory.no_reserve |= no_reserve;
                     continue;
                 }
                 let range = mapping.area.range();
                 let name = format!("map_files/{:x}-{:x}", range.start, range.end);
                 let file = File::from(procfs::open(&process.proc, process.pid, &name)?);
-                let (size, runs) = scan::shared_pages(&file, process.pid)?;
+                let what = "look for pages of shared memory";
+                let contents =
+                    data::contents(&file).map_err(|errno| Error::task(process.pid, what, errno))?;
                 let memory = SharedMemory {
                     inode: mapping.object,
-                    size,
+                    huge: mapping.huge,
+                    size: contents.size.next_multiple_of(PAGE_SIZE),
                     no_reserve,
                     offset: 0,
-                    runs,
+                    runs: contents.runs,
                 };
-                objects.insert(mapping.object, (memory, owner, file));
+                objects.insert(key, (memory, owner, file));
             }
         }
     }

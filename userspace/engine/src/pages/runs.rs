@@ -17,9 +17,14 @@ pub struct Runs(Vec<Range<u64>>);
 
 impl Runs {
     /// Adds a range behind all others.
+    ///
+    /// # Panics
+    ///
+    /// If it is not: an image of it could not be read.
     pub fn push(&mut self, range: Range<u64>) {
         match self.0.last_mut() {
             Some(last) if last.end == range.start => last.end = range.end,
+            Some(last) if last.end > range.start => panic!("pages {range:x?} come after {last:x?}"),
             _ => self.0.push(range),
         }
     }

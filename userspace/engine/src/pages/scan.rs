@@ -4,14 +4,10 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 
-use crust_image::PAGE_SIZE;
 use crust_sys::RemoteAddr;
 use crust_sys::pagemap::{PageRegion, Query, category, scan};
 use nix::errno::Errno;
-use nix::unistd::{Whence, lseek};
 
 use super::{Runs, is_scanned};
 use crate::object::mapping::Content;
@@ -114,26 +110,4 @@ impl Scanner {
             ..Query::default()
         })
     }
-}
-
-/// The size of an object of shared memory, and the pages that it has.
-pub(super) fn shared_pages(file: &File, task: i32) -> Result<(u64, Runs)> {
-    let failed = |errno| Error::task(task, "look for pages of shared memory", errno);
-    let size = file
-        .metadata()
-        .map_err(|error| failed(Errno::from_raw(error.raw_os_error().unwrap_or(0))))?
-        .size();
-    let mut runs = Runs::default();
-    let mut at: i64 = 0;
-    loop {
-        let data = match lseek(file.as_fd(), at, Whence::SeekData) {
-            // Nothing but a hole follows.
-            Err(Errno::ENXIO) => break,
-            result => result.map_err(failed)?,
-        };
-        at = lseek(file.as_fd(), data, Whence::SeekHole).map_err(failed)?;
-        let end = (at as u64).next_multiple_of(PAGE_SIZE);
-        runs.push(data as u64..end);
-    }
-    Ok((size.next_multiple_of(PAGE_SIZE), runs))
 }

@@ -7,7 +7,7 @@
 //! pages are read by one thread while another one writes; only where there is one processor for
 //! both, a copy that writes is faster here too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crust_image::{Record, Writer};
@@ -17,13 +17,13 @@ use super::copy::{self, Job, Source};
 use super::cow::CowCopy;
 use super::heritage::{self, Holder};
 use super::scribe::{self, Scribe};
-use super::{Runs, SharedMemory, StoredPages, scan, shared_objects};
+use super::{Runs, SharedMemory, StoredPages, Taken, scan, shared_objects};
 use crate::capture::DumpOptions;
 use crate::interrupt::Interrupts;
 use crate::object::State;
-use crate::object::mapping;
 use crate::object::mapping::plot;
 use crate::object::mapping::vma::trait_bit;
+use crate::object::mapping::{self, Content};
 use crate::object::task::settings::Settings;
 use crate::plan::ProcessId;
 use crate::progress::Progress;
@@ -65,12 +65,13 @@ impl<'a> Snapshot<'a> {
     pub fn take(
         records: &[Record],
         tree: &[FrozenProcess],
+        taken: Vec<Taken>,
         image: &mut Writer,
         options: &'a DumpOptions,
         interrupts: &'a Interrupts,
         progress: &mut dyn Progress,
     ) -> Result<Self> {
-        let (written, parts) = gather(records, tree, image)?;
+        let (written, parts) = gather(records, tree, taken, image)?;
         let mut snapshot = Self {
             options,
             interrupts,
@@ -212,6 +213,7 @@ fn copy_of(process: &FrozenProcess, orphans: bool) -> Result<Option<CowCopy>> {
 fn gather(
     records: &[Record],
     tree: &[FrozenProcess],
+    taken: Vec<Taken>,
     image: &mut Writer,
 ) -> Result<(Vec<Record>, Vec<Part>)> {
     let mut parts = Vec::new();
@@ -225,6 +227,15 @@ fn gather(
             forked: None,
         });
     }
+    for Taken { file, runs, record } in taken {
+        let offset = image.reserve_pages(runs.bytes());
+        written.push(record(offset)?);
+        parts.push(Part {
+            job: Job::new(Arc::new(Source::File(file)), runs, offset),
+            forked: None,
+        });
+    }
+    let mut never_forked = BTreeSet::new();
     let mut holders = Vec::new();
     let mut rest = Vec::new();
     let by_owner = mapping::by_owner(records);
@@ -237,11 +248,20 @@ fn gather(
             plots: plot::plots(own.iter().copied())?,
             pages,
         });
-        let not_forked: Vec<_> = areas
+        let mut not_forked: Vec<_> = areas
             .iter()
             .filter(|(area, _)| area.is_any(trait_bit::DONT_FORK | trait_bit::WIPE_ON_FORK))
             .map(|(area, _)| area.range())
             .collect();
+        // The kernel may have no huge page left for what a process writes after a fork.
+        let has_huge = areas.iter().any(|(area, content)| {
+            area.is(trait_bit::HUGETLB) && matches!(content, Content::Private | Content::Written)
+        });
+        if has_huge {
+            not_forked.clear();
+            not_forked.push(0..u64::MAX);
+            never_forked.insert(process.id);
+        }
         rest.push((guards, not_forked, Arc::new(Source::task(process)?)));
     }
     let heritages = heritage::find(&holders)?;
@@ -280,7 +300,7 @@ fn gather(
             let length = runs.bytes();
             parts.push(Part {
                 job: Job::new(Arc::clone(&sources[&child]), runs, offset),
-                forked: Some(child.0),
+                forked: (!never_forked.contains(&child)).then_some(child.0),
             });
             offset += length;
         }

@@ -58,8 +58,14 @@ enum To {
     Old,
 }
 
-/// Whether a thread may be asked: if crust may not have its filters (seccomp) rest, they would meet our calls.
+/// Whether a thread may be asked: there has to be a vDSO to make calls in, and if crust may not have its filters
+/// (seccomp) rest, they would meet our calls.
 pub fn is_allowed(process: &FrozenProcess, status: &Fields) -> bool {
+    let has_place = process.syscall_insn.is_some();
+    has_place && filters_allow(process, status)
+}
+
+fn filters_allow(process: &FrozenProcess, status: &Fields) -> bool {
     status.number("Seccomp").unwrap_or(0) == 0 || process.filters_rest()
 }
 

@@ -3,13 +3,21 @@
 //! Questions to a program: system calls that it makes, and what they answered.
 
 use crust_sys::stub::Answers;
-use crust_sys::{RemoteAddr, uapi};
+use crust_sys::{RemoteAddr, uapi, xstate};
 
 use crate::plan::{Arg, Call};
 
 // Requests that `libc` has no names for.
 const PR_GET_TID_ADDRESS: u64 = 40;
 const MEMBARRIER_CMD_GET_REGISTRATIONS: u64 = 1 << 9;
+
+/// An address at which no process can have memory: it belongs to the kernel's half.
+const NO_MEMORY: u64 = 1 << 63;
+
+/// The protection keys that a program may allocate; none if this processor has none.
+pub fn keys() -> impl Iterator<Item = u32> {
+    1..if xstate::has_protection_keys() { 16 } else { 1 }
+}
 
 /// Answers have this much room each, the largest is a `struct itimerspec` or `sigaction`.
 pub const ANSWER: usize = 32;
@@ -83,6 +91,13 @@ impl Questions {
         self.plain("prctl", libc::SYS_prctl, &thp);
         let registrations = [MEMBARRIER_CMD_GET_REGISTRATIONS, 0, 0];
         self.plain("membarrier", libc::SYS_membarrier, &registrations);
+        let mdwe = [libc::PR_GET_MDWE as u64, 0, 0, 0, 0];
+        self.plain("prctl", libc::SYS_prctl, &mdwe);
+        for key in keys() {
+            // A key that the program has may be used; only that there is no memory (mm/mprotect.c).
+            let args = [NO_MEMORY, 4096, 0, u64::from(key)];
+            self.plain("pkey_mprotect", libc::SYS_pkey_mprotect, &args);
+        }
         for id in timers {
             let args = [id as u64, 0];
             self.writing("timer_gettime", libc::SYS_timer_gettime, &args, 1);

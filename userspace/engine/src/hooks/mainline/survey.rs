@@ -8,9 +8,9 @@ use crust_sys::stub::Answers;
 use crust_sys::uapi;
 use nix::errno::Errno;
 
-use super::questions::Questions;
+use super::questions::{self, Questions};
 use crate::clock;
-use crate::hooks::{Hidden, TimerState};
+use crate::hooks::{Hidden, Privy, TimerState};
 use crate::object::task::view::Texts;
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result};
@@ -20,6 +20,7 @@ use crate::{Error, Result};
 pub struct Survey {
     pub actions: Vec<uapi::Sigaction>,
     pub process: uapi::Process,
+    pub privy: Privy,
     pub threads: HashMap<i32, uapi::Thread>,
     /// `None` of a thread that could not be asked.
     pub personalities: HashMap<i32, Option<u32>>,
@@ -85,6 +86,9 @@ impl Survey {
             _ => {}
         }
         answer.membarrier = membarrier_state(questions.result());
+        // A kernel before 6.3 does not have it.
+        self.privy.write_execute = Some(questions.result().max(0) as u64);
+        self.privy.keys = Some(allocated_keys(questions));
         for id in timer_ids(texts) {
             let written = questions.answer();
             let overrun = questions.result();
@@ -166,6 +170,13 @@ pub fn timer_ids((of_process, _): &Texts) -> impl Iterator<Item = i32> {
     let text = of_process.as_ref().map_or("", |text| &text.timers);
     text.lines()
         .filter_map(|line| line.strip_prefix("ID: ")?.trim().parse().ok())
+}
+
+/// The keys with which memory could be protected if there was any at the address that was asked about.
+fn allocated_keys(questions: &mut Questions) -> u16 {
+    questions::keys()
+        .filter(|_| questions.result() == -(Errno::ENOMEM as i64))
+        .fold(0, |all, key| all | 1 << key)
 }
 
 /// `membarrier` tells which registrations were made; the kernel keeps two bits for each

@@ -25,6 +25,7 @@ use self::numbers::Numbers;
 use super::table::Table;
 use super::{DescriptionId, File};
 use crate::object::State;
+use crate::object::unnamed::Anchors;
 use crate::plan::{Arg, Call, Data, Plan, ProcessId, Stage, reserved};
 use crate::resolve::Resolve;
 use crate::{Error, Result};
@@ -45,6 +46,7 @@ pub struct Bench<'p> {
     at_hand: BTreeMap<(ProcessId, DescriptionId), i32>,
     /// The number of the other end of a description, in its home process.
     other_ends: BTreeMap<DescriptionId, i32>,
+    anchors: &'p Anchors,
 }
 
 /// Emits all steps for open files.
@@ -70,7 +72,11 @@ pub(super) fn plan(resolve: &mut Resolve) -> Result<()> {
         shared.insert(sharer, place);
     }
     let plan = &mut resolve.plan;
-    plan.reserved_fds = plan.reserved_fds.max(first_above(&tables, &files));
+    let first = first_above(&tables, &files);
+    let first = first.saturating_add(Anchors::count(resolve.records)?);
+    plan.reserved_fds = plan.reserved_fds.max(first);
+    let anchors = Anchors::of(resolve.records, plan.reserved_fds)?;
+    anchors.make(plan);
     let first_limbo = plan.reserved_fds + reserved::COUNT;
     let mut numbers: BTreeMap<_, _> = tables
         .iter()
@@ -87,6 +93,7 @@ pub(super) fn plan(resolve: &mut Resolve) -> Result<()> {
         is_made: BTreeSet::new(),
         at_hand: BTreeMap::new(),
         other_ends: BTreeMap::new(),
+        anchors: &anchors,
     };
     let owned: Vec<_> = tables
         .iter()
@@ -108,12 +115,32 @@ pub(super) fn plan(resolve: &mut Resolve) -> Result<()> {
         };
         bench.finish(process, table, last);
     }
-    let close = resolve.plan.close_reserved();
+    let plan = &mut resolve.plan;
+    for &(owner, sharer) in &sharers {
+        take_temporary(plan, owner, sharer);
+    }
+    let close = plan.close_reserved();
     for owner in owners {
+        take_temporary(plan, owner, owner);
         let call = close.clone();
-        resolve.plan.call(Stage::Resume, owner.leader(), call);
+        plan.call(Stage::Resume, owner.leader(), call);
     }
     Ok(())
+}
+
+/// Has the number that `sharer` will use for a moment occupied in the table of `owner`: what another process
+/// opens meanwhile must not land there.
+fn take_temporary(plan: &mut Plan, owner: ProcessId, sharer: ProcessId) {
+    let (from, to) = (
+        plan.reserved_fds + reserved::PROC,
+        plan.temporary_fd(sharer),
+    );
+    let call = Call::new(
+        format!("fd {to}: keep it free for {sharer}"),
+        libc::SYS_dup3,
+        [from.into(), to.into(), libc::O_CLOEXEC.into()],
+    );
+    plan.call(Stage::ConnectFiles, owner.leader(), call);
 }
 
 /// The first number above all that the image uses, and two more: calls that make two descriptors

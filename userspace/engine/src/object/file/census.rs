@@ -22,10 +22,12 @@ use super::pipe::Pipes;
 use super::probe::{Holder, Probe};
 use super::table::{PosixLock, Slot, Table};
 use super::unix::Sockets;
+use super::unnamed::UnnamedDescriptions;
 use super::{DescriptionId, FileKind, KINDS, refused};
 use crate::capture::{Capture, DumpOptions};
 use crate::hooks::Hooks;
 use crate::object::State;
+use crate::object::unnamed::UnnamedFiles;
 use crate::plan::ProcessId;
 use crate::refusal::Refusals;
 use crate::subject::FrozenProcess;
@@ -72,6 +74,10 @@ pub struct Census<'a> {
     pub sockets: Sockets,
     /// Epoll instances, which name their targets.
     pub watching: Vec<Watching>,
+    /// The files without a path, of descriptors, mappings and programs.
+    pub unnamed: &'a mut UnnamedFiles,
+    /// Their descriptions.
+    pub of_unnamed: UnnamedDescriptions,
     slots: HashMap<(ProcessId, i32), DescriptionId>,
     alike: HashMap<Likeness, Vec<DescriptionId>>,
     ourselves: &'a Ourselves,
@@ -91,6 +97,8 @@ pub(super) fn take(capture: &mut Capture) -> Result<()> {
         pipes: Pipes::default(),
         sockets: Sockets::default(),
         watching: Vec::new(),
+        unnamed: &mut capture.unnamed,
+        of_unnamed: UnnamedDescriptions::new(),
         slots: HashMap::new(),
         alike: HashMap::new(),
         ourselves: &ourselves,

@@ -26,12 +26,14 @@ pub mod probe;
 pub mod procfile;
 pub mod refused;
 pub mod regular;
+pub mod sibling;
 pub mod signalfd;
 pub mod table;
 pub mod terminal;
 pub mod timerfd;
 pub mod unix;
 pub mod unix_peer;
+pub mod unnamed;
 
 use std::fmt;
 
@@ -191,6 +193,7 @@ impl Kind {
 /// All kinds; the first that matches a description captures it.
 pub static KINDS: &[Kind] = &[
     Kind::of::<ByPath<procfile::ProcFile>>(),
+    Kind::of::<unnamed::UnnamedFile>(),
     Kind::of::<ByPath<regular::Regular>>(),
     Kind::of::<ByPath<directory::Directory>>(),
     Kind::of::<pipe::PipeEnd>(),

@@ -19,7 +19,9 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat};
 use nix::sys::stat::Mode;
 
 use super::lock::{self, Lock};
+use super::sibling;
 use super::{DescriptionId, Open, SignalOwner};
+use crate::object::unnamed::ghost::DELETED;
 use crate::plan::ProcessId;
 use crate::{Error, Result};
 
@@ -99,7 +101,16 @@ impl<'a> Probe<'a> {
             info,
         };
         probe.pos = probe.number_field("pos").unwrap_or(0);
-        let found = probe.find_by_path();
+        let mut found = probe.find_by_path();
+        let plain = probe.link.strip_suffix(DELETED).map(<[u8]>::to_vec);
+        if let (None, Some(path)) = (found, plain) {
+            // It may have got its name again.
+            let link = std::mem::replace(&mut probe.link, path);
+            found = probe.find_by_path().filter(|found| probe.is_surely(found));
+            if found.is_none() {
+                probe.link = link;
+            }
+        }
         (probe.identity, probe.is_reachable) = match found {
             Some(identity) if probe.is_surely(&identity) => (identity, true),
             found => {
@@ -112,7 +123,22 @@ impl<'a> Probe<'a> {
             }
         };
         probe.object = object;
+        probe.look_for_sibling();
         Ok(probe)
+    }
+
+    /// A file that has lost its name may have another one beside it.
+    fn look_for_sibling(&mut self) {
+        let Some(path) = self.link.strip_suffix(DELETED) else {
+            return;
+        };
+        if self.is_reachable || self.identity.links == 0 || self.file_type() != libc::S_IFREG {
+            return;
+        }
+        if let Some(other) = sibling::find(path, self.identity.dev, self.identity.ino) {
+            self.link = other;
+            self.is_reachable = true;
+        }
     }
 
     fn find_by_path(&self) -> Option<Identity> {

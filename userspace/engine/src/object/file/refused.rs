@@ -11,8 +11,10 @@ use nix::sys::socket::{SockaddrLike, SockaddrStorage, getpeername, getsockname};
 use nix::sys::statfs::fstatfs;
 
 use super::census::Census;
+use super::path::FilePath;
 use super::probe::Probe;
 use crate::Result;
+use crate::object::unnamed::ghost::still_named;
 
 const NOT_YET: &str = "crust does not carry it over yet; close it before the dump";
 const STOP_USING: &str = "have the program close it, or run without it, for the dump";
@@ -96,11 +98,6 @@ const BY_LINK: &[(&str, &str, &str)] = &[
         NOT_YET,
     ),
     ("time:[", "a time namespace: not carried over yet", NOT_YET),
-    (
-        "/memfd:",
-        "a file in memory (memfd): its contents are not carried over yet",
-        "use a file in /dev/shm instead",
-    ),
     ("/dmabuf:", "a DMA buffer: memory of a device", STOP_USING),
     (
         "/secretmem",
@@ -108,6 +105,13 @@ const BY_LINK: &[(&str, &str, &str)] = &[
         STOP_USING,
     ),
 ];
+
+/// Whether what such a link leads to is known to be refused.
+pub(super) fn is_known(link: &[u8]) -> bool {
+    BY_LINK
+        .iter()
+        .any(|(start, ..)| link.starts_with(start.as_bytes()))
+}
 
 /// Refuses a description of no kind that is carried over.
 pub(super) fn refuse(probe: &Probe, census: &mut Census) -> Result<()> {
@@ -172,14 +176,15 @@ pub(super) fn refuse_unreachable(probe: &Probe, census: &mut Census) -> Result<(
             format!("a file of huge pages ({link}): not carried over yet"),
             NOT_YET,
         )
-    } else if probe.identity.links == 0 || link.ends_with(" (deleted)") {
+    } else if probe.file_type() == libc::S_IFREG && link.ends_with(" (deleted)") {
+        let path = FilePath(link.trim_end_matches(" (deleted)").into());
+        let unreachable = still_named(&path, probe.identity.links.into());
+        census.refuse(probe, unreachable.why, unreachable.remedy);
+        return Ok(());
+    } else if link.ends_with(" (deleted)") {
         (
-            format!(
-                "a deleted file, {} bytes ({}): its contents are not carried over yet",
-                probe.identity.size,
-                link.trim_end_matches(" (deleted)")
-            ),
-            "have the program keep the file until after the dump",
+            format!("{link}: no path leads to it, and it is no regular file"),
+            "have the program keep it until after the dump",
         )
     } else {
         (

@@ -17,13 +17,13 @@ impl PathKind for Regular {
     const TAG: u16 = 0x0310;
     const NAME: &'static str = "regular file";
     const SUPPORT: &'static str = "Path, offset, flags, locks; any file opened with O_PATH. The \
-        contents are not in the image. Deleted files are refused.";
+        contents are not in the image.";
 
     fn matches(probe: &Probe) -> bool {
         let is_by_path_only = probe.flags & libc::O_PATH != 0;
         probe.link.starts_with(b"/")
             && match probe.file_type() {
-                libc::S_IFREG => !probe.link.starts_with(b"/memfd:"),
+                libc::S_IFREG => true,
                 libc::S_IFDIR => false,
                 _ => is_by_path_only,
             }

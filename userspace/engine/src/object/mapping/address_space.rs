@@ -12,8 +12,8 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::Found;
-use super::layout::{Layout, open_call};
-use super::mapped_file::{MappedFile, read_link};
+use super::layout::Layout;
+use super::program::Program;
 use super::vma::Vma;
 use crate::hooks::Hooks;
 use crate::object::State;
@@ -34,7 +34,7 @@ pub struct AddressSpace {
     /// The auxiliary vector, as `/proc/PID/auxv` has it.
     pub auxv: Vec<u8>,
     /// The program.
-    pub exe: MappedFile,
+    pub program: Program,
     /// `PR_SET_THP_DISABLE`: its flags plus one, or 0.
     pub thp_disable: u8,
     /// `PR_SET_MEMORY_MERGE`.
@@ -43,17 +43,14 @@ pub struct AddressSpace {
 
 impl State for AddressSpace {
     const TAG: u16 = 0x0200;
+    const VERSION: u16 = 2;
     const NAME: &'static str = "address space";
     const SUPPORT: &'static str =
         "Program, arguments, environment, auxiliary vector, heap and stack stay what they were.";
 
     fn describe(&self) -> String {
-        format!(
-            "{}, heap {:x}-{:x}",
-            String::from_utf8_lossy(&self.exe.path),
-            self.bounds[4],
-            self.bounds[5]
-        )
+        let program = self.program.describe();
+        format!("{program}, heap {:x}-{:x}", self.bounds[4], self.bounds[5])
     }
 }
 
@@ -66,16 +63,8 @@ impl AddressSpace {
     pub fn capture(found: &mut Found<'_>, hooks: &dyn Hooks) -> Result<Option<Self>> {
         let process = found.process;
         let task = process.pid;
-        let path = read_link(process, "exe")?;
-        let exe = match MappedFile::look(process, "exe", &path)? {
-            Ok(exe) => exe,
-            Err(unreachable) => {
-                let object = format!("program {}", String::from_utf8_lossy(&path));
-                found
-                    .refusals
-                    .block(task, object, unreachable.why, unreachable.remedy);
-                return Ok(None);
-            }
+        let Some(program) = Program::capture(found)? else {
+            return Ok(None);
         };
         let mm = hooks.process(process)?;
         let says = |bit| mm.state & bit != 0;
@@ -83,7 +72,7 @@ impl AddressSpace {
             bounds: bounds(&procfs::read(&process.proc, process.pid, "stat")?, mm.brk)
                 .ok_or_else(|| Error::malformed(format!("/proc/{task}/stat"), "too short"))?,
             auxv: process.auxv.clone(),
-            exe,
+            program,
             thp_disable: match (
                 says(process_state::THP_DISABLE),
                 says(process_state::THP_DISABLE_EXCEPT_ADVISED),
@@ -96,8 +85,13 @@ impl AddressSpace {
         }))
     }
 
-    /// Before any page is there: which kind of pages it may have.
-    pub fn prepare(&self, layout: &mut Layout<'_>) {
+    /// Before any page is there: which kind of pages it may have; and the program, if others have it.
+    ///
+    /// # Errors
+    ///
+    /// If the image does not have the program.
+    pub fn prepare(&self, layout: &mut Layout<'_>) -> Result<()> {
+        self.program.prepare(layout)?;
         if let Some(flags) = self.thp_disable.checked_sub(1) {
             let call = Call::new(
                 "no transparent huge pages",
@@ -112,22 +106,13 @@ impl AddressSpace {
             );
             layout.call(Stage::MapMemory, call);
         }
+        Ok(())
     }
 
     /// When all mappings are there.
     pub fn settle(&self, layout: &mut Layout<'_>) {
         let stage = Stage::SealMemory;
-        // A descriptor number must be known to stand in a structure.
-        let number = layout.temporary();
-        let fd = layout.call(stage, open_call(&self.exe, libc::O_RDONLY));
-        layout.call(
-            stage,
-            Call::new(
-                "program: number of the descriptor",
-                libc::SYS_dup3,
-                [fd.into(), number.into(), libc::O_CLOEXEC.into()],
-            ),
-        );
+        let (number, opened) = self.program.open(layout);
         let map = self.prctl_mm_map(number);
         let length = map.bytes.len() as u64;
         layout.call(
@@ -144,7 +129,7 @@ impl AddressSpace {
                 ],
             ),
         );
-        for open in [Arg::from(number), Arg::from(fd)] {
+        for open in opened {
             layout.call(
                 stage,
                 Call::new("close the program", libc::SYS_close, [open]),

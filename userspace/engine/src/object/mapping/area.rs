@@ -23,7 +23,9 @@ const KEPT: u64 = t::READ
     | t::SEQUENTIAL
     | t::RANDOM
     | t::DONT_FORK
+    | t::ACCOUNTED
     | t::NO_RESERVE
+    | t::HUGETLB
     | t::WIPE_ON_FORK
     | t::DONT_DUMP
     | t::HUGE_PAGE
@@ -42,6 +44,17 @@ const ADVICE: &[(u64, i32)] = &[
     (t::HUGE_PAGE, libc::MADV_HUGEPAGE),
     (t::NO_HUGE_PAGE, libc::MADV_NOHUGEPAGE),
 ];
+
+/// The flags by which `mmap` gives pages of a size, a power of two; 0 for the usual one.
+#[must_use]
+pub fn huge_flags(huge: u8) -> i32 {
+    // linux/mman.h; the libc crate lacks it.
+    const MAP_HUGE_SHIFT: u32 = 26;
+    match huge {
+        0 => 0,
+        huge => libc::MAP_HUGETLB | i32::from(huge) << MAP_HUGE_SHIFT,
+    }
+}
 
 /// A range of addresses with one protection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,13 +156,24 @@ impl Area {
         self.advise(stage, layout);
     }
 
+    /// Maps anonymous memory of huge pages, whose size is given as a power of two.
+    pub fn map_huge(&self, stage: Stage, layout: &mut Layout, huge: u8) {
+        let flags = libc::MAP_ANONYMOUS | huge_flags(huge);
+        let call = self.mmap(self.first_protection(layout), flags, (Arg::from(-1), 0));
+        layout.call(stage, call);
+        self.advise(stage, layout);
+    }
+
     /// The call that maps it.
     #[must_use]
     pub fn map_call(&self, protection: i32, source: Option<(Arg, u64)>) -> Call {
-        let (fd, offset, anonymous) = match source {
-            Some((fd, offset)) => (fd, offset, 0),
-            None => (Arg::from(-1), 0, libc::MAP_ANONYMOUS),
-        };
+        match source {
+            Some(source) => self.mmap(protection, 0, source),
+            None => self.mmap(protection, libc::MAP_ANONYMOUS, (Arg::from(-1), 0)),
+        }
+    }
+
+    fn mmap(&self, protection: i32, flags: i32, (fd, offset): (Arg, u64)) -> Call {
         let call = Call::new(
             self.what("map"),
             libc::SYS_mmap,
@@ -157,7 +181,7 @@ impl Area {
                 self.start.into(),
                 self.length.into(),
                 protection.into(),
-                (self.map_flags() | anonymous).into(),
+                (self.map_flags() | flags).into(),
                 fd,
                 offset.into(),
             ],
@@ -188,13 +212,26 @@ impl Area {
 
     /// What it is mapped with while pages are read into it.
     fn first_protection(&self, layout: &Layout) -> i32 {
+        // What was writable once, as one with what was written to beside it, counts for the overcommit
+        // limit ever since (mm/mprotect.c:mprotect_fixup).
+        let counts = self.is(t::ACCOUNTED) && !self.is_any(t::MAY_SHARE | t::NO_RESERVE);
         if layout.keeps(&self.range()) {
             libc::PROT_READ | libc::PROT_WRITE
+        } else if counts {
+            self.protection() | libc::PROT_READ | libc::PROT_WRITE
         } else if layout.fills(&self.range()) {
             self.protection() | libc::PROT_WRITE
+        } else if self.protection() == libc::PROT_EXEC && self.is_keyed(layout) {
+            // The kernel would give it the key of execute-only memory, and take one for that.
+            libc::PROT_READ
         } else {
             self.protection()
         }
+    }
+
+    /// Whether it gets its protection together with its key.
+    fn is_keyed(&self, layout: &Layout) -> bool {
+        layout.keyed.binary_search(&self.start).is_ok()
     }
 
     /// Gives it a name (`PR_SET_VMA_ANON_NAME`).
@@ -216,7 +253,7 @@ impl Area {
     /// When its pages are there: its own protection, and what can only be said then.
     pub fn settle(&self, layout: &mut Layout) {
         let stage = Stage::SealMemory;
-        if self.first_protection(layout) != self.protection() {
+        if self.first_protection(layout) != self.protection() && !self.is_keyed(layout) {
             let call = Call::new(
                 self.what("protect"),
                 libc::SYS_mprotect,

@@ -446,9 +446,9 @@ mod tests {
         estates.regions.insert(ProcessId(0), Vec::new());
         estates.settle_pages();
         let mut plan = Plan::default();
-        let objects = Default::default();
+        let common = Default::default();
         let id = ProcessId(2);
-        let mut layout = Layout::begin(&mut plan, id.leader(), &[], None, &objects, &[]);
+        let mut layout = Layout::begin(&mut plan, id.leader(), &[], None, &common, &[]);
         estates.fill(id, &mut layout).unwrap();
         let whats: Vec<_> = plan.stages[&Stage::FillMemory][&id.leader()]
             .iter()

@@ -3,19 +3,35 @@
 //! The memory of a tree as it is found: mappings are read, told apart, and captured by their kinds.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 
 use crust_sys::RemoteAddr;
 
 use super::address_space::{self, AddressSpace};
-use super::mapped_file::{MappedFile, MappedFiles};
+use super::aspect;
+use super::build_id::BuildIds;
+use super::file_backed::Behind;
+use super::mapped_file::{Looked, MappedFile, MappedFiles};
+use super::segment::FoundSegments;
 use super::vdso::{self, Vdso};
-use super::vma::{self, Vma};
-use super::{KINDS, MappingKind, Mappings, refused};
-use crate::capture::Capture;
+use super::vma::{self, Vma, trait_bit};
+use super::{KINDS, MappingKind, Mappings, policy, refused};
+use crate::capture::{Capture, DumpOptions};
 use crate::object::State;
+use crate::object::unnamed::found::Place;
+use crate::object::unnamed::{UnnamedFiles, Unreachable};
 use crate::refusal::Refusals;
 use crate::subject::FrozenProcess;
 use crate::{Error, Result, parallel, procfs};
+
+/// A file that a process has mapped, or runs.
+#[derive(Debug)]
+pub enum Look {
+    /// It can be found again by its path.
+    Named(MappedFile),
+    /// It has no path: its number among those that have none.
+    Unnamed(u32),
+}
 
 /// A capture of one process's memory under way.
 pub struct Found<'a> {
@@ -23,28 +39,38 @@ pub struct Found<'a> {
     pub process: &'a FrozenProcess,
     /// What cannot be carried.
     pub refusals: &'a mut Refusals,
+    /// The files without a path, of the whole tree.
+    pub unnamed: &'a mut UnnamedFiles,
+    /// The System V segments, of the whole tree.
+    pub segments: &'a mut FoundSegments,
+    /// The build ids of programs and libraries.
+    pub build_ids: &'a mut BuildIds,
+    options: &'a DumpOptions,
+    /// `/proc/PID/numa_maps`; `None` if the kernel does not have it.
+    pub numa_maps: Option<String>,
     files: MappedFiles,
-    // By what `maps` says of a file; `None` was refused. The place in `files`.
-    known: BTreeMap<(u64, u64, Vec<u8>), Option<u32>>,
+    // By what `maps` says of a file; `None` was refused.
+    known: BTreeMap<(u64, u64, Vec<u8>), Option<Behind>>,
 }
 
 impl Found<'_> {
-    /// The place in [`MappedFiles`] of the file behind a mapping, or `None` after a refusal.
+    /// The file behind a mapping, or `None` after a refusal.
     ///
     /// # Errors
     ///
     /// Of looking at it in `/proc/PID/map_files`.
-    pub fn file(&mut self, vma: &Vma, private: bool) -> Result<Option<u32>> {
+    pub fn file(&mut self, vma: &Vma, private: bool) -> Result<Option<Behind>> {
         let key = (vma.device, vma.inode, vma.name.clone());
-        let place = if let Some(place) = self.known.get(&key) {
-            *place
+        let behind = if let Some(behind) = self.known.get(&key) {
+            *behind
         } else {
             let link = format!("map_files/{}", vma.entry());
-            let place = match MappedFile::look(self.process, &link, &vma.name)? {
-                Ok(file) => {
+            let behind = match self.look(&link, &vma.name)? {
+                Ok(Look::Named(file)) => {
                     self.files.files.push((file, false));
-                    Some(self.files.files.len() as u32 - 1)
+                    Some(Behind::Named(self.files.files.len() as u32 - 1))
                 }
+                Ok(Look::Unnamed(id)) => Some(Behind::Unnamed(id)),
                 Err(unreachable) => {
                     self.refusals.block(
                         self.process.pid,
@@ -55,13 +81,44 @@ impl Found<'_> {
                     None
                 }
             };
-            self.known.insert(key, place);
-            place
+            self.known.insert(key, behind);
+            behind
         };
-        if let Some(place) = place {
-            self.files.files[place as usize].1 |= private;
+        match behind {
+            Some(Behind::Named(place)) => self.files.files[place as usize].1 |= private,
+            Some(Behind::Unnamed(id)) if private => self.unnamed.is_private(id),
+            Some(Behind::Unnamed(id)) if vma.is(trait_bit::MAY_WRITE) => {
+                self.unnamed.is_written(id);
+            }
+            _ => {}
         }
-        Ok(place)
+        Ok(behind)
+    }
+
+    /// The file to which a link of the process leads, by its path or without one.
+    ///
+    /// # Errors
+    ///
+    /// Of looking at it.
+    pub fn look(
+        &mut self,
+        link: &str,
+        path: &[u8],
+    ) -> Result<std::result::Result<Look, Unreachable>> {
+        let there = match MappedFile::look(self.process, link, path)? {
+            Looked::Named(file) => return Ok(Ok(Look::Named(file))),
+            Looked::Unreachable(why) => return Ok(Err(why)),
+            Looked::Unnamed(there) => there,
+        };
+        let place = Place {
+            process: self.process.id,
+            pid: self.process.pid,
+            proc: self.process.proc.as_fd(),
+            link,
+        };
+        let identity = (there.st_dev, there.st_ino);
+        let noted = self.unnamed.note(&place, identity, self.options)?;
+        Ok(noted.map(Look::Unnamed))
     }
 
     /// Reads memory of the process.
@@ -87,19 +144,27 @@ pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
         .iter()
         .filter(|process| process.zombie.is_none());
     let living: Vec<&FrozenProcess> = living.collect();
-    // The kernel looks at every page for it.
-    let vmas = parallel::map(&living, 8, |process| {
-        vma::parse(&procfs::read(&process.proc, process.pid, "smaps")?)
+    // The kernel looks at every page for both.
+    let alone = living.len() == 1;
+    let told = parallel::map(&living, 8, |process| {
+        let vmas = || vma::parse(&procfs::read(&process.proc, process.pid, "smaps")?);
+        let policies = || policy::read(process);
+        match alone {
+            true => parallel::both(vmas, policies),
+            false => (vmas(), policies()),
+        }
     });
-    for (process, vmas) in living.into_iter().zip(vmas) {
-        capture_process(process, vmas?, capture)?;
+    for (process, (vmas, policies)) in living.into_iter().zip(told) {
+        capture_process(process, vmas?, policies?, capture)?;
     }
+    capture.segments.settle(capture.tree, &mut capture.refusals);
     Ok(())
 }
 
 fn capture_process(
     process: &FrozenProcess,
     mut vmas: Vec<Vma>,
+    numa_maps: Option<String>,
     capture: &mut Capture<'_>,
 ) -> Result<()> {
     // Every process has this page at the same place, in the kernel's half.
@@ -108,11 +173,17 @@ fn capture_process(
     let mut found = Found {
         process,
         refusals: &mut capture.refusals,
+        unnamed: &mut capture.unnamed,
+        segments: &mut capture.segments,
+        build_ids: &mut capture.build_ids,
+        options: capture.options,
+        numa_maps,
         files: MappedFiles::default(),
         known: BTreeMap::new(),
     };
     let space = AddressSpace::capture(&mut found, capture.hooks)?;
     address_space::untold(&vmas, &mut found);
+    let aspects = aspect::capture(&vmas, &mut found, capture.hooks)?;
 
     let mut of_kind: Vec<Vec<Vma>> = KINDS.iter().map(|_| Vec::new()).collect();
     for vma in vmas {
@@ -134,7 +205,12 @@ fn capture_process(
     for (kind, vmas) in KINDS.iter().zip(&of_kind) {
         records.extend((kind.capture)(vmas, &mut found)?);
     }
-    let files = found.files;
+    let mut files = found.files;
+    for (file, private) in &mut files.files {
+        if *private {
+            file.build_id = found.build_ids.get(&file.path, file.identity());
+        }
+    }
     for record in &records {
         if record.tag == Vdso::TAG {
             let list = Mappings::<Vdso>::from_record(record)?.0;
@@ -148,6 +224,7 @@ fn capture_process(
     if !files.files.is_empty() {
         capture.records.push(files.record(process.id.0, 0)?);
     }
+    capture.records.extend(aspects);
     capture.records.extend(records);
     Ok(())
 }

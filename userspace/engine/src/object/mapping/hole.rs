@@ -8,7 +8,13 @@ use std::ops::Range;
 // some terabytes are stacks, libraries and the vDSO, those of the blank too.
 const LOWEST: u64 = 64 << 30;
 const HIGHEST: u64 = 0x5000_0000_0000;
+// All that a process may use of 47 bits; what is lowest is for no one (vm.mmap_min_addr). If the blank
+// happens to have something there, it is made again.
+const EVERYWHERE: Range<u64> = 2 << 20..(1 << 47) - (2 << 20);
 const ALIGNMENT: u64 = 2 << 20;
+
+/// A hole of this size is nearly always found.
+pub const LARGEST: u64 = 32 << 40;
 
 /// The holes in all address spaces of an image together.
 #[derive(Debug, Default)]
@@ -32,9 +38,21 @@ impl Holes {
         Self { used }
     }
 
-    /// Takes the lowest hole of that size, if there is one; the next call gives another.
+    /// Takes a hole of that size, if there is one; the next call gives another.
     pub fn take(&mut self, size: u64) -> Option<u64> {
-        let mut start = LOWEST;
+        self.take_aligned(size, ALIGNMENT)
+    }
+
+    /// The same, for pages that may be larger than usual: `alignment` is a power of two.
+    pub fn take_aligned(&mut self, size: u64, alignment: u64) -> Option<u64> {
+        let alignment = alignment.max(ALIGNMENT);
+        self.take_within(LOWEST..HIGHEST, size, alignment)
+            .or_else(|| self.take_within(EVERYWHERE, size, alignment))
+    }
+
+    /// Takes the lowest.
+    fn take_within(&mut self, bounds: Range<u64>, size: u64, alignment: u64) -> Option<u64> {
+        let mut start = bounds.start.checked_next_multiple_of(alignment)?;
         let mut index = 0;
         for (at, range) in self.used.iter().enumerate() {
             if range.end <= start {
@@ -44,11 +62,11 @@ impl Holes {
             if range.start >= start.checked_add(size)? {
                 break;
             }
-            start = range.end.checked_next_multiple_of(ALIGNMENT)?;
+            start = range.end.checked_next_multiple_of(alignment)?;
             index = at + 1;
         }
         let end = start.checked_add(size)?;
-        if end > HIGHEST {
+        if end > bounds.end {
             return None;
         }
         self.used.insert(index, start..end);
@@ -88,9 +106,25 @@ mod tests {
     }
 
     #[test]
+    fn a_hole_for_pages_of_a_gibibyte() {
+        let mut holes = Holes::between(std::iter::once((64 << 30)..(64 << 30) + 4096));
+        assert_eq!(holes.take_aligned(1 << 30, 1 << 30), Some(65 << 30));
+        assert_eq!(holes.take_aligned(4096, 4096), Some((64 << 30) + ALIGNMENT));
+    }
+
+    #[test]
     fn too_much_is_none() {
-        assert_eq!(Holes::default().take(HIGHEST), None);
+        assert_eq!(Holes::default().take(1 << 47), None);
         assert_eq!(Holes::default().take(u64::MAX), None);
-        assert_eq!(Holes::between(std::iter::once(0..HIGHEST)).take(4096), None);
+        assert_eq!(Holes::between(std::iter::once(0..1 << 47)).take(4096), None);
+    }
+
+    #[test]
+    fn where_all_usual_places_are_taken_it_is_another() {
+        let mut holes = Holes::between([LOWEST..HIGHEST, HIGHEST + (6 << 20)..1 << 47]);
+        assert_eq!(holes.take(4 << 20), Some(2 << 20));
+        assert_eq!(holes.take(LOWEST - (6 << 20)), Some(6 << 20));
+        assert_eq!(holes.take(4 << 20), Some(HIGHEST));
+        assert_eq!(holes.take(4 << 20), None);
     }
 }

@@ -5,15 +5,29 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::backed::Backed;
+use super::file_backed::Behind;
 use super::mapped_file::MappedFile;
+use super::segment::Segments;
 use super::shared_anonymous::Objects;
 use crate::pages::StoredPages;
-use crate::plan::{Arg, Call, CallRef, Data, Plan, Stage, Step, TaskId, scratch};
+use crate::plan::{Arg, Call, CallRef, Data, Plan, Stage, Step, TaskId, reserved, scratch};
 use crate::{Error, Result};
 
 /// `TASK_SIZE` of a process that does not ask for addresses above 47 bits: one page is left out below
 /// the limit (arch/x86/include/asm/page_64_types.h). The blank does not ask.
 pub const TASK_SIZE: u64 = (1 << 47) - 4096;
+
+/// What several processes have memory of.
+#[derive(Default)]
+pub struct Common {
+    /// The objects of shared memory.
+    pub objects: Objects,
+    /// The files without a path.
+    pub backed: Backed,
+    /// The System V segments.
+    pub segments: Segments,
+}
 
 /// What a kind has to hand while it plans its mappings.
 pub struct Layout<'a> {
@@ -21,11 +35,18 @@ pub struct Layout<'a> {
     pub task: TaskId,
     /// The objects of shared memory, of all processes.
     pub objects: &'a Objects,
+    /// The files without a path, of all processes.
+    pub backed: &'a Backed,
+    /// The System V segments, of all processes.
+    pub segments: &'a Segments,
+    /// Where the mappings begin, in their order, that get their protection together with a key at the
+    /// end ([`ProtectionKeys`](super::protection_keys::ProtectionKeys)).
+    pub keyed: Vec<u64>,
     plan: &'a mut Plan,
     files: &'a [(MappedFile, bool)],
     pages: Option<&'a StoredPages>,
     kept: &'a [Range<u64>],
-    opened: BTreeMap<(u32, bool), CallRef>,
+    opened: BTreeMap<(Behind, bool), (Stage, Arg)>,
 }
 
 impl<'a> Layout<'a> {
@@ -36,12 +57,15 @@ impl<'a> Layout<'a> {
         task: TaskId,
         files: &'a [(MappedFile, bool)],
         pages: Option<&'a StoredPages>,
-        objects: &'a Objects,
+        common: &'a Common,
         kept: &'a [Range<u64>],
     ) -> Self {
         let mut layout = Self {
             task,
-            objects,
+            objects: &common.objects,
+            backed: &common.backed,
+            segments: &common.segments,
+            keyed: Vec::new(),
             plan,
             files,
             pages,
@@ -85,6 +109,15 @@ impl<'a> Layout<'a> {
         self.plan.call(stage, self.task, call)
     }
 
+    /// Adds a call of another thread of the process.
+    pub fn call_of(&mut self, thread: u32, stage: Stage, call: Call) {
+        let task = TaskId {
+            thread,
+            ..self.task
+        };
+        self.plan.call(stage, task, call);
+    }
+
     /// Adds a step that is no call.
     pub fn step(&mut self, stage: Stage, step: Step) {
         self.plan.step(stage, self.task, step);
@@ -115,15 +148,25 @@ impl<'a> Layout<'a> {
         self.pages.is_some_and(|pages| pages.touch(range))
     }
 
-    /// The descriptor of a file, opened in [`Stage::MapMemory`], once for all its mappings.
+    /// The descriptor of a file, opened once for all its mappings, and the stage in which they are
+    /// made: files that another process makes come after one's own memory.
     ///
     /// # Errors
     ///
     /// [`Error::Malformed`] if the image has no such file.
-    pub fn open(&mut self, file: u32, writable: bool) -> Result<Arg> {
+    pub fn open(&mut self, file: Behind, writable: bool) -> Result<(Stage, Arg)> {
         if let Some(opened) = self.opened.get(&(file, writable)) {
-            return Ok((*opened).into());
+            return Ok(opened.clone());
         }
+        let opened = match file {
+            Behind::Named(place) => self.open_named(place, writable),
+            Behind::Unnamed(id) => self.open_unnamed(id, writable),
+        }?;
+        self.opened.insert((file, writable), opened.clone());
+        Ok(opened)
+    }
+
+    fn open_named(&mut self, file: u32, writable: bool) -> Result<(Stage, Arg)> {
         let Some((mapped, _)) = self.files.get(file as usize) else {
             return Err(Error::malformed(
                 format!("mappings of {}", self.task.process),
@@ -137,17 +180,43 @@ impl<'a> Layout<'a> {
         };
         let call = open_call(mapped, mode);
         let opened = self.call(Stage::MapMemory, call);
-        self.opened.insert((file, writable), opened);
-        Ok(opened.into())
+        Ok((Stage::MapMemory, opened.into()))
+    }
+
+    fn open_unnamed(&mut self, id: u32, writable: bool) -> Result<(Stage, Arg)> {
+        let backed = self.backed;
+        let anchor = backed.anchor(id)?;
+        let process = self.task.process;
+        let stage = if anchor.process == process {
+            Stage::MapMemory
+        } else {
+            Stage::ShareMemory
+        };
+        let opened = if !writable {
+            let proc = self.reserved(reserved::PROC);
+            let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+            self.call(stage, anchor.open(process, proc, flags)).into()
+        } else if anchor.process == process {
+            anchor.number.into()
+        } else {
+            // Not opened again: of a memfd that would count as a writer.
+            let pidfd = self.call(stage, anchor.open_maker());
+            let taken = self.call(stage, anchor.take(pidfd.into()));
+            let close = Call::new("close the pidfd", libc::SYS_close, [pidfd.into()]);
+            self.call(stage, close);
+            taken.into()
+        };
+        Ok((stage, opened))
     }
 
     /// All is mapped: nothing of the preparations stays.
     pub fn end(mut self) {
-        for opened in std::mem::take(&mut self.opened).into_values() {
-            self.call(
-                Stage::MapMemory,
-                Call::new("close a mapped file", libc::SYS_close, [opened.into()]),
-            );
+        for (stage, opened) in std::mem::take(&mut self.opened).into_values() {
+            // What is no result is a number that the process keeps for longer.
+            if let Arg::Returned(_) = opened {
+                let close = Call::new("close a mapped file", libc::SYS_close, [opened]);
+                self.call(stage, close);
+            }
         }
         let park = unmap("where the vDSO was parked", &self.park());
         self.call(Stage::MapMemory, park);

@@ -2,6 +2,9 @@
 
 //! The memory of a process: one file for each kind of mapping, one table of them.
 //!
+//! What is said of an address space as a whole, or of mappings of any kind, is an
+//! [aspect](aspect::SpaceAspect) of it.
+//!
 //! A process may have tens of thousands of mappings, so there is one record for each kind and
 //! process, which holds all mappings of that kind ([`Mappings`]). The contents are apart, see
 //! [`pages`](crate::pages).
@@ -13,19 +16,31 @@
 
 pub mod address_space;
 pub mod area;
+pub mod aspect;
+pub mod attach;
+pub mod backed;
+pub mod build_id;
 pub mod estate;
 pub mod file_backed;
 pub mod found;
 pub mod hole;
+pub mod huge_anonymous;
+pub mod huge_pages;
 pub mod layout;
+pub mod limit;
 pub mod mapped_file;
 pub mod plan;
 pub mod plot;
+pub mod policy;
 pub mod private_anonymous;
+pub mod program;
+pub mod protection_keys;
 pub mod refused;
+pub mod segment;
 pub mod shared_anonymous;
 pub mod vdso;
 pub mod vma;
+pub mod write_execute;
 
 use std::collections::BTreeMap;
 
@@ -41,7 +56,7 @@ pub use self::plan::plan;
 use self::vdso::Vdso;
 use self::vma::Vma;
 use crate::Result;
-use crate::object::{Row, State};
+use crate::object::{Row, State, unnamed};
 use crate::pages;
 use crate::refusal::Refusals;
 
@@ -62,6 +77,8 @@ pub enum Content {
 pub trait MappingKind: Serialize + DeserializeOwned {
     /// Number in images, 0x021x; never reused, never renumbered.
     const TAG: u16;
+    /// Version of the encoding; raised when the struct changes.
+    const VERSION: u16 = 1;
     /// What it is called.
     const NAME: &'static str;
     /// One sentence for `docs/support.md`.
@@ -88,6 +105,7 @@ pub struct Mappings<K>(pub Vec<K>);
 
 impl<K: MappingKind> State for Mappings<K> {
     const TAG: u16 = K::TAG;
+    const VERSION: u16 = K::VERSION;
     const NAME: &'static str = K::NAME;
     const SUPPORT: &'static str = K::SUPPORT;
 
@@ -137,8 +155,10 @@ impl Kind {
 static KINDS: &[Kind] = &[
     Kind::of::<Vdso>(),
     Kind::of::<private_anonymous::PrivateAnonymous>(),
+    Kind::of::<huge_anonymous::HugeAnonymous>(),
     Kind::of::<file_backed::PrivateFile>(),
     Kind::of::<shared_anonymous::SharedAnonymous>(),
+    Kind::of::<attach::Attach>(),
     Kind::of::<file_backed::SharedFile>(),
 ];
 
@@ -146,8 +166,11 @@ static KINDS: &[Kind] = &[
 pub fn rows() -> impl Iterator<Item = Row> {
     [Row::of::<AddressSpace>(), Row::of::<MappedFiles>()]
         .into_iter()
+        .chain(aspect::SPACE.iter().map(|entry| entry.row))
         .chain(KINDS.iter().map(|kind| kind.row))
         .chain(pages::rows())
+        .chain(unnamed::rows())
+        .chain([Row::of::<segment::Segment>()])
 }
 
 /// The mappings of a process whose contents an image holds, in the order of their addresses.
@@ -190,21 +213,25 @@ fn kind_of(record: &Record) -> Option<&'static Kind> {
 /// If a record cannot be decoded, or `/proc/self` not be read.
 pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
     let here = vdso::of_this_kernel()?;
+    for (owner, mappings) in limit::needed(records)? {
+        limit::conflicts(mappings, limit::of_this_machine()?, owner as i32, refusals);
+    }
     for record in records {
         let task = record.owner as i32;
         match record.tag {
             AddressSpace::TAG => {
-                let exe = AddressSpace::from_record(record)?.exe;
-                let files = vec![(exe, true)];
-                MappedFiles { files }.conflicts(task, refusals);
+                AddressSpace::from_record(record)?
+                    .program
+                    .conflicts(task, refusals);
             }
             MappedFiles::TAG => MappedFiles::from_record(record)?.conflicts(task, refusals),
             Vdso::TAG => {
                 let list = Mappings::<Vdso>::from_record(record)?.0;
                 Vdso::conflicts(&list, here, task, refusals);
             }
-            _ => {}
+            _ => aspect::conflicts(record, refusals)?,
         }
     }
-    Ok(())
+    huge_pages::conflicts(records, refusals)?;
+    segment::conflicts(records, refusals)
 }

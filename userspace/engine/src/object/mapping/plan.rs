@@ -10,12 +10,14 @@ use crust_sys::RemoteAddr;
 
 use super::address_space::AddressSpace;
 use super::area::Area;
+use super::aspect::{self, Moment};
+use super::backed::Backed;
 use super::estate::{Estates, Member};
 use super::hole::Holes;
-use super::layout::Layout;
+use super::layout::{Common, Layout};
 use super::mapped_file::MappedFiles;
 use super::plot::plots;
-use super::shared_anonymous::Objects;
+use super::segment::Segments;
 use super::{KINDS, kind_of};
 use crate::object::State;
 use crate::object::task::tree;
@@ -46,7 +48,7 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         .ok_or_else(|| Error::malformed("address spaces", "no room is left for scratch memory"))?;
     resolve.plan.scratch = RemoteAddr(start);
 
-    let mut objects = Objects::default();
+    let mut common = Common::default();
     let mut filled: BTreeMap<ProcessId, Vec<(Range<u64>, SharedMemory)>> = BTreeMap::new();
     let pids = pids(resolve);
     for record in resolve.of_tag(SharedMemory::TAG) {
@@ -55,15 +57,18 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         let pid = *pids
             .get(&owner)
             .ok_or_else(|| Error::malformed(owner.to_string(), "the plan does not make it"))?;
-        let at = objects.add(&memory, owner, pid, &mut holes)?;
+        let at = common.objects.add(&memory, owner, pid, &mut holes)?;
         filled.entry(owner).or_default().push((at, memory));
     }
+
+    common.backed = Backed::of(records, resolve.plan.reserved_fds, &mut holes)?;
+    common.segments = Segments::of(records, &mut holes)?;
 
     let estates = estates(resolve, &processes)?;
     estates.plan(&mut resolve.plan)?;
 
-    for (&owner, own) in &processes {
-        let own = |tag| own.iter().find(|record| record.tag == tag).copied();
+    for (&owner, of_process) in &processes {
+        let own = |tag| of_process.iter().find(|record| record.tag == tag).copied();
         let Some(space) = own(AddressSpace::TAG) else {
             continue;
         };
@@ -76,10 +81,14 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         let task = process.leader();
         let kept = estates.kept(process);
 
+        let pages = stored.as_ref();
         let plan = &mut resolve.plan;
-        let mut layout = Layout::begin(plan, task, &files, stored.as_ref(), &objects, kept);
+        let mut layout = Layout::begin(plan, task, &files, pages, &common, kept);
         estates.forget(process, &mut layout);
-        space.prepare(&mut layout);
+        space.prepare(&mut layout)?;
+        aspect::plan(of_process, Moment::Empty, &mut layout)?;
+        common.backed.map(&mut layout);
+        common.segments.make(&mut layout);
         let mut areas = Vec::new();
         for kind in KINDS {
             if let Some(record) = own(kind.row.tag) {
@@ -87,11 +96,16 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
                 areas.extend((kind.areas)(record)?);
             }
         }
+        aspect::plan(of_process, Moment::Mapped, &mut layout)?;
         estates.fill(process, &mut layout)?;
         for (at, memory) in filled.get(&task.process).into_iter().flatten() {
             memory.fill(at, &mut layout);
         }
-        objects.release(&mut layout);
+        common.backed.fill(&mut layout);
+        common.segments.fill(&mut layout);
+        common.objects.release(&mut layout);
+        common.backed.release(&mut layout);
+        common.segments.release(&mut layout);
         for area in &areas {
             area.settle(&mut layout);
         }
@@ -102,6 +116,7 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         for area in &areas {
             area.lock(&mut layout);
         }
+        aspect::plan(of_process, Moment::Filled, &mut layout)?;
         for area in &areas {
             area.seal(&mut layout);
         }
@@ -165,7 +180,7 @@ fn pids(resolve: &Resolve<'_>) -> BTreeMap<ProcessId, i32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::hooks::Abilities;
     use crate::object::mapping::Mappings;
@@ -207,6 +222,7 @@ mod tests {
         let shared = |start| SharedAnonymous {
             area: area(start, 1, t::READ | t::WRITE | t::MAY_SHARE),
             object: 77,
+            huge: 0,
             offset: PAGE,
             name: None,
         };
@@ -218,6 +234,7 @@ mod tests {
         };
         let memory = SharedMemory {
             inode: 77,
+            huge: 0,
             size: 4 * PAGE,
             no_reserve: false,
             offset: 0x2000,
@@ -238,7 +255,7 @@ mod tests {
         .unwrap()
     }
 
-    fn planned(records: &[Record]) -> Result<Plan> {
+    pub(in super::super) fn planned(records: &[Record]) -> Result<Plan> {
         let mut resolve = Resolve {
             records,
             abilities: Abilities::default(),
@@ -267,7 +284,7 @@ mod tests {
     }
 
     /// What the calls of a stage are for.
-    fn calls(plan: &Plan, stage: Stage, task: TaskId) -> Vec<&str> {
+    pub(in super::super) fn calls(plan: &Plan, stage: Stage, task: TaskId) -> Vec<&str> {
         plan.stages[&stage][&task]
             .iter()
             .map(|step| match step {

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crust_image::Record;
 
-use super::file_backed::PrivateFile;
+use super::file_backed::{Behind, PrivateFile};
 use super::mapped_file::{MappedFile, MappedFiles};
 use super::private_anonymous::PrivateAnonymous;
 use super::vma::trait_bit as t;
@@ -106,10 +106,14 @@ pub fn plots<'r>(records: impl IntoIterator<Item = &'r Record>) -> Result<Vec<Pl
         }
     }
     for mapping in of_files {
-        let Some((file, _)) = files.get(mapping.file as usize) else {
+        // A file without a path is not there yet when children are made.
+        let Behind::Named(place) = mapping.file else {
+            continue;
+        };
+        let Some((file, _)) = files.get(place as usize) else {
             return Err(Error::malformed(
                 mapping.area.what("map"),
-                format!("there is no mapped file {}", mapping.file),
+                format!("there is no mapped file {place}"),
             ));
         };
         let file = Some((file.clone(), mapping.offset));

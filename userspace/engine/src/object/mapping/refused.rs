@@ -18,18 +18,14 @@ pub fn why(vma: &Vma) -> Option<Why> {
         ));
     }
     if vdso::is_part(vma) {
-        return None;
+        let keyed = "a vDSO with a protection key (pkey_mprotect)".into();
+        return (vma.key != 0).then_some((keyed, "none: crust can only put back a plain one"));
     }
-    by_trait(vma).or_else(|| by_name(&vma.name))
+    by_name(&vma.name).or_else(|| by_trait(vma))
 }
 
 fn by_trait(vma: &Vma) -> Option<Why> {
-    let (why, remedy) = if vma.is_any(t::HUGETLB) {
-        (
-            "memory of hugetlbfs; crust cannot reserve its pages yet",
-            "let the program use transparent huge pages (MADV_HUGEPAGE)",
-        )
-    } else if vma.is_any(t::UFFD) {
+    let (why, remedy) = if vma.is_any(t::UFFD) {
         (
             "memory whose faults a userfaultfd handles; its handler may be in the middle of one",
             "dump when the handler is done and has unregistered the memory",
@@ -39,15 +35,15 @@ fn by_trait(vma: &Vma) -> Option<Why> {
             "a shadow stack (CET)",
             "start the program with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
         )
-    } else if vma.is_any(t::IO | t::PFN_MAP | t::MIXED_MAP | t::SYNC) {
+    } else if vma.is_any(t::SYNC) {
+        (
+            "persistent memory (MAP_SYNC); crust does not carry these mappings yet",
+            "have the program unmap it before the dump, or map it without MAP_SYNC",
+        )
+    } else if vma.is_any(t::IO | t::PFN_MAP | t::MIXED_MAP) {
         (
             "memory of a device",
             "have the program close the device before the dump",
-        )
-    } else if vma.key != 0 {
-        (
-            "memory with a protection key (pkey_mprotect)",
-            "none yet: crust does not restore protection keys",
         )
     } else {
         return None;
@@ -57,17 +53,7 @@ fn by_trait(vma: &Vma) -> Option<Why> {
 
 fn by_name(name: &[u8]) -> Option<Why> {
     let starts = |prefix: &str| name.starts_with(prefix.as_bytes());
-    let (why, remedy) = if starts("/SYSV") {
-        (
-            "a System V shared memory segment; crust does not carry these yet",
-            "detach it before the dump (shmdt), or use shm_open",
-        )
-    } else if starts("/memfd:") {
-        (
-            "a memfd; crust does not carry these yet",
-            "use a file in /dev/shm, or shared anonymous memory",
-        )
-    } else if starts("/secretmem") {
+    let (why, remedy) = if starts("/secretmem") {
         (
             "secret memory (memfd_secret), which not even the kernel can read",
             "have the program drop it before the dump",
@@ -105,14 +91,14 @@ mod tests {
             ..Vma::default()
         };
         for vma in [
-            named("/memfd:x (deleted)", t::MAY_SHARE),
-            named("/SYSV00001234 (deleted)", t::MAY_SHARE),
+            named("/secretmem (deleted)", t::MAY_SHARE),
+            named("/[aio] (deleted)", t::MAY_SHARE),
             named("/dev/dri/card0", t::PFN_MAP),
+            named("/mnt/pmem/x", t::SYNC | t::MAY_SHARE),
             named("", t::UFFD_WP),
-            named("", t::HUGETLB),
             Vma {
                 key: 1,
-                ..Vma::default()
+                ..named("[vdso]", t::EXEC)
             },
             Vma {
                 unknown: Some("zz".into()),
@@ -125,8 +111,11 @@ mod tests {
             named("[heap]", t::READ),
             named("[vvar]", t::PFN_MAP | t::IO),
             named("/usr/lib/libc.so.6", t::EXEC),
+            named("/memfd:x (deleted)", t::MAY_SHARE),
+            named("/SYSV00001234 (deleted)", t::MAY_SHARE),
             named("/dev/zero (deleted)", t::MAY_SHARE),
             named("[anon:x]", t::LOCKED),
+            named("/anon_hugepage (deleted)", t::HUGETLB),
         ] {
             assert_eq!(why(&vma), None, "{vma:?}");
         }

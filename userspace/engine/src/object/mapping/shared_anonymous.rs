@@ -18,11 +18,11 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::area::Area;
+use super::area::{Area, huge_flags};
 use super::hole::Holes;
 use super::layout::Layout;
 use super::vma::{Vma, trait_bit};
-use super::{Content, Found, MappingKind};
+use super::{Content, Found, MappingKind, huge_anonymous};
 use crate::pages::SharedMemory;
 use crate::plan::{Arg, Call, Data, ProcessId, Stage, reserved};
 use crate::{Error, Result};
@@ -34,6 +34,8 @@ pub struct SharedAnonymous {
     pub area: Area,
     /// The object: its inode.
     pub object: u64,
+    /// The size of its pages, as a power of two, if they are huge; else 0.
+    pub huge: u8,
     /// Where in the object it begins, in bytes.
     pub offset: u64,
     /// Its name (`PR_SET_VMA_ANON_NAME`).
@@ -42,19 +44,23 @@ pub struct SharedAnonymous {
 
 impl MappingKind for SharedAnonymous {
     const TAG: u16 = 0x0213;
+    const VERSION: u16 = 2;
     const NAME: &'static str = "shared anonymous memory";
-    const SUPPORT: &'static str = "Contents, once, and who shares it.";
+    const SUPPORT: &'static str = "Contents, once, and who shares it. Also of huge pages.";
     const CONTENT: Content = Content::Object;
 
     fn matches(vma: &Vma) -> bool {
         vma.is(trait_bit::MAY_SHARE)
-            && (vma.name == b"/dev/zero (deleted)" || vma.name.starts_with(b"[anon_shmem:"))
+            && (vma.name == b"/dev/zero (deleted)"
+                || vma.name == huge_anonymous::NAME
+                || vma.name.starts_with(b"[anon_shmem:"))
     }
 
     fn capture(vma: &Vma, _found: &mut Found<'_>) -> Result<Option<Self>> {
         Ok(Some(Self {
             area: Area::of(vma),
             object: vma.inode,
+            huge: vma.huge,
             offset: vma.offset,
             name: vma.given_name(b"[anon_shmem:"),
         }))
@@ -66,24 +72,26 @@ impl MappingKind for SharedAnonymous {
 
     fn plan(list: &[Self], layout: &mut Layout<'_>) -> Result<()> {
         let objects = layout.objects;
-        for (inode, object) in &objects.0 {
+        for ((huge, inode), object) in &objects.0 {
             if object.owner == layout.task.process {
-                object.make(*inode, layout);
+                object.make(*inode, *huge, layout);
             }
         }
         let mut opened = BTreeMap::new();
         for mapping in list {
-            let Some(object) = objects.0.get(&mapping.object) else {
+            let key = (mapping.huge, mapping.object);
+            let Some(object) = objects.0.get(&key) else {
                 return Err(Error::malformed(
                     mapping.area.what("map"),
                     format!("there is no shared memory {}", mapping.object),
                 ));
             };
-            if object.owner == layout.task.process {
+            // The kernel duplicates no mapping of huge pages.
+            if object.owner == layout.task.process && mapping.huge == 0 {
                 mapping.duplicate(object, layout);
             } else {
                 let fd = *opened
-                    .entry(mapping.object)
+                    .entry(key)
                     .or_insert_with(|| object.open(mapping.object, layout));
                 let source = Some((Arg::from(fd), mapping.offset));
                 mapping.area.map(Stage::ShareMemory, layout, source);
@@ -155,9 +163,10 @@ pub struct Object {
     pub no_reserve: bool,
 }
 
-/// The objects of an image by their inodes.
+/// The objects of an image by the sizes of their pages and their inodes: those with huge pages are in
+/// another file system.
 #[derive(Debug, Default)]
-pub struct Objects(BTreeMap<u64, Object>);
+pub struct Objects(BTreeMap<(u8, u64), Object>);
 
 impl Objects {
     /// Adds an object and finds a place for it.
@@ -173,7 +182,8 @@ impl Objects {
         holes: &mut Holes,
     ) -> Result<Range<u64>> {
         let object = || format!("shared memory {}", memory.inode);
-        let start = holes.take(memory.size).ok_or_else(|| {
+        let page = 1_u64.checked_shl(memory.huge.into()).unwrap_or(0);
+        let start = holes.take_aligned(memory.size, page).ok_or_else(|| {
             Error::malformed(
                 object(),
                 format!("there is no room for {} bytes", memory.size),
@@ -186,7 +196,8 @@ impl Objects {
             at: at.clone(),
             no_reserve: memory.no_reserve,
         };
-        if self.0.insert(memory.inode, added).is_some() {
+        let key = (memory.huge, memory.inode);
+        if self.0.insert(key, added).is_some() {
             return Err(Error::malformed(object(), "is there twice"));
         }
         Ok(at)
@@ -212,8 +223,9 @@ impl Object {
         self.at.end - self.at.start
     }
 
-    fn make(&self, inode: u64, layout: &mut Layout<'_>) {
+    fn make(&self, inode: u64, huge: u8, layout: &mut Layout<'_>) {
         let mut flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+        flags |= huge_flags(huge);
         if self.no_reserve {
             flags |= libc::MAP_NORESERVE;
         }

@@ -8,6 +8,8 @@
 
 use std::ops::Range;
 
+use crust_image::PAGE_SIZE;
+
 use crate::{Error, Result};
 
 /// What a mapping can be like, as bits. These numbers are in images.
@@ -82,6 +84,8 @@ pub struct Vma {
     pub name: Vec<u8>,
     /// The protection key.
     pub key: u32,
+    /// The size of its pages, as a power of two, if they are huge pages of hugetlbfs; else 0.
+    pub huge: u8,
 }
 
 impl Vma {
@@ -143,6 +147,9 @@ pub fn parse(smaps: &[u8]) -> Result<Vec<Vma>> {
         } else if let Some(codes) = line.strip_prefix(b"VmFlags:") {
             let vma = vmas.last_mut().ok_or_else(malformed)?;
             parse_codes(codes, vma);
+        } else if let Some(size) = line.strip_prefix(b"KernelPageSize:") {
+            let vma = vmas.last_mut().ok_or_else(malformed)?;
+            vma.huge = parse_page_size(size).ok_or_else(malformed)?;
         } else if let Some(key) = line.strip_prefix(b"ProtectionKey:") {
             let vma = vmas.last_mut().ok_or_else(malformed)?;
             vma.key = std::str::from_utf8(key)
@@ -176,6 +183,20 @@ fn parse_header(line: &[u8]) -> Option<Vma> {
         inode,
         name: unescape(name),
         ..Vma::default()
+    })
+}
+
+/// `    2048 kB`: 21, and 0 for the usual pages.
+fn parse_page_size(size: &[u8]) -> Option<u8> {
+    let size = std::str::from_utf8(size).ok()?.trim();
+    let kib: u64 = size.strip_suffix(" kB")?.parse().ok()?;
+    let bytes = kib
+        .checked_mul(1024)
+        .filter(|bytes| bytes.is_power_of_two())?;
+    Some(if bytes == PAGE_SIZE {
+        0
+    } else {
+        bytes.trailing_zeros() as u8
     })
 }
 
@@ -217,6 +238,7 @@ mod tests {
     const SMAPS: &[u8] = b"\
 00400000-00401000 r-xp 00002000 fe:00 1234                               /opt/a b\\012c
 Size:                  4 kB
+KernelPageSize:        4 kB
 ProtectionKey:         0
 VmFlags: rd ex mr mw me sl 
 7ffd00000000-7ffd00021000 rw-p 00000000 00:00 0                          [stack]
@@ -224,6 +246,7 @@ Size:                132 kB
 ProtectionKey:         3
 VmFlags: rd wr mr mw me gd ac zz 
 7ffd00100000-7ffd00101000 ---p 00000000 00:00 0 
+KernelPageSize:     2048 kB
 VmFlags: mr mw me 
 ";
 
@@ -242,11 +265,17 @@ VmFlags: mr mw me
         assert_eq!(vmas[1].unknown.as_deref(), Some("zz"));
         assert_eq!(vmas[1].key, 3);
         assert_eq!(vmas[2].title(), "memory 7ffd00100000-7ffd00101000");
+        assert_eq!((vmas[0].huge, vmas[2].huge), (0, 21));
     }
 
     #[test]
     fn nonsense_is_an_error() {
-        for text in ["7f-zz rw-p 0 0:0 0", "VmFlags: rd", "20-10 r--p 0 0:0 0"] {
+        for text in [
+            "7f-zz rw-p 0 0:0 0",
+            "VmFlags: rd",
+            "20-10 r--p 0 0:0 0",
+            "10-20 r--p 0 0:0 0\nKernelPageSize: 5 kB",
+        ] {
             assert!(parse(text.as_bytes()).is_err(), "{text}");
         }
     }

@@ -166,6 +166,14 @@ pub fn check_process(
             "restore it from where it should be",
         );
     }
+    if process.syscall_insn.is_none() && !capture.hooks.abilities().read_only {
+        capture.refusals.block(
+            pid,
+            "process",
+            "it has unmapped its vDSO, in which it would have to make system calls that tell its state",
+            "load the module",
+        );
+    }
     Ok(())
 }
 

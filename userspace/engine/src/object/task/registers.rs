@@ -14,7 +14,7 @@
 //! * A call with a signal mask of its own ([`masked`]): signals that come before it is begun again
 //!   would meet the mask from outside. Its thread is let go from the entry of that call.
 
-use crust_sys::ptrace;
+use crust_sys::ptrace::{self, UserRegs};
 use crust_sys::uapi::{self, restart};
 use crust_sys::{RemoteAddr, memory};
 use nix::errno::Errno;
@@ -113,6 +113,33 @@ impl State for Registers {
     }
 }
 
+/// `syscall`, the instruction.
+const SYSCALL: [u8; 2] = [0x0f, 0x05];
+/// `int $0x80`: the call is one of 32-bit programs, and has another number.
+const INTERRUPT: [u8; 2] = [0xcd, 0x80];
+
+/// The instruction before whose return the thread stands.
+fn instruction_before(tid: i32, registers: &UserRegs) -> Option<[u8; 2]> {
+    let mut code = [0; 2];
+    let before = RemoteAddr(registers.rip.wrapping_sub(2));
+    memory::read(tid, before, &mut code).ok()?;
+    Some(code)
+}
+
+/// The number of the call before whose return the thread stands, by the instruction that loads it.
+///
+/// A call that has been interrupted and continued before is `restart_syscall` to the kernel.
+fn number_before(tid: i32, registers: &UserRegs) -> Option<u64> {
+    // mov $nr, %eax; then the call
+    let mut code = [0; 5];
+    let from = RemoteAddr(registers.rip.wrapping_sub(7));
+    memory::read(tid, from, &mut code).ok()?;
+    let [0xb8, a, b, c, d] = code else {
+        return None;
+    };
+    Some(u64::from(u32::from_le_bytes([a, b, c, d])))
+}
+
 /// What a call is called that waits.
 fn call_name(nr: i64) -> String {
     let name = match nr {
@@ -136,14 +163,36 @@ fn call_name(nr: i64) -> String {
 
 /// Whether the mask of the call in which the thread is differs from that around it.
 fn is_masked(view: &ThreadView<'_>, signal_mask: u64) -> bool {
-    const SYSCALL: [u8; 2] = [0x0f, 0x05];
     let registers = &view.thread.registers;
-    let mut code = [0; 2];
-    let before = RemoteAddr(registers.rip.wrapping_sub(2));
     masked::in_call(registers)
-        && view.text.status.hex("SigBlk").is_some_and(|own| own != signal_mask)
-        // And not `int $0x80`, whose calls have other numbers.
-        && memory::read(view.thread.tid, before, &mut code).is_ok_and(|()| code == SYSCALL)
+        && view
+            .text
+            .status
+            .hex("SigBlk")
+            .is_some_and(|own| own != signal_mask)
+        && instruction_before(view.thread.tid, registers) == Some(SYSCALL)
+}
+
+/// A call made by `int $0x80`, of which the kernel knows how it goes on. What the restored thread has
+/// begun again by a call of its own would go on as one with the number of a 64-bit program.
+fn interrupted_32(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Interrupted {
+    const RESTART_SYSCALL: u64 = 0;
+    let (tid, registers) = (view.thread.tid, &view.thread.registers);
+    let number = match registers.orig_rax {
+        RESTART_SYSCALL => number_before(tid, registers),
+        nr => Some(nr),
+    };
+    let (will, interrupted) = match number {
+        Some(nr) => ("gets all of its time again", Interrupted::Anew { nr }),
+        None => ("returns EINTR", Interrupted::Lost),
+    };
+    capture.refusals.lose(
+        tid,
+        "system call",
+        format!("it was made by a 64-bit program in the way of 32-bit ones (int $0x80): it {will}"),
+        "build the program without such calls",
+    );
+    interrupted
 }
 
 fn interrupted(
@@ -173,6 +222,9 @@ fn interrupted(
     }
     if result != RESTART_BLOCK {
         return None;
+    }
+    if instruction_before(tid, registers) == Some(INTERRUPT) {
+        return Some(interrupted_32(view, capture));
     }
     let block = &view.kernel.restart;
     let args = [
@@ -358,6 +410,7 @@ impl ThreadAspect for Registers {
     fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
         let mut registers = ptrace::registers_from_bytes(&self.general)
             .ok_or_else(|| Error::malformed("registers", "there are not as many as x86-64 has"))?;
+        let mut again = None;
         match self.interrupted {
             Some(Interrupted::Anew { nr }) => {
                 registers.rax = UNLESS_HANDLED as u64;
@@ -368,11 +421,7 @@ impl ThreadAspect for Registers {
                 registers.orig_rax = u64::MAX;
             }
             None | Some(Interrupted::Masked) => {}
-            Some(call) => {
-                resolve
-                    .plan
-                    .step(Stage::Resume, task, Step::Reenter(reenter(call)));
-            }
+            Some(call) => again = Some(Step::Reenter(reenter(call))),
         }
         let processor = Processor {
             general: ptrace::register_bytes(&registers).into(),
@@ -382,7 +431,9 @@ impl ThreadAspect for Registers {
             limit: self.limit,
         };
         let step = Step::SetProcessor(Box::new(processor));
-        resolve.plan.step(Stage::Resume, task, step);
+        for step in std::iter::once(step).chain(again) {
+            resolve.plan.step(Stage::Resume, task, step);
+        }
         Ok(())
     }
 }

@@ -77,7 +77,7 @@ impl ThreadAspect for Scheduling {
         let args = [0.into(), (mask.len() as u64).into(), Data::new(mask).into()];
         let call = Call::new("scheduling: affinity", libc::SYS_sched_setaffinity, args);
         resolve.plan.call(Stage::Attributes, task, call);
-        if !self.is_ordinary() && self.attributes.nice != 0 {
+        if !self.is_ordinary() {
             let args = [
                 u64::from(libc::PRIO_PROCESS).into(),
                 0.into(),

@@ -63,6 +63,13 @@ impl Homes {
                     .or_insert(*slot);
             }
         }
+        for (table, owner) in tables
+            .values()
+            .filter_map(|table| Some((table, table.shares?)))
+        {
+            // What it makes is made by who fills the table.
+            by_pid.insert(table.pid, owner);
+        }
         for group in groups(files)? {
             let maker = group
                 .iter()

@@ -71,6 +71,25 @@ fn eventfd(id: u32) -> crust_image::Record {
     state.record(id, 0).unwrap()
 }
 
+/// Each of those who share a table has a number of its own for what it opens for a moment.
+#[test]
+fn sharers_have_numbers_of_their_own() {
+    let shared = Table {
+        shares: Some(ProcessId(0)),
+        ..table(11, &[])
+    };
+    let calls = calls(&[table(10, &[(0, 0)]), shared], &[eventfd(0)]).unwrap();
+    assert_eq!(
+        calls,
+        [
+            "p0.0 fd 0: eventfd, count 7",
+            "p0.0 fd 12: keep it free for p1",
+            "p0.0 fd 11: keep it free for p0",
+            "p0.0 close the descriptors of the restore",
+        ]
+    );
+}
+
 #[test]
 fn the_first_process_makes_it_and_the_second_takes_it() {
     let tables = [table(10, &[(0, 0), (3, 0)]), table(11, &[(5, 0)])];

@@ -6,11 +6,24 @@ use super::numbers::Numbers;
 use super::{Bench, Home, SETTABLE, missing};
 use crate::object::file::table::Slot;
 use crate::object::file::{DescriptionId, File};
-use crate::plan::{Arg, Call, CallRef, Data, Expect, Stage, reserved};
+use crate::object::unnamed::Anchors;
+use crate::plan::{Arg, Call, CallRef, Data, Expect, ProcessId, Stage, reserved};
 use crate::{Error, Result};
 
 /// What kinds use to emit their calls.
 impl<'p> Bench<'p> {
+    /// The process at work.
+    #[must_use]
+    pub fn process(&self) -> ProcessId {
+        self.process
+    }
+
+    /// Where files without a path are, in the processes that make them.
+    #[must_use]
+    pub fn anchors(&self) -> &'p Anchors {
+        self.anchors
+    }
+
     /// Where a description is made.
     pub fn home(&self, id: DescriptionId) -> Result<Home> {
         self.homes.get(id).ok_or_else(|| missing(id))

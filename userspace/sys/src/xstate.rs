@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The XSAVE area of a thread, as `NT_X86_XSTATE` has it: what crust itself reads in it.
+
+use std::arch::x86_64::__cpuid_count;
+use std::sync::OnceLock;
+
+/// Where `struct xstate_header` begins, behind the legacy area; its first word says what is in use.
+const HEADER: usize = 512;
+/// The number of the state component of protection keys.
+const PKRU: u32 = 9;
+
+/// Where PKRU is in an XSAVE area; `None` if this processor has no protection keys, or the kernel
+/// does not use them.
+fn pkru_offset() -> Option<usize> {
+    /// CPUID leaf 7, ECX: the kernel has switched protection keys on.
+    const OSPKE: u32 = 1 << 4;
+    static OFFSET: OnceLock<Option<usize>> = OnceLock::new();
+    *OFFSET.get_or_init(|| {
+        let leaf = |leaf, subleaf| {
+            // SAFETY: every x86-64 processor has the instruction; it only fills registers.
+            #[allow(unused_unsafe, reason = "newer compilers know that it is safe")]
+            unsafe {
+                __cpuid_count(leaf, subleaf)
+            }
+        };
+        (leaf(0, 0).eax >= 0xd && leaf(7, 0).ecx & OSPKE != 0)
+            .then(|| leaf(0xd, PKRU).ebx as usize)
+            .filter(|&offset| offset > HEADER)
+    })
+}
+
+/// Whether memory can have protection keys here.
+#[must_use]
+pub fn has_protection_keys() -> bool {
+    pkru_offset().is_some()
+}
+
+/// The rights that a thread has on memory with protection keys (PKRU: two bits for each key, no access
+/// and no writing); `None` if there are no keys here.
+#[must_use]
+pub fn pkru(xstate: &[u8]) -> Option<u32> {
+    let offset = pkru_offset()?;
+    let in_use = xstate.get(HEADER..HEADER + 8)?;
+    let in_use = u64::from_ne_bytes(in_use.try_into().ok()?);
+    if in_use & 1 << PKRU == 0 {
+        // Its initial state: all is allowed.
+        return Some(0);
+    }
+    let bytes = xstate.get(offset..offset + 4)?;
+    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_the_kernel_says() {
+        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+        let has = info.split_whitespace().any(|flag| flag == "ospke");
+        assert_eq!(has_protection_keys(), has);
+        let mut area = vec![0; 16 << 10];
+        let Some(offset) = pkru_offset() else {
+            assert_eq!(pkru(&area), None);
+            return;
+        };
+        area[offset..offset + 4].copy_from_slice(&0x5555_5554_u32.to_ne_bytes());
+        assert_eq!(pkru(&area), Some(0));
+        area[HEADER + 1] = 2;
+        assert_eq!(pkru(&area), Some(0x5555_5554));
+        assert_eq!(pkru(&area[..100]), None);
+    }
+}
