@@ -26,6 +26,9 @@ use crate::procfs;
 const LOOKS: u32 = 1000;
 const PAUSE: Duration = Duration::from_micros(20);
 
+/// A field of `/proc/PID/task/TID/status`.
+const SWITCHES: &str = "voluntary_ctxt_switches";
+
 /// A stopped thread that is about to go on with a call that has a limit.
 #[derive(Debug)]
 pub(crate) struct Waiting {
@@ -37,6 +40,8 @@ pub(crate) struct Waiting {
     end: Option<u64>,
     /// Where it stands in its call: stack pointer and instruction.
     at: (u64, u64),
+    /// How often it has given up a processor, its stop included.
+    switches: i64,
     proc: File,
     /// A signal waits that will end the call.
     disturbed: bool,
@@ -59,6 +64,7 @@ impl Waiting {
                 .left
                 .map(|left| clock::monotonic().saturating_add(left)),
             at: (registers.rsp, registers.rip),
+            switches: status.number(SWITCHES)?,
             disturbed: (set("SigPnd") | set("ShdPnd")) & !set("SigBlk") != 0,
             proc,
         })
@@ -69,15 +75,27 @@ impl Waiting {
     }
 
     /// The call in which it sleeps; `None` if it does not.
+    ///
+    /// Until a thread that was woken has a processor, it still looks as if it slept in the call from which it was
+    /// taken (kernel/sched/core.c:try_to_wake_up, `TASK_WAKING`). So it has to have gone to sleep once more.
     fn asleep(&self) -> Option<Called> {
         for _ in 0..LOOKS {
-            if let Some(call) = Called::of(&self.proc, self.tid) {
-                return Some(call);
+            let call = (self.switches_now()? > self.switches)
+                .then(|| Called::of(&self.proc, self.tid))
+                .flatten();
+            if call.is_some() {
+                return call;
             }
             std::thread::sleep(PAUSE);
         }
         tracing::debug!(self.tid, "does not fall asleep again");
         None
+    }
+
+    fn switches_now(&self) -> Option<i64> {
+        let name = format!("task/{}/status", self.tid);
+        let text = procfs::read_text(&self.proc, self.tid, &name).ok()?;
+        procfs::Fields::new(text).number(SWITCHES)
     }
 
     /// Lets it go if it needs a moment of its own for that; else it is only made ready.

@@ -211,13 +211,14 @@ fn interrupted(
     if is_masked(view, signal_mask) {
         return Some(Interrupted::Masked);
     }
-    if result == UNLESS_HANDLED && limit::is_until_used(nr, registers) {
+    let is_counted = capture.hooks.abilities().add_usage;
+    if result == UNLESS_HANDLED && limit::is_until_used(nr, registers) && !is_counted {
         capture.refusals.lose(
             tid,
             &name,
-            "it sleeps until so much CPU time is used, which is counted from zero for a restored process: it \
-             sleeps for longer",
-            "",
+            "it sleeps until so much CPU time is used, which this kernel counts from zero for a restored process: \
+             it sleeps for longer",
+            "load the module",
         );
     }
     if result != RESTART_BLOCK {
