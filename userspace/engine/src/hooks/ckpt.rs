@@ -95,7 +95,14 @@ impl Hooks for Ckpt {
         if !self.can(nr::USAGE) {
             return Usage::of(process);
         }
-        let usage = self.device.usage(process.pidfd.as_fd()).map_err(failed)?;
+        let usage = match process.ended_leader {
+            None => self.device.usage(process.pidfd.as_fd()),
+            // That is a pidfd of a thread, which does not do for its process.
+            Some(_) => {
+                pidfd::open(process.pid).and_then(|leader| self.device.usage(leader.as_fd()))
+            }
+        };
+        let usage = usage.map_err(failed)?;
         Ok((&usage).into())
     }
 
