@@ -136,6 +136,24 @@ static inline void leave_file(const char *name)
 	close(fd);
 }
 
+/* The value of a line of /proc/PID/status, as a number; -1 if there is none. */
+static inline long status_of(pid_t pid, const char *key)
+{
+	char path[64], line[256];
+	long value = -1;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file))
+		if (!strncmp(line, key, strlen(key)) && line[strlen(key)] == ':')
+			value = strtol(line + strlen(key) + 1, NULL, 10);
+	fclose(file);
+	return value;
+}
+
 /*
  * Instead of ready(): this machine has not what the case is about, for a reason
  * that does not depend on crust. Says so, and ends.

@@ -36,6 +36,9 @@ static void run(void)
 	}
 	must(read(up[0], &byte, 1) == 1);
 	ready();
+	/* The parent may be let go a moment before its child. */
+	while (status_of(pid, "TracerPid"))
+		pause_ms(1);
 	must(!ptrace(PTRACE_SEIZE, pid, NULL, NULL) && !ptrace(PTRACE_INTERRUPT, pid, NULL, NULL));
 	must(waitpid(pid, &status, 0) == pid && WIFSTOPPED(status));
 	check(flags_of(pid, 0) == 0 && flags_of(pid, 1) == SECCOMP_FILTER_FLAG_LOG && flags_of(pid, 2) == 0, "flags");

@@ -58,9 +58,9 @@ static void run(void)
 	memcpy(code, "\xb8\x2a\0\0\0\xc3", 6);
 	must(!shmdt(code));
 	code = attach(locked, SHM_EXEC | SHM_RDONLY);
-	/* A part is unmapped, a part may not be written, and a part is elsewhere. */
-	must(!munmap(parts + 4 * 512, 4 * PAGE) && !mprotect(parts + 16 * 512, 4 * PAGE, PROT_READ));
+	/* A part is unmapped, a part may not be written, and a part is elsewhere (before there is a hole for it). */
 	part = map(NULL, 4 * PAGE, PROT_NONE, ANONYMOUS);
+	must(!munmap(parts + 4 * 512, 4 * PAGE) && !mprotect(parts + 16 * 512, 4 * PAGE, PROT_READ));
 	middle = mremap(parts + 24 * 512, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, part);
 	must(middle == part && !shmctl(removed, IPC_RMID, NULL));
 	turn = (_Atomic int *)(gone + 1);

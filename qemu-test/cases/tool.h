@@ -159,24 +159,6 @@ static inline void adder_stop(struct adder *adder)
 	close(adder->answer);
 }
 
-/* The value of a line of /proc/PID/status, as a number; -1 if there is none. */
-static inline long status_of(pid_t pid, const char *key)
-{
-	char path[64], line[256];
-	long value = -1;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	file = fopen(path, "re");
-	if (!file)
-		return -1;
-	while (fgets(line, sizeof(line), file))
-		if (!strncmp(line, key, strlen(key)) && line[strlen(key)] == ':')
-			value = strtol(line + strlen(key) + 1, NULL, 10);
-	fclose(file);
-	return value;
-}
-
 /* The state of a thread as /proc tells it ('S' ...); 0 if it is gone. */
 static inline char state_of(pid_t pid, pid_t tid)
 {
