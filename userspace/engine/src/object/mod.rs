@@ -12,8 +12,6 @@ pub mod namespace;
 pub mod task;
 pub mod unnamed;
 
-use std::collections::HashMap;
-
 use crust_image::{Record, codec};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -63,24 +61,6 @@ pub trait State: Serialize + DeserializeOwned {
             ));
         }
         codec::decode(&record.body).map_err(|error| Error::malformed(Self::NAME, error.to_string()))
-    }
-}
-
-/// The records of those kinds of which each owner has at most one: found without looking at all others.
-pub struct Index<'a>(HashMap<(u16, u32), &'a Record>);
-
-impl<'a> Index<'a> {
-    /// Of all records of an image.
-    #[must_use]
-    pub fn of(records: &'a [Record]) -> Self {
-        let entry = |record: &'a Record| ((record.tag, record.owner), record);
-        Self(records.iter().map(entry).collect())
-    }
-
-    /// The record of a kind that belongs to `owner`.
-    #[must_use]
-    pub fn get(&self, tag: u16, owner: u32) -> Option<&'a Record> {
-        self.0.get(&(tag, owner)).copied()
     }
 }
 
