@@ -26,7 +26,7 @@ use crust_sys::pidfd;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::sleeps::Sleeps;
-pub(crate) use self::wait::{is_relative, is_until_used};
+pub(crate) use self::wait::{arguments, is_relative, is_until_used};
 use crate::clock;
 
 // The libc crate lacks it.

@@ -57,7 +57,7 @@ impl Sockets {
 }
 
 /// The six arguments of the call in which a thread is.
-pub(super) fn arguments(registers: &UserRegs) -> [u64; 6] {
+pub(crate) fn arguments(registers: &UserRegs) -> [u64; 6] {
     [
         registers.rdi,
         registers.rsi,

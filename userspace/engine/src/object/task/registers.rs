@@ -228,14 +228,7 @@ fn interrupted(
         return Some(interrupted_32(view, capture));
     }
     let block = &view.kernel.restart;
-    let args = [
-        registers.rdi,
-        registers.rsi,
-        registers.rdx,
-        registers.r10,
-        registers.r8,
-        registers.r9,
-    ];
+    let args = limit::arguments(registers);
     match block.kind {
         restart::NANOSLEEP => {
             return Some(Interrupted::Sleep {
