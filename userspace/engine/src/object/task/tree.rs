@@ -5,6 +5,9 @@
 //! With the module every process is put where it was, in any order. Without it, [`order`] says
 //! what `setsid` and `setpgid` can do.
 
+mod births;
+mod ends;
+mod places;
 mod plan;
 
 use std::collections::BTreeSet;
@@ -180,7 +183,7 @@ pub fn check(capture: &mut Capture<'_>) -> Result<()> {
     }
     let members = members(&capture.records)?;
     let outside = outer(&members).filter(|_| capture.options.shell_job);
-    for problem in order::replay(&places(&members), outside)
+    for problem in order::replay(&places_of(&members), outside)
         .err()
         .unwrap_or_default()
     {
@@ -279,7 +282,7 @@ pub fn job(records: &[Record], had_terminal: Option<i32>) -> Result<Option<i32>>
     Ok(had_terminal.filter(is_ours).or(Some(root).filter(is_ours)))
 }
 
-fn places(members: &[Member]) -> Vec<Place> {
+fn places_of(members: &[Member]) -> Vec<Place> {
     let place = |member: &Member| Place {
         pid: member.pid,
         parent: member.parent.map(|parent| parent as usize),
