@@ -15,8 +15,9 @@
 //!
 //! With which flags a ring was made is not shown. Larger entries and completions are told by the size of the memory;
 //! whether it has an array by what is in that (one that names each entry at its own place is as good as none).
-//! Flags that say when work is done are lost, as are settings that no request of such a ring makes use of:
-//! credentials, groups of buffers, the limits of workers, descriptors of rings that threads have registered.
+//! Flags that say when work is done are lost, as are settings that no request of such a ring makes use of
+//! (credentials, groups of buffers, the limits of workers), and what a thread has registered of its own (descriptors
+//! of rings): no kernel shows them.
 //!
 //! What the kernel answers to wishes that it declines in any case ([`uring::ask_for_restrictions`],
 //! [`uring::has_eventfd`]) tells of restrictions and of an eventfd.
@@ -81,7 +82,7 @@ impl State for Uring {
     const SUPPORT: &'static str = "Quiet ones, as those of libuv (Node.js): nothing registered, no request under \
         way, and only EPOLL_CTL and NOP in their memory; 64 entries or more, no more than 50 million requests in \
         all. Entries, completions that were not read, counters. Flags that say when work is done are lost, and \
-        what no such request uses: credentials, groups of buffers, limits of workers, registered descriptors of rings.";
+        what no such request uses: credentials, groups of buffers, limits of workers; registered descriptors of rings.";
 
     fn describe(&self) -> String {
         format!(

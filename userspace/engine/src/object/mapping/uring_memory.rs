@@ -197,12 +197,93 @@ fn unmap(range: &Range<u64>) -> Call {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object::file::DescriptionId;
+    use crate::object::file::table::{Slot, Table};
+    use crate::object::file::uring::Uring;
+    use crate::object::mapping::address_space::AddressSpace;
+    use crate::object::mapping::plan::tests::{calls, planned};
+    use crate::plan::{ProcessId, Step};
+
+    fn records() -> Vec<Record> {
+        let ring = Uring {
+            inode: 77,
+            ..Uring::default()
+        };
+        let table = Table {
+            slots: vec![Slot {
+                number: 5,
+                cloexec: true,
+                description: DescriptionId(3),
+            }],
+            ..Table::default()
+        };
+        let mapping = |start, offset| UringMemory {
+            area: Area {
+                start,
+                length: 8192,
+                traits: trait_bit::READ | trait_bit::MAY_SHARE | trait_bit::DONT_FORK,
+            },
+            inode: 77,
+            offset,
+        };
+        let list = vec![
+            mapping(0x7f00_0000_0000, 0),
+            mapping(0x40_0000, OFFSET_ENTRIES),
+        ];
+        [
+            ring.record(3, 0),
+            table.record(0, 0),
+            AddressSpace::default().record(0, 0),
+            Mappings(list).record(0, 0),
+        ]
+        .into_iter()
+        .collect::<Result<_>>()
+        .unwrap()
+    }
+
+    #[test]
+    fn only_where_it_was_is_there_room_for_a_ring() {
+        let plan = planned(&records()).unwrap();
+        let (stage, task) = (Stage::MapMemory, ProcessId(0).leader());
+        let calls = calls(&plan, stage, task);
+        let (from, to) = (plan.scratch.0, plan.scratch.0 + crate::plan::scratch::TOTAL);
+        let expected = [
+            "unmap the blank below scratch".to_owned(),
+            "unmap the blank above scratch".to_owned(),
+            "occupy 1000-200000".to_owned(),
+            format!("occupy 200000-{from:x}"),
+            format!("occupy {to:x}-7ffffffff000"),
+            "free 400000-402000".to_owned(),
+            "memory 400000-402000: map the ring".to_owned(),
+            "free 7f0000000000-7f0000002000".to_owned(),
+            "memory 7f0000000000-7f0000002000: map the ring".to_owned(),
+            "free 1000-200000".to_owned(),
+            "free 200000-400000".to_owned(),
+            format!("free 402000-{from:x}"),
+            format!("free {to:x}-7f0000000000"),
+            "free 7f0000002000-7ffffffff000".to_owned(),
+            "memory 7f0000000000-7f0000002000: advise".to_owned(),
+            "memory 400000-402000: advise".to_owned(),
+            "unmap where the vDSO was parked".to_owned(),
+        ];
+        assert_eq!(calls, expected);
+        let Step::Call(map) = &plan.stages[&stage][&task][6] else {
+            panic!("no call");
+        };
+        assert_eq!((&map.args[0], &map.args[4]), (&0.into(), &5.into()));
+    }
+
+    #[test]
+    fn a_ring_without_a_descriptor_is_an_error() {
+        let mut records = records();
+        records.remove(0);
+        assert!(planned(&records).is_err());
+    }
 
     #[test]
     fn gaps_are_what_is_left() {
         let taken = vec![40..50, 10..20, 20..30];
         assert_eq!(between(taken, 0..60), [0..10, 30..40, 50..60]);
-        assert_eq!(between(vec![0..60], 0..60), []);
-        assert_eq!(between(vec![], 5..60), [5..60]);
+        assert_eq!(between(vec![0..30, 30..60], 0..60), []);
     }
 }
