@@ -6,7 +6,9 @@
 //! The kernel shows requests that were not taken yet, but not all of those under way. So a ring has to pass three
 //! rules ([`quiet`]). It has nothing that is not taken, and nothing registered. It has as many completions as
 //! requests. And all entries that its memory still holds are of kinds that end within the call that submits
-//! them: without this one the second could be met by a request that waits and another that completed twice. Event
+//! them: without this one the second could be met by a request that waits and another that completed twice. (What
+//! is left is a ring that had such a pair, and since then so many plain requests that nothing of it is in the memory
+//! any more: that one request is lost.) Event
 //! loops (libuv, and with it Node.js) have such a ring for each loop, to change what they watch in batches.
 //!
 //! Libraries keep copies of the counters of a ring, which only the kernel moves on. So a restored ring is *wound* on:
