@@ -7,6 +7,7 @@ use std::cell::OnceCell;
 use crust_image::Record;
 
 use crate::hooks::Hooks;
+use crate::object::file::uring::rings::MappedRing;
 use crate::object::mapping::build_id::BuildIds;
 use crate::object::mapping::segment::FoundSegments;
 use crate::object::task::posix_timers::TimerList;
@@ -48,6 +49,8 @@ pub struct Capture<'a> {
     pub unnamed: UnnamedFiles,
     /// The System V segments that are attached.
     pub segments: FoundSegments,
+    /// The mappings of io_urings.
+    pub rings: Vec<MappedRing>,
     /// The build ids of programs and libraries.
     pub build_ids: BuildIds,
 }

@@ -171,6 +171,7 @@ fn capture(
         timer_list: OnceCell::new(),
         unnamed: UnnamedFiles::default(),
         segments: FoundSegments::default(),
+        rings: Vec::new(),
         build_ids: BuildIds::default(),
     };
     let begun = Instant::now();

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Offsets;
 use crate::limit::Left;
+use crate::object::file::uring::Uring;
 use crate::object::task::usage::Usage;
 use crate::{Error, Result};
 
@@ -334,6 +335,13 @@ pub enum Step {
         address: RemoteAddr,
         /// The bytes.
         bytes: Vec<u8>,
+    },
+    /// [`Stage::CreateFiles`]: a new ring of the task gets the counters and the memory of this one.
+    WindRing {
+        /// Its descriptor.
+        number: i32,
+        /// What it is to be.
+        ring: Box<Uring>,
     },
     /// [`Stage::Spawn`]: the task makes this child process. (Also in [`Stage::Leaders`], one that is dismissed later.)
     SpawnChild {

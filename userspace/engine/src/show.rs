@@ -107,6 +107,9 @@ fn describe(step: &Step) -> String {
             address,
             bytes,
         } => format!("write {what}: {} bytes at {address}", bytes.len()),
+        Step::WindRing { number, ring } => {
+            format!("fd {number}: wind the ring on by {} requests", ring.count)
+        }
         Step::SpawnChild { child, pid, .. } => {
             format!("make child {child} with pid {}", numbers(pid))
         }

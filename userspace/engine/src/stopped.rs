@@ -43,10 +43,34 @@ pub(crate) fn registers(
         }
         Err(errno) => return Err(failed(errno)),
     };
+    if registers.rip == 0 {
+        refuse_worker(process, tid)?;
+    }
     let registers = leave_critical_section(tid, registers).map_err(failed)?;
     let limit = sleeps.limit(process, tid, &registers);
     let registers = make_call_again(process, tid, registers, limit.as_ref())?;
     Ok((registers, limit))
+}
+
+/// Refuses a thread that the kernel made for itself in a process. It has never been in the program, so its registers
+/// are zeros, and it would make no call for us.
+fn refuse_worker(process: &FrozenProcess, tid: i32) -> Result<()> {
+    /// `PF_IO_WORKER` and `PF_USER_WORKER`, in field 9.
+    const WORKER: u64 = 0x10 | 0x4000;
+    let stat = procfs::stat(&process.proc, tid, &format!("task/{tid}/stat"))?;
+    if stat.field(9) & WORKER == 0 {
+        return Ok(());
+    }
+    let name = String::from_utf8_lossy(&stat.comm);
+    refuse(
+        tid,
+        format!("thread {tid}"),
+        format!(
+            "a thread of the kernel ({name}), which works for an io_uring of the program, or for vhost"
+        ),
+        "run the program without io_uring (many have a switch for it; \
+         kernel.io_uring_disabled=2 makes them fall back)",
+    )
 }
 
 /// Whether a stopped thread executes code of the vDSO. It may be about to add up what belongs to two moments, or to

@@ -34,6 +34,7 @@ pub mod timerfd;
     reason = "fields named `flags` and `pad` mean the same everywhere"
 )]
 pub mod uapi;
+pub mod uring;
 pub mod wait;
 pub mod xattr;
 pub mod xstate;

@@ -12,7 +12,7 @@ use crust_sys::xstate::has_protection_keys;
 use crust_sys::{RemoteAddr, memory, pidfd, ptrace};
 use nix::errno::Errno;
 
-use super::{Executor, core_dump};
+use super::{Executor, core_dump, ring};
 use crate::batch::{self, layout};
 use crate::clock;
 use crate::plan::{Call, Step, TaskId};
@@ -44,6 +44,7 @@ impl Executor<'_> {
                 address,
                 bytes,
             } => write(tid, *address, bytes).map_err(|errno| Error::task(tid, what, errno)),
+            Step::WindRing { number, ring } => ring::wind(pid, *number, ring),
             Step::SetIds { pgid, sid } => {
                 let what = format!("join group {pgid} of session {sid}");
                 let failed = |errno| Error::task(tid, &what, errno);

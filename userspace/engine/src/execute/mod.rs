@@ -12,6 +12,7 @@ mod alone;
 pub(crate) mod core_dump;
 mod fill;
 mod finish;
+mod ring;
 mod round;
 mod stops;
 

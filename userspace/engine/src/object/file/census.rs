@@ -23,6 +23,7 @@ use super::probe::{Holder, Probe};
 use super::table::{PosixLock, Slot, Table};
 use super::unix::Sockets;
 use super::unnamed::UnnamedDescriptions;
+use super::uring::rings::MappedRing;
 use super::{DescriptionId, FileKind, KINDS, refused};
 use crate::capture::{Capture, DumpOptions};
 use crate::hooks::Hooks;
@@ -78,11 +79,14 @@ pub struct Census<'a> {
     pub unnamed: &'a mut UnnamedFiles,
     /// Their descriptions.
     pub of_unnamed: UnnamedDescriptions,
+    /// The mappings of io_urings, which were found before.
+    pub mapped_rings: &'a mut Vec<MappedRing>,
     slots: HashMap<(ProcessId, i32), DescriptionId>,
     alike: HashMap<Likeness, Vec<DescriptionId>>,
     ourselves: &'a Ourselves,
     in_flight: Vec<OwnedFd>,
-    records: Vec<Record>,
+    /// What was captured.
+    pub records: Vec<Record>,
 }
 
 /// Takes the census of the whole tree.
@@ -99,6 +103,7 @@ pub(super) fn take(capture: &mut Capture) -> Result<()> {
         watching: Vec::new(),
         unnamed: &mut capture.unnamed,
         of_unnamed: UnnamedDescriptions::new(),
+        mapped_rings: &mut capture.rings,
         slots: HashMap::new(),
         alike: HashMap::new(),
         ourselves: &ourselves,

@@ -34,6 +34,7 @@ pub mod timerfd;
 pub mod unix;
 pub mod unix_peer;
 pub mod unnamed;
+pub mod uring;
 
 use std::fmt;
 
@@ -203,6 +204,7 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<timerfd::Timerfd>(),
     Kind::of::<signalfd::Signalfd>(),
     Kind::of::<pidfd::Pidfd>(),
+    Kind::of::<uring::Uring>(),
     Kind::of::<ByPath<device::Device>>(),
     Kind::of::<terminal::Terminal>(),
 ];

@@ -32,12 +32,6 @@ const BY_LINK: &[(&str, &str, &str)] = &[
         NOT_YET,
     ),
     (
-        "anon_inode:[io_uring]",
-        "an io_uring: no kernel interface reads the requests in its rings",
-        "run the program without io_uring (many have a switch for it; \
-         kernel.io_uring_disabled=2 makes them fall back)",
-    ),
-    (
         "anon_inode:[userfaultfd]",
         "a userfaultfd: the faults that wait for an answer cannot be read",
         STOP_USING,

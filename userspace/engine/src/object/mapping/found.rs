@@ -18,6 +18,7 @@ use super::vma::{self, Vma, trait_bit};
 use super::{KINDS, MappingKind, Mappings, policy, refused};
 use crate::capture::{Capture, DumpOptions};
 use crate::object::State;
+use crate::object::file::uring::rings::MappedRing;
 use crate::object::unnamed::found::Place;
 use crate::object::unnamed::{UnnamedFiles, Unreachable};
 use crate::refusal::Refusals;
@@ -43,6 +44,8 @@ pub struct Found<'a> {
     pub unnamed: &'a mut UnnamedFiles,
     /// The System V segments, of the whole tree.
     pub segments: &'a mut FoundSegments,
+    /// The mappings of io_urings, of the whole tree.
+    pub rings: &'a mut Vec<MappedRing>,
     /// The build ids of programs and libraries.
     pub build_ids: &'a mut BuildIds,
     options: &'a DumpOptions,
@@ -175,6 +178,7 @@ fn capture_process(
         refusals: &mut capture.refusals,
         unnamed: &mut capture.unnamed,
         segments: &mut capture.segments,
+        rings: &mut capture.rings,
         build_ids: &mut capture.build_ids,
         options: capture.options,
         numa_maps,

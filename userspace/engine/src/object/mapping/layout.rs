@@ -85,6 +85,13 @@ impl<'a> Layout<'a> {
         self.kept.get(next) == Some(range)
     }
 
+    /// What is there before the mappings of the process itself.
+    #[must_use]
+    pub fn occupied(&self) -> Vec<Range<u64>> {
+        let scratch = self.plan.scratch.0..self.plan.scratch.0 + scratch::TOTAL;
+        self.kept.iter().cloned().chain([scratch]).collect()
+    }
+
     /// Drops pages of memory that was inherited: what is read there next is zeros, or the file.
     pub fn forget(&mut self, range: &Range<u64>) {
         let call = Call::new(

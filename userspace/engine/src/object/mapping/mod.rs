@@ -38,6 +38,7 @@ pub mod protection_keys;
 pub mod refused;
 pub mod segment;
 pub mod shared_anonymous;
+pub mod uring_memory;
 pub mod vdso;
 pub mod vma;
 pub mod write_execute;
@@ -159,6 +160,7 @@ static KINDS: &[Kind] = &[
     Kind::of::<file_backed::PrivateFile>(),
     Kind::of::<shared_anonymous::SharedAnonymous>(),
     Kind::of::<attach::Attach>(),
+    Kind::of::<uring_memory::UringMemory>(),
     Kind::of::<file_backed::SharedFile>(),
 ];
 

@@ -18,8 +18,10 @@ use super::layout::{Common, Layout};
 use super::mapped_file::MappedFiles;
 use super::plot::plots;
 use super::segment::Segments;
-use super::{KINDS, kind_of};
+use super::uring_memory::{self, UringMemory};
+use super::{KINDS, Mappings, kind_of};
 use crate::object::State;
+use crate::object::file::uring::rings::Rings;
 use crate::object::task::tree;
 use crate::pages::{SharedMemory, StoredPages};
 use crate::plan::{ProcessId, Stage, Step, scratch};
@@ -64,6 +66,8 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
     common.backed = Backed::of(records, resolve.plan.reserved_fds, &mut holes)?;
     common.segments = Segments::of(records, &mut holes)?;
 
+    let rings = Rings::of(records)?;
+
     let estates = estates(resolve, &processes)?;
     estates.plan(&mut resolve.plan)?;
 
@@ -84,6 +88,9 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         let pages = stored.as_ref();
         let plan = &mut resolve.plan;
         let mut layout = Layout::begin(plan, task, &files, pages, &common, kept);
+        if let Some(record) = own(Mappings::<UringMemory>::TAG) {
+            uring_memory::place(record, &rings, &mut layout)?;
+        }
         estates.forget(process, &mut layout);
         space.prepare(&mut layout)?;
         aspect::plan(of_process, Moment::Empty, &mut layout)?;
@@ -183,7 +190,6 @@ fn pids(resolve: &Resolve<'_>) -> BTreeMap<ProcessId, i32> {
 pub(super) mod tests {
     use super::*;
     use crate::hooks::Abilities;
-    use crate::object::mapping::Mappings;
     use crate::object::mapping::private_anonymous::PrivateAnonymous;
     use crate::object::mapping::shared_anonymous::SharedAnonymous;
     use crate::object::mapping::vma::trait_bit as t;

@@ -2,6 +2,7 @@
 
 //! Mappings that cannot be carried over, and why.
 
+use super::uring_memory;
 use super::vdso;
 use super::vma::{Vma, trait_bit as t};
 
@@ -20,6 +21,10 @@ pub fn why(vma: &Vma) -> Option<Why> {
     if vdso::is_part(vma) {
         let keyed = "a vDSO with a protection key (pkey_mprotect)".into();
         return (vma.key != 0).then_some((keyed, "none: crust can only put back a plain one"));
+    }
+    if uring_memory::is_ring(vma) {
+        // What there is to say of it is said of the ring.
+        return None;
     }
     by_name(&vma.name).or_else(|| by_trait(vma))
 }
@@ -94,6 +99,7 @@ mod tests {
             named("/secretmem (deleted)", t::MAY_SHARE),
             named("/[aio] (deleted)", t::MAY_SHARE),
             named("/dev/dri/card0", t::PFN_MAP),
+            named("anon_inode:[perf_event]", t::MAY_SHARE),
             named("/mnt/pmem/x", t::SYNC | t::MAY_SHARE),
             named("", t::UFFD_WP),
             Vma {
@@ -112,6 +118,7 @@ mod tests {
             named("[vvar]", t::PFN_MAP | t::IO),
             named("/usr/lib/libc.so.6", t::EXEC),
             named("/memfd:x (deleted)", t::MAY_SHARE),
+            named("anon_inode:[io_uring]", t::MAY_SHARE | t::MIXED_MAP),
             named("/SYSV00001234 (deleted)", t::MAY_SHARE),
             named("/dev/zero (deleted)", t::MAY_SHARE),
             named("[anon:x]", t::LOCKED),

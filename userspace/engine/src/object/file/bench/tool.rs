@@ -7,7 +7,7 @@ use super::{Bench, Home, SETTABLE, missing};
 use crate::object::file::table::Slot;
 use crate::object::file::{DescriptionId, File};
 use crate::object::unnamed::Anchors;
-use crate::plan::{Arg, Call, CallRef, Data, Expect, ProcessId, Stage, reserved};
+use crate::plan::{Arg, Call, CallRef, Data, Expect, ProcessId, Stage, Step, reserved};
 use crate::{Error, Result};
 
 /// What kinds use to emit their calls.
@@ -89,6 +89,12 @@ impl<'p> Bench<'p> {
     pub fn call(&mut self, call: Call) -> CallRef {
         let task = self.process.leader();
         self.plan.call(self.stage, task, call)
+    }
+
+    /// Adds a step that is no call.
+    pub fn step(&mut self, step: Step) {
+        let task = self.process.leader();
+        self.plan.step(self.stage, task, step);
     }
 
     /// Adds a system call to a later stage.

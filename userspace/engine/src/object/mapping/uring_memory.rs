@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The memory of an io_uring in a process: its rings, or its entries. The contents are the ring's, see
+//! [`uring`](crate::object::file::uring).
+//!
+//! The kernel maps a ring only where it chooses itself: it takes no address, not even with `MAP_FIXED`, nor does
+//! `mremap` move it (`io_uring/memmap.c:io_uring_get_unmapped_area`). So before anything else is in the
+//! address space, all of it is occupied but what the ring is to have; then that is all that the kernel can choose.
+//! (`VmPeak` in `/proc/PID/status` tells of it ever after.)
+
+use std::ops::Range;
+
+use crust_image::Record;
+use crust_sys::uring::{OFFSET_COMPLETIONS, OFFSET_ENTRIES, OFFSET_RINGS};
+use serde::{Deserialize, Serialize};
+
+use super::area::Area;
+use super::layout::{Layout, TASK_SIZE};
+use super::vma::{Vma, trait_bit};
+use super::{Content, Found, MappingKind, Mappings};
+use crate::object::State;
+use crate::object::file::uring::LINK;
+use crate::object::file::uring::rings::{MappedRing, Rings};
+use crate::plan::{Arg, Call, Stage};
+use crate::{Error, Result};
+
+/// A mapping of a ring.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UringMemory {
+    /// Where and how.
+    pub area: Area,
+    /// The inode of the ring.
+    pub inode: u64,
+    /// What of it: one of the offsets that the kernel gives a meaning.
+    pub offset: u64,
+}
+
+/// Whether a mapping is of a ring.
+#[must_use]
+pub fn is_ring(vma: &Vma) -> bool {
+    vma.name == LINK.as_bytes()
+}
+
+impl MappingKind for UringMemory {
+    const TAG: u16 = 0x0217;
+    const NAME: &'static str = "memory of an io_uring";
+    const SUPPORT: &'static str = "Of a quiet ring of which the process has a descriptor: rings and entries, \
+        at their addresses. VmPeak grows.";
+    const CONTENT: Content = Content::Elsewhere;
+
+    fn matches(vma: &Vma) -> bool {
+        is_ring(vma)
+    }
+
+    fn capture(vma: &Vma, found: &mut Found<'_>) -> Result<Option<Self>> {
+        let is_whole = [OFFSET_RINGS, OFFSET_COMPLETIONS, OFFSET_ENTRIES].contains(&vma.offset);
+        if !is_whole || !vma.is(trait_bit::MAY_SHARE) {
+            found.refusals.block(
+                found.process.pid,
+                vma.title(),
+                "a part of the memory of an io_uring, or memory of an io_uring of another kind",
+                "have the program unmap it before the dump",
+            );
+            return Ok(None);
+        }
+        found.rings.push(MappedRing {
+            process: found.process.id,
+            pid: found.process.pid,
+            title: vma.title(),
+            inode: vma.inode,
+            entries: (vma.offset == OFFSET_ENTRIES).then_some(vma.length()),
+        });
+        Ok(Some(Self {
+            area: Area::of(vma),
+            inode: vma.inode,
+            offset: vma.offset,
+        }))
+    }
+
+    fn area(&self) -> &Area {
+        &self.area
+    }
+
+    /// They are [placed](place) before all others.
+    fn plan(list: &[Self], layout: &mut Layout<'_>) -> Result<()> {
+        for mapping in list {
+            mapping.area.advise(Stage::MapMemory, layout);
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        let what = match self.offset {
+            OFFSET_ENTRIES => "entries",
+            _ => "rings",
+        };
+        format!("{} {what} of {}", self.area.describe(), self.inode)
+    }
+}
+
+/// Maps the rings of a process whose address space is empty but for what the restore needs and what was inherited.
+///
+/// # Errors
+///
+/// [`Error::Malformed`] if the process has no descriptor of one.
+pub fn place(record: &Record, rings: &Rings, layout: &mut Layout<'_>) -> Result<()> {
+    let mut list = Mappings::<UringMemory>::from_record(record)?.0;
+    list.sort_unstable_by_key(|mapping| mapping.area.start);
+    let process = layout.task.process;
+    let gaps = between(layout.occupied(), EVERYWHERE);
+    // Without a privilege the lowest cannot be had (vm.mmap_min_addr), nor can the ring get there.
+    layout.call(Stage::MapMemory, occupy(&LOWEST).whatever());
+    for gap in &gaps {
+        layout.call(Stage::MapMemory, occupy(gap).returns(gap.start));
+    }
+    for mapping in &list {
+        let number = rings.number(process, mapping.inode).ok_or_else(|| {
+            let problem = format!("{process} has no descriptor of that ring");
+            Error::malformed(mapping.area.what("map"), problem)
+        })?;
+        let make_room = unmap(&mapping.area.range());
+        layout.call(Stage::MapMemory, make_room);
+        layout.call(Stage::MapMemory, mapping.map(number));
+    }
+    layout.call(Stage::MapMemory, unmap(&LOWEST));
+    let taken = layout.occupied().into_iter();
+    let taken = taken.chain(list.iter().map(|mapping| mapping.area.range()));
+    for gap in between(taken.collect(), EVERYWHERE) {
+        layout.call(Stage::MapMemory, unmap(&gap));
+    }
+    Ok(())
+}
+
+impl UringMemory {
+    fn map(&self, number: i32) -> Call {
+        let call = Call::new(
+            self.area.what("map the ring"),
+            libc::SYS_mmap,
+            [
+                0.into(),
+                self.area.length.into(),
+                self.area.protection().into(),
+                libc::MAP_SHARED.into(),
+                number.into(),
+                Arg::from(self.offset),
+            ],
+        );
+        call.returns(self.area.start)
+    }
+}
+
+/// Where the kernel may choose an address.
+const EVERYWHERE: Range<u64> = 2 << 20..TASK_SIZE;
+/// And where it rarely may.
+const LOWEST: Range<u64> = 4096..2 << 20;
+
+/// What is left of `all` beside these ranges.
+fn between(mut taken: Vec<Range<u64>>, all: Range<u64>) -> Vec<Range<u64>> {
+    taken.sort_unstable_by_key(|range| range.start);
+    taken.push(all.end..all.end);
+    let mut gaps = Vec::new();
+    let mut start = all.start;
+    for range in taken {
+        if start < range.start {
+            gaps.push(start..range.start);
+        }
+        start = start.max(range.end);
+    }
+    gaps
+}
+
+fn occupy(range: &Range<u64>) -> Call {
+    let flags =
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
+    Call::new(
+        format!("occupy {:x}-{:x}", range.start, range.end),
+        libc::SYS_mmap,
+        [
+            range.start.into(),
+            (range.end - range.start).into(),
+            libc::PROT_NONE.into(),
+            flags.into(),
+            Arg::from(-1),
+            0.into(),
+        ],
+    )
+}
+
+fn unmap(range: &Range<u64>) -> Call {
+    Call::new(
+        format!("free {:x}-{:x}", range.start, range.end),
+        libc::SYS_munmap,
+        [range.start.into(), (range.end - range.start).into()],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::file::DescriptionId;
+    use crate::object::file::table::{Slot, Table};
+    use crate::object::file::uring::Uring;
+    use crate::object::mapping::address_space::AddressSpace;
+    use crate::object::mapping::plan::tests::{calls, planned};
+    use crate::plan::{ProcessId, Step};
+
+    fn records() -> Vec<Record> {
+        let ring = Uring {
+            inode: 77,
+            ..Uring::default()
+        };
+        let table = Table {
+            slots: vec![Slot {
+                number: 5,
+                cloexec: true,
+                description: DescriptionId(3),
+            }],
+            ..Table::default()
+        };
+        let mapping = |start, offset| UringMemory {
+            area: Area {
+                start,
+                length: 8192,
+                traits: trait_bit::READ | trait_bit::MAY_SHARE | trait_bit::DONT_FORK,
+            },
+            inode: 77,
+            offset,
+        };
+        let list = vec![
+            mapping(0x7f00_0000_0000, 0),
+            mapping(0x40_0000, OFFSET_ENTRIES),
+        ];
+        [
+            ring.record(3, 0),
+            table.record(0, 0),
+            AddressSpace::default().record(0, 0),
+            Mappings(list).record(0, 0),
+        ]
+        .into_iter()
+        .collect::<Result<_>>()
+        .unwrap()
+    }
+
+    #[test]
+    fn only_where_it_was_is_there_room_for_a_ring() {
+        let plan = planned(&records()).unwrap();
+        let (stage, task) = (Stage::MapMemory, ProcessId(0).leader());
+        let calls = calls(&plan, stage, task);
+        let (from, to) = (plan.scratch.0, plan.scratch.0 + crate::plan::scratch::TOTAL);
+        let expected = [
+            "unmap the blank below scratch".to_owned(),
+            "unmap the blank above scratch".to_owned(),
+            "occupy 1000-200000".to_owned(),
+            format!("occupy 200000-{from:x}"),
+            format!("occupy {to:x}-7ffffffff000"),
+            "free 400000-402000".to_owned(),
+            "memory 400000-402000: map the ring".to_owned(),
+            "free 7f0000000000-7f0000002000".to_owned(),
+            "memory 7f0000000000-7f0000002000: map the ring".to_owned(),
+            "free 1000-200000".to_owned(),
+            "free 200000-400000".to_owned(),
+            format!("free 402000-{from:x}"),
+            format!("free {to:x}-7f0000000000"),
+            "free 7f0000002000-7ffffffff000".to_owned(),
+            "memory 7f0000000000-7f0000002000: advise".to_owned(),
+            "memory 400000-402000: advise".to_owned(),
+            "unmap where the vDSO was parked".to_owned(),
+        ];
+        assert_eq!(calls, expected);
+        let Step::Call(map) = &plan.stages[&stage][&task][6] else {
+            panic!("no call");
+        };
+        assert_eq!((&map.args[0], &map.args[4]), (&0.into(), &5.into()));
+    }
+
+    #[test]
+    fn a_ring_without_a_descriptor_is_an_error() {
+        let mut records = records();
+        records.remove(0);
+        assert!(planned(&records).is_err());
+    }
+
+    #[test]
+    fn gaps_are_what_is_left() {
+        let taken = vec![40..50, 10..20, 20..30];
+        assert_eq!(between(taken, 0..60), [0..10, 30..40, 50..60]);
+        assert_eq!(between(vec![0..30, 30..60], 0..60), []);
+    }
+}
