@@ -57,11 +57,26 @@ static pid_t job(bool foreground, const char *const *argv)
 	return pid;
 }
 
-/* Waits until a job of the shell is in the foreground. */
+/*
+ * Waits until a job of the shell is in the foreground, and executes its
+ * program: before that it ignores what stops it, as the shell does.
+ */
 static void await_job(pid_t shell)
 {
-	while (tcgetpgrp(0) == shell)
+	char path[64], name[16] = "";
+
+	while (strncmp(name, "sleep\n", 6)) {
+		pid_t group = tcgetpgrp(0);
+		int fd;
+
 		pause_ms(1);
+		if (group <= 0 || group == shell)
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/comm", group);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		must(fd >= 0 && read(fd, name, sizeof(name)) > 0);
+		close(fd);
+	}
 }
 
 #define job(foreground, ...) job(foreground, (const char *const[]){ __VA_ARGS__, NULL })
