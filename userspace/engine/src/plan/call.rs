@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A system call that a restored task makes, with its arguments.
+
+use std::borrow::Cow;
+
+use crust_sys::RemoteAddr;
+use serde::{Deserialize, Serialize};
+
+/// A value that a system call takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arg {
+    /// A number, also a descriptor, or an address in the task.
+    Value(u64),
+    /// The address of a copy of these bytes, which is there for this call only.
+    Data(Data),
+    /// What an earlier call *of the same task in the same stage* returned.
+    Returned(CallRef),
+}
+
+/// Bytes in the scratch memory of a task, with pointers to other such bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Data {
+    /// The bytes themselves.
+    pub bytes: Vec<u8>,
+    /// At byte offset `.0` of `bytes` goes the 64-bit address of `.1`.
+    pub pointers: Vec<(usize, Data)>,
+    /// At byte offset `.0` of `bytes` goes a `struct timespec` of the moment `.1`.
+    pub moments: Vec<(usize, Moment)>,
+}
+
+/// A moment that is known when the call is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// The clock.
+    pub clock: i32,
+    /// So many nanoseconds after now, or before it if negative.
+    pub from_now: i64,
+}
+
+impl Data {
+    /// Plain bytes.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            ..Self::default()
+        }
+    }
+
+    /// A path or another string, with the zero that ends it.
+    pub fn string(text: impl AsRef<[u8]>) -> Self {
+        let mut bytes = text.as_ref().to_vec();
+        bytes.push(0);
+        Self::new(bytes)
+    }
+
+    /// A structure or array of 64-bit numbers.
+    #[must_use]
+    pub fn words(words: &[u64]) -> Self {
+        Self::new(
+            words
+                .iter()
+                .flat_map(|word| word.to_ne_bytes())
+                .collect::<Vec<u8>>(),
+        )
+    }
+
+    /// Puts a moment at `offset`.
+    #[must_use]
+    pub fn moment(mut self, offset: usize, moment: Moment) -> Self {
+        self.moments.push((offset, moment));
+        self
+    }
+
+    /// Puts the address of `target` at `offset`.
+    #[must_use]
+    pub fn pointer(mut self, offset: usize, target: Data) -> Self {
+        self.pointers.push((offset, target));
+        self
+    }
+}
+
+/// A call of the plan that a later one refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallRef(pub u32);
+
+/// Which results of a call are right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expect {
+    /// Anything but an error number.
+    Success,
+    /// This number.
+    Exactly(u64),
+    /// Anything; for what may fail without harm. Say why at the place that uses it.
+    Anything,
+}
+
+/// One system call, made by the task itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// For the plan and for errors: object and operation, as `fd 3: open /var/log/x`.
+    pub what: String,
+    /// Its number.
+    pub nr: i64,
+    /// Its arguments.
+    pub args: Vec<Arg>,
+    /// What it must return.
+    pub expect: Expect,
+}
+
+impl Call {
+    /// A call that must succeed.
+    pub fn new(what: impl Into<String>, nr: i64, args: impl Into<Vec<Arg>>) -> Self {
+        Self {
+            what: what.into(),
+            nr,
+            args: args.into(),
+            expect: Expect::Success,
+        }
+    }
+
+    /// A call that must return `value`.
+    #[must_use]
+    pub fn returns(mut self, value: u64) -> Self {
+        self.expect = Expect::Exactly(value);
+        self
+    }
+
+    /// The same call, among steps before which there are `base` of other stages.
+    #[must_use]
+    pub fn counted_from(&self, base: u32) -> Cow<'_, Self> {
+        let refers = |arg: &Arg| matches!(arg, Arg::Returned(_));
+        let mut call = Cow::Borrowed(self);
+        if base != 0 && self.args.iter().any(refers) {
+            for arg in &mut call.to_mut().args {
+                if let Arg::Returned(reference) = arg {
+                    reference.0 += base;
+                }
+            }
+        }
+        call
+    }
+
+    /// The same call, with the moments in its data as a task sees its clocks.
+    #[must_use]
+    pub fn now(call: Cow<'_, Self>, clock: impl Fn(i32) -> u64) -> Cow<'_, Self> {
+        const SECOND: u64 = 1_000_000_000;
+        let has_moments = |arg: &Arg| matches!(arg, Arg::Data(data) if !data.moments.is_empty());
+        if !call.args.iter().any(has_moments) {
+            return call;
+        }
+        let mut call = call.into_owned();
+        for arg in &mut call.args {
+            let Arg::Data(data) = arg else { continue };
+            for (offset, moment) in std::mem::take(&mut data.moments) {
+                let time = clock(moment.clock).saturating_add_signed(moment.from_now);
+                let parts = [time / SECOND, time % SECOND]
+                    .map(u64::to_ne_bytes)
+                    .concat();
+                data.bytes[offset..][..16].copy_from_slice(&parts);
+            }
+        }
+        Cow::Owned(call)
+    }
+
+    /// A call whose result does not matter.
+    #[must_use]
+    pub fn whatever(mut self) -> Self {
+        self.expect = Expect::Anything;
+        self
+    }
+}
+
+impl From<u64> for Arg {
+    fn from(value: u64) -> Self {
+        Self::Value(value)
+    }
+}
+
+impl From<i32> for Arg {
+    /// Sign-extended, as C would pass an `int` for a `long`.
+    fn from(value: i32) -> Self {
+        Self::Value(i64::from(value) as u64)
+    }
+}
+
+impl From<RemoteAddr> for Arg {
+    fn from(value: RemoteAddr) -> Self {
+        Self::Value(value.0)
+    }
+}
+
+impl From<Data> for Arg {
+    fn from(value: Data) -> Self {
+        Self::Data(value)
+    }
+}
+
+impl From<CallRef> for Arg {
+    fn from(value: CallRef) -> Self {
+        Self::Returned(value)
+    }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The clocks of a restored tree that count from the start of the machine.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Offsets;
+
+/// What the clocks of the tree say that count from the start of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clocks {
+    /// What the time namespace of the dump added.
+    pub before: Offsets,
+    /// What they say after the restore.
+    pub after: After,
+}
+
+/// The time namespace in which a tree is born.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum After {
+    /// That of crust.
+    #[default]
+    OfCrust,
+    /// A new one with these offsets.
+    Shifted(Offsets),
+    /// A new one in which the clocks go on from here, in nanoseconds.
+    Continued {
+        /// `CLOCK_MONOTONIC`.
+        monotonic: u64,
+        /// `CLOCK_BOOTTIME`.
+        boottime: u64,
+    },
+}
+
+impl After {
+    /// The offsets of the namespace on a machine whose clocks say `machine` (monotonic and since boot) in
+    /// the initial namespace, and for crust so much more.
+    #[must_use]
+    pub fn offsets(self, machine: [u64; 2], ours: Offsets) -> Offsets {
+        match self {
+            Self::OfCrust => ours,
+            Self::Shifted(offsets) => offsets,
+            Self::Continued {
+                monotonic,
+                boottime,
+            } => {
+                // Whole ticks of `/proc/PID/stat`, so that start times in there stay what they were.
+                const TICK: i64 = 10_000_000;
+                let ticks = |offset: u64| -(-(offset as i64)).div_euclid(TICK) * TICK;
+                Offsets {
+                    monotonic: ticks(monotonic.wrapping_sub(machine[0])),
+                    boottime: ticks(boottime.wrapping_sub(machine[1])),
+                }
+            }
+        }
+    }
+
+    /// By how much a moment is to be shifted (monotonic and since boot, in the initial namespace) so that
+    /// the program sees it where it was, if the namespace of the dump added `before`.
+    #[must_use]
+    pub fn shift(self, before: Offsets, machine: [u64; 2], ours: Offsets) -> [i64; 2] {
+        let after = self.offsets(machine, ours);
+        [
+            before.monotonic - after.monotonic,
+            before.boottime - after.boottime,
+        ]
+    }
+}
