@@ -22,7 +22,8 @@
 //! of rings): no kernel shows them.
 //!
 //! What the kernel answers to wishes that it declines in any case ([`uring::ask_for_restrictions`],
-//! [`uring::has_eventfd`]) tells of restrictions and of an eventfd.
+//! [`uring::has_eventfd`]) tells of restrictions and of an eventfd. Linux 7.3 tells only of restrictions of
+//! `io_uring_register(2)` in this way; those of requests alone are lost.
 //!
 //! [`Step::WindRing`]: crate::plan::Step::WindRing
 
@@ -84,7 +85,8 @@ impl State for Uring {
     const SUPPORT: &'static str = "Quiet ones, as those of libuv (Node.js): nothing registered, no request under \
         way, and only EPOLL_CTL and NOP in their memory; 64 entries or more, no more than 50 million requests in \
         all. Entries, completions that were not read, counters. Flags that say when work is done are lost, and \
-        what no such request uses: credentials, groups of buffers, limits of workers; registered descriptors of rings.";
+        what no such request uses: credentials, groups of buffers, limits of workers; registered descriptors of rings. \
+        Restrictions of requests alone are lost too (Linux 7.3 does not show them); others are refused.";
 
     fn describe(&self) -> String {
         format!(
