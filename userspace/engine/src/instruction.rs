@@ -1,12 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A `syscall` instruction in a program, to which a stopped thread can be pointed: one of its vDSO.
+//! The instructions by which programs make system calls: one of the vDSO, to which a stopped thread can be pointed,
+//! and the one by which a thread has made the call in which it is.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crust_sys::ptrace::UserRegs;
 use crust_sys::{RemoteAddr, memory};
 
 use crate::subject::FrozenProcess;
+
+/// `syscall`.
+pub(crate) const SYSCALL: [u8; 2] = [0x0f, 0x05];
+/// `int $0x80`: the call is one of 32-bit programs, and has another number.
+pub(crate) const INTERRUPT: [u8; 2] = [0xcd, 0x80];
+
+/// The instruction before whose return a thread stands.
+pub(crate) fn before(tid: i32, registers: &UserRegs) -> Option<[u8; 2]> {
+    let mut code = [0; 2];
+    let before = RemoteAddr(registers.rip.wrapping_sub(2));
+    memory::read(tid, before, &mut code).ok()?;
+    Some(code)
+}
+
+/// The number of the call before whose return a thread stands, by the instruction that loads it.
+///
+/// A call that has been interrupted and continued before is `restart_syscall` to the kernel.
+pub(crate) fn number_before(tid: i32, registers: &UserRegs) -> Option<u32> {
+    // mov $nr, %eax; then the call
+    let mut code = [0; 5];
+    let from = RemoteAddr(registers.rip.wrapping_sub(7));
+    memory::read(tid, from, &mut code).ok()?;
+    let [0xb8, a, b, c, d] = code else {
+        return None;
+    };
+    Some(u32::from_le_bytes([a, b, c, d]))
+}
 
 /// The instruction of a process; the auxiliary vector tells where its vDSO is.
 pub(crate) fn of_process(process: &FrozenProcess) -> Option<RemoteAddr> {
@@ -26,7 +55,6 @@ pub(crate) fn vdso(auxv: &[u8]) -> Option<RemoteAddr> {
 ///
 /// All 64-bit processes have the same one, so the place that was found once is only looked at again.
 pub(crate) fn in_vdso(pid: i32, vdso: RemoteAddr) -> Option<RemoteAddr> {
-    const SYSCALL: [u8; 2] = [0x0f, 0x05];
     // The vDSO has at least this size: one page.
     const SIZE: usize = 4096;
     static KNOWN: AtomicU64 = AtomicU64::new(0);

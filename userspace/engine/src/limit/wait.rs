@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use super::asleep::Called;
 use super::{Place, SYS_IO_PGETEVENTS};
 use crate::clock::SECOND;
+use crate::instruction;
 use crate::subject::FrozenProcess;
 
 /// The kernel's `-ERESTART_RESTARTBLOCK`: it keeps how the call goes on.
@@ -72,23 +73,17 @@ pub(crate) fn arguments(registers: &UserRegs) -> [u64; 6] {
 /// continued before is `restart_syscall` to the kernel. Then the instruction before may tell.
 pub(super) fn number(tid: i32, registers: &UserRegs) -> Option<i64> {
     let nr = registers.orig_rax as i64;
-    let mut code = [0; 2];
-    memory::read(tid, RemoteAddr(registers.rip.wrapping_sub(2)), &mut code).ok()?;
-    if code == [0xcd, 0x80] {
-        // int $0x80: its number is one of 32-bit programs.
+    let instruction = instruction::before(tid, registers)?;
+    if instruction == instruction::INTERRUPT {
         return None;
     }
     if nr != libc::SYS_restart_syscall {
         return Some(nr);
     }
-    // mov $nr, %eax; syscall
-    let mut code = [0; 7];
-    let from = RemoteAddr(registers.rip.wrapping_sub(7));
-    memory::read(tid, from, &mut code).ok()?;
-    let [0xb8, a, b, c, d, 0x0f, 0x05] = code else {
-        return None;
-    };
-    Some(i64::from(u32::from_le_bytes([a, b, c, d])))
+    (instruction == instruction::SYSCALL)
+        .then(|| instruction::number_before(tid, registers))
+        .flatten()
+        .map(i64::from)
 }
 
 /// The whole of a limit.

@@ -61,10 +61,14 @@ pub fn survey(
             .collect();
         let mut queues = Vec::with_capacity(together.len());
         for &(process, texts) in together {
+            let stranger = match texts.1.first() {
+                Some(leader) => strangers.to(process, &leader.status)?,
+                None => None,
+            };
             queues.push(Queue {
                 process,
                 texts,
-                stranger: strangers.to(process)?,
+                stranger,
                 next: 0,
                 lending: Vec::new(),
                 survey: Survey::default(),

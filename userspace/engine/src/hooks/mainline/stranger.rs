@@ -35,16 +35,16 @@ pub struct Strangers {
 struct Stranger(i32);
 
 impl Strangers {
-    /// A process that this one may look at if it is in no domain; `None` if that cannot be told.
+    /// A process that this one, of which `status` tells, may look at if it is in no domain; `None` if that cannot
+    /// be told.
     ///
     /// # Errors
     ///
     /// What broke.
-    pub fn to(&mut self, process: &FrozenProcess) -> Result<Option<i32>> {
+    pub fn to(&mut self, process: &FrozenProcess, status: &Fields) -> Result<Option<i32>> {
         if !*self.needed.get_or_insert_with(probe::landlock) {
             return Ok(None);
         }
-        let status = Fields::new(procfs::read_text(&process.proc, process.pid, "status")?);
         let first = |field| {
             status
                 .numbers(field)

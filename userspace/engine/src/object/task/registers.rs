@@ -14,7 +14,7 @@
 //! * A call with a signal mask of its own ([`masked`]): signals that come before it is begun again
 //!   would meet the mask from outside. Its thread is let go from the entry of that call.
 
-use crust_sys::ptrace::{self, UserRegs};
+use crust_sys::ptrace;
 use crust_sys::uapi::{self, restart};
 use crust_sys::{RemoteAddr, memory};
 use nix::errno::Errno;
@@ -26,7 +26,7 @@ use crate::limit::{self, End, Left, Place};
 use crate::object::State;
 use crate::plan::{Call, Data, Processor, Stage, Step, TaskId};
 use crate::resolve::Resolve;
-use crate::{Error, Result, masked};
+use crate::{Error, Result, instruction, masked};
 
 /// Linux's `ERESTART_RESTARTBLOCK`, which user space never sees.
 const RESTART_BLOCK: i64 = -516;
@@ -113,33 +113,6 @@ impl State for Registers {
     }
 }
 
-/// `syscall`, the instruction.
-const SYSCALL: [u8; 2] = [0x0f, 0x05];
-/// `int $0x80`: the call is one of 32-bit programs, and has another number.
-const INTERRUPT: [u8; 2] = [0xcd, 0x80];
-
-/// The instruction before whose return the thread stands.
-fn instruction_before(tid: i32, registers: &UserRegs) -> Option<[u8; 2]> {
-    let mut code = [0; 2];
-    let before = RemoteAddr(registers.rip.wrapping_sub(2));
-    memory::read(tid, before, &mut code).ok()?;
-    Some(code)
-}
-
-/// The number of the call before whose return the thread stands, by the instruction that loads it.
-///
-/// A call that has been interrupted and continued before is `restart_syscall` to the kernel.
-fn number_before(tid: i32, registers: &UserRegs) -> Option<u64> {
-    // mov $nr, %eax; then the call
-    let mut code = [0; 5];
-    let from = RemoteAddr(registers.rip.wrapping_sub(7));
-    memory::read(tid, from, &mut code).ok()?;
-    let [0xb8, a, b, c, d] = code else {
-        return None;
-    };
-    Some(u64::from(u32::from_le_bytes([a, b, c, d])))
-}
-
 /// What a call is called that waits.
 fn call_name(nr: i64) -> String {
     let name = match nr {
@@ -170,7 +143,7 @@ fn is_masked(view: &ThreadView<'_>, signal_mask: u64) -> bool {
             .status
             .hex("SigBlk")
             .is_some_and(|own| own != signal_mask)
-        && instruction_before(view.thread.tid, registers) == Some(SYSCALL)
+        && instruction::before(view.thread.tid, registers) == Some(instruction::SYSCALL)
 }
 
 /// A call made by `int $0x80`, of which the kernel knows how it goes on. What the restored thread has
@@ -179,7 +152,7 @@ fn interrupted_32(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Interrupt
     const RESTART_SYSCALL: u64 = 0;
     let (tid, registers) = (view.thread.tid, &view.thread.registers);
     let number = match registers.orig_rax {
-        RESTART_SYSCALL => number_before(tid, registers),
+        RESTART_SYSCALL => instruction::number_before(tid, registers).map(u64::from),
         nr => Some(nr),
     };
     let (will, interrupted) = match number {
@@ -224,7 +197,7 @@ fn interrupted(
     if result != RESTART_BLOCK {
         return None;
     }
-    if instruction_before(tid, registers) == Some(INTERRUPT) {
+    if instruction::before(tid, registers) == Some(instruction::INTERRUPT) {
         return Some(interrupted_32(view, capture));
     }
     let block = &view.kernel.restart;

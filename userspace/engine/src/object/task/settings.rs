@@ -119,7 +119,6 @@ impl ProcessAspect for Settings {
 
     fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()> {
         let leader = process.leader();
-        let survivor = resolve.survivor(process);
         let mut prctl = |stage, what: &str, option: i32, args: [u64; 2]| {
             let args = [
                 option.into(),
@@ -128,12 +127,8 @@ impl ProcessAspect for Settings {
                 0.into(),
                 0.into(),
             ];
-            let task = match stage {
-                Stage::Resume => survivor,
-                _ => leader,
-            };
             let call = Call::new(what, libc::SYS_prctl, args);
-            resolve.plan.call(stage, task, call);
+            resolve.plan.call(stage, leader, call);
         };
         if self.subreaper {
             prctl(
@@ -160,8 +155,9 @@ impl ProcessAspect for Settings {
         if let Some(chosen) = chosen {
             let args = [libc::PR_SET_DUMPABLE as u64, u64::from(chosen), 0, 0, 0].map(Arg::from);
             let call = Call::new("dumpable", libc::SYS_prctl, args);
-            // Other credentials of any thread change it, and none gets some any more.
-            resolve.plan.call(Stage::Exit, survivor, call);
+            resolve
+                .plan
+                .call(Stage::Exit, resolve.survivor(process), call);
         } else {
             // No process can ask for it, but gets it with other credentials. Its own come behind.
             let other = |id: u64| Call::new("dumpable by root", libc::SYS_setfsuid, [id.into()]);
