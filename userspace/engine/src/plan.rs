@@ -79,6 +79,8 @@ pub enum Stage {
     SealMemory,
     /// The other threads are made.
     Threads,
+    /// Threads switch on their shadow stacks, one after the other.
+    ShadowStacks,
     /// Signal actions, names, scheduling, alternate stacks, rseq, working directory, descriptors
     /// that only the restore needed are closed.
     Attributes,
@@ -107,8 +109,9 @@ impl Stage {
                 | Self::Credentials
                 | Self::Timers
         );
-        // Others map what was laid out for sharing: until then it stays as it is.
-        !is_private || before == Self::ShareMemory
+        // Others map what was laid out for sharing: until then it stays as it is. What address space is taken
+        // for shadow stacks is so until all threads have theirs.
+        !is_private || [Self::ShareMemory, Self::ShadowStacks].contains(&before)
     }
 }
 
@@ -206,6 +209,13 @@ pub enum Step {
     CallAtLast(Call),
     /// [`Stage::Resume`]: a segment of the thread in the global descriptor table.
     SetSegment(Segment),
+    /// [`Stage::ShadowStacks`]: the kernel has made a shadow stack for the thread, which goes on where it was in it.
+    MoveShadowStack {
+        /// The end of the shadow stack, where the pointer is.
+        from: u64,
+        /// Where it was.
+        to: u64,
+    },
     /// [`Stage::Resume`]: the system calls of the thread are dispatched to itself from here on.
     SetDispatch(UserDispatch),
     /// [`Stage::Resume`]: what every thread goes on with in the end.

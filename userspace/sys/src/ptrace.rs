@@ -40,6 +40,7 @@ pub mod event {
 
 const NT_PRSTATUS: i32 = 1;
 const NT_X86_XSTATE: i32 = 0x202;
+const NT_X86_SHSTK: i32 = 0x204;
 const PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG: u32 = 0x4211;
 const PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG: u32 = 0x4210;
 const PTRACE_SECCOMP_GET_FILTER: u32 = 0x420c;
@@ -215,6 +216,47 @@ pub fn set_xstate(tid: i32, bytes: &[u8]) -> Result<()> {
             libc::PTRACE_SETREGSET,
             tid,
             NT_X86_XSTATE as usize,
+            &raw mut io,
+        )
+    }?;
+    Ok(())
+}
+
+/// The pointer of the shadow stack; `None` if the task has none, or no processor here has any (Linux 6.6).
+pub fn shadow_stack(tid: i32) -> Result<Option<u64>> {
+    let mut pointer = 0_u64;
+    let mut io = libc::iovec {
+        iov_base: (&raw mut pointer).cast(),
+        iov_len: size_of::<u64>(),
+    };
+    // SAFETY: the kernel writes at most `iov_len` bytes to `pointer`.
+    let result = unsafe {
+        with(
+            libc::PTRACE_GETREGSET,
+            tid,
+            NT_X86_SHSTK as usize,
+            &raw mut io,
+        )
+    };
+    match result {
+        Ok(_) => Ok(Some(pointer)),
+        Err(Errno::ENODEV | Errno::EINVAL) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Sets the pointer of the shadow stack, which the task must have.
+pub fn set_shadow_stack(tid: i32, mut pointer: u64) -> Result<()> {
+    let mut io = libc::iovec {
+        iov_base: (&raw mut pointer).cast(),
+        iov_len: size_of::<u64>(),
+    };
+    // SAFETY: the kernel reads `iov_len` bytes of `pointer`.
+    unsafe {
+        with(
+            libc::PTRACE_SETREGSET,
+            tid,
+            NT_X86_SHSTK as usize,
             &raw mut io,
         )
     }?;

@@ -5,6 +5,10 @@
 use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
 
+use nix::errno::Errno;
+
+use crate::raw::syscall;
+
 /// Where `struct xstate_header` begins, behind the legacy area; its first word says what is in use.
 const HEADER: usize = 512;
 /// The number of the state component of protection keys.
@@ -36,6 +40,18 @@ pub fn has_protection_keys() -> bool {
     pkru_offset().is_some()
 }
 
+/// Whether threads can have shadow stacks here.
+#[must_use]
+pub fn has_shadow_stacks() -> bool {
+    const SYS_MAP_SHADOW_STACK: i64 = 453;
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| {
+        // SAFETY: a flag that does not exist is refused; nothing is mapped.
+        let result = unsafe { syscall!(SYS_MAP_SHADOW_STACK, 0, 0, u32::MAX) };
+        result == Err(Errno::EINVAL)
+    })
+}
+
 /// The rights that a thread has on memory with protection keys (PKRU: two bits for each key, no access
 /// and no writing); `None` if there are no keys here.
 #[must_use]
@@ -60,6 +76,8 @@ mod tests {
         let info = std::fs::read_to_string("/proc/cpuinfo").unwrap();
         let has = info.split_whitespace().any(|flag| flag == "ospke");
         assert_eq!(has_protection_keys(), has);
+        let has = info.split_whitespace().any(|flag| flag == "user_shstk");
+        assert_eq!(has_shadow_stacks(), has);
         let mut area = vec![0; 16 << 10];
         let Some(offset) = pkru_offset() else {
             assert_eq!(pkru(&area), None);

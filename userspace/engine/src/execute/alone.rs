@@ -100,6 +100,7 @@ impl Executor<'_> {
             }
             Step::SetSegment(segment) => ptrace::set_segment(tid, *segment)
                 .map_err(|errno| Error::task(tid, "set a segment", errno)),
+            Step::MoveShadowStack { from, to } => move_shadow_stack(tid, *from, *to),
             Step::SetDispatch(config) => {
                 live.dispatch = Some(*config);
                 Ok(())
@@ -240,6 +241,18 @@ impl Executor<'_> {
         }
         Ok(())
     }
+}
+
+/// Moves the pointer of a shadow stack from where the kernel must have set it.
+fn move_shadow_stack(tid: i32, from: u64, to: u64) -> Result<()> {
+    let made = ptrace::shadow_stack(tid)
+        .map_err(|errno| Error::task(tid, "read the pointer of its shadow stack", errno))?;
+    if made != Some(from) {
+        let what = format!("have its shadow stack end at {from:#x}");
+        return Err(Error::task(tid, what, Errno::EEXIST));
+    }
+    ptrace::set_shadow_stack(tid, to)
+        .map_err(|errno| Error::task(tid, "set the pointer of its shadow stack", errno))
 }
 
 /// Writes into memory of a task, also where it could not write itself.

@@ -119,6 +119,10 @@ pub fn execute<'a>(
         let (first, last) = (together[0].0, together[together.len() - 1].0);
         if share(first, together[0].1) {
             executor.fill(work)?;
+        } else if first == Stage::ShadowStacks {
+            for (task, steps) in work {
+                executor.run(&Work::from([(task, steps)]))?;
+            }
         } else {
             executor.run(&work)?;
         }

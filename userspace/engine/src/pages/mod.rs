@@ -23,6 +23,7 @@ use crust_image::{PAGE_SIZE, Record};
 use serde::{Deserialize, Serialize};
 
 pub use self::runs::Runs;
+pub use self::scan::present;
 pub use self::snapshot::Snapshot;
 use crate::object::mapping::shared_anonymous::SharedAnonymous;
 use crate::object::mapping::vma::trait_bit;

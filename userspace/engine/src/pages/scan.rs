@@ -15,6 +15,15 @@ use crate::object::mapping::area::Area;
 use crate::subject::FrozenProcess;
 use crate::{Error, Result, procfs};
 
+/// The pages that a private mapping has.
+///
+/// # Errors
+///
+/// If the kernel does not tell.
+pub fn present(process: &FrozenProcess, area: &Area) -> Result<Runs> {
+    private_pages(process, &[(area.clone(), Content::Private)]).map(|(runs, _)| runs)
+}
+
 /// The private pages that an image must hold, and the guards.
 pub(super) fn private_pages(
     process: &FrozenProcess,

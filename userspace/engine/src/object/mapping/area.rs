@@ -273,8 +273,16 @@ impl Area {
 
     /// Locks it in memory. Guards must have been set before: a locked mapping takes none.
     pub fn lock(&self, layout: &mut Layout) {
+        if let Some(call) = self.lock_call() {
+            layout.call(Stage::SealMemory, call);
+        }
+    }
+
+    /// The call that locks it, if it is locked.
+    #[must_use]
+    pub fn lock_call(&self) -> Option<Call> {
         if !self.is(t::LOCKED) {
-            return;
+            return None;
         }
         let mut call = Call::new(
             self.what("lock"),
@@ -289,7 +297,7 @@ impl Area {
             // it may fault in.
             call = call.whatever();
         }
-        layout.call(Stage::SealMemory, call);
+        Some(call)
     }
 
     /// Forbids every change to it, for good.

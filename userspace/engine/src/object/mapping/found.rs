@@ -15,7 +15,7 @@ use super::mapped_file::{Looked, MappedFile, MappedFiles};
 use super::segment::FoundSegments;
 use super::vdso::{self, Vdso};
 use super::vma::{self, Vma, trait_bit};
-use super::{KINDS, MappingKind, Mappings, policy, refused};
+use super::{KINDS, MappingKind, Mappings, policy, refused, shadow_stack};
 use crate::capture::{Capture, DumpOptions};
 use crate::object::State;
 use crate::object::file::uring::rings::MappedRing;
@@ -46,6 +46,8 @@ pub struct Found<'a> {
     pub segments: &'a mut FoundSegments,
     /// The mappings of io_urings, of the whole tree.
     pub rings: &'a mut Vec<MappedRing>,
+    /// Where the threads stand in their shadow stacks.
+    pub shadow_stacks: shadow_stack::Pointers,
     /// The build ids of programs and libraries.
     pub build_ids: &'a mut BuildIds,
     options: &'a DumpOptions,
@@ -179,6 +181,7 @@ fn capture_process(
         unnamed: &mut capture.unnamed,
         segments: &mut capture.segments,
         rings: &mut capture.rings,
+        shadow_stacks: shadow_stack::Pointers::of(process)?,
         build_ids: &mut capture.build_ids,
         options: capture.options,
         numa_maps,
@@ -209,6 +212,7 @@ fn capture_process(
     for (kind, vmas) in KINDS.iter().zip(&of_kind) {
         records.extend((kind.capture)(vmas, &mut found)?);
     }
+    found.shadow_stacks.refuse(process, found.refusals);
     let mut files = found.files;
     for (file, private) in &mut files.files {
         if *private {

@@ -118,11 +118,16 @@ impl<'a> Layout<'a> {
 
     /// Adds a call of another thread of the process.
     pub fn call_of(&mut self, thread: u32, stage: Stage, call: Call) {
+        self.step_of(thread, stage, Step::Call(call));
+    }
+
+    /// Adds a step of another thread of the process.
+    pub fn step_of(&mut self, thread: u32, stage: Stage, step: Step) {
         let task = TaskId {
             thread,
             ..self.task
         };
-        self.plan.call(stage, task, call);
+        self.plan.step(stage, task, step);
     }
 
     /// Adds a step that is no call.

@@ -37,6 +37,7 @@ pub mod program;
 pub mod protection_keys;
 pub mod refused;
 pub mod segment;
+pub mod shadow_stack;
 pub mod shared_anonymous;
 pub mod uring_memory;
 pub mod vdso;
@@ -54,6 +55,7 @@ pub use self::found::{Found, capture};
 use self::layout::Layout;
 use self::mapped_file::MappedFiles;
 pub use self::plan::plan;
+use self::shadow_stack::ShadowStack;
 use self::vdso::Vdso;
 use self::vma::Vma;
 use crate::Result;
@@ -155,6 +157,7 @@ impl Kind {
 /// The table. A mapping is of the first kind that matches.
 static KINDS: &[Kind] = &[
     Kind::of::<Vdso>(),
+    Kind::of::<ShadowStack>(),
     Kind::of::<private_anonymous::PrivateAnonymous>(),
     Kind::of::<huge_anonymous::HugeAnonymous>(),
     Kind::of::<file_backed::PrivateFile>(),
@@ -231,6 +234,7 @@ pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
                 let list = Mappings::<Vdso>::from_record(record)?.0;
                 Vdso::conflicts(&list, here, task, refusals);
             }
+            tag if tag == Mappings::<ShadowStack>::TAG => shadow_stack::conflicts(task, refusals),
             _ => aspect::conflicts(record, refusals)?,
         }
     }

@@ -18,10 +18,12 @@ use super::layout::{Common, Layout};
 use super::mapped_file::MappedFiles;
 use super::plot::plots;
 use super::segment::Segments;
+use super::shadow_stack::{self, ShadowStack};
 use super::uring_memory::{self, UringMemory};
 use super::{KINDS, Mappings, kind_of};
 use crate::object::State;
 use crate::object::file::uring::rings::Rings;
+use crate::object::task::limits::Limits;
 use crate::object::task::tree;
 use crate::pages::{SharedMemory, StoredPages};
 use crate::plan::{ProcessId, Stage, Step, scratch};
@@ -126,6 +128,11 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         aspect::plan(of_process, Moment::Filled, &mut layout)?;
         for area in &areas {
             area.seal(&mut layout);
+        }
+        if let Some(record) = own(Mappings::<ShadowStack>::TAG) {
+            let stacks = Mappings::<ShadowStack>::from_record(record)?.0;
+            let hard = Limits::hard(records, process, libc::RLIMIT_STACK)?;
+            shadow_stack::make(&stacks, &areas, hard, &mut layout);
         }
         layout.end();
     }

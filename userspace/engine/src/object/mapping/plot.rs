@@ -21,7 +21,7 @@ use crate::{Error, Result};
 const FORM: u64 = t::GROWS_DOWN | t::NO_RESERVE;
 
 /// Memory that is not passed on as it is, or whose pages cannot be handled one by one.
-const APART: u64 = t::DONT_FORK | t::WIPE_ON_FORK | t::DROPPABLE | t::HUGETLB | t::SHADOW_STACK;
+const APART: u64 = t::DONT_FORK | t::WIPE_ON_FORK | t::DROPPABLE | t::HUGETLB;
 
 /// A mapping of private memory.
 #[derive(Clone, Debug, PartialEq, Eq)]

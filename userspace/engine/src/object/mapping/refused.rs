@@ -35,11 +35,6 @@ fn by_trait(vma: &Vma) -> Option<Why> {
             "memory whose faults a userfaultfd handles; its handler may be in the middle of one",
             "dump when the handler is done and has unregistered the memory",
         )
-    } else if vma.is_any(t::SHADOW_STACK) {
-        (
-            "a shadow stack (CET)",
-            "start the program with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
-        )
     } else if vma.is_any(t::SYNC) {
         (
             "persistent memory (MAP_SYNC); crust does not carry these mappings yet",

@@ -2,6 +2,7 @@
 
 //! Resource limits (`getrlimit(2)`), as `/proc/PID/limits` has them.
 
+use crust_image::Record;
 use serde::{Deserialize, Serialize};
 
 use super::{ProcessAspect, ProcessView};
@@ -61,6 +62,24 @@ impl State for Limits {
             })
             .collect();
         limits.join(", ")
+    }
+}
+
+impl Limits {
+    /// The hard limit of a process of an image.
+    ///
+    /// # Errors
+    ///
+    /// If its record cannot be decoded.
+    pub fn hard(records: &[Record], process: ProcessId, resource: u32) -> Result<u64> {
+        let of_process = |record: &&Record| record.tag == Self::TAG && record.owner == process.0;
+        let Some(record) = records.iter().find(of_process) else {
+            return Ok(libc::RLIM_INFINITY);
+        };
+        let limits = Self::from_record(record)?.limits;
+        Ok(limits
+            .get(resource as usize)
+            .map_or(libc::RLIM_INFINITY, |(_, hard)| *hard))
     }
 }
 

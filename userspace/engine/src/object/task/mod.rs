@@ -177,7 +177,7 @@ pub static THREAD: &[ThreadEntry] = &[
     ThreadEntry::of::<rseq::Rseq>(),
     ThreadEntry::of::<robust::RobustList>(),
     ThreadEntry::of::<pending::Private>(),
-    ThreadEntry::of::<shadow_stack::Locked>(),
+    ThreadEntry::of::<shadow_stack::Features>(),
     ThreadEntry::of::<ports::Ports>(),
     ThreadEntry::of::<segments::Segments>(),
     ThreadEntry::of::<core::Core>(),

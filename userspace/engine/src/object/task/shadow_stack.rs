@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Shadow stacks (x86 CET): a thread that uses one is refused, and what a thread may not switch on or off
-//! any more (`ARCH_SHSTK_LOCK`) is kept.
+//! What a thread may do about its shadow stack: write to it (`WRSS`), and what it may not switch on or off any more
+//! (`ARCH_SHSTK_LOCK`). The shadow stacks themselves are [memory](crate::object::mapping::shadow_stack).
 
 use serde::{Deserialize, Serialize};
 
@@ -12,22 +12,31 @@ use crate::object::State;
 use crate::plan::{Call, Stage, TaskId};
 use crate::resolve::Resolve;
 
+const ARCH_SHSTK_ENABLE: u64 = 0x5001;
 const ARCH_SHSTK_LOCK: u64 = 0x5003;
+const WRSS: u64 = 1 << 1;
 /// The words for features in `/proc/PID/status`, and their bits.
-const FEATURES: [(&str, u64); 2] = [("shstk", 1 << 0), ("wrss", 1 << 1)];
+const FEATURES: [(&str, u64); 2] = [("shstk", 1 << 0), ("wrss", WRSS)];
 
-/// The features that cannot be changed any more.
+/// The features beyond a shadow stack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Locked(u64);
+pub struct Features {
+    /// It may write to shadow stacks.
+    writes: bool,
+    /// Those that cannot be changed any more.
+    locked: u64,
+}
 
-impl State for Locked {
+impl State for Features {
     const TAG: u16 = 0x011d;
-    const NAME: &'static str = "shadow stack lock";
-    const SUPPORT: &'static str = "features that ARCH_SHSTK_LOCK has locked, of each thread. Shadow \
-                                   stacks themselves are refused";
+    const VERSION: u16 = 2;
+    const NAME: &'static str = "shadow stack features";
+    const SUPPORT: &'static str =
+        "writing to shadow stacks (WRSS), and what ARCH_SHSTK_LOCK has locked, of each thread";
 
     fn describe(&self) -> String {
-        format!("features {:#x}", self.0)
+        let writes = if self.writes { "wrss, " } else { "" };
+        format!("{writes}locked {:#x}", self.locked)
     }
 }
 
@@ -39,26 +48,31 @@ fn features(words: &str) -> u64 {
     known.fold(0, |all, (_, bit)| all | bit)
 }
 
-impl ThreadAspect for Locked {
-    fn capture(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>> {
+impl ThreadAspect for Features {
+    fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
         let field = |name| view.text.status.get(name).map_or(0, features);
-        let tid = view.thread.tid;
-        if field("x86_Thread_features") != 0 {
-            capture.refusals.block(
-                tid,
-                format!("thread {tid}"),
-                "it has a shadow stack, which crust does not restore yet",
-                "start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
-            );
-        }
-        let locked = field("x86_Thread_features_locked");
-        Ok((locked != 0).then_some(Self(locked)))
+        let this = Self {
+            writes: field("x86_Thread_features") & WRSS != 0,
+            locked: field("x86_Thread_features_locked"),
+        };
+        Ok((this.writes || this.locked != 0).then_some(this))
     }
 
     fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
-        let args = [ARCH_SHSTK_LOCK.into(), self.0.into()];
-        let call = Call::new("shadow stack: lock", libc::SYS_arch_prctl, args);
-        resolve.plan.call(Stage::Attributes, task, call);
+        let mut call = |what, operation: u64, features: u64| {
+            let call = Call::new(
+                what,
+                libc::SYS_arch_prctl,
+                [operation.into(), features.into()],
+            );
+            resolve.plan.call(Stage::Attributes, task, call);
+        };
+        if self.writes {
+            call("shadow stack: allow writing", ARCH_SHSTK_ENABLE, WRSS);
+        }
+        if self.locked != 0 {
+            call("shadow stack: lock", ARCH_SHSTK_LOCK, self.locked);
+        }
         Ok(())
     }
 }

@@ -86,15 +86,9 @@ pub(super) fn refuse(
 
 /// What a process has of `files`. One that ends meanwhile has nothing.
 fn held_by<T>(pid: i32, files: &BTreeMap<Inode, T>) -> Vec<Holder> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let Ok(proc) = open(format!("/proc/{pid}").as_str(), flags, Mode::empty()) else {
+    let Some((proc, maps)) = living(pid) else {
         return Vec::new();
     };
-    let maps = procfs::read(&proc, pid, "maps").unwrap_or_default();
-    if maps.is_empty() {
-        // A thread of the kernel.
-        return Vec::new();
-    }
     let mapped = maps.split(|byte| *byte == b'\n').filter_map(|line| {
         let line = line.strip_suffix(DELETED)?;
         let mut words = line.split(|byte| *byte == b' ');
@@ -123,6 +117,24 @@ fn held_by<T>(pid: i32, files: &BTreeMap<Inode, T>) -> Vec<Holder> {
             })
         })
         .collect()
+}
+
+/// A process in `/proc`, and what it has mapped; `None` if nothing is, as of a thread of the kernel. If its main thread
+/// has ended, another one tells.
+fn living(pid: i32) -> Option<(OwnedFd, Vec<u8>)> {
+    let look = |tid: i32| {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let proc = open(format!("/proc/{tid}").as_str(), flags, Mode::empty()).ok()?;
+        let maps = procfs::read(&proc, tid, "maps").unwrap_or_default();
+        Some((proc, maps))
+    };
+    let (proc, maps) = look(pid)?;
+    if !maps.is_empty() {
+        return Some((proc, maps));
+    }
+    let threads = procfs::numbers(&proc, pid, "task").unwrap_or_default();
+    let mut others = threads.into_iter().filter(|tid| *tid != pid);
+    others.find_map(|tid| look(tid).filter(|(_, maps)| !maps.is_empty()))
 }
 
 /// Whether a descriptor is open for writing.

@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Shadow stacks (x86 CET): memory that only calls and returns write to.
+//!
+//! The kernel makes one for a thread that switches them on, keeps its place, and takes it away when the thread ends
+//! (arch/x86/kernel/shstk.c). It cannot be told where to make it. So when a process has all its memory and its
+//! threads, the rest of its address space is taken, and each thread in turn switches its shadow stack on while the
+//! only room left is where that was. A program can map more of them (`map_shadow_stack`).
+//!
+//! A tracer can write to them. The code by which a thread makes calls for us has no calls and returns of its own.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crust_image::PAGE_SIZE;
+use crust_sys::{RemoteAddr, ptrace, xstate};
+use serde::{Deserialize, Serialize};
+
+use super::area::Area;
+use super::layout::{Layout, TASK_SIZE};
+use super::vma::{Vma, trait_bit as t};
+use super::{Content, Found, MappingKind};
+use crate::plan::{Arg, Call, Data, Stage, Step};
+use crate::refusal::Refusals;
+use crate::subject::FrozenProcess;
+use crate::{Error, Result, pages};
+
+const SYS_MAP_SHADOW_STACK: i64 = 453;
+const ARCH_SHSTK_ENABLE: u64 = 0x5001;
+const ARCH_SHSTK_SHSTK: u64 = 1;
+/// The kernel makes none below.
+const LOWEST: u64 = 4 << 30;
+/// What a program can do to one beside locking it.
+const CHANGED: u64 = t::EXEC
+    | t::SEQUENTIAL
+    | t::RANDOM
+    | t::DONT_FORK
+    | t::WIPE_ON_FORK
+    | t::DONT_DUMP
+    | t::HUGE_PAGE
+    | t::NO_HUGE_PAGE
+    | t::MERGEABLE
+    | t::SEALED;
+
+/// A shadow stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShadowStack {
+    /// Where.
+    pub area: Area,
+    /// [`trait_bit`](super::vma::trait_bit)s of memory that is locked.
+    pub locked: u64,
+    /// Whose it is; a program can have more of them.
+    pub user: Option<User>,
+    /// What is in it: addresses and bytes.
+    pub contents: Vec<(u64, Vec<u8>)>,
+}
+
+/// The thread that uses a shadow stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Its number in the process.
+    pub thread: u32,
+    /// Where it stands in it (SSP).
+    pub pointer: u64,
+}
+
+impl MappingKind for ShadowStack {
+    const TAG: u16 = 0x0218;
+    const NAME: &'static str = "shadow stack";
+    const SUPPORT: &'static str = "Those of threads, at their place and with their contents, and others that a program has mapped.";
+    // Nobody can read pages into it; its few pages are in the record.
+    const CONTENT: Content = Content::Elsewhere;
+
+    fn matches(vma: &Vma) -> bool {
+        vma.is(t::SHADOW_STACK)
+    }
+
+    fn capture(vma: &Vma, found: &mut Found<'_>) -> Result<Option<Self>> {
+        if !vma.is(t::READ | t::WRITE) || vma.is_any(CHANGED) || vma.key != 0 || vma.name != b"" {
+            found.refusals.block(
+                found.process.pid,
+                vma.title(),
+                "a shadow stack that the program has changed (mprotect, madvise, mseal or a name)",
+                "have the program leave its shadow stacks as they are made",
+            );
+            return Ok(None);
+        }
+        let area = Area {
+            traits: t::READ | t::WRITE,
+            ..Area::of(vma)
+        };
+        let mut contents = Vec::new();
+        for range in pages::present(found.process, &area)?.ranges() {
+            let mut bytes = vec![0; (range.end - range.start) as usize];
+            found.read_memory(range.start, &mut bytes)?;
+            contents.push((range.start, bytes));
+        }
+        Ok(Some(Self {
+            area,
+            locked: vma.traits & (t::LOCKED | t::LOCK_ON_FAULT),
+            user: found.shadow_stacks.take(&vma.range),
+            contents,
+        }))
+    }
+
+    fn area(&self) -> &Area {
+        &self.area
+    }
+
+    /// They are made when there are threads: [`make`].
+    fn plan(_: &[Self], _: &mut Layout<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        let user = match self.user {
+            Some(User { thread, pointer }) => format!("of thread {thread}, at {pointer:#x}"),
+            None => "of no thread".into(),
+        };
+        let bytes: usize = self.contents.iter().map(|(_, bytes)| bytes.len()).sum();
+        format!("{} {user}, {} KiB", self.area.describe(), bytes >> 10)
+    }
+}
+
+/// Where the threads of a process stand in their shadow stacks, in the order of the addresses, and whether a shadow
+/// stack was found there.
+#[derive(Debug, Default)]
+pub struct Pointers(Vec<(User, bool)>);
+
+impl Pointers {
+    /// Asks all threads of a process.
+    ///
+    /// # Errors
+    ///
+    /// Of the tracer.
+    pub fn of(process: &FrozenProcess) -> Result<Self> {
+        let mut all = Vec::new();
+        if !xstate::has_shadow_stacks() {
+            return Ok(Self(all));
+        }
+        for (number, thread) in process.numbered() {
+            let pointer = ptrace::shadow_stack(thread.tid).map_err(|errno| {
+                Error::task(thread.tid, "read the pointer of its shadow stack", errno)
+            })?;
+            let user = |pointer| User {
+                thread: number,
+                pointer,
+            };
+            all.extend(pointer.map(|pointer| (user(pointer), false)));
+        }
+        all.sort_unstable_by_key(|(user, _)| user.pointer);
+        Ok(Self(all))
+    }
+
+    /// The thread that uses a shadow stack.
+    fn take(&mut self, range: &Range<u64>) -> Option<User> {
+        // An empty one is pointed to at its end.
+        let first = self
+            .0
+            .partition_point(|(user, _)| user.pointer <= range.start);
+        let (user, found) = self.0.get_mut(first)?;
+        *found |= user.pointer <= range.end;
+        found.then_some(*user)
+    }
+
+    /// Refuses threads that are on no shadow stack, or on that of another thread.
+    pub fn refuse(&self, process: &FrozenProcess, refusals: &mut Refusals) {
+        let threads: BTreeMap<u32, i32> = process
+            .numbered()
+            .map(|(number, thread)| (number, thread.tid))
+            .collect();
+        for (user, _) in self.0.iter().filter(|(_, found)| !found) {
+            let tid = threads.get(&user.thread).copied().unwrap_or(process.pid);
+            refusals.block(
+                tid,
+                format!("thread {tid}"),
+                format!(
+                    "its shadow stack pointer is {:#x}, and no shadow stack of its own is there",
+                    user.pointer
+                ),
+                "dump it when it is back on a shadow stack of its own",
+            );
+        }
+    }
+}
+
+/// Has the shadow stacks of a process made, among all that it has mapped. `hard` is its hard limit for stacks.
+pub fn make(list: &[ShadowStack], areas: &[Area], hard: u64, layout: &mut Layout<'_>) {
+    let stage = Stage::ShadowStacks;
+    let mut others: Vec<Range<u64>> = layout.occupied();
+    let own = |stack: &&ShadowStack| stack.user.is_some();
+    let places: Vec<Range<u64>> = list
+        .iter()
+        .filter(own)
+        .map(|one| one.area.range())
+        .collect();
+    let least = places.iter().map(|range| range.end - range.start).min();
+    let is_place = |range: &Range<u64>| places.binary_search_by_key(&range.start, |one| one.start);
+    let mapped = areas.iter().map(Area::range);
+    others.extend(mapped.filter(|range| is_place(range).is_err()));
+    let gaps = gaps(others, least.unwrap_or(u64::MAX));
+
+    for stack in list.iter().filter(|stack| stack.user.is_none()) {
+        let Range { start, end } = stack.area.range();
+        let args = [start.into(), (end - start).into(), 0.into()];
+        let call = Call::new(
+            stack.area.what("map a shadow stack"),
+            SYS_MAP_SHADOW_STACK,
+            args,
+        );
+        layout.call(stage, call.returns(start));
+        stack.complete(layout.task.thread, layout);
+    }
+    for gap in &gaps {
+        layout.call(stage, take(gap));
+    }
+    for (stack, user) in list.iter().filter_map(|stack| Some((stack, stack.user?))) {
+        let Range { start, end } = stack.area.range();
+        let gap = gaps.partition_point(|gap| gap.end <= start);
+        let first = gaps.get(gap).map_or(start, |gap| gap.start);
+        // The kernel leaves a page below it free.
+        let room = first.max(start - PAGE_SIZE)..end;
+        let of_thread = |nr, args: Vec<Arg>, what| Call::new(stack.area.what(what), nr, args);
+        let calls = [
+            give(&room),
+            // That decides on its size.
+            of_thread(
+                libc::SYS_prlimit64,
+                vec![
+                    0.into(),
+                    u64::from(libc::RLIMIT_STACK).into(),
+                    Data::words(&[end - start, hard.max(end - start)]).into(),
+                    0.into(),
+                ],
+                "have this size for a shadow stack",
+            ),
+            of_thread(
+                libc::SYS_arch_prctl,
+                vec![ARCH_SHSTK_ENABLE.into(), ARCH_SHSTK_SHSTK.into()],
+                "switch on the shadow stack",
+            ),
+        ];
+        for call in calls {
+            layout.call_of(user.thread, stage, call);
+        }
+        let step = Step::MoveShadowStack {
+            from: end,
+            to: user.pointer,
+        };
+        layout.step_of(user.thread, stage, step);
+        stack.complete(user.thread, layout);
+    }
+    for gap in gaps {
+        let mut start = gap.start;
+        for place in places.iter().filter(|place| gap.contains(&place.start)) {
+            if start < place.start {
+                layout.call(Stage::Attributes, give(&(start..place.start)));
+            }
+            start = place.end;
+        }
+        if start < gap.end {
+            layout.call(Stage::Attributes, give(&(start..gap.end)));
+        }
+    }
+}
+
+impl ShadowStack {
+    /// It has its place: its contents come.
+    fn complete(&self, thread: u32, layout: &mut Layout<'_>) {
+        let stage = Stage::ShadowStacks;
+        for (address, bytes) in &self.contents {
+            let step = Step::Write {
+                what: "a shadow stack".into(),
+                address: RemoteAddr(*address),
+                bytes: bytes.clone(),
+            };
+            layout.step_of(thread, stage, step);
+        }
+        let locked = Area {
+            traits: self.locked,
+            ..self.area.clone()
+        };
+        if let Some(call) = locked.lock_call() {
+            layout.call_of(thread, stage, call);
+        }
+    }
+}
+
+/// What is free between `used`, of at least that size.
+fn gaps(mut used: Vec<Range<u64>>, least: u64) -> Vec<Range<u64>> {
+    used.sort_unstable_by_key(|range| range.start);
+    let mut gaps = Vec::new();
+    let mut start = LOWEST;
+    for range in used
+        .into_iter()
+        .chain(std::iter::once(TASK_SIZE..TASK_SIZE))
+    {
+        if range.start.saturating_sub(start) >= least {
+            gaps.push(start..range.start);
+        }
+        start = start.max(range.end);
+    }
+    gaps
+}
+
+/// Takes a range of addresses, so that nothing else is put there.
+fn take(range: &Range<u64>) -> Call {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let args = [
+        range.start.into(),
+        (range.end - range.start).into(),
+        libc::PROT_NONE.into(),
+        (flags | libc::MAP_FIXED_NOREPLACE).into(),
+        (-1).into(),
+        0.into(),
+    ];
+    let what = format!("take the gap {:x}-{:x}", range.start, range.end);
+    Call::new(what, libc::SYS_mmap, args).returns(range.start)
+}
+
+/// Gives it free again.
+fn give(range: &Range<u64>) -> Call {
+    let args = [range.start.into(), (range.end - range.start).into()];
+    let what = format!("leave the gap {:x}-{:x}", range.start, range.end);
+    Call::new(what, libc::SYS_munmap, args)
+}
+
+/// Notes if this machine has no shadow stacks.
+pub fn conflicts(task: i32, refusals: &mut Refusals) {
+    if !xstate::has_shadow_stacks() {
+        refusals.block(
+            task,
+            "shadow stack",
+            "neither this processor nor its kernel has shadow stacks",
+            "restore it where /proc/cpuinfo lists user_shstk",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::State;
+    use crate::object::mapping::Mappings;
+    use crate::object::mapping::address_space::AddressSpace;
+    use crate::object::mapping::plan::tests::planned;
+    use crate::object::mapping::private_anonymous::PrivateAnonymous;
+    use crate::plan::{Plan, ProcessId, TaskId};
+
+    const PAGE: u64 = PAGE_SIZE;
+
+    fn stack(start: u64, pages: u64, user: Option<(u32, u64)>) -> ShadowStack {
+        ShadowStack {
+            area: Area {
+                start,
+                length: pages * PAGE,
+                traits: t::READ | t::WRITE,
+            },
+            user: user.map(|(thread, pointer)| User { thread, pointer }),
+            contents: vec![(start, vec![1; 8])],
+            ..ShadowStack::default()
+        }
+    }
+
+    fn steps(plan: &Plan, stage: Stage, thread: u32) -> Vec<String> {
+        let task = TaskId {
+            thread,
+            ..ProcessId(0).leader()
+        };
+        plan.stages[&stage][&task]
+            .iter()
+            .map(|step| match step {
+                Step::Call(call) => call.what.clone(),
+                Step::Write { address, .. } => format!("write to {address}"),
+                Step::MoveShadowStack { from, to } => format!("move from {from:x} to {to:x}"),
+                other => format!("{other:?}"),
+            })
+            .collect()
+    }
+
+    /// A heap, and behind it the shadow stack of the leader, one of no thread and one of another thread.
+    #[test]
+    fn each_is_made_where_the_only_room_is() {
+        let heap = PrivateAnonymous {
+            area: Area {
+                start: 0x7f00_0000_0000,
+                length: 16 * PAGE,
+                traits: t::READ | t::WRITE,
+            },
+            name: None,
+        };
+        let of_leader = stack(0x7f00_0010_0000, 4, Some((0, 0x7f00_0010_3ff8)));
+        let spare = stack(0x7f00_0020_0000, 1, None);
+        let of_thread = stack(0x7f00_0020_2000, 8, Some((1, 0x7f00_0020_a000)));
+        let records = [
+            AddressSpace::default().record(0, 0).unwrap(),
+            Mappings(vec![heap]).record(0, 0).unwrap(),
+            Mappings(vec![of_leader, spare, of_thread])
+                .record(0, 0)
+                .unwrap(),
+        ];
+        let plan = planned(&records).unwrap();
+        let scratch = plan.scratch.0;
+        let end = scratch + crate::plan::scratch::TOTAL;
+        assert_eq!(
+            steps(&plan, Stage::ShadowStacks, 0),
+            [
+                "memory 7f0000200000-7f0000201000: map a shadow stack".to_owned(),
+                "write to 0x7f0000200000".into(),
+                format!("take the gap 100000000-{scratch:x}"),
+                format!("take the gap {end:x}-7f0000000000"),
+                "take the gap 7f0000010000-7f0000200000".into(),
+                "take the gap 7f0000201000-7ffffffff000".into(),
+                "leave the gap 7f00000ff000-7f0000104000".into(),
+                "memory 7f0000100000-7f0000104000: have this size for a shadow stack".into(),
+                "memory 7f0000100000-7f0000104000: switch on the shadow stack".into(),
+                "move from 7f0000104000 to 7f0000103ff8".into(),
+                "write to 0x7f0000100000".into(),
+            ]
+        );
+        assert_eq!(
+            steps(&plan, Stage::ShadowStacks, 1)[0],
+            "leave the gap 7f0000201000-7f000020a000"
+        );
+        assert_eq!(
+            steps(&plan, Stage::Attributes, 0),
+            [
+                format!("leave the gap 100000000-{scratch:x}"),
+                format!("leave the gap {end:x}-7f0000000000"),
+                "leave the gap 7f0000010000-7f0000100000".into(),
+                "leave the gap 7f0000104000-7f0000200000".into(),
+                "leave the gap 7f0000201000-7f0000202000".into(),
+                "leave the gap 7f000020a000-7ffffffff000".into(),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_pointer_is_in_one_or_at_its_end() {
+        let user = |thread, pointer| User { thread, pointer };
+        let all = [(1, 0x1ff8), (0, 0x3000), (2, 0x9000), (3, 0x9000)];
+        let mut pointers = Pointers(all.map(|(thread, at)| (user(thread, at), false)).into());
+        assert_eq!(pointers.take(&(0x1000..0x2000)), Some(user(1, 0x1ff8)));
+        assert_eq!(pointers.take(&(0x2000..0x3000)), Some(user(0, 0x3000)));
+        assert_eq!(pointers.take(&(0x3000..0x8000)), None);
+        assert_eq!(pointers.take(&(0x8000..0x9000)), Some(user(2, 0x9000)));
+        let lost: Vec<u32> = pointers
+            .0
+            .iter()
+            .filter(|(_, found)| !found)
+            .map(|(user, _)| user.thread)
+            .collect();
+        assert_eq!(lost, [3]);
+    }
+}
