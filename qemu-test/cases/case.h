@@ -154,6 +154,22 @@ static inline long status_of(pid_t pid, const char *key)
 	return value;
 }
 
+/* The state of a thread as /proc tells it ('S' ...); 0 if it is gone. */
+static inline char state_of(pid_t pid, pid_t tid)
+{
+	char path[64], text[512], *name_end = NULL;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	if (fgets(text, sizeof(text), file))
+		name_end = strrchr(text, ')');
+	fclose(file);
+	return name_end ? name_end[2] : 0;
+}
+
 /*
  * Instead of ready(): this machine has not what the case is about, for a reason
  * that does not depend on crust. Says so, and ends.

@@ -59,7 +59,7 @@ static char *map_of(int fd, int flags)
 
 static void run(void)
 {
-	char path[PATH_MAX], state[64] = "";
+	char path[PATH_MAX];
 	int fd, id, status;
 	pthread_t thread;
 	pid_t child;
@@ -88,11 +88,8 @@ static void run(void)
 		syscall(SYS_exit, 0);
 	}
 	await_file("set");
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", child, child);
-	do {
-		must((fd = open(path, O_RDONLY)) >= 0 && read(fd, state, sizeof(state) - 1) > 0);
-		close(fd);
-	} while (strrchr(state, ')')[2] != 'Z');
+	while (state_of(child, child) != 'Z')
+		pause_ms(1);
 
 	ready();
 

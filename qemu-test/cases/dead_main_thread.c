@@ -8,20 +8,6 @@ CASE(.what = "a process whose main thread has ended goes on, and can be waited f
 static int ends[2];
 static __thread int local = 3;
 
-static char state_of_main(void)
-{
-	char path[64], text[256] = "", *end;
-	pid_t pid = getpid();
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, pid);
-	must((fd = open(path, O_RDONLY)) >= 0);
-	must(read(fd, text, sizeof(text) - 1) > 0);
-	close(fd);
-	must((end = strrchr(text, ')')));
-	return end[2];
-}
-
 static void *body(void *arg)
 {
 	char name[32] = "", c;
@@ -30,14 +16,14 @@ static void *body(void *arg)
 
 	/* A child of the main thread becomes one of another thread. */
 	must(read(ends[0], &orphan, sizeof(orphan)) == sizeof(orphan));
-	while (state_of_main() != 'Z')
+	while (state_of(getpid(), getpid()) != 'Z')
 		pause_ms(1);
 	local = 4;
 	leave_file("set");
 	await_file("go");
 	check(syscall(SYS_gettid) == tid && tid != getpid(), "thread id %ld was %d", syscall(SYS_gettid), tid);
 	check(local == 4, "its local is %d", local);
-	check(state_of_main() == 'Z', "the main thread is in state %c", state_of_main());
+	check(state_of(getpid(), getpid()) == 'Z', "the main thread is in state %c", state_of(getpid(), getpid()));
 	must((fd = open("/proc/self/comm", O_RDONLY)) >= 0);
 	must(read(fd, name, sizeof(name) - 1) > 0);
 	close(fd);

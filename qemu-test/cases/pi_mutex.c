@@ -12,19 +12,6 @@ static pthread_mutex_t mutex, robust;
 static volatile pid_t waiting;
 static volatile int taken;
 
-static char state_of(pid_t tid)
-{
-	char path[64], text[256] = "", *end;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	must((fd = open(path, O_RDONLY)) >= 0);
-	must(read(fd, text, sizeof(text) - 1) > 0);
-	close(fd);
-	must((end = strrchr(text, ')')));
-	return end[2];
-}
-
 static void *waiter(void *arg)
 {
 	waiting = syscall(SYS_gettid);
@@ -54,7 +41,7 @@ static void run(void)
 	must(!pthread_mutex_init(&robust, &attr));
 	must(!pthread_mutex_lock(&mutex));
 	must(!pthread_create(&threads[0], NULL, waiter, NULL) && !pthread_create(&threads[1], NULL, holder, NULL));
-	while (!waiting || state_of(waiting) != 'S')
+	while (!waiting || state_of(getpid(), waiting) != 'S')
 		pause_ms(1);
 	await_file("held");
 	ready();

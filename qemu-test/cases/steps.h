@@ -32,7 +32,7 @@ static int steps_made;
  * number, behind it for an odd one. `disturb` is called before it. Returns whether the tool came to that step; if not,
  * *end is how it ended.
  */
-static bool tool_killed_at(int at, void (*disturb)(void), int *end, const char *const *arguments)
+static inline bool tool_killed_at(int at, void (*disturb)(void), int *end, const char *const *arguments)
 {
 	const char *argv[32] = { getenv("CRUST") };
 	char said[PATH_MAX];

@@ -43,19 +43,6 @@ static int child(int signal, volatile long *mine)
 	return 5;
 }
 
-static char state_of(pid_t pid)
-{
-	char path[64], text[512] = "", *end;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	must(fd >= 0 && read(fd, text, sizeof(text) - 1) > 0);
-	close(fd);
-	end = strrchr(text, ')');
-	return end ? end[2] : 0;
-}
-
 static void run(void)
 {
 	struct sigaction act = { .sa_handler = on_child, .sa_flags = SA_RESTART };
@@ -72,7 +59,7 @@ static void run(void)
 			_exit(child(by[i / 2], &counter[i]));
 	}
 	for (int i = 0; i < CHILDREN; i++) {
-		while (state_of(children[i]) != 'T')
+		while (state_of(children[i], children[i]) != 'T')
 			pause_ms(1);
 		/* Those with an even number are not waited for. */
 		if (i % 2)
@@ -87,7 +74,7 @@ static void run(void)
 	ready();
 	/* They may still be on their way from the one who held them. */
 	for (int i = 0; i < CHILDREN; i++)
-		while (state_of(children[i]) != 'T')
+		while (state_of(children[i], children[i]) != 'T')
 			pause_ms(1);
 	pause_ms(30);
 	for (int i = 0; i < CHILDREN; i++)

@@ -159,22 +159,6 @@ static inline void adder_stop(struct adder *adder)
 	close(adder->answer);
 }
 
-/* The state of a thread as /proc tells it ('S' ...); 0 if it is gone. */
-static inline char state_of(pid_t pid, pid_t tid)
-{
-	char path[64], text[512], *name_end = NULL;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
-	file = fopen(path, "re");
-	if (!file)
-		return 0;
-	if (fgets(text, sizeof(text), file))
-		name_end = strrchr(text, ')');
-	fclose(file);
-	return name_end ? name_end[2] : 0;
-}
-
 /* The directory for images, empty. */
 static inline const char *images(void)
 {
