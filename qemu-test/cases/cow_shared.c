@@ -84,7 +84,7 @@ static void look(int member)
 	check(shared + 512 >= report->shared, "member %d: %ld KiB are shared, %ld were", member, shared, report->shared);
 }
 
-static void child(int member)
+static void __attribute__((noreturn)) child(int member)
 {
 	pid_t pid = 0;
 
@@ -95,7 +95,7 @@ static void child(int member)
 		pid = fork();
 		must(pid >= 0);
 		if (!pid)
-			return child(CHILDREN + 1);
+			child(CHILDREN + 1);
 	}
 	reports[member].ready = 1;
 	while (!reports[0].ready)

@@ -69,4 +69,35 @@ static inline void set_caps(uint32_t effective, uint32_t permitted, uint32_t inh
 	must(!syscall(SYS_capset, &header, data));
 }
 
+static int child_is_up[2], child_may_go[2];
+
+/* ready(), of a child that may not reach the directory of the case any more. */
+static inline void ready_in_child(void)
+{
+	char byte;
+
+	must(write(child_is_up[1], "u", 1) == 1);
+	must(read(child_may_go[0], &byte, 1) == 1);
+}
+
+/* Runs this in a child, which calls ready_in_child() and ends with its failures. */
+static inline void run_in_child(void (*child)(void))
+{
+	int status;
+	char byte;
+	pid_t pid;
+
+	must(!pipe(child_is_up) && !pipe(child_may_go));
+	pid = fork();
+	must(pid >= 0);
+	if (!pid) {
+		child();
+		_exit(case_failures ? 1 : 0);
+	}
+	must(read(child_is_up[0], &byte, 1) == 1);
+	ready();
+	must(write(child_may_go[1], "g", 1) == 1);
+	check(waitpid(pid, &status, 0) == pid && !status, "child: %#x", status);
+}
+
 #endif

@@ -3,12 +3,9 @@
 
 CASE(.what = "a program without any privilege is dumped and restored, and has none afterwards");
 
-static int up[2], go[2];
-
 static void nobody(void)
 {
 	struct ids was, is;
-	char byte;
 
 	for (int cap = 0; cap < 64; cap++)
 		must(!prctl(PR_CAPBSET_DROP, cap) || errno == EINVAL);
@@ -18,29 +15,15 @@ static void nobody(void)
 	must(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 	was = credentials();
 	must(was.bounding == 0 && was.caps[0].permitted == 0 && was.dumpable == 0);
-	must(write(up[1], "u", 1) == 1);
-	must(read(go[0], &byte, 1) == 1);
+	ready_in_child();
 	is = credentials();
 	same("nobody", &was, &is);
 	check(setresuid(0, 0, 0) < 0 && errno == EPERM, "it can become root");
 	check(setgroups(0, NULL) < 0 && errno == EPERM, "it can choose its groups");
 	check(prctl(PR_CAPBSET_DROP, 0) < 0 && errno == EPERM, "it has CAP_SETPCAP");
-	_exit(case_failures ? 1 : 0);
 }
 
 static void run(void)
 {
-	int status;
-	char byte;
-	pid_t pid;
-
-	must(!pipe(up) && !pipe(go));
-	pid = fork();
-	must(pid >= 0);
-	if (!pid)
-		nobody();
-	must(read(up[0], &byte, 1) == 1);
-	ready();
-	must(write(go[1], "g", 1) == 1);
-	check(waitpid(pid, &status, 0) == pid && !status, "child: %#x", status);
+	run_in_child(nobody);
 }

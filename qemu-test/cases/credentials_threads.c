@@ -55,13 +55,10 @@ static void *thread(void *arg)
 }
 
 /* In a child: the parent death signal of a root is another case. */
-static int up[2], go[2];
-
 static void child(void)
 {
 	pthread_t threads[THREADS];
 	struct ids was, is;
-	char byte;
 
 	must(!pthread_barrier_init(&set, NULL, THREADS) && !pthread_barrier_init(&restored, NULL, THREADS));
 	for (long i = 1; i < THREADS; i++)
@@ -69,29 +66,15 @@ static void child(void)
 	was = credentials();
 	pthread_barrier_wait(&set);
 	was.dumpable = prctl(PR_GET_DUMPABLE);
-	must(write(up[1], "u", 1) == 1);
-	must(read(go[0], &byte, 1) == 1);
+	ready_in_child();
 	pthread_barrier_wait(&restored);
 	is = credentials();
 	same("main", &was, &is);
 	for (int i = 1; i < THREADS; i++)
 		must(!pthread_join(threads[i], NULL));
-	_exit(case_failures ? 1 : 0);
 }
 
 static void run(void)
 {
-	int status;
-	char byte;
-	pid_t pid;
-
-	must(!pipe(up) && !pipe(go));
-	pid = fork();
-	must(pid >= 0);
-	if (!pid)
-		child();
-	must(read(up[0], &byte, 1) == 1);
-	ready();
-	must(write(go[1], "g", 1) == 1);
-	check(waitpid(pid, &status, 0) == pid && !status, "child: %#x", status);
+	run_in_child(child);
 }

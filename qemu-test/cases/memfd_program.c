@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include "case.h"
+#include "program.h"
 #include "smaps.h"
-
-#include <sys/sendfile.h>
 
 CASE(.what = "a program that runs from a memfd (fexecve) runs from it still, and so do its children");
 
@@ -10,13 +9,11 @@ CASE(.what = "a program that runs from a memfd (fexecve) runs from it still, and
 static int answer = 41;
 static int *pointer = &answer;
 
-extern char **environ;
-
 /* What runs from the memfd. */
 static void from_memfd(const char *expected)
 {
-	char exe[PATH_MAX] = "", maps[512], flags[256], head[4] = "";
-	int fd, status, writer;
+	char exe[PATH_MAX] = "", maps[512], flags[256];
+	int fd, status;
 	struct stat of_exe;
 	pid_t child;
 
@@ -37,56 +34,31 @@ static void from_memfd(const char *expected)
 	must(readlink("/proc/self/exe", exe, sizeof(exe) - 1) > 0);
 	check(!strcmp(exe, expected), "the program is %s", exe);
 	check(smaps_of((void *)from_memfd, maps, sizeof(maps), flags, sizeof(flags)) && strstr(maps, expected), "%s", maps);
-	fd = open("/proc/self/exe", O_RDONLY);
-	check(fd >= 0 && read(fd, head, 4) == 4 && !memcmp(head, "\x7f" "ELF", 4), "it cannot be read");
+	check(waitpid(child, &status, 0) == child && status == 0, "child: %x", status);
+	/* Its maker has it open for writing: that does not count. */
+	fd = check_program();
 	/* The file of the mapping is the program. */
 	must(!fstat(fd, &of_exe));
 	check(strtoul(strchr(strchr(strchr(strchr(maps, ' ') + 1, ' ') + 1, ' ') + 1, ' '), NULL, 10) == of_exe.st_ino,
 	      "the program is inode %lu, its code is in %s", of_exe.st_ino, maps);
-	writer = open("/proc/self/exe", O_RDWR);
-	check(writer < 0 && errno == ETXTBSY, "it can be written to: %s", strerror(errno));
-	check(waitpid(child, &status, 0) == child && status == 0, "child: %x", status);
-	/* It can be run again, though its maker has it open for writing: that does not count. */
-	child = fork();
-	must(child >= 0);
-	if (!child) {
-		char *argv[] = { "program", "--about", NULL };
-
-		close(1);
-		must(open("/dev/null", O_WRONLY) == 1);
-		fexecve(fd, argv, environ);
-		_exit(9);
-	}
-	check(waitpid(child, &status, 0) == child && status == 0, "run again: %x", status);
 	_exit(!!case_failures);
 }
 
 static void run(void)
 {
 	static const char expected[] = "/memfd:program (deleted)";
-	char *argv[] = { "program", (char *)case_dir, NULL }, exe[PATH_MAX] = "", head[4];
-	int fd, from, status;
-	struct stat st;
+	char exe[PATH_MAX] = "", head[4];
+	int fd, status;
 	pid_t child;
 
 	must(readlink("/proc/self/exe", exe, sizeof(exe) - 1) > 0);
 	if (!strcmp(exe, expected))
 		from_memfd(expected);
-	from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	fd = memfd_create("program", MFD_CLOEXEC);
-	must(from >= 0 && fd >= 0 && !fstat(from, &st));
-	for (off_t left = st.st_size; left > 0;) {
-		ssize_t n = sendfile(fd, from, NULL, left);
-
-		must(n > 0);
-		left -= n;
-	}
+	fd = program_in_memfd();
 	child = fork();
 	must(child >= 0);
-	if (!child) {
-		fexecve(fd, argv, environ);
-		must(!"fexecve");
-	}
+	if (!child)
+		run_program(fd);
 	await_file("running");
 
 	ready();

@@ -20,16 +20,7 @@ static void note(int signal)
 
 static void start(void)
 {
-	char path[PATH_MAX];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/state", case_dir);
-	unlink(path);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	must(fd >= 0 && !ftruncate(fd, sizeof(*state)));
-	state = mmap(NULL, sizeof(*state), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	must(state != MAP_FAILED);
-	close(fd);
+	state = map_in_case("state", sizeof(*state));
 	program = fork();
 	must(program >= 0);
 	if (!program) {

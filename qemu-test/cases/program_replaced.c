@@ -27,14 +27,9 @@ static void install(void)
 
 static struct adder start(void)
 {
-	char ask[PATH_MAX], answer[PATH_MAX], *argv[] = { "victim", (char *)case_dir, NULL };
-	struct adder adder = { 0 };
+	char *argv[] = { "victim", (char *)case_dir, NULL };
+	struct adder adder = adder_pipes();
 
-	snprintf(ask, sizeof(ask), "%s/ask", case_dir);
-	snprintf(answer, sizeof(answer), "%s/answer", case_dir);
-	unlink(ask);
-	unlink(answer);
-	must(!mkfifo(ask, 0600) && !mkfifo(answer, 0600));
 	adder.pid = fork();
 	must(adder.pid >= 0);
 	if (!adder.pid) {
@@ -43,9 +38,6 @@ static struct adder start(void)
 		_exit(9);
 	}
 	snprintf(adder.number, sizeof(adder.number), "%d", adder.pid);
-	adder.ask = open(ask, O_RDWR | O_CLOEXEC);
-	adder.answer = open(answer, O_RDWR | O_CLOEXEC);
-	must(adder.ask >= 0 && adder.answer >= 0);
 	return adder;
 }
 
@@ -71,13 +63,8 @@ static void run(void)
 
 	snprintf(path, sizeof(path), "%s%s", case_dir, victim);
 	must(readlink("/proc/self/exe", exe, sizeof(exe) - 1) > 0);
-	if (!strcmp(exe, path)) {
-		char ask[PATH_MAX], answer[PATH_MAX];
-
-		snprintf(ask, sizeof(ask), "%s/ask", case_dir);
-		snprintf(answer, sizeof(answer), "%s/answer", case_dir);
-		adder_run(open(ask, O_RDWR), open(answer, O_RDWR), 1);
-	}
+	if (!strcmp(exe, path))
+		adder_run(open_pipe("ask", false), open_pipe("answer", false), 1);
 	fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	must(fd >= 0);
 	length = whole = read(fd, program, sizeof(program));

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include "case.h"
-
-#include <sys/sendfile.h>
+#include "program.h"
 
 CASE(.what = "processes that share a table of descriptors keep the memfds that they have mapped, and the one that they run");
 
@@ -12,8 +11,6 @@ static const char program[] = "/memfd:program (deleted)";
 /* The numbers of the descriptors that the processes have made, and behind them whether the first has written to these; in
  * memory that they share. */
 static _Atomic int *kept;
-
-extern char **environ;
 
 static uint8_t *map_of(int fd, int flags)
 {
@@ -51,24 +48,6 @@ static int sharer(int number)
 	return !!case_failures;
 }
 
-/* Runs the same from a memfd, of which there is no descriptor. */
-static void run_from_memfd(void)
-{
-	char *argv[] = { "program", (char *)case_dir, NULL };
-	int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), fd = memfd_create("program", MFD_CLOEXEC);
-	struct stat st;
-
-	must(from >= 0 && fd >= 0 && !fstat(from, &st));
-	for (off_t left = st.st_size; left > 0;) {
-		ssize_t n = sendfile(fd, from, NULL, left);
-
-		must(n > 0);
-		left -= n;
-	}
-	fexecve(fd, argv, environ);
-	must(!"fexecve");
-}
-
 static void run(void)
 {
 	pid_t pids[SHARERS];
@@ -77,7 +56,8 @@ static void run(void)
 
 	must(readlink("/proc/self/exe", exe, sizeof(exe) - 1) > 0);
 	if (strcmp(exe, program))
-		run_from_memfd();
+		/* Of the memfd there is no descriptor then. */
+		run_program(program_in_memfd());
 	kept = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	must(kept != MAP_FAILED);
 	for (int i = 0; i < SHARERS; i++) {

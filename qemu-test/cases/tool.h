@@ -99,29 +99,61 @@ static inline void adder_run(int ask, int answer, size_t mib)
 	_exit(0);
 }
 
+/* A file of this name in the directory of the case, mapped and shared. */
+static inline void *map_in_case(const char *name, size_t size)
+{
+	char path[PATH_MAX];
+	void *at;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", case_dir, name);
+	unlink(path);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	must(fd >= 0 && !ftruncate(fd, size));
+	at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	must(at != MAP_FAILED);
+	close(fd);
+	return at;
+}
+
+/* Opens a named pipe in the directory of the case. */
+static inline int open_pipe(const char *name, bool is_new)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", case_dir, name);
+	if (is_new) {
+		unlink(path);
+		must(!mkfifo(path, 0600));
+	}
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	must(fd >= 0);
+	return fd;
+}
+
+/* Our side of one that is about to be started. */
+static inline struct adder adder_pipes(void)
+{
+	return (struct adder){ .ask = open_pipe("ask", true), .answer = open_pipe("answer", true) };
+}
+
 /*
  * Starts it, in a session of its own, with nothing but /dev/null and two named
  * pipes open: their other ends are ours, and are found again by name.
  */
 static inline struct adder adder_start(size_t mib)
 {
-	struct adder adder = { 0 };
-	char ask[PATH_MAX], answer[PATH_MAX];
+	struct adder adder = adder_pipes();
 
-	snprintf(ask, sizeof(ask), "%s/ask", case_dir);
-	snprintf(answer, sizeof(answer), "%s/answer", case_dir);
-	unlink(ask);
-	unlink(answer);
-	must(!mkfifo(ask, 0600) && !mkfifo(answer, 0600));
 	adder.pid = fork();
 	must(adder.pid >= 0);
 	if (!adder.pid) {
 		int from, to;
 
 		setsid();
-		from = open(ask, O_RDWR);
-		to = open(answer, O_RDWR);
-		must(from >= 0 && to >= 0);
+		from = open_pipe("ask", false);
+		to = open_pipe("answer", false);
 		dup2(open("/dev/null", O_RDWR), 0);
 		dup2(0, 1);
 		dup2(0, 2);
@@ -131,9 +163,6 @@ static inline struct adder adder_start(size_t mib)
 		adder_run(from, to, mib);
 	}
 	snprintf(adder.number, sizeof(adder.number), "%d", adder.pid);
-	adder.ask = open(ask, O_RDWR | O_CLOEXEC);
-	adder.answer = open(answer, O_RDWR | O_CLOEXEC);
-	must(adder.ask >= 0 && adder.answer >= 0);
 	return adder;
 }
 

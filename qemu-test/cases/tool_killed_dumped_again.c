@@ -23,16 +23,8 @@ static void linger(int signal)
 static void start(void)
 {
 	struct sigaction act = { .sa_handler = linger };
-	char path[PATH_MAX];
-	int fd;
 
-	snprintf(path, sizeof(path), "%s/shared", case_dir);
-	unlink(path);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	must(fd >= 0 && !ftruncate(fd, sizeof(*shared)));
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	must(shared != MAP_FAILED);
-	close(fd);
+	shared = map_in_case("shared", sizeof(*shared));
 	program = fork();
 	must(program >= 0);
 	if (!program) {

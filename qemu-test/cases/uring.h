@@ -55,7 +55,7 @@ static void __attribute__((unused)) make_ring(struct ring *r, unsigned entries, 
 }
 
 /* The next entry; the kernel sees it when it is told. */
-static struct io_uring_sqe *next_entry(struct ring *r)
+static inline struct io_uring_sqe *next_entry(struct ring *r)
 {
 	unsigned tail = *r->sq_tail;
 

@@ -204,32 +204,22 @@ static int witness_ask;
 /* Starts a witness, and waits until all its threads are where they should be. */
 static void witness_start(void)
 {
-	char state[PATH_MAX], ask[PATH_MAX];
 	pid_t pid;
-	int fd;
 
-	snprintf(state, sizeof(state), "%s/witness", case_dir);
-	snprintf(ask, sizeof(ask), "%s/ask", case_dir);
-	unlink(state);
-	unlink(ask);
-	fd = open(state, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	must(fd >= 0 && !ftruncate(fd, sizeof(*witness)));
-	witness = mmap(NULL, sizeof(*witness), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	must(witness != MAP_FAILED && !mkfifo(ask, 0600));
-	close(fd);
+	witness = map_in_case("witness", sizeof(*witness));
+	witness_ask = open_pipe("ask", true);
 	pid = fork();
 	must(pid >= 0);
 	if (!pid) {
 		setsid();
 		case_failures = 0;
-		witness_run(open(ask, O_RDWR));
+		close(witness_ask);
+		witness_run(open_pipe("ask", false));
 	}
 	witness->pid = pid;
 	for (int i = 0; i < WITNESS_THREADS; i++)
 		while (!witness_waits(i))
 			pause_ms(1);
-	witness_ask = open(ask, O_RDWR | O_CLOEXEC);
-	must(witness_ask >= 0);
 }
 
 /* What a process has that a tool could leave changed. */

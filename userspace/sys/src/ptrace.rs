@@ -38,9 +38,9 @@ pub mod event {
     pub const EXIT: i32 = libc::PTRACE_EVENT_EXIT;
 }
 
-const NT_PRSTATUS: i32 = 1;
-const NT_X86_XSTATE: i32 = 0x202;
-const NT_X86_SHSTK: i32 = 0x204;
+const NT_PRSTATUS: usize = 1;
+const NT_X86_XSTATE: usize = 0x202;
+const NT_X86_SHSTK: usize = 0x204;
 const PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG: u32 = 0x4211;
 const PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG: u32 = 0x4210;
 const PTRACE_SECCOMP_GET_FILTER: u32 = 0x420c;
@@ -108,47 +108,39 @@ pub fn event_message(tid: i32) -> Result<u64> {
     Ok(message)
 }
 
+/// Reads one set of registers (`NT_*` of `linux/elf.h`); returns how many bytes it has.
+fn register_set(tid: i32, set: usize, bytes: &mut [u8]) -> Result<usize> {
+    let mut io = libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: the kernel writes at most `iov_len` bytes to `bytes`.
+    unsafe { with(libc::PTRACE_GETREGSET, tid, set, &raw mut io) }?;
+    Ok(io.iov_len)
+}
+
+/// Writes one set of registers.
+fn set_register_set(tid: i32, set: usize, bytes: &[u8]) -> Result<()> {
+    let mut io = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: the kernel reads `iov_len` bytes of `bytes`.
+    unsafe { with(libc::PTRACE_SETREGSET, tid, set, &raw mut io) }?;
+    Ok(())
+}
+
 /// The general registers.
 pub fn registers(tid: i32) -> Result<UserRegs> {
-    // SAFETY: a structure of integers may be all zeros.
-    let mut registers: UserRegs = unsafe { std::mem::zeroed() };
-    let mut io = libc::iovec {
-        iov_base: (&raw mut registers).cast(),
-        iov_len: size_of::<UserRegs>(),
-    };
-    // SAFETY: the kernel writes at most `iov_len` bytes to `registers`.
-    unsafe {
-        with(
-            libc::PTRACE_GETREGSET,
-            tid,
-            NT_PRSTATUS as usize,
-            &raw mut io,
-        )
-    }?;
+    let mut bytes = [0; size_of::<UserRegs>()];
+    let length = register_set(tid, NT_PRSTATUS, &mut bytes)?;
     // A 32-bit task fills only a part of it.
-    if io.iov_len == size_of::<UserRegs>() {
-        Ok(registers)
-    } else {
-        Err(Errno::ENOEXEC)
-    }
+    registers_from_bytes(&bytes[..length]).ok_or(Errno::ENOEXEC)
 }
 
 /// Sets the general registers.
 pub fn set_registers(tid: i32, registers: &UserRegs) -> Result<()> {
-    let mut io = libc::iovec {
-        iov_base: std::ptr::from_ref(registers).cast_mut().cast(),
-        iov_len: size_of::<UserRegs>(),
-    };
-    // SAFETY: the kernel reads `iov_len` bytes of `registers`.
-    unsafe {
-        with(
-            libc::PTRACE_SETREGSET,
-            tid,
-            NT_PRSTATUS as usize,
-            &raw mut io,
-        )
-    }?;
-    Ok(())
+    set_register_set(tid, NT_PRSTATUS, register_bytes(registers))
 }
 
 /// The bytes of general registers, as `NT_PRSTATUS` has them.
@@ -187,80 +179,29 @@ pub fn xstate(tid: i32) -> Result<Vec<u8>> {
 /// As many bytes of it as there are, and room for.
 fn xstate_of_at_most(tid: i32, room: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0; room];
-    let mut io = libc::iovec {
-        iov_base: bytes.as_mut_ptr().cast(),
-        iov_len: bytes.len(),
-    };
-    // SAFETY: the kernel writes at most `iov_len` bytes to `bytes`.
-    unsafe {
-        with(
-            libc::PTRACE_GETREGSET,
-            tid,
-            NT_X86_XSTATE as usize,
-            &raw mut io,
-        )
-    }?;
-    bytes.truncate(io.iov_len);
+    let length = register_set(tid, NT_X86_XSTATE, &mut bytes)?;
+    bytes.truncate(length);
     Ok(bytes)
 }
 
 /// Sets the XSAVE area.
 pub fn set_xstate(tid: i32, bytes: &[u8]) -> Result<()> {
-    let mut io = libc::iovec {
-        iov_base: bytes.as_ptr().cast_mut().cast(),
-        iov_len: bytes.len(),
-    };
-    // SAFETY: the kernel reads `iov_len` bytes of `bytes`.
-    unsafe {
-        with(
-            libc::PTRACE_SETREGSET,
-            tid,
-            NT_X86_XSTATE as usize,
-            &raw mut io,
-        )
-    }?;
-    Ok(())
+    set_register_set(tid, NT_X86_XSTATE, bytes)
 }
 
-/// The pointer of the shadow stack; `None` if the task has none, or no processor here has any (Linux 6.6).
+/// The pointer of the shadow stack; `None` if the task has none, or nothing here has any (Linux 6.6).
 pub fn shadow_stack(tid: i32) -> Result<Option<u64>> {
-    let mut pointer = 0_u64;
-    let mut io = libc::iovec {
-        iov_base: (&raw mut pointer).cast(),
-        iov_len: size_of::<u64>(),
-    };
-    // SAFETY: the kernel writes at most `iov_len` bytes to `pointer`.
-    let result = unsafe {
-        with(
-            libc::PTRACE_GETREGSET,
-            tid,
-            NT_X86_SHSTK as usize,
-            &raw mut io,
-        )
-    };
-    match result {
-        Ok(_) => Ok(Some(pointer)),
+    let mut bytes = [0; size_of::<u64>()];
+    match register_set(tid, NT_X86_SHSTK, &mut bytes) {
+        Ok(_) => Ok(Some(u64::from_ne_bytes(bytes))),
         Err(Errno::ENODEV | Errno::EINVAL) => Ok(None),
         Err(errno) => Err(errno),
     }
 }
 
 /// Sets the pointer of the shadow stack, which the task must have.
-pub fn set_shadow_stack(tid: i32, mut pointer: u64) -> Result<()> {
-    let mut io = libc::iovec {
-        iov_base: (&raw mut pointer).cast(),
-        iov_len: size_of::<u64>(),
-    };
-    // SAFETY: the kernel reads `iov_len` bytes of `pointer`.
-    unsafe {
-        with(
-            libc::PTRACE_SETREGSET,
-            tid,
-            NT_X86_SHSTK as usize,
-            &raw mut io,
-        )
-    }?;
-    Ok(())
+pub fn set_shadow_stack(tid: i32, pointer: u64) -> Result<()> {
+    set_register_set(tid, NT_X86_SHSTK, &pointer.to_ne_bytes())
 }
 
 /// The signal that the task is about to get, or what its event stop says.
