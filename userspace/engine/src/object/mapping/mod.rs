@@ -23,6 +23,7 @@ pub mod build_id;
 pub mod estate;
 pub mod file_backed;
 pub mod found;
+mod gap;
 pub mod hole;
 pub mod huge_anonymous;
 pub mod huge_pages;

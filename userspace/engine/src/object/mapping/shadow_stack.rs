@@ -4,7 +4,7 @@
 //!
 //! The kernel makes one for a thread that switches them on, keeps its place, and takes it away when the thread ends
 //! (arch/x86/kernel/shstk.c). It cannot be told where to make it. So when a process has all its memory and its
-//! threads, the rest of its address space is taken, and each thread in turn switches its shadow stack on while the
+//! threads, all [gaps](super::gap) are occupied, and each thread in turn switches its shadow stack on while the
 //! only room left is where that was. A program can map more of them (`map_shadow_stack`).
 //!
 //! A tracer can write to them. The code by which a thread makes calls for us has no calls and returns of its own.
@@ -17,6 +17,7 @@ use crust_sys::{RemoteAddr, ptrace, xstate};
 use serde::{Deserialize, Serialize};
 
 use super::area::Area;
+use super::gap;
 use super::layout::{Layout, TASK_SIZE};
 use super::vma::{Vma, trait_bit as t};
 use super::{Content, Found, MappingKind};
@@ -67,7 +68,7 @@ pub struct User {
 impl MappingKind for ShadowStack {
     const TAG: u16 = 0x0218;
     const NAME: &'static str = "shadow stack";
-    const SUPPORT: &'static str = "Those of threads, at their place and with their contents, and others that a program has mapped.";
+    const SUPPORT: &'static str = "Those of threads, at their place and with their contents, and others that a program has mapped. VmPeak grows.";
     // Nobody can read pages into it; its few pages are in the record.
     const CONTENT: Content = Content::Elsewhere;
 
@@ -187,7 +188,6 @@ impl Pointers {
 /// Has the shadow stacks of a process made, among all that it has mapped. `hard` is its hard limit for stacks.
 pub fn make(list: &[ShadowStack], areas: &[Area], hard: u64, layout: &mut Layout<'_>) {
     let stage = Stage::ShadowStacks;
-    let mut others: Vec<Range<u64>> = layout.occupied();
     let own = |stack: &&ShadowStack| stack.user.is_some();
     let places: Vec<Range<u64>> = list
         .iter()
@@ -195,10 +195,21 @@ pub fn make(list: &[ShadowStack], areas: &[Area], hard: u64, layout: &mut Layout
         .map(|one| one.area.range())
         .collect();
     let least = places.iter().map(|range| range.end - range.start).min();
-    let is_place = |range: &Range<u64>| places.binary_search_by_key(&range.start, |one| one.start);
-    let mapped = areas.iter().map(Area::range);
-    others.extend(mapped.filter(|range| is_place(range).is_err()));
-    let gaps = gaps(others, least.unwrap_or(u64::MAX));
+    let is_place = |range: &Range<u64>| {
+        places
+            .binary_search_by_key(&range.start, |one| one.start)
+            .is_ok()
+    };
+    let others = areas.iter().map(Area::range);
+    let mut taken = layout.occupied();
+    taken.extend(others.filter(|range| range.end <= TASK_SIZE && !is_place(range)));
+    let mut gaps = gap::between(taken.clone(), LOWEST..TASK_SIZE);
+    gaps.retain(|gap| least.is_some_and(|least| gap.end - gap.start >= least));
+    // The gap in which an address is.
+    let around = |gaps: &[Range<u64>], address| {
+        let at = gaps.partition_point(|gap| gap.end <= address);
+        gaps.get(at).filter(|gap| gap.contains(&address)).cloned()
+    };
 
     for stack in list.iter().filter(|stack| stack.user.is_none()) {
         let Range { start, end } = stack.area.range();
@@ -212,17 +223,16 @@ pub fn make(list: &[ShadowStack], areas: &[Area], hard: u64, layout: &mut Layout
         stack.complete(layout.task.thread, layout);
     }
     for gap in &gaps {
-        layout.call(stage, take(gap));
+        layout.call(stage, gap::occupy(gap));
     }
     for (stack, user) in list.iter().filter_map(|stack| Some((stack, stack.user?))) {
         let Range { start, end } = stack.area.range();
-        let gap = gaps.partition_point(|gap| gap.end <= start);
-        let first = gaps.get(gap).map_or(start, |gap| gap.start);
+        let first = around(&gaps, start).map_or(start, |gap| gap.start);
         // The kernel leaves a page below it free.
         let room = first.max(start - PAGE_SIZE)..end;
         let of_thread = |nr, args: Vec<Arg>, what| Call::new(stack.area.what(what), nr, args);
         let calls = [
-            give(&room),
+            gap::free(&room),
             // That decides on its size.
             of_thread(
                 libc::SYS_prlimit64,
@@ -250,16 +260,10 @@ pub fn make(list: &[ShadowStack], areas: &[Area], hard: u64, layout: &mut Layout
         layout.step_of(user.thread, stage, step);
         stack.complete(user.thread, layout);
     }
-    for gap in gaps {
-        let mut start = gap.start;
-        for place in places.iter().filter(|place| gap.contains(&place.start)) {
-            if start < place.start {
-                layout.call(Stage::Attributes, give(&(start..place.start)));
-            }
-            start = place.end;
-        }
-        if start < gap.end {
-            layout.call(Stage::Attributes, give(&(start..gap.end)));
+    taken.extend(places.iter().cloned());
+    for part in gap::between(taken, LOWEST..TASK_SIZE) {
+        if around(&gaps, part.start).is_some() {
+            layout.call(Stage::Attributes, gap::free(&part));
         }
     }
 }
@@ -284,45 +288,6 @@ impl ShadowStack {
             layout.call_of(thread, stage, call);
         }
     }
-}
-
-/// What is free between `used`, of at least that size.
-fn gaps(mut used: Vec<Range<u64>>, least: u64) -> Vec<Range<u64>> {
-    used.sort_unstable_by_key(|range| range.start);
-    let mut gaps = Vec::new();
-    let mut start = LOWEST;
-    for range in used
-        .into_iter()
-        .chain(std::iter::once(TASK_SIZE..TASK_SIZE))
-    {
-        if range.start.saturating_sub(start) >= least {
-            gaps.push(start..range.start);
-        }
-        start = start.max(range.end);
-    }
-    gaps
-}
-
-/// Takes a range of addresses, so that nothing else is put there.
-fn take(range: &Range<u64>) -> Call {
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    let args = [
-        range.start.into(),
-        (range.end - range.start).into(),
-        libc::PROT_NONE.into(),
-        (flags | libc::MAP_FIXED_NOREPLACE).into(),
-        (-1).into(),
-        0.into(),
-    ];
-    let what = format!("take the gap {:x}-{:x}", range.start, range.end);
-    Call::new(what, libc::SYS_mmap, args).returns(range.start)
-}
-
-/// Gives it free again.
-fn give(range: &Range<u64>) -> Call {
-    let args = [range.start.into(), (range.end - range.start).into()];
-    let what = format!("leave the gap {:x}-{:x}", range.start, range.end);
-    Call::new(what, libc::SYS_munmap, args)
 }
 
 /// Notes if this machine has no shadow stacks.
@@ -407,11 +372,11 @@ mod tests {
             [
                 "memory 7f0000200000-7f0000201000: map a shadow stack".to_owned(),
                 "write to 0x7f0000200000".into(),
-                format!("take the gap 100000000-{scratch:x}"),
-                format!("take the gap {end:x}-7f0000000000"),
-                "take the gap 7f0000010000-7f0000200000".into(),
-                "take the gap 7f0000201000-7ffffffff000".into(),
-                "leave the gap 7f00000ff000-7f0000104000".into(),
+                format!("occupy 100000000-{scratch:x}"),
+                format!("occupy {end:x}-7f0000000000"),
+                "occupy 7f0000010000-7f0000200000".into(),
+                "occupy 7f0000201000-7ffffffff000".into(),
+                "free 7f00000ff000-7f0000104000".into(),
                 "memory 7f0000100000-7f0000104000: have this size for a shadow stack".into(),
                 "memory 7f0000100000-7f0000104000: switch on the shadow stack".into(),
                 "move from 7f0000104000 to 7f0000103ff8".into(),
@@ -420,17 +385,17 @@ mod tests {
         );
         assert_eq!(
             steps(&plan, Stage::ShadowStacks, 1)[0],
-            "leave the gap 7f0000201000-7f000020a000"
+            "free 7f0000201000-7f000020a000"
         );
         assert_eq!(
             steps(&plan, Stage::Attributes, 0),
             [
-                format!("leave the gap 100000000-{scratch:x}"),
-                format!("leave the gap {end:x}-7f0000000000"),
-                "leave the gap 7f0000010000-7f0000100000".into(),
-                "leave the gap 7f0000104000-7f0000200000".into(),
-                "leave the gap 7f0000201000-7f0000202000".into(),
-                "leave the gap 7f000020a000-7ffffffff000".into(),
+                format!("free 100000000-{scratch:x}"),
+                format!("free {end:x}-7f0000000000"),
+                "free 7f0000010000-7f0000100000".into(),
+                "free 7f0000104000-7f0000200000".into(),
+                "free 7f0000201000-7f0000202000".into(),
+                "free 7f000020a000-7ffffffff000".into(),
             ]
         );
     }

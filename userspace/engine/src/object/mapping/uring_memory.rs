@@ -5,8 +5,7 @@
 //!
 //! The kernel maps a ring only where it chooses itself: it takes no address, not even with `MAP_FIXED`, nor does
 //! `mremap` move it (`io_uring/memmap.c:io_uring_get_unmapped_area`). So before anything else is in the
-//! address space, all of it is occupied but what the ring is to have; then that is all that the kernel can choose.
-//! (`VmPeak` in `/proc/PID/status` tells of it ever after.)
+//! address space, all other [gaps](super::gap) are occupied.
 
 use std::ops::Range;
 
@@ -15,6 +14,7 @@ use crust_sys::uring::{OFFSET_COMPLETIONS, OFFSET_ENTRIES, OFFSET_RINGS};
 use serde::{Deserialize, Serialize};
 
 use super::area::Area;
+use super::gap;
 use super::layout::{Layout, TASK_SIZE};
 use super::vma::{Vma, trait_bit};
 use super::{Content, Found, MappingKind, Mappings};
@@ -107,26 +107,26 @@ pub fn place(record: &Record, rings: &Rings, layout: &mut Layout<'_>) -> Result<
     let mut list = Mappings::<UringMemory>::from_record(record)?.0;
     list.sort_unstable_by_key(|mapping| mapping.area.start);
     let process = layout.task.process;
-    let gaps = between(layout.occupied(), EVERYWHERE);
+    let gaps = gap::between(layout.occupied(), EVERYWHERE);
     // Without a privilege the lowest cannot be had (vm.mmap_min_addr), nor can the ring get there.
-    layout.call(Stage::MapMemory, occupy(&LOWEST).whatever());
+    layout.call(Stage::MapMemory, gap::occupy(&LOWEST).whatever());
     for gap in &gaps {
-        layout.call(Stage::MapMemory, occupy(gap).returns(gap.start));
+        layout.call(Stage::MapMemory, gap::occupy(gap));
     }
     for mapping in &list {
         let number = rings.number(process, mapping.inode).ok_or_else(|| {
             let problem = format!("{process} has no descriptor of that ring");
             Error::malformed(mapping.area.what("map"), problem)
         })?;
-        let make_room = unmap(&mapping.area.range());
+        let make_room = gap::free(&mapping.area.range());
         layout.call(Stage::MapMemory, make_room);
         layout.call(Stage::MapMemory, mapping.map(number));
     }
-    layout.call(Stage::MapMemory, unmap(&LOWEST));
+    layout.call(Stage::MapMemory, gap::free(&LOWEST));
     let taken = layout.occupied().into_iter();
     let taken = taken.chain(list.iter().map(|mapping| mapping.area.range()));
-    for gap in between(taken.collect(), EVERYWHERE) {
-        layout.call(Stage::MapMemory, unmap(&gap));
+    for gap in gap::between(taken.collect(), EVERYWHERE) {
+        layout.call(Stage::MapMemory, gap::free(&gap));
     }
     Ok(())
 }
@@ -153,46 +153,6 @@ impl UringMemory {
 const EVERYWHERE: Range<u64> = 2 << 20..TASK_SIZE;
 /// And where it rarely may.
 const LOWEST: Range<u64> = 4096..2 << 20;
-
-/// What is left of `all` beside these ranges.
-fn between(mut taken: Vec<Range<u64>>, all: Range<u64>) -> Vec<Range<u64>> {
-    taken.sort_unstable_by_key(|range| range.start);
-    taken.push(all.end..all.end);
-    let mut gaps = Vec::new();
-    let mut start = all.start;
-    for range in taken {
-        if start < range.start {
-            gaps.push(start..range.start);
-        }
-        start = start.max(range.end);
-    }
-    gaps
-}
-
-fn occupy(range: &Range<u64>) -> Call {
-    let flags =
-        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
-    Call::new(
-        format!("occupy {:x}-{:x}", range.start, range.end),
-        libc::SYS_mmap,
-        [
-            range.start.into(),
-            (range.end - range.start).into(),
-            libc::PROT_NONE.into(),
-            flags.into(),
-            Arg::from(-1),
-            0.into(),
-        ],
-    )
-}
-
-fn unmap(range: &Range<u64>) -> Call {
-    Call::new(
-        format!("free {:x}-{:x}", range.start, range.end),
-        libc::SYS_munmap,
-        [range.start.into(), (range.end - range.start).into()],
-    )
-}
 
 #[cfg(test)]
 mod tests {
@@ -278,12 +238,5 @@ mod tests {
         let mut records = records();
         records.remove(0);
         assert!(planned(&records).is_err());
-    }
-
-    #[test]
-    fn gaps_are_what_is_left() {
-        let taken = vec![40..50, 10..20, 20..30];
-        assert_eq!(between(taken, 0..60), [0..10, 30..40, 50..60]);
-        assert_eq!(between(vec![0..30, 30..60], 0..60), []);
     }
 }
