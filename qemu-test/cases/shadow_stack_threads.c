@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include <pthread.h>
+#include <semaphore.h>
 
 #include "shadow_stack.h"
 
@@ -8,17 +9,21 @@ CASE(.what = "threads return on their shadow stacks, which the kernel takes away
 enum { THREADS = 4, DEPTH = 20 };
 
 static pthread_barrier_t all_deep;
+static sem_t end[THREADS];
+static __thread long number;
 
 static long wait_deep(void)
 {
 	pthread_barrier_wait(&all_deep);
-	await_file("go");
+	while (sem_wait(&end[number]))
+		;
 	return 0;
 }
 
-static void *thread(void *number)
+static void *thread(void *arg)
 {
-	return (void *)descend(DEPTH * (int)(long)number, wait_deep);
+	number = (long)arg;
+	return (void *)descend(DEPTH * number, wait_deep);
 }
 
 static void run(void)
@@ -33,6 +38,7 @@ static void run(void)
 	must(!pthread_barrier_init(&all_deep, NULL, THREADS + 1));
 	must(!pthread_attr_init(&attributes));
 	for (i = 0; i < THREADS; i++) {
+		must(!sem_init(&end[i], 0, 0));
 		must(!pthread_attr_setstacksize(&attributes, sizes[i]));
 		must(!pthread_create(&threads[i], &attributes, thread, (void *)i));
 	}
@@ -41,6 +47,7 @@ static void run(void)
 	ready();
 	check(count_shadow_stacks() == THREADS + 1, "there are %d", count_shadow_stacks());
 	for (i = 0; i < THREADS; i++) {
+		sem_post(&end[i]);
 		check(!pthread_join(threads[i], &result), "a thread is lost");
 		check((long)result == DEPTH * i + 1, "thread %ld came back with %ld", i, (long)result);
 		check(count_shadow_stacks() == THREADS - i, "there are %d", count_shadow_stacks());

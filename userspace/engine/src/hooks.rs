@@ -111,7 +111,7 @@ pub struct TimerState {
     pub now: [u64; 2],
 }
 
-/// What only the process itself can ask the kernel, and crust does not carry over.
+/// What only the process itself can ask the kernel; most of it crust does not carry over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hidden {
     /// Its leader is in a Landlock domain.
@@ -120,8 +120,8 @@ pub struct Hidden {
     pub no_tsc: bool,
     /// So is `CPUID` (`ARCH_SET_CPUID`).
     pub no_cpuid: bool,
-    /// It may use the parts of XSTATE that a program has to ask for (`ARCH_REQ_XCOMP_PERM`): AMX.
-    pub extended_state: bool,
+    /// It may use the tiles of AMX, for which a program has to ask (`ARCH_REQ_XCOMP_PERM`).
+    pub tiles: bool,
     /// It has segments of its own (`modify_ldt`).
     pub segments: bool,
     /// Its leader or itself has a keyring that nobody else has.

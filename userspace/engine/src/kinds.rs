@@ -155,9 +155,10 @@ Whatever a program has that is not in these tables is *refused*, with its reason
 
 What a kernel shows to nobody cannot be refused either, and is lost: all I/O ports at once (`iopl`), the session keyring, L1D
 flushing. Some things it tells only to the process itself: that it is in a Landlock domain, a closed TSC or CPUID, a local descriptor
-table that is not in use, permission for AMX, keyrings, restrictions of io_uring. Without the module a process is asked for these
+table that is not in use, keyrings, restrictions of io_uring. Without the module a process is asked for these
 (for Landlock, if it has `no_new_privs` or CAP_SYS_PTRACE), and its main thread, and they are refused. With the module nothing is
-asked of the process itself, and they are lost; `explain --backend mainline` asks all the same.
+asked of the process itself, and they are lost, as is permission for AMX that no thread makes use of; `explain --backend mainline` asks
+all the same.
 ";
 
 #[cfg(test)]

@@ -211,11 +211,13 @@ pub enum Step {
     SetSegment(Segment),
     /// [`Stage::ShadowStacks`]: the kernel has made a shadow stack for the thread, which goes on where it was in it.
     MoveShadowStack {
-        /// The end of the shadow stack, where the pointer is.
-        from: u64,
+        /// The end of it, where the pointer must be now, if that matters.
+        from: Option<u64>,
         /// Where it was.
         to: u64,
     },
+    /// [`Stage::Resume`]: the thread touches its tiles (AMX), so that it has room for them.
+    TouchTiles,
     /// [`Stage::Resume`]: the system calls of the thread are dispatched to itself from here on.
     SetDispatch(UserDispatch),
     /// [`Stage::Resume`]: what every thread goes on with in the end.

@@ -136,9 +136,10 @@ fn describe(step: &Step) -> String {
         Step::Reenter(call) => format!("begin the interrupted call again: {}", call.what),
         Step::CallAtLast(call) => call.what.clone(),
         Step::SetSegment([number, ..]) => format!("set segment {number}"),
-        Step::MoveShadowStack { from, to } => {
-            format!("move the pointer of its shadow stack from {from:x} to {to:x}")
+        Step::MoveShadowStack { to, .. } => {
+            format!("move the pointer of its shadow stack to {to:x}")
         }
+        Step::TouchTiles => "touch its tiles (AMX)".into(),
         Step::SetDispatch(_) => "have its system calls dispatched to itself".into(),
         Step::SetProcessor(processor) if processor.enters => {
             "set registers, enter the interrupted call again, and set the signal mask".into()

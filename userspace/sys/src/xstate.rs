@@ -40,6 +40,19 @@ pub fn has_protection_keys() -> bool {
     pkru_offset().is_some()
 }
 
+/// Whether there is something in the tiles of AMX, or how they are divided.
+#[must_use]
+pub fn has_tiles(xstate: &[u8]) -> bool {
+    const TILES: u64 = 0b11 << 17;
+    in_use(xstate).is_some_and(|in_use| in_use & TILES != 0)
+}
+
+/// The state components that are not in their initial state (`XSTATE_BV`).
+fn in_use(xstate: &[u8]) -> Option<u64> {
+    let in_use = xstate.get(HEADER..HEADER + 8)?;
+    Some(u64::from_ne_bytes(in_use.try_into().ok()?))
+}
+
 /// Whether threads can have shadow stacks here.
 #[must_use]
 pub fn has_shadow_stacks() -> bool {
@@ -57,9 +70,7 @@ pub fn has_shadow_stacks() -> bool {
 #[must_use]
 pub fn pkru(xstate: &[u8]) -> Option<u32> {
     let offset = pkru_offset()?;
-    let in_use = xstate.get(HEADER..HEADER + 8)?;
-    let in_use = u64::from_ne_bytes(in_use.try_into().ok()?);
-    if in_use & 1 << PKRU == 0 {
+    if in_use(xstate)? & 1 << PKRU == 0 {
         // Its initial state: all is allowed.
         return Some(0);
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crust_sys::wait::{self, Status};
 use crust_sys::xstate::has_protection_keys;
-use crust_sys::{RemoteAddr, memory, pidfd, ptrace};
+use crust_sys::{RemoteAddr, memory, pidfd, ptrace, stub};
 use nix::errno::Errno;
 
 use super::{Executor, core_dump, ring};
@@ -28,7 +28,7 @@ const RETRIES: u32 = 100;
 impl Executor<'_> {
     /// A step that is no call.
     pub(super) fn step(&mut self, task: TaskId, step: &Step) -> Result<()> {
-        let module = self.module;
+        let (module, scratch) = (self.module, self.plan.scratch);
         let (before, after) = (self.plan.clocks.before, self.offsets);
         let live = self.live(task)?;
         let Caller { pid, tid, .. } = live.caller;
@@ -101,6 +101,15 @@ impl Executor<'_> {
             Step::SetSegment(segment) => ptrace::set_segment(tid, *segment)
                 .map_err(|errno| Error::task(tid, "set a segment", errno)),
             Step::MoveShadowStack { from, to } => move_shadow_stack(tid, *from, *to),
+            Step::TouchTiles => {
+                // A batch of nothing, in memory that nobody writes to.
+                let (code, zeros) = (scratch.offset(layout::CODE), scratch.offset(layout::ZEROS));
+                let start = code.offset(stub::tiles());
+                let caller = &live.caller;
+                caller.begin_batch(start, (zeros, zeros), END_OF_BATCH)?;
+                caller.end_batch(code, END_OF_BATCH, &mut Vec::new())?;
+                Ok(())
+            }
             Step::SetDispatch(config) => {
                 live.dispatch = Some(*config);
                 Ok(())
@@ -244,11 +253,14 @@ impl Executor<'_> {
 }
 
 /// Moves the pointer of a shadow stack from where the kernel must have set it.
-fn move_shadow_stack(tid: i32, from: u64, to: u64) -> Result<()> {
+fn move_shadow_stack(tid: i32, from: Option<u64>, to: u64) -> Result<()> {
     let made = ptrace::shadow_stack(tid)
         .map_err(|errno| Error::task(tid, "read the pointer of its shadow stack", errno))?;
-    if made != Some(from) {
-        let what = format!("have its shadow stack end at {from:#x}");
+    if let Some(from) = from.filter(|from| made != Some(*from)) {
+        let what = format!(
+            "have its shadow stack end at {from:#x}, and not at {:#x}",
+            made.unwrap_or_default()
+        );
         return Err(Error::task(tid, what, Errno::EEXIST));
     }
     ptrace::set_shadow_stack(tid, to)

@@ -39,8 +39,8 @@ std::arch::global_asm!(
     // An optimised build inlines the functions below into other crates.
     ".globl crust_stub_start, crust_stub_told, crust_stub_single, crust_stub_back, crust_stub_ask",
     ".hidden crust_stub_start, crust_stub_told, crust_stub_single, crust_stub_back, crust_stub_ask",
-    ".globl crust_stub_leave, crust_stub_end",
-    ".hidden crust_stub_leave, crust_stub_end",
+    ".globl crust_stub_tiles, crust_stub_leave, crust_stub_end",
+    ".hidden crust_stub_tiles, crust_stub_leave, crust_stub_end",
     "crust_stub_start:",
     "2:",
     "cmp rbx, rbp",
@@ -142,6 +142,10 @@ std::arch::global_asm!(
     "mov edi, -1",
     "syscall",
     "mov [r12 + 56], rax",
+    "jmp 2b",
+    // The kernel gives a thread room for the tiles of AMX when it first touches them. A configuration of zeros: none.
+    "crust_stub_tiles:",
+    ".byte 0xc4, 0xe2, 0x78, 0x49, 0x03", // ldtilecfg [rbx]
     "jmp 2b",
     "crust_stub_single:",
     "syscall",
@@ -283,6 +287,7 @@ unsafe extern "C" {
     static crust_stub_single: u8;
     static crust_stub_back: u8;
     static crust_stub_ask: u8;
+    static crust_stub_tiles: u8;
     static crust_stub_leave: u8;
     static crust_stub_end: u8;
 }
@@ -330,6 +335,13 @@ pub fn single() -> u64 {
 #[must_use]
 pub fn ask() -> u64 {
     place(&raw const crust_stub_ask)
+}
+
+/// Where a thread touches its tiles before a batch begins, from the start of [`code`]; 64 bytes of zeros must be
+/// where the batch is.
+#[must_use]
+pub fn tiles() -> u64 {
+    place(&raw const crust_stub_tiles)
 }
 
 /// Where the way back begins, from the start of [`code`].

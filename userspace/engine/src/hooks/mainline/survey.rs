@@ -147,7 +147,8 @@ impl Survey {
 /// The answers to [`Questions::of_what_is_hidden`].
 pub fn hidden(questions: &mut Questions) -> Hidden {
     const PR_TSC_SIGSEGV: u32 = 2;
-    const XTILE: u64 = 0b11 << 17;
+    /// Of their configuration (17) every program has the permission.
+    const XTILE_DATA: u64 = 1 << 18;
     let [tsc, ..] = questions.answer().unwrap_or_default();
     let cpuid = questions.result();
     let [extended, ..] = questions.answer().unwrap_or_default();
@@ -158,7 +159,7 @@ pub fn hidden(questions: &mut Questions) -> Hidden {
         landlock: questions.result() == -(Errno::EPERM as i64),
         no_tsc: tsc as u32 == PR_TSC_SIGSEGV,
         no_cpuid: cpuid == 0,
-        extended_state: extended & XTILE != 0,
+        tiles: extended & XTILE_DATA != 0,
         segments: segments > 0,
         keyring: keyrings.iter().any(|&number| number > 0),
         uring_restrictions: uring == -(Errno::EPERM as i64),

@@ -92,6 +92,12 @@ impl<'a> Layout<'a> {
         self.kept.iter().cloned().chain([scratch]).collect()
     }
 
+    /// The scratch memory of the executor.
+    #[must_use]
+    pub fn scratch(&self) -> Range<u64> {
+        self.plan.scratch.0..self.plan.scratch.0 + scratch::SIZE
+    }
+
     /// Drops pages of memory that was inherited: what is read there next is zeros, or the file.
     pub fn forget(&mut self, range: &Range<u64>) {
         let call = Call::new(

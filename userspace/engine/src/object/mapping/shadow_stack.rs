@@ -21,17 +21,18 @@ use super::gap;
 use super::layout::{Layout, TASK_SIZE};
 use super::vma::{Vma, trait_bit as t};
 use super::{Content, Found, MappingKind};
-use crate::plan::{Arg, Call, Data, Stage, Step};
+use crate::plan::{Call, Data, Stage, Step};
 use crate::refusal::Refusals;
 use crate::subject::FrozenProcess;
 use crate::{Error, Result, pages};
 
+const STAGE: Stage = Stage::ShadowStacks;
 const SYS_MAP_SHADOW_STACK: i64 = 453;
 const ARCH_SHSTK_ENABLE: u64 = 0x5001;
 const ARCH_SHSTK_SHSTK: u64 = 1;
 /// The kernel makes none below.
 const LOWEST: u64 = 4 << 30;
-/// What a program can do to one beside locking it.
+/// What a program can do to one beside locking it. (Huge pages they never have: mm/util.c:vm_mmap_shadow_stack.)
 const CHANGED: u64 = t::EXEC
     | t::SEQUENTIAL
     | t::RANDOM
@@ -39,7 +40,6 @@ const CHANGED: u64 = t::EXEC
     | t::WIPE_ON_FORK
     | t::DONT_DUMP
     | t::HUGE_PAGE
-    | t::NO_HUGE_PAGE
     | t::MERGEABLE
     | t::SEALED;
 
@@ -68,7 +68,8 @@ pub struct User {
 impl MappingKind for ShadowStack {
     const TAG: u16 = 0x0218;
     const NAME: &'static str = "shadow stack";
-    const SUPPORT: &'static str = "Those of threads, at their place and with their contents, and others that a program has mapped. VmPeak grows.";
+    const SUPPORT: &'static str = "Those of threads, at their place and with their contents, and others that a program has mapped. VmPeak grows. \
+         If a program has mapped some, what the kernel takes away when a thread ends is another, of one page.";
     // Nobody can read pages into it; its few pages are in the record.
     const CONTENT: Content = Content::Elsewhere;
 
@@ -187,105 +188,125 @@ impl Pointers {
 
 /// Has the shadow stacks of a process made, among all that it has mapped. `hard` is its hard limit for stacks.
 pub fn make(list: &[ShadowStack], areas: &[Area], hard: u64, layout: &mut Layout<'_>) {
-    let stage = Stage::ShadowStacks;
-    let own = |stack: &&ShadowStack| stack.user.is_some();
-    let places: Vec<Range<u64>> = list
-        .iter()
-        .filter(own)
-        .map(|one| one.area.range())
-        .collect();
-    let least = places.iter().map(|range| range.end - range.start).min();
-    let is_place = |range: &Range<u64>| {
-        places
-            .binary_search_by_key(&range.start, |one| one.start)
-            .is_ok()
-    };
-    let others = areas.iter().map(Area::range);
-    let mut taken = layout.occupied();
-    taken.extend(others.filter(|range| range.end <= TASK_SIZE && !is_place(range)));
-    let mut gaps = gap::between(taken.clone(), LOWEST..TASK_SIZE);
-    gaps.retain(|gap| least.is_some_and(|least| gap.end - gap.start >= least));
-    // The gap in which an address is.
-    let around = |gaps: &[Range<u64>], address| {
-        let at = gaps.partition_point(|gap| gap.end <= address);
-        gaps.get(at).filter(|gap| gap.contains(&address)).cloned()
-    };
+    let others = list.iter().any(|stack| stack.user.is_none());
+    if others {
+        make_mapped(list, hard, layout);
+    } else {
+        make_own(list, areas, hard, layout);
+    }
+}
 
-    for stack in list.iter().filter(|stack| stack.user.is_none()) {
+/// Makes those of a program that has mapped some itself. Its threads may be on these, and nothing tells which one
+/// the kernel has made for a thread. So all are mapped, and what the kernel makes is one page that nobody uses.
+fn make_mapped(list: &[ShadowStack], hard: u64, layout: &mut Layout<'_>) {
+    for stack in list {
         let Range { start, end } = stack.area.range();
-        let args = [start.into(), (end - start).into(), 0.into()];
         let call = Call::new(
             stack.area.what("map a shadow stack"),
             SYS_MAP_SHADOW_STACK,
-            args,
+            [start.into(), (end - start).into(), 0.into()],
         );
-        layout.call(stage, call.returns(start));
-        stack.complete(layout.task.thread, layout);
+        layout.call(STAGE, call.returns(start));
+        stack.fill(layout.task.thread, layout);
     }
-    for gap in &gaps {
-        layout.call(stage, gap::occupy(gap));
-    }
-    for (stack, user) in list.iter().filter_map(|stack| Some((stack, stack.user?))) {
-        let Range { start, end } = stack.area.range();
-        let first = around(&gaps, start).map_or(start, |gap| gap.start);
-        // The kernel leaves a page below it free.
-        let room = first.max(start - PAGE_SIZE)..end;
-        let of_thread = |nr, args: Vec<Arg>, what| Call::new(stack.area.what(what), nr, args);
-        let calls = [
-            gap::free(&room),
-            // That decides on its size.
-            of_thread(
-                libc::SYS_prlimit64,
-                vec![
-                    0.into(),
-                    u64::from(libc::RLIMIT_STACK).into(),
-                    Data::words(&[end - start, hard.max(end - start)]).into(),
-                    0.into(),
-                ],
-                "have this size for a shadow stack",
-            ),
-            of_thread(
-                libc::SYS_arch_prctl,
-                vec![ARCH_SHSTK_ENABLE.into(), ARCH_SHSTK_SHSTK.into()],
-                "switch on the shadow stack",
-            ),
-        ];
-        for call in calls {
-            layout.call_of(user.thread, stage, call);
-        }
+    for User { thread, pointer } in list.iter().filter_map(|stack| stack.user) {
+        layout.call_of(thread, STAGE, decide_size(PAGE_SIZE, hard));
+        layout.call_of(thread, STAGE, switch_on());
         let step = Step::MoveShadowStack {
-            from: end,
-            to: user.pointer,
+            from: None,
+            to: pointer,
         };
-        layout.step_of(user.thread, stage, step);
-        stack.complete(user.thread, layout);
+        layout.step_of(thread, STAGE, step);
     }
-    taken.extend(places.iter().cloned());
+}
+
+/// Makes those that are all of threads.
+fn make_own(list: &[ShadowStack], areas: &[Area], hard: u64, layout: &mut Layout<'_>) {
+    let is_own = |area: &&Area| {
+        list.binary_search_by_key(&area.start, |stack| stack.area.start)
+            .is_err()
+    };
+    let mut taken = vec![layout.scratch()];
+    let others = areas.iter().filter(is_own).map(Area::range);
+    taken.extend(others.filter(|range| range.end <= TASK_SIZE));
+    let least = list.iter().map(|stack| stack.area.length).min();
+    let mut gaps = gap::between(taken.clone(), LOWEST..TASK_SIZE);
+    gaps.retain(|gap| least.is_some_and(|least| gap.end - gap.start >= least));
+    // The gap in which an address is.
+    let around = |address| {
+        let at = gaps.partition_point(|gap| gap.end <= address);
+        gaps.get(at).filter(|gap| gap.contains(&address))
+    };
+    for gap in &gaps {
+        layout.call(STAGE, gap::occupy(gap));
+    }
+    for stack in list {
+        let Some(User { thread, pointer }) = stack.user else {
+            continue;
+        };
+        let range = stack.area.range();
+        layout.call_of(thread, STAGE, decide_size(stack.area.length, hard));
+        layout.call_of(thread, STAGE, gap::free(&range));
+        // The kernel looks for a page more, which is left free below it, and if there is no such gap, for one
+        // without. But it does not look again in an address space that is filled from below.
+        layout.call_of(thread, STAGE, switch_on().whatever());
+        let below = range.start - PAGE_SIZE..range.start;
+        if around(below.start).is_some() {
+            layout.call_of(thread, STAGE, gap::free(&below));
+        }
+        layout.call_of(thread, STAGE, switch_on());
+        let step = Step::MoveShadowStack {
+            from: Some(range.end),
+            to: pointer,
+        };
+        layout.step_of(thread, STAGE, step);
+        stack.fill(thread, layout);
+    }
+    taken.extend(list.iter().map(|stack| stack.area.range()));
     for part in gap::between(taken, LOWEST..TASK_SIZE) {
-        if around(&gaps, part.start).is_some() {
+        if around(part.start).is_some() {
             layout.call(Stage::Attributes, gap::free(&part));
         }
     }
 }
 
+/// The kernel makes a shadow stack as large as a stack may be.
+fn decide_size(size: u64, hard: u64) -> Call {
+    let limit = Data::words(&[size, hard.max(size)]);
+    let resource = u64::from(libc::RLIMIT_STACK);
+    Call::new(
+        format!("shadow stack: decide on {} KiB", size >> 10),
+        libc::SYS_prlimit64,
+        [0.into(), resource.into(), limit.into(), 0.into()],
+    )
+}
+
+/// Does nothing if it is on.
+fn switch_on() -> Call {
+    Call::new(
+        "shadow stack: switch on",
+        libc::SYS_arch_prctl,
+        [ARCH_SHSTK_ENABLE.into(), ARCH_SHSTK_SHSTK.into()],
+    )
+}
+
 impl ShadowStack {
     /// It has its place: its contents come.
-    fn complete(&self, thread: u32, layout: &mut Layout<'_>) {
-        let stage = Stage::ShadowStacks;
+    fn fill(&self, thread: u32, layout: &mut Layout<'_>) {
         for (address, bytes) in &self.contents {
             let step = Step::Write {
                 what: "a shadow stack".into(),
                 address: RemoteAddr(*address),
                 bytes: bytes.clone(),
             };
-            layout.step_of(thread, stage, step);
+            layout.step_of(thread, STAGE, step);
         }
         let locked = Area {
             traits: self.locked,
             ..self.area.clone()
         };
         if let Some(call) = locked.lock_call() {
-            layout.call_of(thread, stage, call);
+            layout.call_of(thread, STAGE, call);
         }
     }
 }
@@ -305,6 +326,8 @@ pub fn conflicts(task: i32, refusals: &mut Refusals) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crust_image::Record;
+
     use crate::object::State;
     use crate::object::mapping::Mappings;
     use crate::object::mapping::address_space::AddressSpace;
@@ -337,15 +360,13 @@ mod tests {
             .map(|step| match step {
                 Step::Call(call) => call.what.clone(),
                 Step::Write { address, .. } => format!("write to {address}"),
-                Step::MoveShadowStack { from, to } => format!("move from {from:x} to {to:x}"),
+                Step::MoveShadowStack { from, to } => format!("move from {from:?} to {to:x}"),
                 other => format!("{other:?}"),
             })
             .collect()
     }
 
-    /// A heap, and behind it the shadow stack of the leader, one of no thread and one of another thread.
-    #[test]
-    fn each_is_made_where_the_only_room_is() {
+    fn records(stacks: Vec<ShadowStack>) -> Vec<Record> {
         let heap = PrivateAnonymous {
             area: Area {
                 start: 0x7f00_0000_0000,
@@ -354,48 +375,70 @@ mod tests {
             },
             name: None,
         };
-        let of_leader = stack(0x7f00_0010_0000, 4, Some((0, 0x7f00_0010_3ff8)));
-        let spare = stack(0x7f00_0020_0000, 1, None);
-        let of_thread = stack(0x7f00_0020_2000, 8, Some((1, 0x7f00_0020_a000)));
-        let records = [
-            AddressSpace::default().record(0, 0).unwrap(),
-            Mappings(vec![heap]).record(0, 0).unwrap(),
-            Mappings(vec![of_leader, spare, of_thread])
-                .record(0, 0)
-                .unwrap(),
-        ];
-        let plan = planned(&records).unwrap();
+        [
+            AddressSpace::default().record(0, 0),
+            Mappings(vec![heap]).record(0, 0),
+            Mappings(stacks).record(0, 0),
+        ]
+        .into_iter()
+        .collect::<Result<_>>()
+        .unwrap()
+    }
+
+    #[test]
+    fn each_is_made_where_the_only_room_is() {
+        let plan = planned(&records(vec![
+            stack(0x7f00_0010_0000, 4, Some((0, 0x7f00_0010_3ff8))),
+            stack(0x7f00_0020_2000, 8, Some((1, 0x7f00_0020_a000))),
+        ]))
+        .unwrap();
         let scratch = plan.scratch.0;
-        let end = scratch + crate::plan::scratch::TOTAL;
+        let end = scratch + crate::plan::scratch::SIZE;
         assert_eq!(
-            steps(&plan, Stage::ShadowStacks, 0),
+            steps(&plan, STAGE, 0),
             [
-                "memory 7f0000200000-7f0000201000: map a shadow stack".to_owned(),
-                "write to 0x7f0000200000".into(),
                 format!("occupy 100000000-{scratch:x}"),
                 format!("occupy {end:x}-7f0000000000"),
-                "occupy 7f0000010000-7f0000200000".into(),
-                "occupy 7f0000201000-7ffffffff000".into(),
-                "free 7f00000ff000-7f0000104000".into(),
-                "memory 7f0000100000-7f0000104000: have this size for a shadow stack".into(),
-                "memory 7f0000100000-7f0000104000: switch on the shadow stack".into(),
-                "move from 7f0000104000 to 7f0000103ff8".into(),
+                "occupy 7f0000010000-7ffffffff000".into(),
+                "shadow stack: decide on 16 KiB".into(),
+                "free 7f0000100000-7f0000104000".into(),
+                "shadow stack: switch on".into(),
+                "free 7f00000ff000-7f0000100000".into(),
+                "shadow stack: switch on".into(),
+                "move from Some(139637977792512) to 7f0000103ff8".into(),
                 "write to 0x7f0000100000".into(),
             ]
         );
-        assert_eq!(
-            steps(&plan, Stage::ShadowStacks, 1)[0],
-            "free 7f0000201000-7f000020a000"
-        );
+        assert_eq!(steps(&plan, STAGE, 1)[1], "free 7f0000202000-7f000020a000");
         assert_eq!(
             steps(&plan, Stage::Attributes, 0),
             [
                 format!("free 100000000-{scratch:x}"),
                 format!("free {end:x}-7f0000000000"),
                 "free 7f0000010000-7f0000100000".into(),
-                "free 7f0000104000-7f0000200000".into(),
-                "free 7f0000201000-7f0000202000".into(),
+                "free 7f0000104000-7f0000202000".into(),
                 "free 7f000020a000-7ffffffff000".into(),
+            ]
+        );
+    }
+
+    #[test]
+    fn where_a_program_has_mapped_some_all_are_mapped() {
+        let plan = planned(&records(vec![
+            stack(0x7f00_0010_0000, 4, None),
+            stack(0x7f00_0020_2000, 8, Some((0, 0x7f00_0020_a000))),
+        ]))
+        .unwrap();
+        assert_eq!(
+            steps(&plan, STAGE, 0),
+            [
+                "memory 7f0000100000-7f0000104000: map a shadow stack",
+                "write to 0x7f0000100000",
+                "memory 7f0000202000-7f000020a000: map a shadow stack",
+                "write to 0x7f0000202000",
+                "shadow stack: decide on 4 KiB",
+                "shadow stack: switch on",
+                "move from None to 7f000020a000",
             ]
         );
     }

@@ -113,13 +113,6 @@ fn check_hidden(
             "open it again before the dump",
         ),
         (
-            hidden.extended_state,
-            "AMX",
-            "the program has asked for this part of the processor (ARCH_REQ_XCOMP_PERM), which crust does not \
-             restore yet",
-            "run it without AMX, as with ONEDNN_MAX_CPU_ISA=AVX512_CORE",
-        ),
-        (
             hidden.segments,
             "local descriptor table",
             "it has entries (modify_ldt), which crust does not restore yet",

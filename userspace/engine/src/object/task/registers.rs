@@ -16,7 +16,7 @@
 
 use crust_sys::ptrace;
 use crust_sys::uapi::{self, restart};
-use crust_sys::{RemoteAddr, memory};
+use crust_sys::{RemoteAddr, memory, xstate};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -325,15 +325,15 @@ fn futex(block: &uapi::Restart, args: [u64; 6]) -> Interrupted {
     }
 }
 
-/// Whether a part of XSTATE is in use that a program has to ask for (`ARCH_REQ_XCOMP_PERM`).
-fn uses_tiles(xstate: &[u8]) -> bool {
-    /// Where XSTATE_BV is.
-    const HEADER: usize = 512;
-    const XTILE: u64 = 0b11 << 17;
-    xstate
-        .get(HEADER..HEADER + 8)
-        .and_then(|bytes| bytes.try_into().ok())
-        .is_some_and(|bytes| u64::from_le_bytes(bytes) & XTILE != 0)
+/// The call by which a process may use the tiles of AMX.
+pub(super) fn ask_for_tiles() -> Call {
+    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+    const TILES: u64 = 18;
+    Call::new(
+        "ask for AMX",
+        libc::SYS_arch_prctl,
+        [ARCH_REQ_XCOMP_PERM.into(), TILES.into()],
+    )
 }
 
 impl ThreadAspect for Registers {
@@ -355,14 +355,6 @@ impl ThreadAspect for Registers {
         }
         let failed = |what: &'static str| move |errno| Error::task(thread.tid, what, errno);
         let xstate = ptrace::xstate(thread.tid).map_err(failed("read the extended state"))?;
-        if uses_tiles(&xstate) {
-            capture.refusals.block(
-                thread.tid,
-                format!("thread {}", thread.tid),
-                "it has data in the tiles of AMX, which crust does not restore yet",
-                "run it without AMX, as with ONEDNN_MAX_CPU_ISA=AVX512_CORE",
-            );
-        }
         let signal_mask = thread.mask;
         let interrupted = interrupted(view, signal_mask, capture);
         Ok(Some(Self {
@@ -397,8 +389,14 @@ impl ThreadAspect for Registers {
             enters: self.interrupted == Some(Interrupted::Masked),
             limit: self.limit,
         };
+        let mut touch = None;
+        if xstate::has_tiles(&self.xstate) {
+            let call = ask_for_tiles();
+            resolve.plan.call(Stage::Attributes, task, call);
+            touch = Some(Step::TouchTiles);
+        }
         let step = Step::SetProcessor(Box::new(processor));
-        for step in std::iter::once(step).chain(again) {
+        for step in touch.into_iter().chain([step]).chain(again) {
             resolve.plan.step(Stage::Resume, task, step);
         }
         Ok(())

@@ -8,6 +8,7 @@ use crust_sys::pidfd::{self, coredump, info_mask};
 use crust_sys::uapi::process_state;
 use serde::{Deserialize, Serialize};
 
+use super::registers::ask_for_tiles;
 use super::{ProcessAspect, ProcessView, tree};
 use crate::capture::Capture;
 use crate::object::State;
@@ -40,16 +41,18 @@ pub struct Settings {
     thp_disable: Option<u64>,
     /// `mm_struct::membarrier_state`.
     membarrier: u32,
+    /// It may use the tiles of AMX (`ARCH_REQ_XCOMP_PERM`).
+    tiles: bool,
     oom_score_adj: i32,
     coredump_filter: u32,
 }
 
 impl State for Settings {
     const TAG: u16 = 0x0113;
-    const VERSION: u16 = 2;
+    const VERSION: u16 = 3;
     const NAME: &'static str = "settings";
     const SUPPORT: &'static str = "dumpable, child subreaper, THP switch, membarrier registrations, \
-                                   oom_score_adj, coredump_filter";
+                                   permission for AMX, oom_score_adj, coredump_filter";
 
     fn describe(&self) -> String {
         let mut words = vec![
@@ -62,6 +65,7 @@ impl State for Settings {
             (self.subreaper, "child subreaper"),
             (self.thp_disable.is_some(), "no transparent huge pages"),
             (self.membarrier != 0, "membarrier"),
+            (self.tiles, "AMX"),
         ] {
             if is {
                 words.push(word.into());
@@ -91,7 +95,7 @@ fn dumpable(view: &ProcessView<'_>) -> Result<u32> {
 }
 
 impl ProcessAspect for Settings {
-    fn capture(view: &ProcessView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
+    fn capture(view: &ProcessView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>> {
         let process = view.process;
         let state = view.kernel.state;
         let bad =
@@ -106,6 +110,7 @@ impl ProcessAspect for Settings {
             subreaper: state & process_state::CHILD_SUBREAPER != 0,
             thp_disable,
             membarrier: view.kernel.membarrier,
+            tiles: capture.hooks.hidden(process)?.tiles,
             oom_score_adj: view
                 .text
                 .oom_score_adj
@@ -145,6 +150,10 @@ impl ProcessAspect for Settings {
                 libc::PR_SET_THP_DISABLE,
                 [1, flags],
             );
+        }
+        if self.tiles {
+            let call = ask_for_tiles();
+            resolve.plan.call(Stage::Attributes, leader, call);
         }
         // A change of credentials sets it, in any thread: so only when all of them are done.
         let chosen = match self.dumpable {
