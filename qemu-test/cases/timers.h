@@ -21,7 +21,7 @@ static inline long limit_of(int which)
 /* How many waits there are that began with this limit, and what is left of one of them, in nanoseconds. */
 static inline int waits_with_limit(long limit, int64_t *left)
 {
-	char line[512], function[64] = "";
+	char line[512], function[64] = "", timer[64] = "", counted[64] = "";
 	FILE *file = fopen("/proc/timer_list", "re");
 	int count = 0;
 
@@ -31,7 +31,7 @@ static inline int waits_with_limit(long limit, int64_t *left)
 		char *place;
 
 		if (strchr(line, '<')) {
-			if (sscanf(line, " #%*d: <%*[^>]>, %63[^,]", function) != 1)
+			if (sscanf(line, " #%*d: <%63[^>]>, %63[^,]", timer, function) != 2)
 				function[0] = 0;
 			continue;
 		}
@@ -40,7 +40,9 @@ static inline int waits_with_limit(long limit, int64_t *left)
 			continue;
 		if (in > (limit - LIMITS_APART) * 1000000000 && in <= limit * 1000000000) {
 			*left = in;
-			count++;
+			/* The kernel shows one twice if another begins meanwhile that comes before it. */
+			count += !!strcmp(timer, counted);
+			strcpy(counted, timer);
 		}
 	}
 	fclose(file);

@@ -202,12 +202,17 @@ impl Area {
     }
 
     fn madvise(&self, stage: Stage, layout: &mut Layout, advice: i32) {
-        let call = Call::new(
+        layout.call(stage, self.madvise_call(advice));
+    }
+
+    /// The call that gives an advice.
+    #[must_use]
+    pub fn madvise_call(&self, advice: i32) -> Call {
+        Call::new(
             self.what("advise"),
             libc::SYS_madvise,
             [self.start.into(), self.length.into(), advice.into()],
-        );
-        layout.call(stage, call);
+        )
     }
 
     /// What it is mapped with while pages are read into it.

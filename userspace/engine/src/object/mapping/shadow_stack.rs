@@ -32,7 +32,9 @@ const ARCH_SHSTK_ENABLE: u64 = 0x5001;
 const ARCH_SHSTK_SHSTK: u64 = 1;
 /// The kernel makes none below.
 const LOWEST: u64 = 4 << 30;
-/// What a program can do to one beside locking it. (Huge pages they never have: mm/util.c:vm_mmap_shadow_stack.)
+/// What can be done to one for a whole process: `mlockall`, `PR_SET_MEMORY_MERGE`.
+const KEPT: u64 = t::LOCKED | t::LOCK_ON_FAULT | t::MERGEABLE;
+/// What else a program can do to one. (Huge pages they never have: mm/util.c:vm_mmap_shadow_stack.)
 const CHANGED: u64 = t::EXEC
     | t::SEQUENTIAL
     | t::RANDOM
@@ -40,7 +42,6 @@ const CHANGED: u64 = t::EXEC
     | t::WIPE_ON_FORK
     | t::DONT_DUMP
     | t::HUGE_PAGE
-    | t::MERGEABLE
     | t::SEALED;
 
 /// A shadow stack.
@@ -48,8 +49,8 @@ const CHANGED: u64 = t::EXEC
 pub struct ShadowStack {
     /// Where.
     pub area: Area,
-    /// [`trait_bit`](super::vma::trait_bit)s of memory that is locked.
-    pub locked: u64,
+    /// [`trait_bit`](super::vma::trait_bit)s that it has beyond its nature.
+    pub traits: u64,
     /// Whose it is; a program can have more of them.
     pub user: Option<User>,
     /// What is in it: addresses and bytes.
@@ -99,7 +100,7 @@ impl MappingKind for ShadowStack {
         }
         Ok(Some(Self {
             area,
-            locked: vma.traits & (t::LOCKED | t::LOCK_ON_FAULT),
+            traits: vma.traits & KEPT,
             user: found.shadow_stacks.take(&vma.range),
             contents,
         }))
@@ -301,11 +302,14 @@ impl ShadowStack {
             };
             layout.step_of(thread, STAGE, step);
         }
-        let locked = Area {
-            traits: self.locked,
+        let area = Area {
+            traits: self.traits,
             ..self.area.clone()
         };
-        if let Some(call) = locked.lock_call() {
+        if area.is(t::MERGEABLE) {
+            layout.call_of(thread, STAGE, area.madvise_call(libc::MADV_MERGEABLE));
+        }
+        if let Some(call) = area.lock_call() {
             layout.call_of(thread, STAGE, call);
         }
     }
