@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include "case.h"
-#include <poll.h>
-#include <termios.h>
+#include "pty.h"
 
 /*
  * A shell with job control, itself a job of this program, which plays the shell
@@ -10,34 +9,6 @@
 CASE(.what = "a shell that is dumped with its jobs has its terminal and its jobs: fg and bg work", .drives_itself = true);
 
 static int master;
-static char seen[65536];
-static size_t length;
-
-/* Reads what the terminal shows until it has shown `text` since `from`; returns the place behind that. */
-static size_t shows(size_t from, const char *text)
-{
-	struct pollfd p = { master, POLLIN, 0 };
-	char *found;
-
-	while (!(found = strstr(seen + from, text))) {
-		if (poll(&p, 1, 20000) != 1) {
-			check(0, "the terminal does not show \"%s\" but:\n%s", text, seen + from);
-			_exit(1);
-		}
-		ssize_t n = read(master, seen + length, sizeof(seen) - 1 - length);
-
-		must(n > 0);
-		length += n;
-		seen[length] = 0;
-	}
-	return found + strlen(text) - seen;
-}
-
-static void type(const char *line)
-{
-	must(write(master, line, strlen(line)) == (ssize_t)strlen(line));
-}
-
 /* A job, in the foreground or not; the words of crust go into the log. */
 static pid_t job(bool foreground, const char *const *argv)
 {
@@ -88,9 +59,7 @@ static void run(void)
 	size_t at;
 	int status;
 
-	master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-	must(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
-	must(ptsname_r(master, name, sizeof(name)) == 0);
+	master = pty_open(name, O_CLOEXEC);
 	/* We lead a session, so it becomes our terminal. */
 	must(setsid() == getpid() || errno == EPERM);
 	close(0);
@@ -100,18 +69,18 @@ static void run(void)
 	setenv("PS1", "$ ", 1);
 
 	bash = job(true, "bash", "--norc", "--noprofile", "--noediting", "-i");
-	shows(0, "$ ");
-	type("sleep 1000\n");
-	at = shows(0, "sleep 1000");
+	pty_shows(master, 0, "$ ");
+	pty_type(master, "sleep 1000\n");
+	at = pty_shows(master, 0, "sleep 1000");
 	/* The echo comes before the job has begun. */
 	await_job(bash);
-	type("\x1a");
-	at = shows(at, "Stopped");
-	type("sleep 2000 &\n");
-	at = shows(at, "[2]");
-	type("echo at-$((6 * 7))\n");
-	at = shows(at, "at-42");
-	at = shows(at, "$ ");
+	pty_type(master, "\x1a");
+	at = pty_shows(master, at, "Stopped");
+	pty_type(master, "sleep 2000 &\n");
+	at = pty_shows(master, at, "[2]");
+	pty_type(master, "echo at-$((6 * 7))\n");
+	at = pty_shows(master, at, "at-42");
+	at = pty_shows(master, at, "$ ");
 
 	snprintf(pid, sizeof(pid), "%d", bash);
 	/* From elsewhere: the shell reads, and must not do so in the background. */
@@ -123,23 +92,23 @@ static void run(void)
 	must(!tcsetpgrp(0, getpgrp()));
 	/* Not -d: it is a job of ours. */
 	crust = job(true, getenv("CRUST"), "restore", "--shell-job", "--images-dir", case_dir);
-	type("echo again-$((7 * 7))\n");
-	at = shows(at, "again-49");
+	pty_type(master, "echo again-$((7 * 7))\n");
+	at = pty_shows(master, at, "again-49");
 	check(tcgetpgrp(0) == bash, "group %d is in the foreground, not the shell %d", tcgetpgrp(0), bash);
-	type("jobs; echo that-$((1 + 1))\n");
-	shows(at, "[1]+  Stopped                 sleep 1000");
-	shows(at, "[2]-  Running                 sleep 2000 &");
-	at = shows(at, "that-2");
-	type("bg %1\n");
-	at = shows(at, "[1]+ sleep 1000 &");
-	type("fg %1\n");
-	at = shows(at, "sleep 1000");
+	pty_type(master, "jobs; echo that-$((1 + 1))\n");
+	pty_shows(master, at, "[1]+  Stopped                 sleep 1000");
+	pty_shows(master, at, "[2]-  Running                 sleep 2000 &");
+	at = pty_shows(master, at, "that-2");
+	pty_type(master, "bg %1\n");
+	at = pty_shows(master, at, "[1]+ sleep 1000 &");
+	pty_type(master, "fg %1\n");
+	at = pty_shows(master, at, "sleep 1000");
 	await_job(bash);
-	type("\x03");
-	at = shows(at, "$ ");
-	type("kill %2; wait %2; echo status-$?\n");
-	at = shows(at, "status-143");
-	type("exit 33\n");
+	pty_type(master, "\x03");
+	at = pty_shows(master, at, "$ ");
+	pty_type(master, "kill %2; wait %2; echo status-$?\n");
+	at = pty_shows(master, at, "status-143");
+	pty_type(master, "exit 33\n");
 	check(waitpid(crust, &status, 0) == crust && WIFEXITED(status) && WEXITSTATUS(status) == 33,
 	      "crust restore: status %#x", status);
 }

@@ -61,6 +61,8 @@ pub enum Stage {
     Spawn,
     /// Session and group leaders get their ids (without the module: some of it in `Spawn`).
     Leaders,
+    /// Sessions get their pseudo-terminals, which were made before.
+    Terminals,
     /// Everybody else gets group and session; the start times of processes are set.
     Members,
     /// Open file descriptions are made, each in the first process that has it.
@@ -167,6 +169,15 @@ pub enum Step {
     Dismiss {
         /// The child.
         child: ProcessId,
+    },
+    /// [`Stage::Leaders`]: the task makes the pseudo-terminal of this number, and unlocks it.
+    OpenTerminal {
+        /// The number of the pair.
+        index: u32,
+        /// The descriptor that its controlling side gets.
+        number: i32,
+        /// With which flags that is opened.
+        flags: i32,
     },
     /// [`Stage::Threads`]: the task makes this thread of its process.
     SpawnThread {

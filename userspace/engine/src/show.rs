@@ -113,6 +113,9 @@ fn describe(step: &Step) -> String {
         Step::SpawnChild { child, pid, .. } => {
             format!("make child {child} with pid {}", numbers(pid))
         }
+        Step::OpenTerminal { index, number, .. } => {
+            format!("fd {number}: make the pseudo-terminal with number {index}")
+        }
         Step::SpawnThread { thread, tid } => {
             format!("make thread {thread} with tid {}", numbers(tid))
         }

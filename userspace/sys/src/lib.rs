@@ -28,6 +28,7 @@ pub mod statx;
 pub mod stub;
 pub mod task;
 pub mod timerfd;
+pub mod tty;
 #[path = "../../../rust-module/uapi.rs"]
 #[expect(
     missing_docs,

@@ -12,7 +12,7 @@ use crust_sys::xstate::has_protection_keys;
 use crust_sys::{RemoteAddr, memory, pidfd, ptrace, stub};
 use nix::errno::Errno;
 
-use super::{Executor, core_dump, ring};
+use super::{Executor, core_dump, ring, terminal};
 use crate::batch::{self, layout};
 use crate::clock;
 use crate::plan::{Call, Step, TaskId};
@@ -44,6 +44,14 @@ impl Executor<'_> {
                 address,
                 bytes,
             } => write(tid, *address, bytes).map_err(|errno| Error::task(tid, what, errno)),
+            Step::OpenTerminal {
+                index,
+                number,
+                flags,
+            } => {
+                let at = scratch.offset(layout::BATCHES);
+                terminal::open(&live.caller, at, (*index, *number), *flags)
+            }
             Step::WindRing { number, ring } => ring::wind(pid, *number, ring),
             Step::SetIds { pgid, sid } => {
                 let what = format!("join group {pgid} of session {sid}");

@@ -15,6 +15,7 @@ mod finish;
 mod ring;
 mod round;
 mod stops;
+mod terminal;
 
 use std::collections::BTreeMap;
 use std::fs::File;

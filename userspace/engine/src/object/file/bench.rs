@@ -47,6 +47,8 @@ pub struct Bench<'p> {
     /// The number of the other end of a description, in its home process.
     other_ends: BTreeMap<DescriptionId, i32>,
     anchors: &'p Anchors,
+    /// Each process by its pid, and the one whose table it has.
+    by_pid: BTreeMap<i32, (ProcessId, ProcessId)>,
 }
 
 /// Emits all steps for open files.
@@ -94,6 +96,10 @@ pub(super) fn plan(resolve: &mut Resolve) -> Result<()> {
         at_hand: BTreeMap::new(),
         other_ends: BTreeMap::new(),
         anchors: &anchors,
+        by_pid: tables
+            .iter()
+            .map(|(&process, table)| (table.pid, (process, table.shares.unwrap_or(process))))
+            .collect(),
     };
     let owned: Vec<_> = tables
         .iter()

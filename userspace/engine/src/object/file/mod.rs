@@ -24,6 +24,7 @@ pub mod pidfd;
 pub mod pipe;
 pub mod probe;
 pub mod procfile;
+pub mod pty;
 pub mod refused;
 pub mod regular;
 pub mod sibling;
@@ -206,6 +207,8 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<pidfd::Pidfd>(),
     Kind::of::<uring::Uring>(),
     Kind::of::<ByPath<device::Device>>(),
+    Kind::of::<pty::Master>(),
+    Kind::of::<pty::slave::Slave>(),
     Kind::of::<terminal::Terminal>(),
 ];
 
@@ -221,7 +224,8 @@ pub fn capture(capture: &mut Capture) -> Result<()> {
 
 /// Emits the steps that make them again.
 pub fn plan(resolve: &mut Resolve) -> Result<()> {
-    bench::plan(resolve)
+    bench::plan(resolve)?;
+    pty::losses(resolve)
 }
 
 /// Notes which files of an image are missing or others now, before anything is made.

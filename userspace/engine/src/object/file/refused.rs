@@ -130,7 +130,9 @@ fn by_type(probe: &Probe, link: &str) -> (String, &'static str) {
     }
     match (probe.file_type(), major, minor) {
         (libc::S_IFCHR, 5, 2) => (
-            format!("the controlling side of a pseudo-terminal ({link}): not carried over yet"),
+            format!(
+                "the controlling side of a pseudo-terminal ({link}), whose number this kernel does not tell"
+            ),
             "dump the programs in the terminal without the one that made it",
         ),
         (libc::S_IFCHR, 10, 200) => (

@@ -103,6 +103,35 @@ impl<'p> Bench<'p> {
         self.plan.call(stage, task, call);
     }
 
+    /// Adds a step that is no call to another stage.
+    pub fn step_later(&mut self, stage: Stage, step: Step) {
+        let task = self.process.leader();
+        self.plan.step(stage, task, step);
+    }
+
+    /// The process with a pid.
+    pub fn of_pid(&self, pid: i32) -> Result<ProcessId> {
+        let known = self.by_pid.get(&pid);
+        known
+            .map(|(process, _)| *process)
+            .ok_or_else(|| Error::malformed(format!("process {pid}"), "the image does not have it"))
+    }
+
+    /// Adds a system call of another process, which makes no descriptor that stays.
+    pub fn call_of(&mut self, process: ProcessId, stage: Stage, call: Call) -> CallRef {
+        self.plan.call(stage, process.leader(), call)
+    }
+
+    /// As [`limbo`](Self::limbo), of another process.
+    pub fn limbo_of(&mut self, process: ProcessId) -> i32 {
+        let owner = self.by_pid.values().find(|(known, _)| *known == process);
+        let owner = owner.map_or(process, |(_, owner)| *owner);
+        let before = std::mem::replace(&mut self.process, owner);
+        let number = self.limbo();
+        self.process = before;
+        number
+    }
+
     /// Adds an `fcntl`.
     pub fn fcntl(&mut self, number: i32, command: i32, argument: impl Into<Arg>, what: &str) {
         self.call(Call::new(

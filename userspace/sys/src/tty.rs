@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What terminals can be asked (`ioctl_tty(2)`), for pairs of pseudo-terminals also from their controlling side.
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use crate::Result;
+use crate::raw::syscall;
+
+/// Requests, and the arguments that they take.
+pub mod request {
+    /// The number of the pair, a `u32`.
+    pub const NUMBER: u32 = 0x8004_5430;
+    /// Locks the terminal if the `i32` is not 0: nobody opens it.
+    pub const LOCK: u32 = 0x4004_5431;
+    /// The device number, a `u32`.
+    pub const DEVICE: u32 = 0x8004_5432;
+    /// `TCSETS2`: sets [`SETTINGS`](super::SETTINGS) bytes.
+    pub const SET_SETTINGS: u32 = 0x402c_542b;
+    pub(super) const SETTINGS: u32 = 0x802c_542a;
+    pub(super) const HAS_PACKETS: u32 = 0x8004_5438;
+    pub(super) const IS_LOCKED: u32 = 0x8004_5439;
+    pub(super) const IS_EXCLUSIVE: u32 = 0x8004_5440;
+    pub(super) const PEER: u32 = 0x5441;
+}
+
+/// How long `struct termios2` is, in bytes.
+pub const SETTINGS: usize = 44;
+
+/// A request that writes `N` bytes.
+///
+/// # Safety
+///
+/// It writes no more.
+unsafe fn read<const N: usize>(fd: BorrowedFd<'_>, request: u32) -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    // SAFETY: promised by the caller.
+    unsafe { syscall!(libc::SYS_ioctl, fd.as_raw_fd(), request, bytes.as_mut_ptr()) }?;
+    Ok(bytes)
+}
+
+fn number(fd: BorrowedFd<'_>, request: u32) -> Result<i32> {
+    // SAFETY: callers only pass requests that write an `int`.
+    unsafe { read(fd, request) }.map(i32::from_ne_bytes)
+}
+
+/// The settings (`struct termios2`); asked of the controlling side, those of the terminal.
+pub fn settings(fd: BorrowedFd<'_>) -> Result<[u8; SETTINGS]> {
+    // SAFETY: the request writes one `struct termios2`.
+    unsafe { read(fd, request::SETTINGS) }
+}
+
+/// Rows, columns, and pixels of both (`struct winsize`).
+pub fn size(fd: BorrowedFd<'_>) -> Result<[u8; 8]> {
+    // SAFETY: the request writes one `struct winsize`.
+    unsafe { read(fd, libc::TIOCGWINSZ as u32) }
+}
+
+/// The session whose terminal it is; `ENOTTY` if it is nobody's.
+pub fn session(fd: BorrowedFd<'_>) -> Result<i32> {
+    number(fd, libc::TIOCGSID as u32)
+}
+
+/// The process group in the foreground.
+pub fn foreground(fd: BorrowedFd<'_>) -> Result<i32> {
+    number(fd, libc::TIOCGPGRP as u32)
+}
+
+/// How many bytes could be read.
+pub fn waiting(fd: BorrowedFd<'_>) -> Result<i32> {
+    number(fd, libc::FIONREAD as u32)
+}
+
+/// The device number.
+pub fn device(fd: BorrowedFd<'_>) -> Result<u32> {
+    number(fd, request::DEVICE).map(|number| number as u32)
+}
+
+/// Whether the controlling side reads packets (`TIOCPKT`).
+pub fn has_packets(fd: BorrowedFd<'_>) -> Result<bool> {
+    number(fd, request::HAS_PACKETS).map(|number| number != 0)
+}
+
+/// Whether nobody may open the terminal of this controlling side.
+pub fn is_locked(fd: BorrowedFd<'_>) -> Result<bool> {
+    number(fd, request::IS_LOCKED).map(|number| number != 0)
+}
+
+/// Whether nobody else may open this terminal (`TIOCEXCL`).
+pub fn is_exclusive(fd: BorrowedFd<'_>) -> Result<bool> {
+    number(fd, request::IS_EXCLUSIVE).map(|number| number != 0)
+}
+
+/// Opens the terminal of a controlling side, which must be open already: the first time is an event.
+pub fn peer(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: the request takes flags and returns a new descriptor, which nobody else owns.
+    unsafe {
+        let peer = syscall!(libc::SYS_ioctl, fd.as_raw_fd(), request::PEER, flags)?;
+        Ok(OwnedFd::from_raw_fd(peer as i32))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use nix::errno::Errno;
+    use nix::pty::openpty;
+
+    use super::*;
+
+    #[test]
+    fn a_pair_of_our_own() {
+        let Ok(pair) = openpty(None, None) else {
+            return; // no devpts here
+        };
+        let (master, terminal) = (pair.master.as_fd(), pair.slave.as_fd());
+        assert_eq!(settings(master), settings(terminal));
+        assert_eq!(size(master), size(terminal));
+        assert_eq!(session(master), Err(Errno::ENOTTY));
+        assert_eq!(waiting(terminal), Ok(0));
+        nix::unistd::write(terminal, b"x").unwrap();
+        assert_eq!(waiting(master), Ok(1));
+        assert_eq!(has_packets(master), Ok(false));
+        assert_eq!(is_locked(master), Ok(false));
+        assert_eq!(is_exclusive(terminal), Ok(false));
+        assert_eq!(device(peer(master).unwrap().as_fd()), device(terminal));
+    }
+}
