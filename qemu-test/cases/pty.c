@@ -35,6 +35,7 @@ static void run(void)
 	set.c_cc[VINTR] = 7;
 	must(!cfsetspeed(&set, B9600) && !tcsetattr(slave, TCSANOW, &set));
 	must(!ioctl(slave, TIOCSWINSZ, &size) && !ioctl(slave, TIOCEXCL));
+	must(!chown(name, 1234, 5678) && !chmod(name, 0604));
 	must(!ioctl(packets, TIOCPKT, &on) && !ioctl(locked, TIOCSPTLCK, &on));
 	/* Its terminal was open, and is not any more. */
 	close(open(closed_name, O_RDWR | O_NOCTTY));
@@ -44,6 +45,7 @@ static void run(void)
 	check(!ioctl(master, TIOCGPTN, &number) && number == atoi(name + strlen("/dev/pts/")), "number %d, not %s", number, name);
 	check(!fstat(slave, &st) && st.st_rdev == makedev(136, number), "device %lx", st.st_rdev);
 	check(fcntl(master, F_GETFL) & O_NONBLOCK && fcntl(again, F_GETFL) & O_APPEND, "flags");
+	check(st.st_uid == 1234 && st.st_gid == 5678 && (st.st_mode & 07777) == 0604, "owner %d, mode %o", st.st_uid, st.st_mode);
 	check(!tcgetattr(slave, &is) && !memcmp(&set, &is, sizeof(is)), "settings %x %x %x", is.c_iflag, is.c_oflag, is.c_lflag);
 	check(!ioctl(slave, TIOCGWINSZ, &has) && !memcmp(&size, &has, sizeof(has)), "%d x %d", has.ws_row, has.ws_col);
 	check(!ioctl(slave, TIOCGEXCL, &on) && on == 1, "it is not exclusive");

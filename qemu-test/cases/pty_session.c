@@ -5,16 +5,19 @@
 CASE(.what = "sessions have their terminals: who is in the foreground is interrupted, who is not may not read",
      .needs_module = true);
 
+static volatile sig_atomic_t interrupted;
+
 static void note(int signal)
 {
 	if (signal == SIGWINCH)
 		check(0, "a signal that nobody has sent");
+	interrupted = 1;
 }
 
 /* In the foreground: is interrupted from the terminal. */
 static int foreground(void)
 {
-	int status = 0, fd;
+	int fd;
 
 	setpgid(0, 0);
 	signal(SIGINT, note);
@@ -26,9 +29,8 @@ static int foreground(void)
 	check(fd >= 0, "/dev/tty: %s", strerror(errno));
 	check(tcgetpgrp(fd) == getpid(), "group %d is in the foreground, not %d", tcgetpgrp(fd), getpid());
 	check(write(fd, "here", 4) == 4, "%s", strerror(errno));
-	while (!status)
-		status = pause();
-	check(errno == EINTR, "%s", strerror(errno));
+	while (!interrupted)
+		pause_ms(1);
 	return case_failures;
 }
 
@@ -46,7 +48,6 @@ static int background(void)
 
 static int leader(const char *name)
 {
-	struct winsize size = { .ws_row = 20, .ws_col = 30 };
 	pid_t fore, back;
 	int status;
 
@@ -56,7 +57,6 @@ static int leader(const char *name)
 		close(fd);
 	must(open(name, O_RDWR) == 0 && dup(0) == 1);
 	must(open("log", O_WRONLY | O_CREAT | O_APPEND, 0600) == 2);
-	must(!ioctl(0, TIOCSWINSZ, &size));
 	if (!(back = fork()))
 		_exit(background());
 	if (!(fore = fork()))
@@ -78,11 +78,13 @@ static int leader(const char *name)
 
 static void run(void)
 {
+	struct winsize size = { .ws_row = 20, .ws_col = 30 };
 	char name[64];
 	int master = pty_open(name, O_CLOEXEC), status;
 	size_t at;
 	pid_t pid;
 
+	must(!ioctl(master, TIOCSWINSZ, &size));
 	must(!chdir(case_dir));
 	must((pid = fork()) >= 0);
 	if (!pid)

@@ -18,7 +18,7 @@ static void run(void)
 		for (int fd = 0; fd < 3; fd++)
 			close(fd);
 		must(open(name, O_RDWR) == 0 && dup(0) == 1 && dup(0) == 2);
-		execlp("bash", "bash", "--norc", "--noprofile", "-i", NULL);
+		execlp("bash", "bash", "--norc", "--noprofile", "--noediting", "-i", NULL);
 		_exit(127);
 	}
 	at = pty_shows(master, 0, "$ ");
@@ -26,11 +26,10 @@ static void run(void)
 	at = pty_shows(master, at, "[1]");
 	at = pty_shows(master, at, "$ ");
 	pty_type(master, "sleep 1000; echo over-$x\n");
-	at = pty_shows(master, at, "over-$x");
+	at = pty_shows(master, at, "over-$x\r\n");
 	/* The echo comes before the job has begun. */
 	while (tcgetpgrp(master) == pid)
 		pause_ms(1);
-	pause_ms(50);
 
 	ready();
 

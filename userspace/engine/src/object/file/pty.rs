@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use crust_sys::tty::{self, request};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::stat;
 use serde::{Deserialize, Serialize};
 
 use super::bench::Bench;
@@ -51,6 +52,10 @@ pub struct Master {
     pub settings: Vec<u8>,
     /// Its `struct winsize`.
     pub size: Vec<u8>,
+    /// Who owns the terminal: user and group.
+    pub owner: (u32, u32),
+    /// Its permissions.
+    pub mode: u32,
     /// `TIOCPKT`.
     pub has_packets: bool,
     /// `TIOCSPTLCK`.
@@ -66,7 +71,7 @@ pub struct Master {
 impl State for Master {
     const TAG: u16 = 0x0332;
     const NAME: &'static str = "controlling side of a pseudo-terminal";
-    const SUPPORT: &'static str = "If the terminal is not used outside of the tree: number, settings, size, packet mode, lock, \
+    const SUPPORT: &'static str = "If the terminal is not used outside of the tree: number, owner, permissions, settings, size, packet mode, lock, \
         the session and the group in the foreground. Nothing may wait to be read; a line that is being typed is lost.";
 
     fn describe(&self) -> String {
@@ -131,9 +136,27 @@ impl File for Master {
             flags: self.open.flags & FLAGS,
         };
         bench.step_later(Stage::Leaders, step);
+        let (uid, gid) = self.owner;
+        let path = || [libc::AT_FDCWD.into(), self.terminal.data().into()];
+        let owner = [uid, gid].map(|id| Arg::from(u64::from(id)));
+        let mode = [u64::from(self.mode).into()];
         let settings = Data::new(self.settings.clone());
         let size = Data::new(self.size.clone());
         for call in [
+            Call::new(
+                self.what("set its owner"),
+                libc::SYS_fchownat,
+                path()
+                    .into_iter()
+                    .chain(owner)
+                    .chain([0.into()])
+                    .collect::<Vec<_>>(),
+            ),
+            Call::new(
+                self.what("set its permissions"),
+                libc::SYS_fchmodat,
+                path().into_iter().chain(mode).collect::<Vec<_>>(),
+            ),
             self.ioctl("set its settings", number, request::SET_SETTINGS, settings),
             // While nobody is in its foreground, to whom that would be signalled.
             self.ioctl("set its size", number, libc::TIOCSWINSZ as u32, size),
@@ -253,6 +276,18 @@ impl FileKind for Master {
                 "dump it again in a moment, or when the program has read it",
             );
         }
+        let terminal = format!("/dev/pts/{index}");
+        let there = match stat(terminal.as_str()) {
+            Ok(there) if there.st_rdev == device(index) => there,
+            _ => {
+                census.refuse(
+                    probe,
+                    format!("a pseudo-terminal that is not {terminal}"),
+                    "dump it where the /dev/pts of the program is mounted",
+                );
+                return Ok(());
+            }
+        };
         let is_of_tree = |pid| census.tree.iter().any(|process| process.pid == pid);
         if session != 0 && !is_of_tree(session) {
             census.refuse(
@@ -268,7 +303,9 @@ impl FileKind for Master {
         let state = Self {
             open: probe.open_with_owner(master)?,
             index,
-            terminal: FilePath(format!("/dev/pts/{index}").into()),
+            terminal: FilePath(terminal.into()),
+            owner: (there.st_uid, there.st_gid),
+            mode: there.st_mode & 0o7777,
             settings: settings.into(),
             size: tty::size(master)
                 .map_err(failed("read the size of the terminal"))?
@@ -311,6 +348,11 @@ pub(super) fn losses(resolve: &mut Resolve<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The device number of a terminal (drivers/tty/pty.c:unix98_pty_init).
+fn device(index: u32) -> u64 {
+    libc::makedev(136 + (index >> 20), index & 0xfffff)
 }
 
 /// Whether a process of the tree is in a group.
