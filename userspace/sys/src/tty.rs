@@ -4,6 +4,8 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
 use crate::Result;
 use crate::raw::syscall;
 
@@ -66,9 +68,13 @@ pub fn foreground(fd: BorrowedFd<'_>) -> Result<i32> {
     number(fd, libc::TIOCGPGRP as u32)
 }
 
-/// How many bytes could be read.
-pub fn waiting(fd: BorrowedFd<'_>) -> Result<i32> {
-    number(fd, libc::FIONREAD as u32)
+/// What poll says, and how many bytes could be read.
+pub fn waiting(fd: BorrowedFd<'_>) -> Result<(PollFlags, i32)> {
+    let mut polled = [PollFd::new(fd, PollFlags::POLLIN)];
+    // That also waits for what is on its way from the other side (drivers/tty/n_tty.c:n_tty_poll).
+    poll(&mut polled, PollTimeout::ZERO)?;
+    let events = polled[0].revents().unwrap_or(PollFlags::empty());
+    Ok((events, number(fd, libc::FIONREAD as u32)?))
 }
 
 /// The device number.
@@ -119,9 +125,9 @@ mod tests {
         assert_eq!(settings(master), settings(terminal));
         assert_eq!(size(master), size(terminal));
         assert_eq!(session(master), Err(Errno::ENOTTY));
-        assert_eq!(waiting(terminal), Ok(0));
+        assert_eq!(waiting(terminal), Ok((PollFlags::empty(), 0)));
         nix::unistd::write(terminal, b"x").unwrap();
-        assert_eq!(waiting(master), Ok(1));
+        assert_eq!(waiting(master), Ok((PollFlags::POLLIN, 1)));
         assert_eq!(has_packets(master), Ok(false));
         assert_eq!(is_locked(master), Ok(false));
         assert_eq!(is_exclusive(terminal), Ok(false));

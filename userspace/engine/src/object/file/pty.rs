@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use crust_sys::tty::{self, request};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::stat::stat;
 use serde::{Deserialize, Serialize};
 
@@ -258,10 +258,8 @@ impl FileKind for Master {
             Err(Errno::ENOTTY) => 0,
             session => session.map_err(failed("ask whose terminal it is"))?,
         };
-        let mut polled = [PollFd::new(master, PollFlags::POLLIN)];
-        poll(&mut polled, PollTimeout::ZERO).map_err(failed("poll"))?;
-        let events = polled[0].revents().unwrap_or(PollFlags::empty());
-        let waiting = tty::waiting(master).map_err(failed("ask what waits in the terminal"))?;
+        let (events, waiting) =
+            tty::waiting(master).map_err(failed("ask what waits in the terminal"))?;
         if settings[LINE_DISCIPLINE] != 0 {
             census.refuse(
                 probe,

@@ -95,7 +95,7 @@ impl FileKind for Slave {
         };
         let terminal = probe.take()?;
         let terminal = terminal.as_fd();
-        let waiting = tty::waiting(terminal)
+        let (_, waiting) = tty::waiting(terminal)
             .map_err(|errno| probe.failed("ask what waits in the terminal", errno))?;
         if waiting > 0 {
             census.refuse(
