@@ -236,6 +236,9 @@ int main(int argc, char **argv)
 	case_dir = argv[1];
 	/* What whoever started the runner left open is none of the case's. */
 	syscall(SYS_close_range, 3U, ~0U, 0U);
+	/* A shell without job control has what it runs in the background ignore these. */
+	signal(SIGINT, SIG_DFL);
+	signal(SIGQUIT, SIG_DFL);
 	setsid();
 	run();
 	return case_failures ? 1 : 0;
