@@ -15,7 +15,8 @@ static bool readable(int fd)
 static void run(void)
 {
 	struct winsize size = { .ws_row = 33, .ws_col = 77, .ws_xpixel = 5 }, has = { 0 };
-	struct termios set, is;
+	/* What is between its fields is compared too. */
+	static struct termios set, is;
 	char name[64], other[64], closed_name[64], text[16] = "";
 	int master, slave, again, packets, locked, closed, number, on = 1;
 	struct stat st;
