@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bench::Bench;
 use super::census::Census;
-use super::path::Named;
+use super::path::{FilePath, Named};
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open, refused};
 use crate::Result;
@@ -68,6 +68,31 @@ impl<K: PathKind> State for ByPath<K> {
     }
 }
 
+/// Makes a description by opening a path.
+pub(super) fn make(
+    open: &Open,
+    path: &FilePath,
+    id: DescriptionId,
+    bench: &mut Bench,
+) -> Result<()> {
+    let number = bench.home(id)?.number;
+    // Whatever is at the path by then shall not become the controlling terminal.
+    let flags = open.flags & !libc::O_ASYNC | libc::O_NOCTTY;
+    bench.make(id, |cloexec| {
+        let cloexec = if cloexec { libc::O_CLOEXEC } else { 0 };
+        Call::new(
+            format!("fd {number}: open {path}"),
+            libc::SYS_openat,
+            [
+                Arg::from(libc::AT_FDCWD),
+                Arg::from(path.data()),
+                Arg::from(flags | cloexec),
+                Arg::from(0),
+            ],
+        )
+    })
+}
+
 impl<K: PathKind> File for ByPath<K> {
     fn open(&self) -> &Open {
         &self.open
@@ -75,21 +100,7 @@ impl<K: PathKind> File for ByPath<K> {
 
     fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
         let number = bench.home(id)?.number;
-        // Whatever is at the path by then shall not become the controlling terminal.
-        let flags = self.open.flags & !libc::O_ASYNC | libc::O_NOCTTY;
-        bench.make(id, |cloexec| {
-            let cloexec = if cloexec { libc::O_CLOEXEC } else { 0 };
-            Call::new(
-                format!("fd {number}: open {}", self.file.path),
-                libc::SYS_openat,
-                [
-                    Arg::from(libc::AT_FDCWD),
-                    Arg::from(self.file.path.data()),
-                    Arg::from(flags | cloexec),
-                    Arg::from(0),
-                ],
-            )
-        })?;
+        make(&self.open, &self.file.path, id, bench)?;
         if self.pos != 0 {
             let seek = Call::new(
                 format!("fd {number}: go to {}", self.pos),

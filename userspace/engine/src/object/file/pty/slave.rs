@@ -14,6 +14,7 @@ use super::Master;
 use crate::Result;
 use crate::object::State;
 use crate::object::file::bench::Bench;
+use crate::object::file::by_path;
 use crate::object::file::census::Census;
 use crate::object::file::path::FilePath;
 use crate::object::file::probe::Probe;
@@ -49,21 +50,7 @@ impl File for Slave {
     }
 
     fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
-        let number = bench.home(id)?.number;
-        let flags = self.open.flags & !libc::O_ASYNC | libc::O_NOCTTY;
-        bench.make(id, |cloexec| {
-            let cloexec = if cloexec { libc::O_CLOEXEC } else { 0 };
-            let args = [
-                Arg::from(libc::AT_FDCWD),
-                self.path.data().into(),
-                (flags | cloexec).into(),
-            ];
-            Call::new(
-                format!("fd {number}: open {}", self.path),
-                libc::SYS_openat,
-                args,
-            )
-        })
+        by_path::make(&self.open, &self.path, id, bench)
     }
 
     fn finish(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
