@@ -201,6 +201,7 @@ fn conflicts(records: &[Record], options: &RestoreOptions, hooks: &Chosen) -> Re
             );
         }
     }
+    task::conflicts(records, &mut refusals)?;
     namespace::conflicts(records, options, hooks.hooks().abilities(), &mut refusals)?;
     file::conflicts(records, &mut refusals)?;
     mapping::conflicts(records, &mut refusals)?;

@@ -2,7 +2,7 @@
 
 //! The XSAVE area of a thread, as `NT_X86_XSTATE` has it: what crust itself reads in it.
 
-use std::arch::x86_64::__cpuid_count;
+use std::arch::x86_64::{__cpuid_count, CpuidResult};
 use std::sync::OnceLock;
 
 use nix::errno::Errno;
@@ -21,23 +21,42 @@ fn pkru_offset() -> Option<usize> {
     const OSPKE: u32 = 1 << 4;
     static OFFSET: OnceLock<Option<usize>> = OnceLock::new();
     *OFFSET.get_or_init(|| {
-        let leaf = |leaf, subleaf| {
-            // SAFETY: every x86-64 processor has the instruction; it only fills registers.
-            #[allow(unused_unsafe, reason = "newer compilers know that it is safe")]
-            unsafe {
-                __cpuid_count(leaf, subleaf)
-            }
-        };
         (leaf(0, 0).eax >= 0xd && leaf(7, 0).ecx & OSPKE != 0)
             .then(|| leaf(0xd, PKRU).ebx as usize)
             .filter(|&offset| offset > HEADER)
     })
 }
 
+/// What CPUID says.
+fn leaf(leaf: u32, subleaf: u32) -> CpuidResult {
+    // SAFETY: every x86-64 processor has the instruction; it only fills registers.
+    #[allow(unused_unsafe, reason = "newer compilers know that it is safe")]
+    unsafe {
+        __cpuid_count(leaf, subleaf)
+    }
+}
+
 /// Whether memory can have protection keys here.
 #[must_use]
 pub fn has_protection_keys() -> bool {
     pkru_offset().is_some()
+}
+
+/// How large an XSAVE area is here, and which state components programs have; `None` if the kernel does not say (before
+/// Linux 5.16).
+#[must_use]
+pub fn here() -> Option<(usize, u64)> {
+    const ARCH_GET_XCOMP_SUPP: u64 = 0x1021;
+    let mut features = 0_u64;
+    // SAFETY: the request writes 8 bytes.
+    unsafe { syscall!(libc::SYS_arch_prctl, ARCH_GET_XCOMP_SUPP, &raw mut features) }.ok()?;
+    Some((leaf(0xd, 0).ebx as usize, features))
+}
+
+/// Whether an XSAVE area is one of this machine.
+#[must_use]
+pub fn fits(xstate: &[u8], (size, features): (usize, u64)) -> bool {
+    xstate.len() == size && in_use(xstate).is_some_and(|in_use| in_use & !features == 0)
 }
 
 /// Whether there is something in the tiles of AMX, or how they are divided.
@@ -81,6 +100,21 @@ pub fn pkru(xstate: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_area_of_this_machine() {
+        let Some((size, features)) = here() else {
+            return; // an old kernel
+        };
+        // x87 and SSE.
+        assert_eq!(features & 3, 3);
+        let mut area = vec![0; size];
+        area[HEADER] = 3;
+        assert!(fits(&area, (size, features)));
+        assert!(!fits(&area[..size - 64], (size, features)));
+        area[HEADER + 7] = 0x40;
+        assert!(!fits(&area, (size, features)));
+    }
 
     #[test]
     fn as_the_kernel_says() {

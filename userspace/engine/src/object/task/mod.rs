@@ -55,6 +55,7 @@ pub use self::view::{ProcessView, ThreadView};
 use super::{Row, State, namespace};
 use crate::capture::Capture;
 use crate::plan::{ProcessId, TaskId};
+use crate::refusal::Refusals;
 use crate::resolve::Resolve;
 use crate::subject::FrozenProcess;
 use crate::{Error, Result};
@@ -270,6 +271,15 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Notes what this machine lacks for the tasks of an image.
+///
+/// # Errors
+///
+/// If a record cannot be decoded.
+pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
+    registers::conflicts(records, refusals)
 }
 
 #[cfg(test)]

@@ -14,17 +14,21 @@
 //! * A call with a signal mask of its own ([`masked`]): signals that come before it is begun again
 //!   would meet the mask from outside. Its thread is let go from the entry of that call.
 
+use std::collections::BTreeSet;
+
+use crust_image::Record;
 use crust_sys::ptrace;
 use crust_sys::uapi::{self, restart};
 use crust_sys::{RemoteAddr, memory, xstate};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::{ThreadAspect, ThreadView};
+use super::{ThreadAspect, ThreadView, tree};
 use crate::capture::Capture;
 use crate::limit::{self, End, Left, Place};
 use crate::object::State;
-use crate::plan::{Call, Data, Processor, Stage, Step, TaskId};
+use crate::plan::{Call, Data, ProcessId, Processor, Stage, Step, TaskId};
+use crate::refusal::Refusals;
 use crate::resolve::Resolve;
 use crate::{Error, Result, instruction, masked};
 
@@ -323,6 +327,38 @@ fn futex(block: &uapi::Restart, args: [u64; 6]) -> Interrupted {
         // All other waits are told a point in time, which stays where it is.
         Interrupted::FutexUntil { args }
     }
+}
+
+/// Notes processes whose registers this processor does not have.
+///
+/// # Errors
+///
+/// If a record cannot be decoded.
+pub(super) fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
+    let Some(here) = xstate::here() else {
+        return Ok(());
+    };
+    let mut told = BTreeSet::new();
+    for record in records.iter().filter(|record| record.tag == Registers::TAG) {
+        let registers = Registers::from_record(record)?;
+        if !xstate::fits(&registers.xstate, here) && told.insert(record.owner) {
+            let task = TaskId {
+                process: ProcessId(record.owner),
+                thread: record.part,
+            };
+            refusals.block(
+                tree::number(records, task),
+                "extended registers",
+                format!(
+                    "they are those of another processor: {} bytes, and {} here",
+                    registers.xstate.len(),
+                    here.0
+                ),
+                "restore it on a processor with the same features (flags in /proc/cpuinfo)",
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The call by which a process may use the tiles of AMX.
