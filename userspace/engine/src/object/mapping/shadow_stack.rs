@@ -168,11 +168,15 @@ impl Pointers {
 
     /// Refuses threads that are on no shadow stack, or on that of another thread.
     pub fn refuse(&self, process: &FrozenProcess, refusals: &mut Refusals) {
+        let mut lost = self.0.iter().filter(|(_, found)| !found).peekable();
+        if lost.peek().is_none() {
+            return;
+        }
         let threads: BTreeMap<u32, i32> = process
             .numbered()
             .map(|(number, thread)| (number, thread.tid))
             .collect();
-        for (user, _) in self.0.iter().filter(|(_, found)| !found) {
+        for (user, _) in lost {
             let tid = threads.get(&user.thread).copied().unwrap_or(process.pid);
             refusals.block(
                 tid,
@@ -223,12 +227,12 @@ fn make_mapped(list: &[ShadowStack], hard: u64, layout: &mut Layout<'_>) {
 
 /// Makes those that are all of threads.
 fn make_own(list: &[ShadowStack], areas: &[Area], hard: u64, layout: &mut Layout<'_>) {
-    let is_own = |area: &&Area| {
+    let is_other = |area: &&Area| {
         list.binary_search_by_key(&area.start, |stack| stack.area.start)
             .is_err()
     };
     let mut taken = vec![layout.scratch()];
-    let others = areas.iter().filter(is_own).map(Area::range);
+    let others = areas.iter().filter(is_other).map(Area::range);
     taken.extend(others.filter(|range| range.end <= TASK_SIZE));
     let least = list.iter().map(|stack| stack.area.length).min();
     let mut gaps = gap::between(taken.clone(), LOWEST..TASK_SIZE);
