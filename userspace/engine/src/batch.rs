@@ -17,8 +17,8 @@ use crate::{Error, Result};
 pub mod layout {
     /// The code.
     pub const CODE: u64 = 0;
-    /// 64 bytes of zeros, behind the code.
-    pub const ZEROS: u64 = 0xfc0;
+    /// A [`TileConfig`](crust_sys::stub::TileConfig), behind the code.
+    pub const TILES: u64 = 0xfc0;
     /// Batches and their data, to the end.
     pub const BATCHES: u64 = 0x1000;
 }

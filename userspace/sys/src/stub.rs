@@ -36,7 +36,7 @@
 
 mod code;
 
-pub use self::code::{ask, back, code, leave, single, tiles, told};
+pub use self::code::{TileConfig, ask, back, code, leave, single, tiles, told};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// One system call of a batch.

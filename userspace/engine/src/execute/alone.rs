@@ -7,10 +7,12 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
+use crust_sys::stub::TileConfig;
 use crust_sys::wait::{self, Status};
 use crust_sys::xstate::has_protection_keys;
 use crust_sys::{RemoteAddr, memory, pidfd, ptrace, stub};
 use nix::errno::Errno;
+use zerocopy::IntoBytes;
 
 use super::{Executor, core_dump, ring, terminal};
 use crate::batch::{self, layout};
@@ -110,11 +112,13 @@ impl Executor<'_> {
                 .map_err(|errno| Error::task(tid, "set a segment", errno)),
             Step::MoveShadowStack { from, to } => move_shadow_stack(tid, *from, *to),
             Step::TouchTiles => {
-                // A batch of nothing, in memory that nobody writes to.
-                let (code, zeros) = (scratch.offset(layout::CODE), scratch.offset(layout::ZEROS));
+                let (code, config) = (scratch.offset(layout::CODE), scratch.offset(layout::TILES));
+                memory::write(tid, config, TileConfig::ONE_TILE.as_bytes())
+                    .map_err(|errno| Error::task(tid, "write into scratch memory", errno))?;
+                // A batch of nothing.
                 let start = code.offset(stub::tiles());
                 let caller = &live.caller;
-                caller.begin_batch(start, (zeros, zeros), END_OF_BATCH)?;
+                caller.begin_batch(start, (config, config), END_OF_BATCH)?;
                 caller.end_batch(code, END_OF_BATCH, &mut Vec::new())?;
                 Ok(())
             }

@@ -2,6 +2,8 @@
 
 //! The code itself, and where one gets into it.
 
+use zerocopy_derive::{Immutable, IntoBytes};
+
 use super::{Answers, Entry, Frame, ends, undo};
 
 // What the code knows of the layout.
@@ -143,9 +145,12 @@ std::arch::global_asm!(
     "syscall",
     "mov [r12 + 56], rax",
     "jmp 2b",
-    // The kernel gives a thread room for the tiles of AMX when it first touches them. A configuration of zeros: none.
+    // The kernel gives a thread room for the tiles of AMX when it first touches the contents of one. Configurations do
+    // not count, and there has to be one that has a tile.
     "crust_stub_tiles:",
-    ".byte 0xc4, 0xe2, 0x78, 0x49, 0x03", // ldtilecfg [rbx]
+    "ldtilecfg [rbx]",
+    "tilezero tmm0",
+    "tilerelease",
     "jmp 2b",
     "crust_stub_single:",
     "syscall",
@@ -337,11 +342,38 @@ pub fn ask() -> u64 {
     place(&raw const crust_stub_ask)
 }
 
-/// Where a thread touches its tiles before a batch begins, from the start of [`code`]; 64 bytes of zeros must be
-/// where the batch is.
+/// Where a thread touches its tiles before a batch begins, from the start of [`code`]; a [`TileConfig`] must be where
+/// the batch is.
 #[must_use]
 pub fn tiles() -> u64 {
     place(&raw const crust_stub_tiles)
+}
+
+/// What `ldtilecfg` reads: how the tiles of AMX are divided.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoBytes, Immutable)]
+pub struct TileConfig {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    /// Bytes in a row, of each tile.
+    columns: [u16; 16],
+    rows: [u8; 16],
+}
+
+impl TileConfig {
+    /// Of all tiles there is the first, as large as one can be.
+    pub const ONE_TILE: Self = {
+        let (mut columns, mut rows) = ([0; 16], [0; 16]);
+        (columns[0], rows[0]) = (64, 16);
+        Self {
+            palette: 1,
+            start_row: 0,
+            reserved: [0; 14],
+            columns,
+            rows,
+        }
+    };
 }
 
 /// Where the way back begins, from the start of [`code`].
@@ -352,6 +384,8 @@ pub fn back() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use zerocopy::IntoBytes;
+
     use super::*;
 
     #[test]
@@ -363,5 +397,19 @@ mod tests {
         assert_eq!(two_at(single()), [0x0f, 0x05]);
         assert_eq!(two_at(told() - 2), [0x0f, 0x05]);
         assert_eq!(two_at(back() - 2), [0x31, 0xc0]);
+    }
+
+    #[test]
+    fn tiles_are_touched() {
+        let touch = [
+            [0xc4, 0xe2, 0x78, 0x49, 0x03],
+            [0xc4, 0xe2, 0x7b, 0x49, 0xc0],
+            [0xc4, 0xe2, 0x78, 0x49, 0xc0],
+        ];
+        assert_eq!(code()[tiles() as usize..][..15], *touch.as_flattened());
+        // Intel's manual has where everything is.
+        let mut config = [0; 64];
+        (config[0], config[16], config[48]) = (1, 64, 16);
+        assert_eq!(TileConfig::ONE_TILE.as_bytes(), config);
     }
 }
