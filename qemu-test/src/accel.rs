@@ -13,10 +13,10 @@ use anyhow::Result;
 
 use crate::initramfs::Initramfs;
 
-/// What a working KVM needs well under a second for,
-const PATIENCE: Duration = Duration::from_secs(8);
-/// and what an emulated processor needs a few for.
-const PATIENCE_EMULATED: Duration = Duration::from_secs(120);
+/// How long the kernel may say nothing: on a working KVM it does not for well under a second,
+const PATIENCE: Duration = Duration::from_secs(20);
+/// and emulated for a few.
+const PATIENCE_EMULATED: Duration = Duration::from_secs(300);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Accel {
@@ -94,13 +94,21 @@ impl Accel {
             .stdout(File::create(&console)?)
             .stderr(Stdio::null())
             .spawn()?;
-        let start = Instant::now();
         let patience = match self {
             Accel::Kvm => PATIENCE,
             Accel::Tcg => PATIENCE_EMULATED,
         };
-        while qemu.try_wait()?.is_none() && start.elapsed() < patience {
+        let (mut said, mut since) = (0, Instant::now());
+        while qemu.try_wait()?.is_none() && since.elapsed() < patience {
             std::thread::sleep(Duration::from_millis(50));
+            let says = fs::metadata(&console)?.len();
+            if says != said {
+                // One that complains may do so for ever.
+                if !crate::console::complaints(&crate::console::read(&console)?).is_empty() {
+                    break;
+                }
+                (said, since) = (says, Instant::now());
+            }
         }
         // A guest that has powered off is gone; one that KVM failed to run stands still.
         let _ = qemu.kill();

@@ -2,12 +2,12 @@
 //! One boot: what the guest gets, what it runs, and how that ended.
 
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -18,6 +18,10 @@ use crate::products::{Flavour, Products};
 
 /// How many boots' consoles and results are kept.
 const KEPT_RUNS: usize = 20;
+
+/// How long a guest may say nothing before it is called hung. What it runs has limits of its own for a single test,
+/// which are shorter: so a test that hangs is one that fails. However long all of it takes, it goes on.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 /// Runs the demo in a guest that has it.
 pub const DEMO: &str = "exec python3 /crust/demo/drive.py";
@@ -41,7 +45,6 @@ pub struct Guest<'a> {
     directory: PathBuf,
     memory_mib: u32,
     processors: u32,
-    patience: Duration,
 }
 
 /// A guest that has ended.
@@ -72,7 +75,6 @@ impl<'a> Guest<'a> {
         let directory = runs.join(format!("{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(directory.join("results"))?;
-        let (memory_mib, patience) = (2048, Duration::from_secs(20 * 60));
         Ok(Guest {
             products,
             archive,
@@ -80,9 +82,8 @@ impl<'a> Guest<'a> {
             kernel,
             root: None,
             directory,
-            memory_mib,
+            memory_mib: 2048,
             processors: 2,
-            patience,
         })
     }
 
@@ -130,7 +131,6 @@ impl<'a> Guest<'a> {
         let (products, apps) = (self.products, "qemu-test/apps");
         self.root = Some(products.apps_root()?);
         self.memory_mib = 6144;
-        self.patience = Duration::from_secs(60 * 60);
         for entry in fs::read_dir(products.path(apps))? {
             let entry = entry?;
             let (file, name) = (entry.path(), entry.file_name());
@@ -166,42 +166,20 @@ impl<'a> Guest<'a> {
     }
 
     /// Boots, runs a shell script, and gives each line of its output to `line` as it comes.
-    pub fn run(self, script: &str, mut line: impl FnMut(&str)) -> Result<Outcome> {
-        let patience = self.patience;
-        let deadline = Instant::now() + patience;
+    pub fn run(self, script: &str, line: impl FnMut(&str)) -> Result<Outcome> {
         let (mut qemu, directory) = self.boot(script, "virtserialport", "", |qemu| {
             // An input that had ended would close the port for the guest's output too.
             qemu.stdin(Stdio::piped()).stdout(Stdio::piped());
         })?;
         let output = qemu.0.stdout.take().context("QEMU has no output")?;
-        let (send, receive) = channel();
-        let reader = thread::spawn(move || {
-            let mut output = BufReader::new(output);
-            let mut bytes = Vec::new();
-            while output.read_until(b'\n', &mut bytes).is_ok_and(|n| n > 0) {
-                let text = String::from_utf8_lossy(&bytes)
-                    .trim_end_matches(['\r', '\n'])
-                    .to_owned();
-                bytes.clear();
-                if send.send(text).is_err() {
-                    break;
-                }
-            }
-        });
-        loop {
-            match receive.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(text) => line(&text),
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    drop(qemu);
-                    bail!(
-                        "the guest did not end within {patience:?}; its console: {}",
-                        directory.console().display()
-                    );
-                }
-            }
+        if !each_line(output, PATIENCE, line) {
+            drop(qemu);
+            bail!(
+                "the guest has said nothing for {} minutes; its console: {}",
+                PATIENCE.as_secs() / 60,
+                directory.console().display()
+            );
         }
-        let _ = reader.join();
         let status = qemu.wait()?;
         directory.outcome(status)
     }
@@ -326,6 +304,37 @@ impl Outcome {
     }
 }
 
+/// Gives each line to `line` as it comes, up to the end; `false` if none comes for so long.
+fn each_line(
+    output: impl Read + Send + 'static,
+    patience: Duration,
+    mut line: impl FnMut(&str),
+) -> bool {
+    let (send, receive) = channel();
+    let reader = thread::spawn(move || {
+        let mut output = BufReader::new(output);
+        let mut bytes = Vec::new();
+        while output.read_until(b'\n', &mut bytes).is_ok_and(|n| n > 0) {
+            let text = String::from_utf8_lossy(&bytes)
+                .trim_end_matches(['\r', '\n'])
+                .to_owned();
+            bytes.clear();
+            if send.send(text).is_err() {
+                break;
+            }
+        }
+    });
+    loop {
+        match receive.recv_timeout(patience) {
+            Ok(text) => line(&text),
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => return false,
+        }
+    }
+    let _ = reader.join();
+    true
+}
+
 /// A running QEMU, which does not outlive us.
 struct Qemu(Child);
 
@@ -398,4 +407,50 @@ fn prune(runs: &Path) -> Result<()> {
         let _ = fs::remove_dir_all(path);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn silence_is_a_failure_and_an_end_is_none() {
+        let (mut guest, output) = UnixStream::pair().unwrap();
+        guest.write_all(b"one\r\ntwo\nth").unwrap();
+        let mut seen = Vec::new();
+        let long = Duration::from_millis(200);
+        assert!(!each_line(output.try_clone().unwrap(), long, |line| {
+            seen.push(line.to_owned());
+        }));
+        assert_eq!(seen, ["one", "two"]);
+        drop((guest, output));
+
+        let (mut guest, output) = UnixStream::pair().unwrap();
+        guest.write_all(b"all").unwrap();
+        drop(guest);
+        seen.clear();
+        assert!(each_line(output, Duration::MAX, |line| {
+            seen.push(line.to_owned())
+        }));
+        assert_eq!(seen, ["all"]);
+    }
+
+    #[test]
+    fn patience_begins_anew_with_each_line() {
+        let (mut guest, output) = UnixStream::pair().unwrap();
+        let patience = Duration::from_secs(4);
+        let speaker = thread::spawn(move || {
+            for _ in 0..6 {
+                thread::sleep(patience / 4);
+                guest.write_all(b"line\n").unwrap();
+            }
+        });
+        let mut lines = 0;
+        assert!(each_line(output, patience, |_| lines += 1));
+        assert_eq!(lines, 6);
+        speaker.join().unwrap();
+    }
 }

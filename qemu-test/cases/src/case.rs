@@ -6,14 +6,12 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use cases::patience::Patience;
 use cases::{tool, tree};
-
-/// How long anything may take before the run is called hung. This is no measure of speed.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What is done to a program between its `ready()` and its checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -155,7 +153,7 @@ impl Run<'_> {
 
     /// `false`: it is not, and says why.
     fn await_ready(&self, pid: i32) -> Result<bool> {
-        let started = Instant::now();
+        let mut patience = Patience::begin(&self.directory);
         while !self.directory.join("ready").exists() {
             if let Some(status) = tool::reap(pid)? {
                 ensure!(
@@ -164,7 +162,7 @@ impl Run<'_> {
                 );
                 return Ok(false);
             }
-            ensure!(started.elapsed() < PATIENCE, "never got ready");
+            ensure!(!patience.is_over(), "never got ready");
             thread::sleep(Duration::from_millis(2));
         }
         Ok(true)
@@ -236,7 +234,7 @@ impl Run<'_> {
             command.args(&self.about.restore);
         }
         let dying = (verb == "dump").then_some(pid);
-        let (status, output) = tool::run(&mut command, &said, dying, PATIENCE)?;
+        let (status, output) = tool::run(&mut command, &said, dying, &self.directory)?;
         ensure!(
             status.code() == Some(expected),
             "crust {verb}: {status}, and not exit status {expected}:\n{output}"
@@ -245,12 +243,12 @@ impl Run<'_> {
     }
 
     fn expect_success(&self, pid: i32, who: &str) -> Result<()> {
-        let started = Instant::now();
+        let mut patience = Patience::begin(&self.directory);
         let status = loop {
             if let Some(status) = tool::reap(pid)? {
                 break status;
             }
-            ensure!(started.elapsed() < PATIENCE, "{who} hung");
+            ensure!(!patience.is_over(), "{who} hung");
             thread::sleep(Duration::from_millis(1));
         };
         ensure!(status.success(), "{who}: {status}");

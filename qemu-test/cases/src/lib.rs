@@ -2,5 +2,6 @@
 
 //! What the runners of cases and applications and the benchmark share.
 
+pub mod patience;
 pub mod tool;
 pub mod tree;

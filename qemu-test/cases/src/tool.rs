@@ -7,19 +7,22 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::patience::Patience;
+
 /// Runs crust, and gives its end and what it said, which is also in the file `said`. If it kills our child `dying`
-/// meanwhile, that is reaped: crust waits until the number is free.
+/// meanwhile, that is reaped: crust waits until the number is free. It may take as long as something goes on, also in
+/// `directory`.
 pub fn run(
     crust: &mut Command,
     said: &Path,
     dying: Option<i32>,
-    patience: Duration,
+    directory: &Path,
 ) -> Result<(ExitStatus, String)> {
     let out = File::create(said)?;
     let mut child = crust
@@ -28,7 +31,7 @@ pub fn run(
         .stderr(out)
         .spawn()
         .context("run crust")?;
-    let started = Instant::now();
+    let mut patience = Patience::begin(directory);
     let mut dying = dying;
     let status = loop {
         if let Some(status) = child.try_wait()? {
@@ -37,7 +40,7 @@ pub fn run(
         if let Some(pid) = dying {
             dying = reap(pid)?.is_none().then_some(pid);
         }
-        if started.elapsed() > patience {
+        if patience.is_over() {
             child.kill()?;
             bail!("{crust:?} hung:\n{}", fs::read_to_string(said)?);
         }

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 
 use crate::app::{App, Step, find};
 use crate::files::Saved;
-use crate::shell::{PATIENCE, Shell, wait_until};
+use crate::shell::{Shell, wait_until};
 use crate::terminal::Terminal;
 
 /// What is done to a program in the midst of its work.
@@ -101,11 +101,15 @@ impl Run<'_> {
             let line = format!("sh -c 'echo $$ >../pid; exec {start}'; echo \"status:$?\"\n");
             terminal.enter(&line, "")?;
             let file = self.directory.join("pid");
-            wait_until("the shell does not start the program", || {
-                let text = fs::read_to_string(&file).unwrap_or_default();
-                shell.pid = text.trim().parse().unwrap_or(0);
-                Ok(shell.pid != 0)
-            })?;
+            wait_until(
+                &self.directory,
+                "the shell does not start the program",
+                || {
+                    let text = fs::read_to_string(&file).unwrap_or_default();
+                    shell.pid = text.trim().parse().unwrap_or(0);
+                    Ok(shell.pid != 0)
+                },
+            )?;
             return Ok(Program {
                 shell,
                 terminal: Some(terminal),
@@ -132,7 +136,7 @@ impl Run<'_> {
     }
 
     fn await_ready(&self, program: &Program) -> Result<()> {
-        wait_until("it never gets ready", || {
+        wait_until(&self.directory, "it never gets ready", || {
             if program.terminal.is_none() {
                 if let Some(status) = tool::reap(program.shell.pid)? {
                     bail!("it ended before it was ready: {status}\n{}", self.log());
@@ -170,7 +174,7 @@ impl Run<'_> {
     fn dump_left_running(&self, program: &mut Program) -> Result<()> {
         let mut saved = None;
         if self.app.files_go_along {
-            stop(program.shell.pid)?;
+            stop(program.shell.pid, &self.directory)?;
         }
         self.dump(program, &["--leave-running"])?;
         self.inspect(program)?;
@@ -189,7 +193,7 @@ impl Run<'_> {
             .goes_on(self.app, &before)
             .and_then(|()| self.see_it_end(program))
             .context("left running")?;
-        wait_until("descendants of it do not end", || {
+        wait_until(&self.directory, "descendants of it do not end", || {
             Ok(program.descendants_of_ours().is_empty())
         })?;
         if let Some(saved) = saved {
@@ -208,7 +212,7 @@ impl Run<'_> {
             ensure!(!tree::exists(pid), "it is still there");
         } else {
             let mut ended = None;
-            wait_until("it does not end", || {
+            wait_until(&self.directory, "it does not end", || {
                 ended = tool::reap(pid)?;
                 Ok(ended.is_some())
             })?;
@@ -272,8 +276,10 @@ impl Run<'_> {
             );
             let _ = fs::remove_file(&pidfile);
             terminal.enter(&line, "")?;
-            wait_until("crust does not restore it", || Ok(pidfile.exists()))
-                .or_else(|error| terminal.shows("").context(error))?;
+            wait_until(&self.directory, "crust does not restore it", || {
+                Ok(pidfile.exists())
+            })
+            .or_else(|error| terminal.shows("").context(error))?;
         } else {
             self.crust("restore", pid, |crust| {
                 crust.arg("--restore-detached");
@@ -296,7 +302,7 @@ impl Run<'_> {
         options(&mut crust);
         let said = self.directory.join(format!("{verb}.out"));
         let dying = (verb == "dump" && !self.app.terminal).then_some(pid);
-        let (status, output) = tool::run(&mut crust, &said, dying, PATIENCE)?;
+        let (status, output) = tool::run(&mut crust, &said, dying, &self.directory)?;
         ensure!(status.success(), "crust {verb}: {status}\n{output}");
         Ok(output)
     }
@@ -322,9 +328,11 @@ impl Program {
                     }
                 }
                 Step::Await { r#await } => {
-                    wait_until(&format!("`{}` never succeeds", r#await), || {
-                        self.shell.succeeds(r#await)
-                    })?;
+                    wait_until(
+                        &self.shell.directory,
+                        &format!("`{}` never succeeds", r#await),
+                        || self.shell.succeeds(r#await),
+                    )?;
                 }
                 Step::Type { r#type, shows } => {
                     let terminal = self.terminal.as_mut().context("there is no terminal")?;
@@ -360,8 +368,8 @@ impl Program {
 }
 
 /// Stops a whole tree, as the job control of a shell would.
-fn stop(pid: i32) -> Result<()> {
-    wait_until("the tree does not stop", || {
+fn stop(pid: i32, directory: &Path) -> Result<()> {
+    wait_until(directory, "the tree does not stop", || {
         signal_all(pid, Signal::SIGSTOP);
         thread::sleep(Duration::from_millis(5));
         let stopped = |pid| {

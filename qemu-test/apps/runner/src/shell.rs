@@ -5,13 +5,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-
-/// How long anything may take before the run is called hung. This is no measure of speed: an emulated guest may be
-/// fifty times slower than a machine.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+use cases::patience::Patience;
 
 /// Where commands are run, and about which process.
 pub struct Shell {
@@ -51,6 +48,7 @@ impl Shell {
     /// Waits until a command prints something else than this.
     pub fn await_other(&self, script: &str, than: &str) -> Result<()> {
         wait_until(
+            &self.directory,
             &format!("`{script}` prints nothing but `{}`", than.trim_end()),
             || Ok(self.run(script)? != than),
         )
@@ -64,11 +62,15 @@ impl Shell {
     }
 }
 
-/// Waits until this is so.
-pub fn wait_until(otherwise: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
-    let started = Instant::now();
+/// Waits until this is so, as long as something goes on below this program or in the directory.
+pub fn wait_until(
+    directory: &Path,
+    otherwise: &str,
+    mut holds: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let mut patience = Patience::begin(directory);
     while !holds()? {
-        ensure!(started.elapsed() < PATIENCE, "{otherwise}");
+        ensure!(!patience.is_over(), "{otherwise}");
         thread::sleep(Duration::from_millis(5));
     }
     Ok(())

@@ -85,9 +85,12 @@ impl Terminal {
     pub fn shows(&mut self, text: &str) -> Result<()> {
         let seen = self.seen;
         let newest = |screen: &[u8]| String::from_utf8_lossy(&screen[seen..]).into_owned();
-        wait_until(&format!("the terminal does not show `{text}`"), || {
-            Ok(newest(&self.screen()).contains(text))
-        })
+        let directory = self.transcript.parent().unwrap_or(Path::new("."));
+        wait_until(
+            directory,
+            &format!("the terminal does not show `{text}`"),
+            || Ok(newest(&self.screen()).contains(text)),
+        )
         .with_context(|| format!("it shows `{}`", newest(&self.screen())))
     }
 
