@@ -10,7 +10,7 @@ static uint8_t *memory, *closed, *file;
 /* Written by each about itself. */
 static struct report {
 	long private, shared;
-	int ready, measured;
+	int ready, measured, looked;
 } *reports;
 
 /* What the large mapping has of pages that are its own, and of those that others have too, in KiB. */
@@ -78,7 +78,12 @@ static void look(int member)
 	check(!spoiled(closed, 64 * PAGE, 3), "member %d: PROT_NONE memory", member);
 	must(!mprotect(closed, 64 * PAGE, PROT_NONE));
 	check(!memcmp(file, "written", 7) && !memcmp(file + PAGE, "second", 6), "member %d: file mapping", member);
+	/* With those who end, nobody shares any more: all look before one ends. */
 	measure(&private, &shared);
+	__atomic_store_n(&report->looked, 1, __ATOMIC_RELEASE);
+	for (int i = 0; i <= CHILDREN + 1; i++)
+		while (!__atomic_load_n(&reports[i].looked, __ATOMIC_ACQUIRE))
+			pause_ms(2);
 	/* A page that was read ahead or split from a large one does not make it double. */
 	check(private <= report->private + 512, "member %d: %ld KiB are its own, %ld were", member, private, report->private);
 	check(shared + 512 >= report->shared, "member %d: %ld KiB are shared, %ld were", member, shared, report->shared);
