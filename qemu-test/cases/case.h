@@ -114,6 +114,12 @@ static inline void pause_ms(long ms)
 		;
 }
 
+/*
+ * How many milliseconds may pass until something is seen that happens at once: this
+ * is no measure of speed. The runner waits longer (src/patience.rs).
+ */
+#define PATIENCE_MS 120000
+
 /* Waits until a file of this name is in the directory of the case. */
 static inline void await_file(const char *name)
 {

@@ -40,7 +40,7 @@ static int64_t told(void)
 	int64_t now = -1;
 
 	must(write(ask, "?", 1) == 1);
-	check(poll(&p, 1, 10000) == 1 && read(answer, &now, sizeof(now)) == sizeof(now), "the program does not run");
+	check(poll(&p, 1, PATIENCE_MS) == 1 && read(answer, &now, sizeof(now)) == sizeof(now), "the program does not run");
 	return now;
 }
 

@@ -60,6 +60,6 @@ static void run(void)
 	check(syscall(SYS_pidfd_send_signal, self_fd, 0, NULL, 0) == 0, "itself: %s", strerror(errno));
 	check(epoll_wait(epoll, &event, 1, 0) == 0, "an event of a child that lives");
 	check(syscall(SYS_pidfd_send_signal, kept_fd, SIGKILL, NULL, 0) == 0, "kill: %s", strerror(errno));
-	check(epoll_wait(epoll, &event, 1, 10000) == 1 && event.data.fd == child_fd, "no event of the end");
+	check(epoll_wait(epoll, &event, 1, PATIENCE_MS) == 1 && event.data.fd == child_fd, "no event of the end");
 	check(waitid(P_PIDFD, child_fd, &info, WEXITED) == 0 && info.si_pid == child, "waited for %d", info.si_pid);
 }

@@ -95,7 +95,7 @@ static void *waiter(void *arg)
 	fds->events = POLLIN;
 	rights[1] = rdpkru();
 	goes = true;
-	check(poll(fds, 1, 100000) == 1, "poll: %s", strerror(errno));
+	check(poll(fds, 1, PATIENCE_MS) == 1, "poll: %s", strerror(errno));
 	check(fds->revents == POLLIN, "revents %x", fds->revents);
 	check(rdpkru() == rights[1], "rights of a thread were %x and are %x", rights[1], rdpkru());
 	return NULL;

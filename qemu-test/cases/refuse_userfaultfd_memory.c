@@ -25,7 +25,7 @@ static void *handler(void *arg)
 	await_file("go");
 	fill(page, PAGE, 1);
 	for (int i = 0; i < 2; i++) {
-		if (poll(&ready, 1, 10000) != 1 || read(fd, &message, sizeof(message)) != sizeof(message)) {
+		if (poll(&ready, 1, PATIENCE_MS) != 1 || read(fd, &message, sizeof(message)) != sizeof(message)) {
 			check(false, "no fault comes: %s", strerror(errno));
 			_exit(1);
 		}

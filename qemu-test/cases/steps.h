@@ -7,10 +7,10 @@
 
 #include <sys/ptrace.h>
 
-/* Whether something comes true within ten seconds, after which it never will. */
+/* Whether something comes true, before it never will. */
 #define within_patience(cond)                                         \
 	({                                                            \
-		int tries_ = 5000;                                    \
+		int tries_ = PATIENCE_MS / 2;                         \
 		while (!(cond) && tries_--)                           \
 			pause_ms(2);                                  \
 		tries_ >= 0;                                          \

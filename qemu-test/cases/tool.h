@@ -166,7 +166,7 @@ static inline struct adder adder_start(size_t mib)
 	return adder;
 }
 
-/* One question. Ten seconds without an answer mean that the program does not run any more. */
+/* One question. No answer means that the program does not run any more. */
 static inline bool adder_works(struct adder *adder)
 {
 	struct pollfd ready = { .fd = adder->answer, .events = POLLIN };
@@ -175,7 +175,7 @@ static inline bool adder_works(struct adder *adder)
 	adder->sum += n;
 	if (write(adder->ask, &n, sizeof(n)) != sizeof(n))
 		return false;
-	if (poll(&ready, 1, 10000) != 1)
+	if (poll(&ready, 1, PATIENCE_MS) != 1)
 		return false;
 	return read(adder->answer, &sum, sizeof(sum)) == sizeof(sum) && sum == adder->sum;
 }
