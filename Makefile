@@ -25,6 +25,7 @@ check: ## what needs no virtual machine and no root: format, lints, unit tests
 		$(build)/cargo $$crate clippy --quiet --workspace --all-targets --locked -- -D warnings && \
 		$(build)/cargo $$crate test --quiet --workspace --locked || exit 1; \
 	done
+	@$(build)/module-patch --check >/dev/null
 
 shell: ## an interactive guest with the tool, the module, the demo and the cases
 	@$(harness) shell
@@ -50,6 +51,9 @@ debug-kernel: ## build it with lockdep, RCU and sleep checks
 module: ## build ckpt.ko and print where it is
 	@$(build)/host-packages && $(build)/module
 
+module-patch: ## make the patch that adds the module to the kernel anew from rust-module/
+	@$(build)/module-patch
+
 series: ## apply the patches to a fresh copy of the source, check each with checkpatch.pl, print the tree
 	@$(build)/host-packages && $(build)/series
 
@@ -62,4 +66,5 @@ clean: ## remove what was built in the clone
 clean-cache: ## remove the cache too: kernels, roots, downloads
 	@$(build)/clean-cache
 
-.PHONY: help demo test check shell run apps bench tool kernel debug-kernel module series alone clean clean-cache
+.PHONY: help demo test check shell run apps bench tool kernel debug-kernel module module-patch \
+	series alone clean clean-cache
