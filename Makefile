@@ -30,8 +30,8 @@ check: ## what needs no virtual machine and no root: format, lints, unit tests
 shell: ## an interactive guest with the tool, the module, the demo and the cases
 	@$(harness) shell
 
-run: ## run one command in the guest: make run CMD="crust check"; DEBUG=1: on the debug kernel
-	@$(harness) run $(if $(DEBUG),--debug) "$$CMD"
+run: ## run one command in the guest: make run CMD="crust check"; FLAVOUR=debug, kasan or kcsan: on another kernel
+	@$(harness) run $(if $(FLAVOUR),--$(FLAVOUR)) "$$CMD"
 
 apps: ## dump and restore real programs in the guest; APPS="--mode kill java" for some
 	@$(harness) apps $(APPS)
@@ -45,8 +45,11 @@ tool: ## build crust, statically linked, and print where it is
 kernel: ## build the patched kernel and print where it is
 	@$(build)/host-packages && $(build)/kernel
 
-debug-kernel: ## build it with lockdep, RCU and sleep checks
+debug-kernel: ## build it with lockdep and other checks; kasan-kernel, kcsan-kernel: with these
 	@$(build)/host-packages && $(build)/kernel debug
+
+kasan-kernel kcsan-kernel:
+	@$(build)/host-packages && $(build)/kernel $(@:-kernel=)
 
 module: ## build ckpt.ko and print where it is
 	@$(build)/host-packages && $(build)/module
@@ -66,5 +69,5 @@ clean: ## remove what was built in the clone
 clean-cache: ## remove the cache too: kernels, roots, downloads
 	@$(build)/clean-cache
 
-.PHONY: help demo test check shell run apps bench tool kernel debug-kernel module module-patch \
+.PHONY: help demo test check shell run apps bench tool kernel debug-kernel kasan-kernel kcsan-kernel module module-patch \
 	series alone clean clean-cache

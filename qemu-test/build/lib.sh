@@ -23,6 +23,26 @@ as_root() {
 	if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
 
+# use_flavour NAME: what a kernel of that flavour is made of: sets `fragments`, and `options`, which are arguments of make
+# for it and for its module.
+use_flavour() {
+	# The objects in which the code of the series is say which of their lines run (KCOV); no others do, and so it
+	# costs nothing. Kbuild takes this as if it stood in the Makefiles.
+	local object coverage=(KCOV_INSTRUMENT_ckpt.o=y RUSTFLAGS_ckpt.o=-Cdebuginfo=1)
+	for object in checkpoint tcp_checkpoint pid; do
+		coverage+=("KCOV_INSTRUMENT_$object.o=y" "CFLAGS_$object.o=-g1")
+	done
+	fragments=(kernel-patches/config.fragment) options=()
+	case $1 in
+	plain) ;;
+	debug) fragments+=(kernel-patches/config.debug) options=("${coverage[@]}") ;;
+	# Rust and KASAN go together with clang only.
+	kasan) fragments+=(kernel-patches/config.{debug,kasan}) options=("${coverage[@]}" LLVM=1) ;;
+	kcsan) fragments+=(kernel-patches/config.kcsan) ;;
+	*) die "no such flavour: $1" ;;
+	esac
+}
+
 # key: a short name for what is read from stdin.
 key() { sha256sum | cut -c1-16; }
 
@@ -94,4 +114,42 @@ in_root() {
 		exec chroot --userspec="$user" "$root" sh -c "cd \"\$0\" && exec \"\$@\"" "$dir" \
 			env -i PATH=/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin HOME=/tmp LC_ALL=C.UTF-8 "$@"
 	' in_root "$root" "$(id -u):$(id -g)" "$@"
+}
+
+# in_build COMMAND...: in the build root, in the build directory `build` of the kernel source `tree`.
+in_build() {
+	in_root "$root" --bind "$tree" /crust/linux --bind "$build" /crust/build \
+		--bind "$top/kernel-patches" /crust/patches --cd /crust/build -- "$@"
+}
+
+# compile NAME BASE TARGET...: configures and brings the build directory up to date.
+compile() {
+	local name=$1 base=$2 status=0
+	shift 2
+	# An interrupted make removes what it was writing; only if the script itself was killed may a half-written
+	# object be left that make would take for good.
+	[ ! -e "$build/unfinished" ] || as_root rm -rf --one-file-system "$build"
+	mkdir -p "$build"
+	rm -f "$build/content"
+	touch "$build/unfinished"
+	{ logged "configure-$name" configure "$base" &&
+		logged "kernel-$name" in_build env KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=crust KBUILD_BUILD_HOST=crust \
+			make -j"$(nproc)" ARCH=x86 "${options[@]}" "$@"; } || status=$?
+	rm -f "$build/unfinished"
+	return $status
+}
+
+# configure BASE: BASE (tinyconfig) plus `fragments` of kernel-patches/, and nothing of them lost: a symbol that Kconfig
+# dropped would only be noticed much later, as a program that the guest cannot run.
+configure() {
+	in_build make -C /crust/linux O=/crust/build ARCH=x86 "${options[@]}" "$1"
+	in_build /crust/linux/scripts/kconfig/merge_config.sh -m -O /crust/build /crust/build/.config \
+		"${fragments[@]/#kernel-patches//crust/patches}"
+	in_build make ARCH=x86 "${options[@]}" olddefconfig
+	local lost
+	lost=$(cd "$top"; sed -nE 's/^(CONFIG_[A-Z0-9_]+=.*)/\1/p' "${fragments[@]}" | grep -vxF -f "$build/.config" || true)
+	[ -z "$lost" ] && return
+	echo "not in the final configuration: ${lost//$'\n'/ }"
+	# One's own source may be older and not know an option, nor does a part of the series.
+	[ -n "${KDIR:-}${KERNEL_TARBALL:-}${PATCHES:-}" ]
 }

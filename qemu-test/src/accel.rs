@@ -81,7 +81,7 @@ impl Accel {
                 "none",
                 "-no-reboot",
                 "-m",
-                "256",
+                "1024",
                 "-serial",
                 "stdio",
             ])

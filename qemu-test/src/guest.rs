@@ -82,7 +82,7 @@ impl<'a> Guest<'a> {
             kernel,
             root: None,
             directory,
-            memory_mib: 2048,
+            memory_mib: 2048 + flavour.memory_mib(),
             processors: 2,
         })
     }

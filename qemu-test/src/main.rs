@@ -29,7 +29,8 @@ const USAGE: &str = "usage: qemu-test COMMAND
   bench [ARG...]       measure crust beside CRIU in the guest
   alone                build and boot the kernel with one, two, ... patches of the series
   shell                an interactive guest with the tool and the module
-  run [--debug] CMD... run a shell command in the guest; its exit status is the result
+  run [--debug|--kasan|--kcsan] CMD...
+                       run a shell command in the guest; its exit status is the result
 ";
 
 fn main() -> ExitCode {
@@ -154,9 +155,13 @@ fn shell(products: &Products) -> Result<u8> {
 }
 
 fn run(products: &Products, args: &[String]) -> Result<u8> {
+    let flavour = |flag: &String| {
+        let named = |flavour: &Flavour| flag.strip_prefix("--") == Some(flavour.name());
+        Flavour::ALL.into_iter().find(named)
+    };
     let (flavour, command) = match args.split_first() {
-        Some((flag, rest)) if flag == "--debug" => (Flavour::Debug, rest),
-        _ => (Flavour::Plain, args),
+        Some((flag, rest)) => flavour(flag).map_or((Flavour::Plain, args), |it| (it, rest)),
+        None => (Flavour::Plain, args),
     };
     if command.is_empty() {
         bail!("{USAGE}");

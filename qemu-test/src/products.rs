@@ -6,18 +6,42 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// Which kernel: as it is used, or with lockdep and the like.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Which kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
+    /// As it is used.
     Plain,
+    /// With lockdep, checks of lists and objects, faults that can be injected, and KUnit.
     Debug,
+    /// The same, with KASAN: each access to memory is checked.
+    Kasan,
+    /// With KCSAN, which looks for data races, and nothing else.
+    Kcsan,
 }
 
 impl Flavour {
-    fn name(self) -> &'static str {
+    pub const ALL: [Flavour; 4] = [
+        Flavour::Plain,
+        Flavour::Debug,
+        Flavour::Kasan,
+        Flavour::Kcsan,
+    ];
+
+    pub fn name(self) -> &'static str {
         match self {
             Flavour::Plain => "plain",
             Flavour::Debug => "debug",
+            Flavour::Kasan => "kasan",
+            Flavour::Kcsan => "kcsan",
+        }
+    }
+
+    /// What a guest needs for its kernel beside what it needs for itself.
+    pub fn memory_mib(self) -> u32 {
+        match self {
+            Flavour::Plain => 0,
+            Flavour::Debug | Flavour::Kcsan => 1024,
+            Flavour::Kasan => 2048,
         }
     }
 }
