@@ -16,7 +16,7 @@ help: ## list the targets
 demo: ## dump, kill and restore a real program in the guest, step by step
 	@$(harness) demo
 
-test: ## run all tests and count them; SECTIONS="unit native guest apps selftests module stress demo" for some
+test: ## run all tests and count them; SECTIONS="unit native guest apps selftests module kunit stress demo" for some
 	@$(harness) test $(SECTIONS)
 
 check: ## what needs no virtual machine and no root: format, lints, unit tests
@@ -60,6 +60,9 @@ module-patch: ## make the patch that adds the module to the kernel anew from rus
 series: ## apply the patches to a fresh copy of the source, check each with checkpatch.pl, print the tree
 	@$(build)/host-packages && $(build)/series
 
+lines: ## count the lines of code that the series adds
+	@$(build)/host-packages && $(build)/lines
+
 alone: ## build and boot the kernel with one, two, ... patches of the series (an hour)
 	@$(harness) alone
 
@@ -70,4 +73,4 @@ clean-cache: ## remove the cache too: kernels, roots, downloads
 	@$(build)/clean-cache
 
 .PHONY: help demo test check shell run apps bench tool kernel debug-kernel kasan-kernel kcsan-kernel module module-patch \
-	series alone clean clean-cache
+	series lines alone clean clean-cache

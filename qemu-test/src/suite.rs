@@ -33,6 +33,11 @@ const SECTIONS: &[(&str, &str, Run)] = &[
     ("selftests", "the kselftests of the series", selftests),
     ("module", "loading and unloading ckpt.ko", module),
     (
+        "kunit",
+        "KUnit tests and examples of the documentation, inside the kernel",
+        kunit,
+    ),
+    (
         "stress",
         "kselftests and stress of the hooks on a kernel with lockdep, RCU and sleep checks",
         stress,
@@ -140,6 +145,15 @@ fn module(products: &Products, section: &mut Section) -> Result<()> {
         section,
         Flavour::Plain,
         "/bin/sh /crust/guest/module.sh",
+    )
+}
+
+fn kunit(products: &Products, section: &mut Section) -> Result<()> {
+    kernel_tests(
+        products,
+        section,
+        Flavour::Debug,
+        "/bin/sh /crust/guest/kunit.sh",
     )
 }
 
