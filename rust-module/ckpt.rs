@@ -2,30 +2,30 @@
 
 //! `/dev/ckpt`: what checkpoint and restore need of the kernel and no other interface offers.
 //!
-//! The requests are the structures of `uapi.rs`, or of `linux/ckpt.h` in C. Processes are named by
-//! pidfds, and all requests but `USAGE` and those about sockets want a stopped tracee of the calling
-//! thread.
+//! The requests are the structures of `linux/ckpt.h`. Tasks are named by pidfds, and the requests
+//! about them want a stopped tracee of the calling thread; sockets by descriptors of the caller.
 //!
 //! | Error    | Meaning                                                                       |
 //! |----------|-------------------------------------------------------------------------------|
 //! | `ENOTTY` | The request is not known.                                                     |
 //! | `E2BIG`  | The structure is larger than ours, and what we do not know is not zero.       |
 //! | `EFAULT` | The structure, or a buffer that it points to, cannot be accessed.             |
-//! | `EINVAL` | A field has a value that it must not have.                                    |
+//! | `EINVAL` | A field has a value that it must not have, or the structure is too small.     |
 //! | `EBADF`  | Not an open file descriptor, or not a pidfd.                                  |
-//! | `ESRCH`  | The task is gone or exits.                                                    |
+//! | `ESRCH`  | The task is gone.                                                             |
 //! | `EBUSY`  | Not a stopped tracee of the caller, or it has threads where it must not.      |
-//! | `EPERM`  | A capability or the right to ptrace is lacking, or the ids do not go together.|
+//! | `EPERM`  | A capability is lacking, or the ids do not go together.                       |
 //! | `EEXIST` | A number is taken.                                                            |
-//! | `EAGAIN` | A race with an exiting process was lost: ask again.                           |
+//! | `EAGAIN` | A race with a process that comes or goes was lost: ask again.                 |
+//! | `EOVERFLOW` | A sum of times would be too large.                                         |
 //! | `ENOMEM` | Out of memory.                                                                |
 //!
 //! About sockets also `ENOTSOCK` if it is none, `EOPNOTSUPP` if its queue cannot be read, and
-//! `ENODATA` if there is no such message.
+//! `ENODATA` if there is no such connection.
 //!
-//! The files: `device.rs` tells the requests apart, `ext.rs` copies their structures, `ids.rs`,
-//! `snapshot.rs`, `usage.rs` and `socket.rs` carry them out. What needs `unsafe` is in the `checkpoint` module
-//! of the `kernel` crate; here only the macros that declare a module expand to some.
+//! The files: `device.rs` tells the requests apart, `argument.rs` copies their structures, `task.rs`
+//! and `socket.rs` carry them out. What needs `unsafe` is in the `checkpoint` module of the `kernel`
+//! crate; here only the macros that declare a module expand to some.
 //!
 //! # C example
 //!
@@ -77,15 +77,11 @@
 //! }
 //! ```
 
+mod argument;
 mod device;
-mod ext;
-mod ids;
-mod snapshot;
+#[cfg(CONFIG_NET)]
 mod socket;
-// It is written for user space as well, which reaches and uses all of it.
-#[expect(dead_code, unreachable_pub)]
-mod uapi;
-mod usage;
+mod task;
 
 use kernel::{
     miscdevice::{

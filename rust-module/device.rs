@@ -4,15 +4,11 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(CONFIG_NET)]
+use crate::socket;
 use crate::{
-    ext::Argument,
-    ids, snapshot, socket, usage,
-    uapi::{
-        nr,
-        Version,
-        CKPT_ABI,
-        CKPT_IOC_MAGIC, //
-    },
+    argument::Argument,
+    task, //
 };
 use kernel::{
     fs::File,
@@ -27,16 +23,13 @@ use kernel::{
         MiscDeviceRegistration, //
     },
     prelude::*,
-    uapi::{
-        _IOC_READ,
-        _IOC_WRITE, //
-    },
+    uapi, //
 };
 
 /// `_IOW`: an order, the structure is only read.
-const W: u32 = _IOC_WRITE;
+const W: u32 = uapi::_IOC_WRITE;
 /// `_IOWR`: a question, the structure is read and the answer written into it.
-const WR: u32 = _IOC_WRITE | _IOC_READ;
+const WR: u32 = uapi::_IOC_WRITE | uapi::_IOC_READ;
 
 /// An open `/dev/ckpt` holds no state: who may do what depends on the caller alone.
 pub(crate) struct Device;
@@ -51,33 +44,25 @@ impl MiscDevice for Device {
 
     // The structures have the same layout for 32-bit callers: no `compat_ioctl`.
     fn ioctl(_device: (), _file: &File, cmd: u32, arg: usize) -> Result<isize> {
-        if _IOC_TYPE(cmd) != CKPT_IOC_MAGIC {
+        if _IOC_TYPE(cmd) != uapi::CKPT_IOC_MAGIC {
             return Err(ENOTTY);
         }
         let arg = Argument::new(arg, _IOC_SIZE(cmd));
         match (_IOC_DIR(cmd), _IOC_NR(cmd)) {
-            (WR, nr::VERSION) => arg.answer(version),
-            (W, nr::SET_PID) => arg.obey(ids::set_pid),
-            (W, nr::SET_IDS) => arg.obey(ids::set_ids),
-            (W, nr::SET_START) => arg.obey(ids::set_start),
-            (WR, nr::SIGACTIONS) => arg.answer(snapshot::sigactions),
-            (WR, nr::THREAD) => arg.answer(snapshot::thread),
-            (WR, nr::PROCESS) => arg.answer(snapshot::process),
-            (WR, nr::SOCKET) => arg.answer(socket::read),
-            (WR, nr::SOCKET_QUEUE) => arg.answer(socket::copy_queue),
-            (WR, nr::USAGE) => arg.answer(usage::read),
-            (W, nr::ADD_USAGE) => arg.obey(usage::add),
+            #[cfg(CONFIG_CKPT_SET_PID)]
+            (W, uapi::CKPT_NR_SET_PID) => arg.obey(task::set_pid),
+            (W, uapi::CKPT_NR_SET_IDS) => arg.obey(task::set_ids),
+            (W, uapi::CKPT_NR_SET_START) => arg.obey(task::set_start),
+            (W, uapi::CKPT_NR_ADD_USAGE) => arg.obey(task::add_usage),
+            (WR, uapi::CKPT_NR_SIGACTIONS) => arg.answer(task::sigactions),
+            (WR, uapi::CKPT_NR_THREAD) => arg.answer(task::thread),
+            (WR, uapi::CKPT_NR_PROCESS) => arg.answer(task::process),
+            #[cfg(CONFIG_NET)]
+            (WR, uapi::CKPT_NR_TCP) => arg.answer(socket::tcp),
+            #[cfg(CONFIG_NET)]
+            (WR, uapi::CKPT_NR_MESSAGES) => arg.answer(socket::messages),
             _ => Err(ENOTTY),
         }?;
         Ok(0)
     }
-}
-
-fn version(out: &mut Version) -> Result {
-    if out.flags != 0 {
-        return Err(EINVAL);
-    }
-    out.abi = CKPT_ABI;
-    out.features = (1 << (nr::ADD_USAGE + 1)) - 1;
-    Ok(())
 }

@@ -4,34 +4,48 @@
 
 #![forbid(unsafe_code)]
 
-use crate::uapi::{
-    Socket,
-    SocketQueue, //
-};
 use kernel::{
     checkpoint,
-    prelude::*, //
+    fs::LocalFile,
+    prelude::*,
+    sync::aref::ARef,
+    uapi, //
 };
-use zerocopy::FromZeros;
 
-/// The answer begins with zeros, whatever the caller's structure held.
-pub(crate) fn read(request: &mut Socket) -> Result {
-    if request.flags != 0 {
+/// The socket, if no flag is given: none is defined.
+fn open(fd: i32, flags: u32) -> Result<ARef<LocalFile>> {
+    if flags != 0 {
         return Err(EINVAL);
     }
-    *request = Socket {
-        pidfd: request.pidfd,
-        fd: request.fd,
-        pending_room: request.pending_room,
-        pending_buf: request.pending_buf,
-        ..Socket::new_zeroed()
-    };
-    checkpoint::read_socket(request.pidfd, request)
+    Ok(LocalFile::fget(fd.try_into().map_err(|_| EBADF)?)?)
 }
 
-pub(crate) fn copy_queue(request: &mut SocketQueue) -> Result {
-    if request.flags != 0 || request.pad != 0 {
-        return Err(EINVAL);
-    }
-    checkpoint::copy_socket_queue(request.pidfd, request)
+/// The answer begins with zeros, whatever the caller's structure held.
+pub(crate) fn tcp(request: &mut uapi::ckpt_tcp) -> Result {
+    let asked = *request;
+    *request = uapi::ckpt_tcp {
+        fd: asked.fd,
+        child: asked.child,
+        recv_buf: asked.recv_buf,
+        recv_len: asked.recv_len,
+        send_buf: asked.send_buf,
+        send_len: asked.send_len,
+        ..Zeroable::zeroed()
+    };
+    let file = open(asked.fd, asked.flags)?;
+    checkpoint::read_tcp(&file, request)
+}
+
+/// As [`tcp`].
+pub(crate) fn messages(request: &mut uapi::ckpt_messages) -> Result {
+    let asked = *request;
+    *request = uapi::ckpt_messages {
+        fd: asked.fd,
+        child: asked.child,
+        buf: asked.buf,
+        len: asked.len,
+        ..Zeroable::zeroed()
+    };
+    let file = open(asked.fd, asked.flags)?;
+    checkpoint::read_messages(&file, request)
 }

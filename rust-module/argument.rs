@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use kernel::{
+    checkpoint::Request,
     prelude::*,
     uaccess::{
         UserPtr,
@@ -12,7 +13,6 @@ use kernel::{
         UserSliceReader, //
     },
 };
-use zerocopy::Immutable;
 
 /// The argument of an ioctl: a structure in the caller's memory, as large as the caller knows it.
 pub(crate) struct Argument {
@@ -29,16 +29,13 @@ impl Argument {
     }
 
     /// Has `f` do what the structure says.
-    pub(crate) fn obey<T: FromBytes + IntoBytes>(self, f: fn(&T) -> Result) -> Result {
+    pub(crate) fn obey<T: Request>(self, f: fn(&T) -> Result) -> Result {
         let request = read(UserSlice::new(self.at, self.size).reader())?;
         f(&request)
     }
 
     /// Has `f` answer what the structure asks, as far as the caller knows the answer.
-    pub(crate) fn answer<T: FromBytes + IntoBytes + Immutable>(
-        self,
-        f: fn(&mut T) -> Result,
-    ) -> Result {
+    pub(crate) fn answer<T: Request>(self, f: fn(&mut T) -> Result) -> Result {
         let (reader, mut writer) = UserSlice::new(self.at, self.size).reader_writer();
         let mut request: KBox<T> = read(reader)?;
         f(&mut request)?;
@@ -50,9 +47,12 @@ impl Argument {
 
 /// As `copy_struct_from_user()`: what the caller's structure lacks is zero, and what it has more
 /// must be.
-fn read<T: FromBytes + IntoBytes>(mut user: UserSliceReader) -> Result<KBox<T>> {
-    let mut value = KBox::new(T::new_zeroed(), GFP_KERNEL)?;
-    let bytes = value.as_mut_bytes();
+fn read<T: Request>(mut user: UserSliceReader) -> Result<KBox<T>> {
+    if user.len() < T::FIRST {
+        return Err(EINVAL);
+    }
+    let mut value = KBox::<T>::zeroed(GFP_KERNEL)?;
+    let bytes = value.as_bytes_mut();
     let known = bytes.len().min(user.len());
     user.read_slice(&mut bytes[..known])?;
     while !user.is_empty() {
