@@ -46,6 +46,8 @@ def code(file, text):
         text = without_comments(text, nested=file.endswith(".rs"))
     elif re.search(r"(^|/)(Makefile|Kbuild|Kconfig)[^/]*$", file):
         text = re.sub(r"^\s*#.*", "", text, flags=re.MULTILINE)
+        if "Kconfig" in file:  # The text after `help`, which is indented by more than that
+            text = re.sub(r"^\thelp\n((?:\t  .*)?\n)*?(?=\S|\t\S|\Z)", lambda help: "\n" * help[0].count("\n"), text, flags=re.MULTILINE)
     else:
         sys.exit(f"lines: what is code in {file}?")
     return [line.strip() for line in text.split("\n")]
