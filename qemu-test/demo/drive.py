@@ -189,7 +189,7 @@ def main() -> None:
     show(leader)
     run("tail", "-n", "4", str(file))
 
-    title("What crust sees of it; nothing is stopped. The module reads the sockets without touching them")
+    title("What crust sees of it: the program is stopped for a moment, and nothing is changed")
     run("crust", "explain", str(leader), expect=None)
     title("An established TCP connection cannot be carried over yet: crust says so and leaves the program alone")
     run("crust", "dump", "-t", str(leader), "-D", str(work / "refused"), expect=3)

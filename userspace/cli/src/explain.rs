@@ -15,7 +15,7 @@ use crate::arguments::{Common, Root, size};
 use crate::output::{count, print, print_json, time};
 use crate::refusals;
 
-/// Show what of a running program can be carried over, and the state of its sockets
+/// Show what of a running program can be carried over
 ///
 /// What must be decided, and what cannot be carried over, comes with the reason and what can
 /// be done about it. The program is stopped for a moment; nothing is written or changed.
@@ -75,18 +75,6 @@ fn text(explanation: &Explanation, all: bool) -> String {
         "cannot be carried over:",
     ));
     carried(&mut text, explanation, all);
-    if !explanation.sockets.is_empty() {
-        text.push_str(" sockets, as the module reads them:\n");
-        for socket in &explanation.sockets {
-            let _ = writeln!(text, "   {socket}");
-        }
-    } else if explanation.sockets_found > 0 {
-        let _ = writeln!(
-            text,
-            " {}: their state can be shown with the module",
-            count(explanation.sockets_found, "socket", "sockets")
-        );
-    }
     text
 }
 

@@ -3,20 +3,14 @@
 //! `explain`: what of a running program can be carried over, what must be decided, and what
 //! cannot, with reasons and remedies. Writes nothing, and stops the program for a moment only.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::os::fd::AsFd;
 
-use crust_sys::device::Device;
-use crust_sys::pidfd;
-use nix::errno::Errno;
 use serde::Serialize;
 
 use crate::capture::DumpOptions;
 use crate::kinds::{Family, Kinds};
 use crate::refusal::{Refusal, Weight};
 use crate::request::Backend;
-use crate::socket::SocketView;
 use crate::{Result, dump};
 
 /// Whether a dump would be done.
@@ -52,10 +46,6 @@ pub struct Explanation {
     pub carried: Vec<Carried>,
     /// What must be decided, what cannot be carried over, and what would be lost.
     pub refusals: Vec<Refusal>,
-    /// The sockets, as the module reads them; empty without it.
-    pub sockets: Vec<SocketView>,
-    /// Sockets that there are, whether they could be read or not.
-    pub sockets_found: u64,
 }
 
 /// An object that is carried over.
@@ -96,8 +86,6 @@ pub fn explain(pid: i32, options: &DumpOptions, backend: Backend) -> Result<Expl
             })
         })
         .collect::<Result<_>>()?;
-    // The program runs again: a socket can be read all the same.
-    let (sockets, sockets_found) = sockets(&captured.pids, backend);
     Ok(Explanation {
         pid,
         name: name.trim_end().into(),
@@ -108,8 +96,6 @@ pub fn explain(pid: i32, options: &DumpOptions, backend: Backend) -> Result<Expl
         module: captured.module,
         carried,
         refusals: captured.refusals,
-        sockets,
-        sockets_found,
     })
 }
 
@@ -121,58 +107,9 @@ fn verdict(refusals: &[Refusal]) -> Verdict {
     }
 }
 
-/// Reads each socket of the processes once, and tells how many there are.
-///
-/// A process or descriptor that has gone meanwhile has no socket to show.
-fn sockets(pids: &[i32], backend: Backend) -> (Vec<SocketView>, u64) {
-    let device = match backend {
-        Backend::Mainline => Err(Errno::ENODEV),
-        Backend::Auto | Backend::Module => Device::open(),
-    };
-    let mut seen = BTreeSet::new();
-    let mut views = Vec::new();
-    for &pid in pids {
-        let Ok(process) = pidfd::open(pid) else {
-            continue;
-        };
-        for (fd, inode) in socket_descriptors(pid) {
-            if !seen.insert(inode) {
-                continue;
-            }
-            let read = device
-                .as_ref()
-                .map(|device| device.socket(process.as_fd(), fd));
-            if let Ok(Ok((socket, pending))) = read {
-                views.push(SocketView::new(pid, fd, inode, &socket, &pending));
-            }
-        }
-    }
-    (views, seen.len() as u64)
-}
-
-/// Descriptors of a process that are sockets, by number, with the inode numbers of the sockets.
-fn socket_descriptors(pid: i32) -> Vec<(i32, u64)> {
-    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
-        return Vec::new();
-    };
-    let mut found: Vec<(i32, u64)> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let fd = entry.file_name().to_str()?.parse().ok()?;
-            let link = fs::read_link(entry.path()).ok()?;
-            let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
-            Some((fd, inode.parse().ok()?))
-        })
-        .collect();
-    found.sort_unstable();
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsRawFd;
-    use std::os::unix::net::UnixStream;
 
     #[test]
     fn the_heaviest_refusal_decides() {
@@ -190,22 +127,5 @@ mod tests {
         assert_eq!(verdict(&refusals), Verdict::Decide);
         refusals.insert(0, refusal(Weight::Blocker));
         assert_eq!(verdict(&refusals), Verdict::No);
-    }
-
-    #[test]
-    fn a_shared_socket_is_found_once() {
-        let (one, other) = UnixStream::pair().unwrap();
-        let again = one.try_clone().unwrap();
-        let own = std::process::id() as i32;
-        let found = socket_descriptors(own);
-        let inode = |fd: i32| {
-            found
-                .iter()
-                .find(|(number, _)| *number == fd)
-                .map(|(_, inode)| inode)
-        };
-        assert!(inode(one.as_raw_fd()).is_some());
-        assert_eq!(inode(one.as_raw_fd()), inode(again.as_raw_fd()));
-        assert_ne!(inode(one.as_raw_fd()), inode(other.as_raw_fd()));
     }
 }

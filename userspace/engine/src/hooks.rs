@@ -169,10 +169,4 @@ pub trait Hooks {
     fn privy(&self, process: &FrozenProcess) -> Result<Privy>;
     /// The running state of the POSIX timers with these ids, in this order.
     fn posix_timers(&self, process: &FrozenProcess, ids: &[i32]) -> Result<Vec<TimerState>>;
-    /// A socket of a process; `None` without the module.
-    fn socket(
-        &self,
-        process: &FrozenProcess,
-        fd: i32,
-    ) -> Result<Option<(uapi::Socket, Vec<uapi::Pending>)>>;
 }

@@ -35,7 +35,6 @@ pub mod request;
 pub mod resolve;
 pub mod restore;
 pub mod show;
-pub mod socket;
 pub mod spawn;
 mod stopped;
 pub mod subject;

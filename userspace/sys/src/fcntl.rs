@@ -118,18 +118,20 @@ pub fn write_hint(fd: BorrowedFd<'_>) -> Result<u64> {
     Ok(hint)
 }
 
-/// How many bytes wait to be read (`FIONREAD`).
+/// How many bytes wait to be read (`FIONREAD`, of sockets `SIOCINQ`).
 pub fn readable(fd: BorrowedFd<'_>) -> Result<u32> {
+    count(fd, libc::FIONREAD)
+}
+
+/// How many bytes of a socket are still to be sent, or to be acknowledged (`SIOCOUTQ`).
+pub fn unsent(fd: BorrowedFd<'_>) -> Result<u32> {
+    count(fd, libc::TIOCOUTQ)
+}
+
+fn count(fd: BorrowedFd<'_>, request: libc::c_ulong) -> Result<u32> {
     let mut bytes = 0_i32;
-    // SAFETY: the request writes one int.
-    unsafe {
-        syscall!(
-            libc::SYS_ioctl,
-            fd.as_raw_fd(),
-            libc::FIONREAD,
-            &raw mut bytes
-        )
-    }?;
+    // SAFETY: the requests above write one int.
+    unsafe { syscall!(libc::SYS_ioctl, fd.as_raw_fd(), request, &raw mut bytes) }?;
     Ok(bytes as u32)
 }
 

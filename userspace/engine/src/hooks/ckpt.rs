@@ -7,7 +7,6 @@ use std::os::fd::AsFd;
 use crust_sys::device::Device;
 use crust_sys::pidfd;
 use crust_sys::uapi::{self, nr};
-use nix::errno::Errno;
 
 use super::{Abilities, Hooks, Privy, TimerState};
 use crate::clock;
@@ -127,25 +126,6 @@ impl Hooks for Ckpt {
                 })
             })
             .collect()
-    }
-
-    fn socket(
-        &self,
-        process: &FrozenProcess,
-        fd: i32,
-    ) -> Result<Option<(uapi::Socket, Vec<uapi::Pending>)>> {
-        if !self.can(nr::SOCKET) {
-            return Ok(None);
-        }
-        match self.device.socket(process.pidfd.as_fd(), fd) {
-            Ok(socket) => Ok(Some(socket)),
-            Err(Errno::EOPNOTSUPP) => Ok(None),
-            Err(errno) => Err(Error::task(
-                process.pid,
-                format!("fd {fd}: CKPT_SOCKET"),
-                errno,
-            )),
-        }
     }
 }
 

@@ -95,12 +95,4 @@ impl Hooks for Mainline {
                 .collect()
         })
     }
-
-    fn socket(
-        &self,
-        _: &FrozenProcess,
-        _: i32,
-    ) -> Result<Option<(uapi::Socket, Vec<uapi::Pending>)>> {
-        Ok(None)
-    }
 }

@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use crust_sys::sockopt;
+use crust_sys::{fcntl, sockopt};
 use nix::sys::socket::{SockaddrLike, SockaddrStorage, getpeername, getsockname};
 use nix::sys::statfs::fstatfs;
 
@@ -216,7 +216,7 @@ pub(super) fn refuse_socket(
             "stop the service before the dump",
         ),
         (libc::AF_INET | libc::AF_INET6, _, libc::IPPROTO_TCP) if !peer.is_empty() => (
-            format!("a TCP connection{local} to{peer}{}", queues(probe, census)?),
+            format!("a TCP connection{local} to{peer}{}", queues(socket)),
             "close the connection before the dump",
         ),
         (libc::AF_INET | libc::AF_INET6, _, libc::IPPROTO_TCP) => (
@@ -251,19 +251,17 @@ pub(super) fn refuse_socket(
     Ok(())
 }
 
-/// What the module knows about what is under way on a TCP connection.
-fn queues(probe: &Probe, census: &Census) -> Result<String> {
-    let process = &census.tree[probe.holder.process.0 as usize];
-    if probe.holder.is_crust {
-        return Ok(String::new());
+/// What is under way on a TCP connection.
+fn queues(socket: &OwnedFd) -> String {
+    match (
+        fcntl::readable(socket.as_fd()),
+        fcntl::unsent(socket.as_fd()),
+    ) {
+        (Ok(unread), Ok(unsent)) => {
+            format!(" ({unread} bytes not read, {unsent} not acknowledged)")
+        }
+        _ => String::new(),
     }
-    Ok(match census.hooks.socket(process, probe.number)? {
-        Some((socket, _)) => format!(
-            " ({} bytes not read, {} not acknowledged)",
-            socket.tcp.recv_bytes, socket.tcp.send_bytes
-        ),
-        None => String::new(),
-    })
 }
 
 /// ` at ADDRESS`, if the socket has one.

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Who is at the other end of a Unix socket: from the module, or from `sock_diag(7)`.
+//! Who is at the other end of a Unix socket, by `sock_diag(7)`.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use crust_sys::uapi;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
@@ -28,23 +27,6 @@ pub struct Connection {
     pub other_end: OtherEnd,
     /// Bit 0: no more is received, bit 1: no more is sent.
     pub shutdown: u8,
-    /// How many messages wait, if it is known.
-    pub messages: Option<u32>,
-}
-
-impl From<&uapi::Socket> for Connection {
-    fn from(socket: &uapi::Socket) -> Self {
-        let other_end = match (socket.unix.peer_ino, socket.unix.peer_cookie) {
-            (0, 0) => OtherEnd::Unconnected,
-            (0, _) => OtherEnd::Gone,
-            (ino, _) => OtherEnd::Socket(ino),
-        };
-        Self {
-            other_end,
-            shutdown: socket.shutdown,
-            messages: Some(socket.unix.recv_messages),
-        }
-    }
 }
 
 // linux/netlink.h, linux/sock_diag.h, linux/unix_diag.h.
@@ -118,7 +100,6 @@ fn parse(answer: &[u8]) -> nix::Result<Connection> {
     let mut connection = Connection {
         other_end: OtherEnd::Unconnected,
         shutdown: 0,
-        messages: None,
     };
     let mut at = HEADERS;
     while at + 4 <= end {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use crust_sys::sockopt;
+use crust_sys::{fcntl, sockopt};
 use libc::SOL_SOCKET;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -24,6 +24,16 @@ use crate::{Error, Result};
 pub struct Sockets {
     found: Vec<(UnixSocket, DescriptionId, OtherEnd)>,
     diag: Option<Diag>,
+}
+
+impl Sockets {
+    fn ask(&mut self, ino: u64) -> nix::Result<Connection> {
+        let diag = match self.diag.take() {
+            Some(diag) => diag,
+            None => Diag::open()?,
+        };
+        self.diag.insert(diag).ask(ino)
+    }
 }
 
 impl FileKind for UnixSocket {
@@ -46,26 +56,25 @@ impl FileKind for UnixSocket {
             census.refuse(probe, why, remedy);
             return Ok(());
         }
-        let connection = match connection(probe, census) {
+        let connection = match census.sockets.ask(probe.identity.ino) {
             Ok(connection) => connection,
-            Err(Error::Task {
-                errno: Errno::ENOENT,
-                ..
-            }) => {
+            Err(Errno::ENOENT) => {
                 census.refuse(
                     probe,
-                    "a Unix socket, and this kernel does not tell who is at its other end",
-                    "load the ckpt module, or the kernel's unix_diag module (CONFIG_UNIX_DIAG)",
+                    "a Unix socket, of which crust is not told who is at its other end: it is of another \
+                     network namespace, or this kernel tells of none",
+                    "run crust in the network namespace of the socket (nsenter -n), or load the kernel's \
+                     unix_diag module (CONFIG_UNIX_DIAG)",
                 );
                 return Ok(());
             }
-            Err(error) => return Err(error),
+            Err(errno) => return Err(probe.failed("ask sock_diag", errno)),
         };
         let socket_type = ask(libc::SO_TYPE)?;
         let queue = message::peek_all(probe, &socket, socket_type, &connection, census)?;
-        if connection
-            .messages
-            .is_some_and(|count| socket_type != libc::SOCK_STREAM && count as usize != queue.len())
+        let first = queue.first().map_or(0, |message| message.data.len());
+        if (socket_type == libc::SOCK_DGRAM
+            && fcntl::readable(socket.as_fd()).is_ok_and(|bytes| bytes as usize != first))
             || (queue.is_empty() && has_input(&socket)? && connection.shutdown & 1 == 0)
         {
             census.refuse(
@@ -178,26 +187,6 @@ fn has_input(socket: &OwnedFd) -> Result<bool> {
         .map_err(|errno| Error::system("poll of a Unix socket", errno))?;
     let answer = polled[0].revents().unwrap_or(PollFlags::empty());
     Ok(answer.contains(PollFlags::POLLIN))
-}
-
-/// Asks the module, if it can be asked about this descriptor, else `sock_diag`.
-fn connection(probe: &Probe, census: &mut Census) -> Result<Connection> {
-    let process = &census.tree[probe.holder.process.0 as usize];
-    if !probe.holder.is_crust {
-        if let Some((socket, _)) = census.hooks.socket(process, probe.number)? {
-            return Ok(Connection::from(&socket));
-        }
-    }
-    if census.sockets.diag.is_none() {
-        let diag = Diag::open().map_err(|errno| Error::system("open sock_diag", errno))?;
-        census.sockets.diag = Some(diag);
-    }
-    match &census.sockets.diag {
-        Some(diag) => diag
-            .ask(probe.identity.ino)
-            .map_err(|errno| probe.failed("ask sock_diag", errno)),
-        None => Err(probe.failed("ask sock_diag", Errno::ENOENT)),
-    }
 }
 
 /// Who made the pair. If that process is not in the tree, its number is lost.
