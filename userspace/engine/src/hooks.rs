@@ -11,7 +11,6 @@ pub mod mainline;
 use crust_sys::uapi;
 use nix::errno::Errno;
 
-use crate::object::task::usage::Usage;
 use crate::object::task::view::Texts;
 use crate::privileges::Privileges;
 use crate::request::Backend;
@@ -159,8 +158,6 @@ pub trait Hooks {
     fn thread(&self, process: &FrozenProcess, thread: &FrozenThread) -> Result<uapi::Thread>;
     /// What belongs to the process. A mainline kernel cannot tell `AUTOREAP`.
     fn process(&self, process: &FrozenProcess) -> Result<uapi::Process>;
-    /// The resources that a process has used, which may be a zombie. A mainline kernel tells them in ticks.
-    fn usage(&self, process: &FrozenProcess) -> Result<Usage>;
     /// What nobody else can ask. The module does not tell: it answers that there is nothing.
     fn hidden(&self, _: &FrozenProcess) -> Result<Hidden> {
         Ok(Hidden::default())

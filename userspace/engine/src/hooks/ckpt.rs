@@ -10,7 +10,6 @@ use crust_sys::uapi::{self, nr};
 
 use super::{Abilities, Hooks, Privy, TimerState};
 use crate::clock;
-use crate::object::task::usage::Usage;
 use crate::procfs;
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result};
@@ -87,22 +86,6 @@ impl Hooks for Ckpt {
         self.device
             .process(process.pidfd.as_fd())
             .map_err(|errno| Error::task(process.pid, "CKPT_PROCESS", errno))
-    }
-
-    fn usage(&self, process: &FrozenProcess) -> Result<Usage> {
-        let failed = |errno| Error::task(process.pid, "CKPT_USAGE", errno);
-        if !self.can(nr::USAGE) {
-            return Usage::of(process);
-        }
-        let usage = match process.ended_leader {
-            None => self.device.usage(process.pidfd.as_fd()),
-            // That is a pidfd of a thread, which does not do for its process.
-            Some(_) => {
-                pidfd::open(process.pid).and_then(|leader| self.device.usage(leader.as_fd()))
-            }
-        };
-        let usage = usage.map_err(failed)?;
-        Ok((&usage).into())
     }
 
     fn privy(&self, _: &FrozenProcess) -> Result<Privy> {

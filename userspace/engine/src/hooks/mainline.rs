@@ -19,7 +19,6 @@ use crust_sys::uapi;
 use self::stranger::Strangers;
 use self::survey::Survey;
 use super::{Abilities, Hidden, Hooks, Privy, TimerState};
-use crate::object::task::usage::Usage;
 use crate::object::task::view::Texts;
 use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result};
@@ -74,10 +73,6 @@ impl Hooks for Mainline {
 
     fn process(&self, process: &FrozenProcess) -> Result<uapi::Process> {
         self.ask(process, |survey| Some(survey.process))
-    }
-
-    fn usage(&self, process: &FrozenProcess) -> Result<Usage> {
-        Usage::of(process)
     }
 
     fn hidden(&self, process: &FrozenProcess) -> Result<Hidden> {

@@ -233,7 +233,7 @@ fn capture_process(
         _ => None,
     };
     tree::capture(process, view.as_ref(), capture)?;
-    usage::capture(process, capture)?;
+    usage::capture(process, of_threads, capture)?;
     if let Some(view) = &view {
         for entry in PROCESS {
             (entry.capture)(view, capture)?;

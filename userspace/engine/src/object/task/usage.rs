@@ -3,33 +3,49 @@
 //! The resources that a process has used, and those that its children have that it has waited for:
 //! `times()`, `getrusage()`, `CLOCK_PROCESS_CPUTIME_ID`, and of a zombie what `wait4()` will tell.
 //!
-//! The module reads them exactly; `/proc/PID/stat` has them in ticks, and without the largest size of
-//! children, blocks and context switches. Only the module can have them counted on. The clocks of single
-//! threads begin anew: no kernel lets anybody set them.
+//! The clocks of CPU time of a process, which anybody may read, tell of all its threads, also those that have
+//! ended; `/proc/PID/stat` has page faults, and times of children in ticks; `/proc/PID/io` has what was read and
+//! written, also by children (kernel/exit.c:wait_task_zombie), whose blocks so become those of the process.
+//! Nobody tells how often threads waited that have ended, and children, and how large children were, or programs
+//! before an exec, or zombies: that is counted from zero. Only the module can have things counted on, and the
+//! clocks of single threads no kernel lets anybody set.
 
 use crust_sys::uapi;
+use nix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
 use super::started::TICK;
+use super::view::ThreadText;
 use crate::Result;
 use crate::capture::Capture;
+use crate::clock;
 use crate::object::State;
 use crate::plan::{ProcessId, Stage, Step};
-use crate::procfs::{self, Stat};
+use crate::procfs::{self, Fields, Stat};
 use crate::resolve::Resolve;
 use crate::subject::FrozenProcess;
 
-/// As `getrusage(2)` counts them; times in nanoseconds.
+/// Of a process: all its threads. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    /// Time in user mode.
+pub struct Usage {
+    /// `CLOCK_PROCESS_CPUTIME_ID`.
+    pub runtime: u64,
+    /// Time in user mode, as ticks found it there: of `runtime`, the kernel shows the same share.
     pub utime: u64,
-    /// Time in the kernel.
+    /// Time in the kernel, likewise.
     pub stime: u64,
+    /// Time in user mode of the children that it has waited for.
+    pub cutime: u64,
+    /// Their time in the kernel.
+    pub cstime: u64,
     /// Page faults without input.
     pub minflt: u64,
     /// Page faults with input.
     pub majflt: u64,
+    /// Page faults of these children without input.
+    pub cminflt: u64,
+    /// Their page faults with input.
+    pub cmajflt: u64,
     /// Blocks read, of 512 bytes.
     pub inblock: u64,
     /// Blocks written, of 512 bytes.
@@ -42,61 +58,91 @@ pub struct Counts {
     pub maxrss: u64,
 }
 
-/// Of a process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    /// `CLOCK_PROCESS_CPUTIME_ID`, in nanoseconds.
-    pub runtime: u64,
-    /// All its threads, also those that have exited.
-    pub own: Counts,
-    /// The children that it has waited for.
-    pub children: Counts,
-}
-
 impl State for Usage {
     const TAG: u16 = 0x0119;
     const NAME: &'static str = "resources used";
-    const SUPPORT: &'static str = "CPU time, page faults, context switches, blocks, the largest size; \
-                                   of the process, of children that were waited for, of zombies \
-                                   (with the module). CPU clocks of single threads begin anew.";
+    const VERSION: u16 = 2;
+    const SUPPORT: &'static str = "CPU time, page faults, context switches, blocks, the largest size, of the \
+                                   process and of zombies; CPU time (in ticks) and page faults of children that \
+                                   were waited for (with the module). Lost, since no kernel tells it: context \
+                                   switches of threads that have ended; context switches and largest size of \
+                                   children, whose blocks count as those of the process; largest size of zombies. \
+                                   CPU clocks of single threads begin anew.";
 
     fn describe(&self) -> String {
         format!(
             "{} ms of CPU time, children {} ms",
             self.runtime / 1_000_000,
-            (self.children.utime + self.children.stime) / 1_000_000
+            (self.cutime + self.cstime) / 1_000_000
         )
     }
 }
 
+// Clocks of a process (include/linux/posix-timers_types.h).
+const CPUCLOCK_PROF: i32 = 0;
+const CPUCLOCK_VIRT: i32 = 1;
+const CPUCLOCK_SCHED: i32 = 2;
+
+/// A clock of the CPU time of a process.
+fn cpu_time(pid: i32, which: i32) -> Result<u64> {
+    clock::read(ClockId::from_raw(!pid << 3 | which))
+}
+
 impl Usage {
-    /// As far as `/proc/PID/stat` tells.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be read.
-    pub fn of(process: &FrozenProcess) -> Result<Self> {
-        Ok(Self::from_stat(&procfs::stat(
-            &process.proc,
-            process.pid,
-            "stat",
-        )?))
+    /// What a process has used, of whose threads, but for a leader that has ended, `threads` tells.
+    fn of(process: &FrozenProcess, threads: &[ThreadText]) -> Result<Self> {
+        let (proc, pid) = (&process.proc, process.pid);
+        let utime = cpu_time(pid, CPUCLOCK_VIRT)?;
+        let own = Self {
+            runtime: cpu_time(pid, CPUCLOCK_SCHED)?,
+            utime,
+            stime: cpu_time(pid, CPUCLOCK_PROF)?.saturating_sub(utime),
+            ..Self::default()
+        };
+        let ended = (process.zombie.is_some() || process.ended_leader.is_some())
+            .then(|| procfs::read_text(proc, pid, &format!("task/{pid}/status")).map(Fields::new))
+            .transpose()?;
+        let statuses = threads.iter().map(|text| &text.status).chain(&ended);
+        // A kernel without CONFIG_TASK_IO_ACCOUNTING has not counted.
+        let io = procfs::read_text(proc, pid, "io").unwrap_or_default();
+        let stat = procfs::stat(proc, pid, "stat")?;
+        Ok(own.with(statuses, &Fields::new(io), &stat))
     }
 
-    fn from_stat(stat: &Stat) -> Self {
-        let counts = |utime, stime, minflt, majflt| Counts {
-            utime: stat.field(utime) * TICK,
-            stime: stat.field(stime) * TICK,
-            minflt: stat.field(minflt),
-            majflt: stat.field(majflt),
-            ..Counts::default()
+    /// With what the files of `/proc` tell.
+    fn with<'a>(
+        self,
+        statuses: impl Iterator<Item = &'a Fields> + Clone,
+        io: &Fields,
+        stat: &Stat,
+    ) -> Self {
+        const BLOCK: u64 = 512;
+        let number = |fields: &Fields, name| fields.number(name).unwrap_or(0) as u64;
+        let sum = |name| statuses.clone().map(|status| number(status, name)).sum();
+        let peak = |status: &Fields| {
+            let kib: u64 = status.get("VmHWM")?.split(' ').next()?.parse().ok()?;
+            Some(kib << 10)
         };
-        let own = counts(14, 15, 10, 12);
         Self {
-            runtime: own.utime + own.stime,
-            own,
-            children: counts(16, 17, 11, 13),
+            cutime: stat.field(16) * TICK,
+            cstime: stat.field(17) * TICK,
+            minflt: stat.field(10),
+            majflt: stat.field(12),
+            cminflt: stat.field(11),
+            cmajflt: stat.field(13),
+            inblock: number(io, "read_bytes") / BLOCK,
+            oublock: number(io, "write_bytes") / BLOCK,
+            nvcsw: sum("voluntary_ctxt_switches"),
+            nivcsw: sum("nonvoluntary_ctxt_switches"),
+            // All threads have the same memory; those that have ended have none.
+            maxrss: statuses.clone().find_map(peak).unwrap_or(0),
+            ..self
         }
+    }
+
+    /// Whether children have used something that nobody tells of.
+    fn has_had_children(&self) -> bool {
+        (self.cutime, self.cstime, self.cminflt) != (0, 0, 0)
     }
 }
 
@@ -105,8 +151,12 @@ impl Usage {
 /// # Errors
 ///
 /// What broke.
-pub fn capture(process: &FrozenProcess, capture: &mut Capture<'_>) -> Result<()> {
-    let usage = capture.hooks.usage(process)?;
+pub fn capture(
+    process: &FrozenProcess,
+    threads: &[ThreadText],
+    capture: &mut Capture<'_>,
+) -> Result<()> {
+    let usage = Usage::of(process, threads)?;
     capture.records.push(usage.record(process.id.0, 0)?);
     Ok(())
 }
@@ -118,97 +168,63 @@ pub fn capture(process: &FrozenProcess, capture: &mut Capture<'_>) -> Result<()>
 /// What in the image makes no sense.
 pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
     let records = resolve.records;
-    for record in records.iter().filter(|record| record.tag == Usage::TAG) {
-        let usage = Usage::from_record(record)?;
-        let process = ProcessId(record.owner);
-        if resolve.abilities.add_usage {
-            resolve
-                .plan
-                .step(Stage::Members, process.leader(), Step::AddUsage(usage));
-        }
-    }
+    let root = super::tree::members(records)?.first().map(|root| root.pid);
+    let root = root.unwrap_or_default();
     if !resolve.abilities.add_usage {
-        let root = super::tree::members(records)?.first().map(|root| root.pid);
         resolve.refusals.lose(
-            root.unwrap_or_default(),
+            root,
             "resources used",
             "on this kernel CPU time and page faults of the processes are counted from zero on",
             "load the module",
+        );
+        return Ok(());
+    }
+    let mut children = false;
+    for record in records.iter().filter(|record| record.tag == Usage::TAG) {
+        let usage = Usage::from_record(record)?;
+        children |= usage.has_had_children();
+        resolve.plan.step(
+            Stage::Members,
+            ProcessId(record.owner).leader(),
+            Step::AddUsage(usage),
+        );
+    }
+    if children {
+        resolve.refusals.lose(
+            root,
+            "resources used",
+            "how often children waited that have ended, and how large they were, no kernel tells: that is \
+             counted from zero on",
+            "",
         );
     }
     Ok(())
 }
 
-impl From<&uapi::Rusage> for Counts {
-    fn from(there: &uapi::Rusage) -> Self {
-        let &uapi::Rusage {
-            utime,
-            stime,
-            minflt,
-            majflt,
-            inblock,
-            oublock,
-            nvcsw,
-            nivcsw,
-            maxrss,
-        } = there;
-        Self {
-            utime,
-            stime,
-            minflt,
-            majflt,
-            inblock,
-            oublock,
-            nvcsw,
-            nivcsw,
-            maxrss,
-        }
-    }
-}
-
-impl From<&Counts> for uapi::Rusage {
-    fn from(here: &Counts) -> Self {
-        let &Counts {
-            utime,
-            stime,
-            minflt,
-            majflt,
-            inblock,
-            oublock,
-            nvcsw,
-            nivcsw,
-            maxrss,
-        } = here;
-        Self {
-            utime,
-            stime,
-            minflt,
-            majflt,
-            inblock,
-            oublock,
-            nvcsw,
-            nivcsw,
-            maxrss,
-        }
-    }
-}
-
-impl From<&uapi::Usage> for Usage {
-    fn from(there: &uapi::Usage) -> Self {
-        Self {
-            runtime: there.runtime,
-            own: (&there.own).into(),
-            children: (&there.children).into(),
-        }
-    }
-}
-
 impl From<&Usage> for uapi::Usage {
     fn from(here: &Usage) -> Self {
+        let own = uapi::Rusage {
+            utime: here.utime,
+            stime: here.stime,
+            minflt: here.minflt,
+            majflt: here.majflt,
+            inblock: here.inblock,
+            oublock: here.oublock,
+            nvcsw: here.nvcsw,
+            nivcsw: here.nivcsw,
+            maxrss: here.maxrss,
+        };
+        let children = uapi::Rusage {
+            utime: here.cutime,
+            stime: here.cstime,
+            minflt: here.cminflt,
+            majflt: here.cmajflt,
+            ..Default::default()
+        };
         Self {
             runtime: here.runtime,
-            own: (&here.own).into(),
-            children: (&here.children).into(),
+            own,
+            children,
             ..Self::default()
         }
     }
@@ -219,14 +235,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ticks_are_found_in_stat() {
-        let fields: Vec<String> = (4..=52).map(|number| number.to_string()).collect();
-        let stat = Stat::parse(format!("7 (a) S {}\n", fields.join(" ")).as_bytes()).unwrap();
-        let usage = Usage::from_stat(&stat);
-        assert_eq!(usage.own.utime, 14 * TICK);
-        assert_eq!(usage.runtime, (14 + 15) * TICK);
-        assert_eq!((usage.own.minflt, usage.own.majflt), (10, 12));
-        assert_eq!(usage.children.stime, 17 * TICK);
-        assert_eq!((usage.children.minflt, usage.children.majflt), (11, 13));
+    fn what_proc_tells() {
+        let numbers: Vec<String> = (4..=52).map(|number| number.to_string()).collect();
+        let stat = Stat::parse(format!("7 (a) S {}\n", numbers.join(" ")).as_bytes()).unwrap();
+        let status = |switches: u64, more: &str| {
+            Fields::new(format!(
+                "{more}voluntary_ctxt_switches:\t{switches}\nnonvoluntary_ctxt_switches:\t2\n"
+            ))
+        };
+        // The leader has ended.
+        let statuses = [status(3, "VmHWM:\t   12 kB\n"), status(4, "")];
+        let io = Fields::new("rchar: 9\nread_bytes: 1024\nwrite_bytes: 512\n".into());
+        let usage = Usage::default().with(statuses.iter(), &io, &stat);
+        assert_eq!((usage.minflt, usage.majflt), (10, 12));
+        assert_eq!((usage.cminflt, usage.cmajflt), (11, 13));
+        assert_eq!((usage.cutime, usage.cstime), (16 * TICK, 17 * TICK));
+        assert_eq!((usage.nvcsw, usage.nivcsw), (7, 4));
+        assert_eq!((usage.inblock, usage.oublock), (2, 1));
+        assert_eq!(usage.maxrss, 12 << 10);
+    }
+
+    #[test]
+    fn the_clocks_of_a_process() {
+        let own = std::process::id() as i32;
+        let [all, user, run] =
+            [CPUCLOCK_PROF, CPUCLOCK_VIRT, CPUCLOCK_SCHED].map(|which| cpu_time(own, which));
+        assert!(all.unwrap() >= user.unwrap());
+        assert!(run.unwrap() <= clock::read(ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap());
+        assert!(cpu_time(i32::MAX >> 3, CPUCLOCK_SCHED).is_err());
     }
 }
