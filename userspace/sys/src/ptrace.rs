@@ -287,14 +287,10 @@ pub struct Rseq {
     pub length: u32,
     /// What must stand before abort handlers.
     pub signature: u32,
-    /// The time slice extension is on. A mainline kernel does not tell: false.
-    pub slice_extension: bool,
 }
 
 /// The registration for restartable sequences (Linux 5.13).
 pub fn rseq(tid: i32) -> Result<Rseq> {
-    // RSEQ_CS_FLAG_SLICE_EXT_ENABLED of linux/rseq.h.
-    const SLICE_EXTENSION: u32 = 1 << 5;
     #[repr(C)]
     #[derive(Default)]
     struct Configuration {
@@ -318,7 +314,6 @@ pub fn rseq(tid: i32) -> Result<Rseq> {
         address: RemoteAddr(answer.address),
         length: answer.length,
         signature: answer.signature,
-        slice_extension: answer.flags & SLICE_EXTENSION != 0,
     })
 }
 

@@ -17,8 +17,11 @@ use crate::plan::{Call, Stage, Step, TaskId};
 use crate::resolve::Resolve;
 use crate::{Error, Result};
 
-/// The offset of `rseq_cs` in `struct rseq`.
+/// The offset of `rseq_cs` in `struct rseq`; then come the flags.
 const RSEQ_CS: u64 = 8;
+/// The flags that the kernel sets where time slices are extended (`RSEQ_CS_FLAG_SLICE_EXT_AVAILABLE` and
+/// `_ENABLED`).
+const SLICE_EXTENSION: u32 = 1 << 4 | 1 << 5;
 const PR_RSEQ_SLICE_EXTENSION: u64 = 79;
 const PR_RSEQ_SLICE_EXTENSION_SET: u64 = 2;
 const PR_RSEQ_SLICE_EXT_ENABLE: u64 = 1;
@@ -53,8 +56,8 @@ impl ThreadAspect for Rseq {
         if rseq.address == RemoteAddr(0) {
             return Ok(None);
         }
-        let mut sequence = [0; 8];
-        crust_sys::memory::read(tid, rseq.address.offset(RSEQ_CS), &mut sequence).map_err(
+        let mut bytes = [0; 12];
+        crust_sys::memory::read(tid, rseq.address.offset(RSEQ_CS), &mut bytes).map_err(
             |errno| {
                 Error::task(
                     tid,
@@ -63,12 +66,14 @@ impl ThreadAspect for Rseq {
                 )
             },
         )?;
+        let [sequence @ .., a, b, c, d] = bytes;
+        let flags = [a, b, c, d];
         Ok(Some(Self {
             address: rseq.address,
             length: rseq.length,
             signature: rseq.signature,
             sequence: u64::from_ne_bytes(sequence),
-            slice_extension: rseq.slice_extension,
+            slice_extension: u32::from_ne_bytes(flags) & SLICE_EXTENSION == SLICE_EXTENSION,
         }))
     }
 
