@@ -38,10 +38,8 @@ impl Check {
 
 fn text(findings: &Findings) -> String {
     let mut text = format!(" kernel     {}\n", findings.kernel);
-    let _ = match findings.module_abi {
-        Some(abi) => writeln!(text, " module     /dev/ckpt, ABI {abi}"),
-        None => writeln!(text, " module     none"),
-    };
+    let module = if findings.module { "/dev/ckpt" } else { "none" };
+    let _ = writeln!(text, " module     {module}");
     for (need, title) in [
         (
             Need::Required,

@@ -7,9 +7,8 @@
 
 use std::fs;
 
-use crust_sys::device::Device;
-use crust_sys::uapi::{self, nr};
-use crust_sys::{RemoteAddr, kcmp, pagemap, pidfd, probe};
+use crust_sys::device::{Device, Known};
+use crust_sys::{RemoteAddr, kcmp, pagemap, pidfd, probe, uapi};
 use nix::errno::Errno;
 use nix::sys::utsname::uname;
 use serde::Serialize;
@@ -46,8 +45,8 @@ pub struct Item {
 pub struct Findings {
     /// The release of the running kernel.
     pub kernel: String,
-    /// The ABI number of `/dev/ckpt`, if it is there.
-    pub module_abi: Option<u32>,
+    /// Whether `/dev/ckpt` is there, and may be used.
+    pub module: bool,
     /// Whether everything that is required is there.
     pub works: bool,
     /// Whether nothing is missing.
@@ -66,11 +65,10 @@ impl Findings {
 /// Looks at this machine. Nothing is changed.
 #[must_use]
 pub fn check() -> Findings {
-    let module = Device::open().and_then(|device| device.version());
-    let features = module.map_or(0, |version| version.features);
+    let module = Device::open();
     let mut items = required();
     items.extend(wanted());
-    items.extend(module_items(module.err(), features));
+    items.extend(module_items(module.as_ref()));
     let missing = |need| {
         items
             .iter()
@@ -81,7 +79,7 @@ pub fn check() -> Findings {
             |_| "unknown".into(),
             |names| names.release().to_string_lossy().into_owned(),
         ),
-        module_abi: module.ok().map(|version| version.abi),
+        module: module.is_ok(),
         works: !missing(Need::Required),
         looks_good: !missing(Need::Wanted),
         items,
@@ -215,80 +213,80 @@ fn wanted() -> Vec<Item> {
 }
 
 /// One line for each request of the module, or one reason for all of them.
-fn module_items(error: Option<Errno>, features: u64) -> Vec<Item> {
-    let remedy = match error {
-        None => "a newer ckpt.ko",
-        Some(Errno::ENOENT) => "load ckpt.ko, on a kernel with the patches (see kernel-patches/)",
-        Some(Errno::EACCES | Errno::EPERM) => "/dev/ckpt is there, but only root may open it",
-        Some(_) => "/dev/ckpt is there but does not answer; see the kernel's log",
-    };
-    let item = |number: u32, name, cost| Item {
-        name,
-        need: Need::Wanted,
-        present: features & 1 << number != 0,
-        cost,
-        remedy,
-    };
+fn module_items(device: Result<&Device, &Errno>) -> Vec<Item> {
     vec![
-        item(
-            nr::SET_PID,
+        request::<uapi::SetPid>(
+            device,
             "ckpt: SET_PID",
             "nothing: crust makes tasks with their pids (clone3), which needs no module",
         ),
-        item(
-            nr::SET_IDS,
+        request::<uapi::SetIds>(
+            device,
             "ckpt: SET_IDS",
             "sessions and groups that setsid and setpgid cannot replay are refused: those whose \
              leader is dead, or outside of the tree",
         ),
-        item(
-            nr::SET_START,
+        request::<uapi::SetStart>(
+            device,
             "ckpt: SET_START",
             "start times are lost: ps, systemd and polkit take a restored process for a new one",
         ),
-        item(
-            nr::SIGACTIONS,
+        request::<uapi::Usage>(
+            device,
+            "ckpt: ADD_USAGE",
+            "CPU times, page faults and those of children are counted from zero on",
+        ),
+        request::<uapi::Sigactions>(
+            device,
             "ckpt: SIGACTIONS",
             "system calls of ours run in the program while it is dumped, to ask for its signal actions",
         ),
-        item(
-            nr::THREAD,
+        request::<uapi::Thread>(
+            device,
             "ckpt: THREAD",
             "a sleep that was interrupted begins again with its full time, not with what was left",
         ),
-        item(
-            nr::PROCESS,
+        request::<uapi::Process>(
+            device,
             "ckpt: PROCESS",
             "system calls of ours run in the program while it is dumped; that a process reaps \
              itself (CLONE_AUTOREAP) is lost",
         ),
-        item(
-            nr::SOCKET,
-            "ckpt: SOCKET",
-            "explain cannot show the state of sockets",
+        request::<uapi::Tcp>(
+            device,
+            "ckpt: TCP",
+            "nothing yet: TCP connections are not carried over",
         ),
-        item(
-            nr::SOCKET_QUEUE,
-            "ckpt: SOCKET_QUEUE",
-            "what waits in the queues of sockets cannot be read without consuming it",
-        ),
-        item(
-            nr::USAGE,
-            "ckpt: USAGE",
-            "CPU times are saved in ticks, and without context switches and blocks",
-        ),
-        item(
-            nr::ADD_USAGE,
-            "ckpt: ADD_USAGE",
-            "CPU times, page faults and those of children are counted from zero on",
+        request::<uapi::Messages>(
+            device,
+            "ckpt: MESSAGES",
+            "nothing yet: messages of Unix sockets are read by their descriptors",
         ),
     ]
 }
 
-/// The ABI that this crust was built for; another one is not used.
-#[must_use]
-pub fn understands(version: &uapi::Version) -> bool {
-    version.abi == uapi::CKPT_ABI
+fn request<T: uapi::Request>(
+    device: Result<&Device, &Errno>,
+    name: &'static str,
+    cost: &'static str,
+) -> Item {
+    let known = device.map(Device::knows::<T>);
+    let remedy = match known {
+        Ok(Known::Yes | Known::No) => "a newer ckpt.ko",
+        Ok(Known::Otherwise(_)) => {
+            "it is another module than that of this crust, which cannot use it"
+        }
+        Err(Errno::ENOENT) => "load ckpt.ko, on a kernel with the patches (see kernel-patches/)",
+        Err(Errno::EACCES | Errno::EPERM) => "/dev/ckpt is there, but only root may open it",
+        Err(_) => "/dev/ckpt is there but does not answer; see the kernel's log",
+    };
+    Item {
+        name,
+        need: Need::Wanted,
+        present: known == Ok(Known::Yes),
+        cost,
+        remedy,
+    }
 }
 
 fn own_pid() -> i32 {
@@ -342,15 +340,13 @@ mod tests {
             findings.works,
             findings.missing().filter(required).count() == 0
         );
-        assert!(!findings.looks_good || findings.module_abi.is_some());
+        assert!(!findings.looks_good || findings.module);
     }
 
     #[test]
     fn without_the_module_every_request_has_its_price() {
-        let items = module_items(Some(Errno::ENOENT), 0);
+        let items = module_items(Err(&Errno::ENOENT));
         assert!(items.iter().all(|item| !item.present));
         assert!(items.iter().all(|item| item.remedy.contains("ckpt.ko")));
-        let all = module_items(None, u64::MAX);
-        assert!(all.iter().all(|item| item.present));
     }
 }

@@ -193,13 +193,8 @@ pub enum Step {
         /// The session.
         sid: i32,
     },
-    /// The module sets when the thread began, or with it the process, in nanoseconds.
-    SetStart {
-        /// On the monotonic clock.
-        monotonic: u64,
-        /// On the boot-time clock.
-        boottime: u64,
-    },
+    /// The module sets when the thread began, or with it the process, in nanoseconds on the boot-time clock.
+    SetStart(u64),
     /// The module adds to what the process has used.
     AddUsage(Usage),
     /// [`Stage::Exit`]: the process becomes a zombie with this status (as of `wait4`).

@@ -59,9 +59,10 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
     }
 
     let undo = Undo::new(image.records());
-    let restored = execute(&plan, image.file(), hooks.module(), &interrupts, progress)?;
+    let mut restored = execute(&plan, image.file(), hooks.module(), &interrupts, progress)?;
     interrupts.check()?;
     let pid = restored.pid();
+    let forbidden = restored.take_losses();
     if let Some(path) = &request.pidfile {
         write_pidfile(path, pid)?;
     }
@@ -81,7 +82,7 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
     undo.keep();
 
     let members = task::tree::members(image.records())?;
-    let losses: Vec<Refusal> = [refusals, conflicts]
+    let losses: Vec<Refusal> = [refusals, conflicts, forbidden]
         .into_iter()
         .flat_map(Refusals::into_vec)
         .collect();

@@ -124,7 +124,7 @@ fn describe(step: &Step) -> String {
             (pgid, 0) => format!("module: join group {pgid}"),
             (pgid, sid) => format!("module: join group {pgid}, session {sid}"),
         },
-        Step::SetStart { boottime, .. } => {
+        Step::SetStart(boottime) => {
             format!("module: set the start time to {boottime} ns after boot")
         }
         Step::AddUsage(usage) => format!(

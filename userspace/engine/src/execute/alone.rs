@@ -68,33 +68,37 @@ impl Executor<'_> {
                 }
                 Err(failed(Errno::EAGAIN))
             }
-            Step::SetStart {
-                monotonic,
-                boottime,
-            } => {
-                let failed = |errno| Error::task(tid, "set the start time", errno);
+            Step::SetStart(boottime) => {
+                let what = "set the start time";
+                let failed = |errno| Error::task(tid, what, errno);
                 let device = module.ok_or_else(without)?.device();
                 let handle = match task.thread {
                     0 => pidfd::open(pid),
                     _ => pidfd::open_thread(tid),
                 };
                 let handle = handle.map_err(failed)?;
-                let now = [clock::monotonic(), clock::boottime()];
                 // Nothing has begun before the machine, or will yet begin.
-                let at =
-                    |time: u64, shift: i64, now: u64| time.saturating_add_signed(shift).min(now);
-                let monotonic = at(*monotonic, before.monotonic - after.monotonic, now[0]);
-                let boottime = at(*boottime, before.boottime - after.boottime, now[1]);
-                device
-                    .set_start(handle.as_fd(), monotonic, boottime)
+                let boottime = boottime
+                    .saturating_add_signed(before.boottime - after.boottime)
+                    .min(clock::boottime());
+                // The kernel takes it as crust sees the clock.
+                let boottime = boottime.saturating_add_signed(clock::own_offsets().boottime);
+                let result = device.set_start(handle.as_fd(), boottime);
+                self.unless_forbidden(tid, "start time", result)
                     .map_err(failed)
             }
             Step::AddUsage(usage) => {
-                let failed = |errno| Error::task(tid, "add to the resources used", errno);
+                let failed = |errno| match errno {
+                    Errno::EOVERFLOW => Error::malformed(
+                        format!("the resources that process {pid} has used"),
+                        "are more than can be: the image is damaged",
+                    ),
+                    _ => Error::task(tid, "add to the resources used", errno),
+                };
                 let device = module.ok_or_else(without)?.device();
                 let handle = pidfd::open(pid).map_err(failed)?;
-                device
-                    .add_usage(handle.as_fd(), &usage.into())
+                let result = device.add_usage(handle.as_fd(), &usage.into());
+                self.unless_forbidden(tid, "resources used", result)
                     .map_err(failed)
             }
             Step::Dismiss { child } => self.dismiss_child(task, child.leader()),
@@ -138,6 +142,34 @@ impl Executor<'_> {
                 unreachable!("calls go into batches")
             }
         }
+    }
+
+    /// What can be seen from outside of the user namespace of crust, the kernel may not let it set: that is lost,
+    /// and said once.
+    fn unless_forbidden(
+        &mut self,
+        tid: i32,
+        object: &str,
+        result: nix::Result<()>,
+    ) -> nix::Result<()> {
+        if result != Err(Errno::EPERM) {
+            return result;
+        }
+        if self
+            .losses
+            .as_slice()
+            .iter()
+            .all(|loss| loss.object != object)
+        {
+            self.losses.lose(
+                tid,
+                object,
+                "the kernel does not let crust set it, as it is seen from outside of its user namespace: it begins \
+                 anew",
+                "restore it with CAP_CHECKPOINT_RESTORE in the user namespaces around it too",
+            );
+        }
+        Ok(())
     }
 
     /// Ends a process as one ended that nobody has waited for.

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use super::{Executor, Live};
 use crate::limit::moment::{self, Waiting};
 use crate::plan::{ProcessId, TaskId, scratch};
+use crate::refusal::Refusals;
 use crate::remote::{Caller, error_number};
 use crate::{Error, Result};
 
@@ -27,6 +28,11 @@ impl<'a> Restored<'a> {
             .tasks
             .get(&ProcessId(0).leader())
             .map_or(0, |root| root.caller.pid)
+    }
+
+    /// What turned out to be lost on the way.
+    pub fn take_losses(&mut self) -> Refusals {
+        std::mem::take(&mut self.0.losses)
     }
 
     /// Lets all tasks go together; from here on they are on their own.

@@ -31,6 +31,7 @@ use crate::hooks::ckpt::Ckpt;
 use crate::interrupt::Interrupts;
 use crate::plan::{Call, Plan, Processor, Stage, StayStopped, Step, TaskId};
 use crate::progress::{Phase, Progress};
+use crate::refusal::Refusals;
 use crate::remote::Caller;
 use crate::{Error, Result};
 
@@ -65,6 +66,8 @@ struct Executor<'a> {
     reenters: Vec<(TaskId, Call)>,
     /// What the time namespace of the tree adds to the clocks.
     offsets: Offsets,
+    /// What turned out to be lost.
+    losses: Refusals,
 }
 
 /// The steps of a stage.
@@ -103,6 +106,7 @@ pub fn execute<'a>(
         last: Vec::new(),
         reenters: Vec::new(),
         offsets: Offsets::default(),
+        losses: Refusals::default(),
     };
     let close = Step::Call(plan.close_reserved());
     let stages: Vec<(Stage, &Steps)> = plan

@@ -4,9 +4,9 @@
 
 use std::os::fd::AsFd;
 
-use crust_sys::device::Device;
+use crust_sys::device::{Device, Known, PATH};
 use crust_sys::pidfd;
-use crust_sys::uapi::{self, nr};
+use crust_sys::uapi::{self, Process, Request, SetIds, SetPid, SetStart, Sigactions, Thread};
 
 use super::{Abilities, Hooks, Privy, TimerState};
 use crate::clock;
@@ -18,7 +18,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct Ckpt {
     device: Device,
-    features: u64,
+    abilities: Abilities,
 }
 
 impl Ckpt {
@@ -26,21 +26,23 @@ impl Ckpt {
     ///
     /// # Errors
     ///
-    /// [`Error::System`]: `ENOENT` without the module, `EACCES`, or an ABI that is not ours.
+    /// [`Error::System`]: `ENOENT` without the module, `EACCES`; [`Error::Malformed`] if it is not a module for this
+    /// crust.
     pub fn open() -> Result<Self> {
-        let failed = |errno| Error::system(format!("open {}", crust_sys::device::PATH), errno);
+        let failed = |errno| Error::system(format!("open {PATH}"), errno);
         let device = Device::open().map_err(failed)?;
-        let version = device.version().map_err(failed)?;
-        if version.abi != uapi::CKPT_ABI {
-            return Err(Error::malformed(
-                crust_sys::device::PATH,
-                format!("its ABI is {}, ours {}", version.abi, uapi::CKPT_ABI),
-            ));
-        }
-        Ok(Self {
-            device,
-            features: version.features,
-        })
+        must_know::<Sigactions>(&device)?;
+        must_know::<Thread>(&device)?;
+        must_know::<Process>(&device)?;
+        let abilities = Abilities {
+            set_pid: may_know::<SetPid>(&device)?,
+            set_ids: may_know::<SetIds>(&device)?,
+            set_start: may_know::<SetStart>(&device)?,
+            add_usage: may_know::<uapi::Usage>(&device)?,
+            read_only: true,
+            ..Abilities::default()
+        };
+        Ok(Self { device, abilities })
     }
 
     /// The device, for what only a restore asks.
@@ -48,22 +50,37 @@ impl Ckpt {
     pub fn device(&self) -> &Device {
         &self.device
     }
+}
 
-    fn can(&self, request: u32) -> bool {
-        self.features & 1 << request != 0
+/// Whether the module knows a request without which crust can do. It must not know another one by that number.
+fn may_know<T: Request>(device: &Device) -> Result<bool> {
+    match device.knows::<T>() {
+        Known::Yes => Ok(true),
+        Known::No => Ok(false),
+        Known::Otherwise(errno) => Err(other_module(T::NAME, &format!("answers {errno}"))),
     }
+}
+
+fn must_know<T: Request>(device: &Device) -> Result<()> {
+    match may_know::<T>(device)? {
+        true => Ok(()),
+        false => Err(other_module(T::NAME, "does not know it")),
+    }
+}
+
+fn other_module(request: &str, does: &str) -> Error {
+    Error::malformed(
+        PATH,
+        format!(
+            "asked for CKPT_IOC_{request}, it {does}: that is not the module of this crust. Load that one, or use \
+             --backend mainline"
+        ),
+    )
 }
 
 impl Hooks for Ckpt {
     fn abilities(&self) -> Abilities {
-        Abilities {
-            set_pid: self.can(nr::SET_PID),
-            set_ids: self.can(nr::SET_IDS),
-            set_start: self.can(nr::SET_START),
-            add_usage: self.can(nr::ADD_USAGE),
-            read_only: true,
-            ..Abilities::default()
-        }
+        self.abilities
     }
 
     fn signal_actions(&self, process: &FrozenProcess) -> Result<Vec<uapi::Sigaction>> {
@@ -114,31 +131,31 @@ impl Hooks for Ckpt {
 
 /// The ids and states in `/proc/PID/timers`; timers without a state are left out.
 fn parse_timers(text: &str) -> Vec<(i32, TimerState)> {
+    let mut id = None;
     let mut all = Vec::new();
-    // Not every `ID: ` begins a timer: there is a line `ClockID: `.
-    for block in format!("\n{text}").split("\nID: ").skip(1) {
-        let mut lines = block.lines();
-        let id = lines.next().and_then(|line| line.trim().parse().ok());
-        let fields = procfs::Fields::new(block.to_owned());
-        let value = fields.get("value").and_then(nanoseconds);
-        let interval = fields.get("interval").and_then(nanoseconds);
-        let overrun = fields.number("overrun");
-        if let (Some(id), Some(value), Some(interval), Some(overrun)) =
-            (id, value, interval, overrun)
+    for line in text.lines() {
+        if let Some(number) = line.strip_prefix("ID: ") {
+            id = number.parse().ok();
+        } else if let Some((_, state)) = line
+            .strip_prefix("ClockID: ")
+            .and_then(|rest| rest.split_once(' '))
         {
-            let overrun = overrun as u32;
-            all.push((
-                id,
-                TimerState {
-                    value,
-                    interval,
-                    overrun,
-                    ..TimerState::default()
-                },
-            ));
+            all.extend(id.zip(timer_state(state)));
         }
     }
     all
+}
+
+/// `value 4.000000500 interval 0.250000000 overrun 2`
+fn timer_state(text: &str) -> Option<TimerState> {
+    let mut words = text.split(' ');
+    let mut after = |name| words.next().filter(|word| *word == name).and(words.next());
+    Some(TimerState {
+        value: nanoseconds(after("value")?)?,
+        interval: nanoseconds(after("interval")?)?,
+        overrun: after("overrun")?.parse().ok()?,
+        ..TimerState::default()
+    })
 }
 
 /// `12.000000034` as nanoseconds.
@@ -155,8 +172,8 @@ mod tests {
 
     #[test]
     fn timers_with_their_state() {
-        let text = "ID: 3\nsignal: 10/00000000abcdef00\nnotify: signal/pid.77\nClockID: 1\n\
-                    value: 4.000000500\ninterval: 0.250000000\noverrun: 2\n\
+        let text = "ID: 3\nsignal: 10/00000000abcdef00\nnotify: signal/pid.77\n\
+                    ClockID: 1 value 4.000000500 interval 0.250000000 overrun 2\n\
                     ID: 4\nsignal: 0/0\nnotify: none/pid.77\nClockID: 0\n";
         let state = TimerState {
             value: 4_000_000_500,

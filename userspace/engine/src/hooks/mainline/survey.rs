@@ -9,7 +9,6 @@ use crust_sys::uapi;
 use nix::errno::Errno;
 
 use super::questions::{self, Questions};
-use crate::clock;
 use crate::hooks::{Hidden, Privy, TimerState};
 use crate::object::task::view::Texts;
 use crate::subject::{FrozenProcess, FrozenThread};
@@ -85,7 +84,8 @@ impl Survey {
             3 => answer.state |= uapi::process_state::THP_DISABLE_EXCEPT_ADVISED,
             _ => {}
         }
-        answer.membarrier = membarrier_state(questions.result());
+        // A kernel before 6.3 does not know the question.
+        answer.membarrier = questions.result().max(0) as u32;
         // A kernel before 6.3 does not have it.
         self.privy.write_execute = Some(questions.result().max(0) as u64);
         self.privy.keys = Some(allocated_keys(questions));
@@ -105,13 +105,6 @@ impl Survey {
                 now,
             };
             self.timers.insert(id, state);
-        }
-
-        // In hundredths of a second since boot (USER_HZ); the other clock is not told.
-        if let Some(leader) = texts.1.first() {
-            let ticks = leader.stat.field(22) * 10_000_000;
-            self.process.start_boottime =
-                ticks.saturating_add_signed(-clock::own_offsets().boottime);
         }
         Ok(())
     }
@@ -178,32 +171,4 @@ fn allocated_keys(questions: &mut Questions) -> u16 {
     questions::keys()
         .filter(|_| questions.result() == -(Errno::ENOMEM as i64))
         .fold(0, |all, key| all | 1 << key)
-}
-
-/// `membarrier` tells which registrations were made; the kernel keeps two bits for each
-/// (`MEMBARRIER_STATE_*`, include/linux/sched/mm.h).
-fn membarrier_state(registrations: i64) -> u32 {
-    // MEMBARRIER_CMD_REGISTER_*, and the bits that it leaves.
-    const BITS: [(i64, u32); 4] = [
-        (1 << 4, 0b11),
-        (1 << 2, 0b11 << 2),
-        (1 << 6, 0b11 << 4),
-        (1 << 8, 0b11 << 6),
-    ];
-    BITS.iter()
-        // A kernel before 6.3 does not know the question.
-        .filter(|(command, _)| registrations > 0 && registrations & command != 0)
-        .fold(0, |state, (_, bits)| state | bits)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn registrations_of_membarrier() {
-        assert_eq!(membarrier_state(0), 0);
-        assert_eq!(membarrier_state(-22), 0);
-        assert_eq!(membarrier_state(1 << 4 | 1 << 8), 0b1100_0011);
-    }
 }

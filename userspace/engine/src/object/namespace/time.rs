@@ -239,7 +239,7 @@ fn starts(
     let [_, shift] = after.shift(clocks.offsets, machine, ours);
     let now = machine[1];
     let too_early = |member: &&Member| {
-        let start = member.start_boottime.checked_add_signed(shift);
+        let start = member.started.0.checked_add_signed(shift);
         start.is_none_or(|start| start > now)
     };
     let count = members.iter().filter(too_early).count();

@@ -89,9 +89,9 @@ fn value<'a>(line: Option<&'a str>, name: &str) -> Option<&'a str> {
 /// Parses `/proc/PID/timers` (fs/proc/base.c:show_timer).
 fn parse(text: &str) -> Option<Vec<Timer>> {
     let mut timers = Vec::new();
-    let mut lines = text.lines().peekable();
-    while lines.peek().is_some() {
-        let id = value(lines.next(), "ID")?.parse().ok()?;
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let id = value(Some(line), "ID")?.parse().ok()?;
         let (signal, given) = value(lines.next(), "signal")?.split_once('/')?;
         let (kind, target) = value(lines.next(), "notify")?.split_once('/')?;
         let (whom, number) = target.split_once('.')?;
@@ -104,7 +104,12 @@ fn parse(text: &str) -> Option<Vec<Timer>> {
         let thread = whom == "tid";
         timers.push(Timer {
             id,
-            clock: value(lines.next(), "ClockID")?.parse().ok()?,
+            // Behind it the patched kernel tells the state, which the hooks are asked for.
+            clock: value(lines.next(), "ClockID")?
+                .split(' ')
+                .next()?
+                .parse()
+                .ok()?,
             signal: signal.parse().ok()?,
             value_given: u64::from_str_radix(given.trim_start_matches("0x"), 16).ok()?,
             notify: if thread {
@@ -119,8 +124,6 @@ fn parse(text: &str) -> Option<Vec<Timer>> {
             overrun: 0,
             waits: false,
         });
-        // Newer kernels say more.
-        while lines.next_if(|line| !line.starts_with("ID:")).is_some() {}
     }
     Some(timers)
 }
@@ -324,7 +327,8 @@ mod tests {
     #[test]
     fn what_the_kernel_says() {
         let text = "ID: 3\nsignal: 34/00007ffc1234abcd\nnotify: signal/tid.71\nClockID: 1\n\
-                    ID: 7\nsignal: 0/0000000000000000\nnotify: none/pid.70\nClockID: -6\nvalue: 1.5\n";
+                    ID: 7\nsignal: 0/0000000000000000\nnotify: none/pid.70\n\
+                    ClockID: -6 value 4.000000500 interval 0.250000000 overrun 2\n";
         let timers = parse(text).unwrap();
         assert_eq!(timers.len(), 2);
         assert_eq!(timers[0].notify, libc::SIGEV_THREAD_ID);

@@ -21,14 +21,6 @@ const PR_THP_DISABLE_EXCEPT_ADVISED: u64 = 2;
 const ROOT_ONLY: u32 = 2;
 /// Any user but root.
 const NOBODY: u64 = 65534;
-/// For each bit of `mm_struct::membarrier_state` that says "registered" the command that sets it
-/// (kernel/sched/membarrier.c).
-const MEMBARRIER: [(u32, u64); 4] = [
-    (1 << 1, 1 << 4), // PRIVATE_EXPEDITED
-    (1 << 3, 1 << 2), // GLOBAL_EXPEDITED
-    (1 << 5, 1 << 6), // PRIVATE_EXPEDITED_SYNC_CORE
-    (1 << 7, 1 << 8), // PRIVATE_EXPEDITED_RSEQ
-];
 
 /// The settings of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +31,7 @@ pub struct Settings {
     pub subreaper: bool,
     /// The arguments of `PR_SET_THP_DISABLE`.
     thp_disable: Option<u64>,
-    /// `mm_struct::membarrier_state`.
+    /// What `MEMBARRIER_CMD_GET_REGISTRATIONS` tells: a bit for each command that registers.
     membarrier: u32,
     /// It may use the tiles of AMX (`ARCH_REQ_XCOMP_PERM`).
     tiles: bool,
@@ -49,7 +41,7 @@ pub struct Settings {
 
 impl State for Settings {
     const TAG: u16 = 0x0113;
-    const VERSION: u16 = 3;
+    const VERSION: u16 = 4;
     const NAME: &'static str = "settings";
     const SUPPORT: &'static str = "dumpable, child subreaper, THP switch, membarrier registrations, \
                                    permission for AMX, oom_score_adj, coredump_filter";
@@ -184,11 +176,11 @@ impl ProcessAspect for Settings {
                 "sysctl fs.suid_dumpable=2, with which it would become 2",
             );
         }
-        for (_, command) in MEMBARRIER
-            .iter()
-            .filter(|(bit, _)| self.membarrier & bit != 0)
+        for command in (0..u32::BITS)
+            .map(|bit| self.membarrier & 1 << bit)
+            .filter(|&bit| bit != 0)
         {
-            let args = [(*command).into(), 0.into(), 0.into()];
+            let args = [u64::from(command).into(), 0.into(), 0.into()];
             let call = Call::new("membarrier: register", libc::SYS_membarrier, args);
             // While there is one thread it need not wait for the other processors.
             resolve.plan.call(Stage::SealMemory, leader, call);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! When a thread began (field 22 of `/proc/PID/task/TID/stat`). Of the leader, that is when the process
-//! began: see [`tree`](super::tree).
+//! When a thread began (field 22 of `/proc/PID/task/TID/stat`), in ticks, which is as exact as anybody can see
+//! it. Of the leader, that is when the process began: see [`tree`](super::tree).
 
 use serde::{Deserialize, Serialize};
 
@@ -17,57 +17,42 @@ use crate::resolve::Resolve;
 /// Clock ticks of `/proc/PID/stat` (`USER_HZ`, 100 on x86) in nanoseconds.
 pub(super) const TICK: u64 = 10_000_000;
 
-/// In nanoseconds, on both clocks.
+/// On the boot-time clock, as the kernel has it, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Started {
-    /// On the monotonic clock.
-    pub monotonic: u64,
-    /// On the boot-time clock.
-    pub boottime: u64,
-}
+pub struct Started(pub u64);
 
 impl Started {
-    /// As `stat` tells, which is as exact as anybody can see it. The machine is taken not to have slept
-    /// since.
-    pub(super) fn of(stat: &Stat) -> Result<Self> {
-        let asleep = clock::boottime().saturating_sub(clock::monotonic());
-        // As crust sees it: the kernel adds what its time namespace adds.
-        let boottime =
-            (stat.field(22) * TICK).saturating_add_signed(-clock::own_offsets().boottime);
-        Ok(Self {
-            monotonic: boottime.saturating_sub(asleep),
-            boottime,
-        })
+    /// As `stat` tells crust: the kernel adds what its time namespace adds.
+    pub(super) fn of(stat: &Stat) -> Self {
+        let boottime = stat.field(22) * TICK;
+        Self(boottime.saturating_add_signed(-clock::own_offsets().boottime))
     }
 
     /// Has the module set it, when the task is there. Without the module it is lost, of which the root's
     /// loss tells.
     pub(super) fn set(self, stage: Stage, task: TaskId, resolve: &mut Resolve<'_>) {
         if resolve.abilities.set_start {
-            let step = Step::SetStart {
-                monotonic: self.monotonic,
-                boottime: self.boottime,
-            };
-            resolve.plan.step(stage, task, step);
+            resolve.plan.step(stage, task, Step::SetStart(self.0));
         }
     }
 }
 
 impl State for Started {
     const TAG: u16 = 0x0118;
+    const VERSION: u16 = 2;
     const NAME: &'static str = "start of a thread";
     const SUPPORT: &'static str = "of each thread but the first, whose is that of the process (with \
                                    the module)";
 
     fn describe(&self) -> String {
-        format!("{} ns after boot", self.boottime)
+        format!("{} ns after boot", self.0)
     }
 }
 
 impl ThreadAspect for Started {
     fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
         let other = view.number != 0;
-        other.then(|| Self::of(&view.text.stat)).transpose()
+        Ok(other.then(|| Self::of(&view.text.stat)))
     }
 
     fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {

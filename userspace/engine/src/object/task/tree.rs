@@ -54,15 +54,13 @@ pub struct Member {
     pub auto_reap: bool,
     /// The signal by which it is stopped (`SIGSTOP` and its kin), and what its parent has heard of that.
     pub stopped: Option<(i32, Heard)>,
-    /// When it began, on the monotonic clock, in nanoseconds.
-    pub start_time: u64,
-    /// When it began, on the boot-time clock, in nanoseconds.
-    pub start_boottime: u64,
+    /// When it began.
+    pub started: Started,
 }
 
 impl State for Member {
     const TAG: u16 = 0x0100;
-    const VERSION: u16 = 2;
+    const VERSION: u16 = 3;
     const NAME: &'static str = "process";
     const SUPPORT: &'static str = "pid and thread ids, parent, zombies, stopped processes; group, \
                                    session and start time (with the module any, without it those \
@@ -118,16 +116,6 @@ pub fn capture(
         Some((None, stat)) => stat.clone(),
         None => procfs::stat(&process.proc, process.pid, "stat")?,
     };
-    let (start_time, start_boottime) = match view.map(|view| &view.kernel) {
-        Some(kernel) if kernel.start_time != 0 && process.ended_leader.is_none() => {
-            (kernel.start_time, kernel.start_boottime)
-        }
-        // A zombie, or no module.
-        _ => {
-            let started = Started::of(&stat)?;
-            (started.monotonic, started.boottime)
-        }
-    };
     let waits = |view: &ProcessView<'_>, field| view.status.hex(field).unwrap_or(0);
     let about_to_stop = view.is_some_and(|view| {
         (waits(view, "SigPnd") | waits(view, "ShdPnd")) & bit(libc::SIGSTOP) != 0
@@ -151,8 +139,7 @@ pub fn capture(
             Some(signal) => Some((signal, heard(process)?)),
             None => about_to_stop.then_some((libc::SIGSTOP, Heard::Nothing)),
         },
-        start_time,
-        start_boottime,
+        started: Started::of(&stat),
     };
     capture.records.push(member.record(process.id.0, 0)?);
     if view.is_none() || process.ended_leader.is_some() {

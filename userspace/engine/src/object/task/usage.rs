@@ -203,29 +203,39 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
 
 impl From<&Usage> for uapi::Usage {
     fn from(here: &Usage) -> Self {
-        let own = uapi::Rusage {
-            utime: here.utime,
-            stime: here.stime,
-            minflt: here.minflt,
-            majflt: here.majflt,
-            inblock: here.inblock,
-            oublock: here.oublock,
-            nvcsw: here.nvcsw,
-            nivcsw: here.nivcsw,
-            maxrss: here.maxrss,
-        };
-        let children = uapi::Rusage {
-            utime: here.cutime,
-            stime: here.cstime,
-            minflt: here.cminflt,
-            majflt: here.cmajflt,
-            ..Default::default()
-        };
+        let &Usage {
+            runtime,
+            utime,
+            stime,
+            cutime,
+            cstime,
+            minflt,
+            majflt,
+            cminflt,
+            cmajflt,
+            inblock,
+            oublock,
+            nvcsw,
+            nivcsw,
+            maxrss,
+        } = here;
         Self {
-            runtime: here.runtime,
-            own,
-            children,
-            ..Self::default()
+            pidfd: -1,
+            flags: 0,
+            runtime,
+            utime,
+            stime,
+            cutime,
+            cstime,
+            minflt,
+            majflt,
+            cminflt,
+            cmajflt,
+            inblock,
+            oublock,
+            nvcsw,
+            nivcsw,
+            maxrss,
         }
     }
 }

@@ -4,7 +4,6 @@
 
 use super::{Member, births, ends, members, outer, places, places_of};
 use crate::object::task::order::{self, Replay};
-use crate::object::task::started::Started;
 use crate::plan::{ProcessId, Stage, Step, TaskId};
 use crate::resolve::Resolve;
 use crate::{Error, Result};
@@ -82,11 +81,7 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
 
 fn finish(member: &Member, process: ProcessId, resolve: &mut Resolve<'_>) {
     let leader = process.leader();
-    let started = Started {
-        monotonic: member.start_time,
-        boottime: member.start_boottime,
-    };
-    started.set(Stage::Members, leader, resolve);
+    member.started.set(Stage::Members, leader, resolve);
     if let Some(status) = member.zombie {
         resolve
             .plan
@@ -104,6 +99,7 @@ mod tests {
     use crate::object::State;
     use crate::object::task::seccomp::Seccomp;
     use crate::object::task::sharing::Sharing;
+    use crate::object::task::started::Started;
     use crate::plan::Plan;
     use crate::refusal::Refusals;
     use crate::resolve::RestoreOptions;
@@ -121,8 +117,7 @@ mod tests {
             stopped: None,
             sharing: Sharing::default(),
             auto_reap: false,
-            start_time: 1,
-            start_boottime: 2,
+            started: Started(2),
         }
     }
 
