@@ -27,8 +27,11 @@ use crate::subject::{FrozenProcess, FrozenThread};
 use crate::{Error, Result, instruction, privileges, stopped};
 
 /// How long a thread may take to stop. One that takes longer is in a wait that nothing can
-/// interrupt.
+/// interrupt,
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// or it waits for a processor, or works in the kernel: it is given so many times as long.
+const BUSY: u32 = 10;
 
 /// How long to wait for news of a thread before looking at it again.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -245,54 +248,75 @@ impl Frozen {
         interrupts: &Interrupts,
     ) -> Result<Option<FrozenThread>> {
         let failed = |errno| Error::task(tid, "wait for it to stop", errno);
-        let deadline = Instant::now() + PATIENCE;
         let mut looks = 0;
         let mut moments = 0;
-        let stopped = interrupts.wait_for(deadline, PAUSE, || {
-            looks += 1;
-            loop {
-                match wait::poll(tid).map_err(failed)? {
-                    // A leader that has ended is not told of before all other threads have.
-                    None if looks > 1 && tid == process.pid && is_zombie(process)? => {
-                        process.ended_leader = Some(exit_status(process)?);
-                        return Ok(Some(None));
-                    }
-                    None => return Ok(None),
-                    Some((
-                        _,
-                        Status::Stopped {
-                            signal,
-                            event: event::STOP,
-                        },
-                    )) => {
-                        let is_new = signal == libc::SIGTRAP && moments < stopped::MOMENTS;
-                        if !(is_new && stopped::in_vdso(process, tid)) {
-                            return Ok(Some(Some(signal)));
+        let mut periods = 0;
+        let stopped = loop {
+            periods += 1;
+            let deadline = Instant::now() + PATIENCE;
+            let stopped = interrupts.wait_for(deadline, PAUSE, || {
+                looks += 1;
+                loop {
+                    match wait::poll(tid).map_err(failed)? {
+                        // A leader that has ended is not told of before all other threads have.
+                        None if looks > 1 && tid == process.pid && is_zombie(process)? => {
+                            process.ended_leader = Some(exit_status(process)?);
+                            return Ok(Some(None));
                         }
-                        moments += 1;
-                        stopped::a_moment_later(tid).map_err(failed)?;
+                        None => return Ok(None),
+                        Some((
+                            _,
+                            Status::Stopped {
+                                signal,
+                                event: event::STOP,
+                            },
+                        )) => {
+                            let is_new = signal == libc::SIGTRAP && moments < stopped::MOMENTS;
+                            if !(is_new && stopped::in_vdso(process, tid)) {
+                                return Ok(Some(Some(signal)));
+                            }
+                            moments += 1;
+                            stopped::a_moment_later(tid).map_err(failed)?;
+                        }
+                        // It was just getting a signal: let it have it.
+                        Some((_, Status::Stopped { signal, event: 0 })) => {
+                            ptrace::cont(tid, signal).map_err(failed)?;
+                        }
+                        Some((_, Status::Stopped { .. } | Status::Continued)) => {
+                            ptrace::cont(tid, 0).map_err(failed)?;
+                        }
+                        Some(_) => return Ok(Some(None)),
                     }
-                    // It was just getting a signal: let it have it.
-                    Some((_, Status::Stopped { signal, event: 0 })) => {
-                        ptrace::cont(tid, signal).map_err(failed)?;
-                    }
-                    Some((_, Status::Stopped { .. } | Status::Continued)) => {
-                        ptrace::cont(tid, 0).map_err(failed)?;
-                    }
-                    Some(_) => return Ok(Some(None)),
                 }
+            })?;
+            if let Some(stopped) = stopped {
+                break stopped;
             }
-        })?;
-        let Some(stopped) = stopped else {
+            let waits = procfs::stat(&process.proc, tid, &format!("task/{tid}/stat"))
+                .is_ok_and(|stat| stat.state == 'D');
+            if !waits && periods < BUSY {
+                continue;
+            }
+            let (why, remedy) = if waits {
+                (
+                    "it waits in the kernel for something that nothing can interrupt, as a disk, or a vfork \
+                     child that has not executed its program",
+                    "try again later; /proc/PID/stack shows where it waits",
+                )
+            } else {
+                (
+                    "it waits for a processor, or works in the kernel",
+                    "try again when the machine has less to do",
+                )
+            };
             return refuse(
                 tid,
                 format!("thread {tid}"),
                 format!(
-                    "it did not stop within {} s: it waits in the kernel for something that nothing \
-                     can interrupt, as a disk, or a vfork child that has not executed its program",
-                    PATIENCE.as_secs()
+                    "it did not stop within {} s: {why}",
+                    (PATIENCE * periods).as_secs()
                 ),
-                "try again later; /proc/PID/stack shows where it waits",
+                remedy,
             );
         };
         let Some(signal) = stopped else {
