@@ -23,9 +23,9 @@
 //! About sockets also `ENOTSOCK` if it is none, `EOPNOTSUPP` if its queue cannot be read, and
 //! `ENODATA` if there is no such connection.
 //!
-//! The files: `device.rs` tells the requests apart, `argument.rs` copies their structures, which are
-//! taken for bytes there, `task.rs` and `socket.rs` carry them out. What else needs `unsafe` is in
-//! the `checkpoint` module of the `kernel` crate.
+//! The files: `device.rs` tells the requests apart, `argument.rs` copies their structures, which
+//! are taken for bytes there, `task.rs` and `socket.rs` carry them out. What else needs `unsafe` is
+//! in the `checkpoint` module of the `kernel` crate.
 //!
 //! # C example
 //!
