@@ -63,6 +63,9 @@ pub enum Stage {
     Leaders,
     /// Sessions get their pseudo-terminals, which were made before.
     Terminals,
+    /// With the module: processes whose numbers are those of groups get their sessions, before others join
+    /// these groups there.
+    Groups,
     /// Everybody else gets group and session; the start times of processes are set.
     Members,
     /// Open file descriptions are made, each in the first process that has it.

@@ -47,6 +47,7 @@ pub(super) fn place(
     resolve: &mut Resolve<'_>,
 ) {
     let late: BTreeSet<usize> = left.iter().map(|&(_, maker)| maker).collect();
+    let groups: BTreeSet<i32> = places.iter().map(|place| place.pgid).collect();
     for (place, id) in places.iter().zip(0..) {
         let Place { pid, pgid, sid, .. } = *place;
         if inherited == Some((pgid, sid)) {
@@ -54,12 +55,21 @@ pub(super) fn place(
         }
         let task = ProcessId(id).leader();
         if resolve.abilities.set_ids {
-            let stage = if sid == pid {
-                Stage::Leaders
+            // A session is where its leader is, and a group where the process of its number is.
+            let (stage, first) = if sid == pid {
+                (Stage::Leaders, pgid)
+            } else if groups.contains(&pid) {
+                (Stage::Groups, pid)
             } else {
-                Stage::Members
+                (Stage::Members, pgid)
             };
-            resolve.plan.step(stage, task, Step::SetIds { pgid, sid });
+            resolve
+                .plan
+                .step(stage, task, Step::SetIds { pgid: first, sid });
+            if first != pgid {
+                let step = Step::SetIds { pgid, sid: 0 };
+                resolve.plan.step(Stage::Members, task, step);
+            }
         } else if sid != pid {
             // A session leader is in its own group already.
             let stage = if pgid == pid {

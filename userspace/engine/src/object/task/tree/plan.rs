@@ -213,6 +213,14 @@ mod tests {
         assert_eq!(leaders, ["p0.0 ids 10 10", "p1.0 ids 11 11"]);
         let (others, _) = planned(&members, module, Stage::Members);
         assert!(others.contains(&"p2.0 ids 78 77".to_owned()), "{others:?}");
+        // Groups that have each other's numbers: both processes are in the session first.
+        let mut crossed = late_leader();
+        crossed[2] = member(12, Some(1), 13, 11);
+        crossed[3] = member(13, Some(1), 12, 11);
+        let (first, _) = planned(&crossed, module, Stage::Groups);
+        assert_eq!(first, ["p2.0 ids 12 11", "p3.0 ids 13 11"]);
+        let (then, _) = planned(&crossed, module, Stage::Members);
+        assert!(then.contains(&"p2.0 ids 13 0".to_owned()), "{then:?}");
         // Without it, others stand in for the dead leaders.
         let (spawn, refused) = planned(&members, Abilities::default(), Stage::Spawn);
         assert!(!refused);
