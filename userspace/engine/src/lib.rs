@@ -38,6 +38,7 @@ pub mod show;
 pub mod spawn;
 mod stopped;
 pub mod subject;
+mod taken;
 pub mod terminal;
 
 pub use error::{Error, Result};

@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use crust_image::{Reader, Record};
 use nix::errno::Errno;
-use nix::sys::signal::{kill, killpg};
 use nix::unistd::{Pid, getpgrp, getsid};
 
 use crate::dump::raise_descriptor_limit;
@@ -23,6 +22,7 @@ use crate::progress::{Phase, Progress};
 use crate::refusal::{Refusal, Refusals};
 use crate::request::{PlanReport, RestoreReport, RestoreRequest};
 use crate::resolve::{Resolve, RestoreOptions};
+use crate::taken::Numbers;
 use crate::terminal::Terminal;
 use crate::{Error, Result};
 
@@ -158,6 +158,7 @@ fn terminal_of_job(records: &[Record]) -> Result<Option<(Terminal, i32)>> {
 /// What is in the way on this machine.
 fn conflicts(records: &[Record], options: &RestoreOptions, hooks: &Chosen) -> Result<Refusals> {
     let mut refusals = Refusals::default();
+    let numbers = Numbers::default();
     for member in task::tree::members(records)? {
         if member.zombie.is_some_and(core_dump::is_in) && !core_dump::is_possible() {
             refusals.lose(
@@ -170,11 +171,7 @@ fn conflicts(records: &[Record], options: &RestoreOptions, hooks: &Chosen) -> Re
         // A zombie has no threads, and a number all the same.
         let zombie = member.zombie.map(|_| &member.pid);
         for &tid in member.threads.iter().chain(zombie) {
-            let why = if kill(Pid::from_raw(tid), None) != Err(Errno::ESRCH) {
-                "another process has this number now"
-            } else if tid > 1 && killpg(Pid::from_raw(tid), None) != Err(Errno::ESRCH) {
-                "a process group of others has this number now"
-            } else {
+            let Some(why) = numbers.holder(tid) else {
                 continue;
             };
             let what = if tid == member.pid {
@@ -190,15 +187,22 @@ fn conflicts(records: &[Record], options: &RestoreOptions, hooks: &Chosen) -> Re
             );
         }
     }
-    for group in task::tree::groups_without_leader(records)? {
-        if kill(Pid::from_raw(group), None) != Err(Errno::ESRCH)
-            || kill(Pid::from_raw(-group), None) != Err(Errno::ESRCH)
-        {
+    // Only into the session of crust can processes be put that others are in already.
+    let shared = match options.shell_job {
+        true => task::tree::session_of_shell(records)?,
+        false => getsid(None)
+            .ok()
+            .filter(|_| hooks.hooks().abilities().set_ids)
+            .map(Pid::as_raw),
+    };
+    for group in task::tree::groups_without_leader(records, shared)? {
+        if let Some(why) = numbers.holder(group) {
             refusals.block(
                 group,
                 format!("process group or session {group}"),
-                "another process or group has this number now",
-                "end that process, or restore within a fresh pid namespace (unshare --pid --fork --mount-proc)",
+                why,
+                "end that process; or restore from a shell of that session, or with --shell-job; or within a \
+                 fresh pid namespace (unshare --pid --fork --mount-proc)",
             );
         }
     }

@@ -226,18 +226,24 @@ pub(super) fn number(records: &[Record], task: TaskId) -> i32 {
         .unwrap_or(0)
 }
 
-/// The groups and sessions whose leaders are dead, but for those of the shell to which a job belongs.
+/// The session of the shell to which a job belongs.
 ///
 /// # Errors
 ///
 /// As of [`members`].
-pub fn groups_without_leader(records: &[Record]) -> Result<BTreeSet<i32>> {
+pub fn session_of_shell(records: &[Record]) -> Result<Option<i32>> {
+    Ok(outer(&members(records)?).map(|(_, sid)| sid))
+}
+
+/// The groups and sessions whose leaders are not in the tree, but for those of one session.
+///
+/// # Errors
+///
+/// As of [`members`].
+pub fn groups_without_leader(records: &[Record], but_for: Option<i32>) -> Result<BTreeSet<i32>> {
     let members = members(records)?;
     let pids: BTreeSet<i32> = members.iter().map(|member| member.pid).collect();
-    let outer = outer(&members);
-    let groups = members
-        .iter()
-        .filter(|member| outer.is_none_or(|(_, sid)| member.sid != sid));
+    let groups = members.iter().filter(|member| but_for != Some(member.sid));
     Ok(groups
         .flat_map(|member| [member.pgid, member.sid])
         .filter(|pgid| !pids.contains(pgid))
