@@ -16,7 +16,7 @@ help: ## list the targets
 demo: ## dump, kill and restore a real program in the guest, step by step
 	@$(harness) demo
 
-test: ## run all tests and count them; SECTIONS="unit native guest apps selftests module kunit stress demo" for some
+test: ## run all tests and count them; SECTIONS="unit native guest apps selftests module kunit stress fuzz demo" for some
 	@$(harness) test $(SECTIONS)
 
 check: ## what needs no virtual machine and no root: format, lints, unit tests
@@ -63,6 +63,9 @@ series: ## apply the patches to a fresh copy of the source, check each with chec
 lines: ## count the lines of code that the series adds
 	@$(build)/host-packages && $(build)/lines
 
+fuzz: ## fuzz the device for FUZZ_SECONDS (3600) in the guest; FUZZ="--seed 7 --round 3" is passed on
+	@$(harness) fuzz $(if $(FLAVOUR),--$(FLAVOUR)) --seconds $(or $(FUZZ_SECONDS),3600) $(FUZZ)
+
 alone: ## build and boot the kernel with one, two, ... patches of the series (an hour)
 	@$(harness) alone
 
@@ -73,4 +76,4 @@ clean-cache: ## remove the cache too: kernels, roots, downloads
 	@$(build)/clean-cache
 
 .PHONY: help demo test check shell run apps bench tool kernel debug-kernel kasan-kernel kcsan-kernel module module-patch \
-	series lines alone clean clean-cache
+	series lines fuzz alone clean clean-cache

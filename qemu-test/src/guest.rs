@@ -118,6 +118,12 @@ impl<'a> Guest<'a> {
         self.tree("demo", &directory)
     }
 
+    /// The fuzzer of the device.
+    pub fn fuzz(self) -> Result<Self> {
+        let (program, scripts) = (self.products.fuzz()?, self.products.path("qemu-test/guest"));
+        self.file("fuzz/fuzz", &program)?.tree("guest", &scripts)
+    }
+
     /// The case programs and their runner.
     pub fn cases(self) -> Result<Self> {
         let runner = self.products.program("qemu-test/cases", "cases")?;

@@ -27,6 +27,8 @@ const USAGE: &str = "usage: qemu-test COMMAND
   test [SECTION...]    run the tests (all sections, or those named) and count them
   apps [ARG...]        dump and restore real programs in the guest
   bench [ARG...]       measure crust beside CRIU in the guest
+  fuzz [--FLAVOUR] [ARG...]
+                       fuzz the device in the guest, on the debug kernel and others that are there, or one
   alone                build and boot the kernel with one, two, ... patches of the series
   shell                an interactive guest with the tool and the module
   run [--debug|--kasan|--kcsan] CMD...
@@ -51,6 +53,7 @@ fn dispatch(args: &[String]) -> Result<u8> {
         Some((command, sections)) if command == "test" => suite::run(&products, sections),
         Some((command, rest)) if command == "apps" => apps(&products, rest),
         Some((command, rest)) if command == "bench" => bench(&products, rest),
+        Some((command, rest)) if command == "fuzz" => fuzz(&products, rest),
         Some((command, [])) if command == "alone" => alone(&products),
         Some((command, [])) if command == "shell" => shell(&products),
         Some((command, rest)) if command == "run" => run(&products, rest),
@@ -98,6 +101,38 @@ fn bench(products: &Products, args: &[String]) -> Result<u8> {
         quoted(args)
     );
     guest.run(&job, |line| println!("{line}"))?.status()
+}
+
+/// The arguments go to the fuzzer: `--seconds 60`, `--seed 7 --round 3`. It runs on the kernel that is named, or on the
+/// debug kernel and those of other flavours that have been built. Of one that tells which of its lines run, it is said
+/// how much of the series has run.
+fn fuzz(products: &Products, args: &[String]) -> Result<u8> {
+    let (named, args) = split_flavour(args);
+    let flavours = match named {
+        Some(flavour) => vec![flavour],
+        None => [Flavour::Debug, Flavour::Kasan, Flavour::Kcsan]
+            .into_iter()
+            .filter(|&flavour| flavour == Flavour::Debug || products.has_kernel(flavour))
+            .collect(),
+    };
+    let job = format!("exec /bin/sh /crust/guest/fuzz.sh {}", quoted(args));
+    let mut worst = 0;
+    for flavour in flavours {
+        println!("# the {} kernel", flavour.name());
+        let guest = Guest::new(products, "fuzz", flavour)?.fuzz()?;
+        let results = guest.results();
+        let status = guest.run(&job, |line| println!("{line}"))?.status()?;
+        worst = worst.max(status);
+        if results.join("coverage").exists() {
+            products
+                .command("qemu-test/fuzz/coverage")
+                .arg("--missed")
+                .arg(products.kernel_build(flavour)?)
+                .arg(&results)
+                .status()?;
+        }
+    }
+    Ok(worst)
 }
 
 /// Whether each patch builds and boots without those behind it. Those that only add tests and documentation are not
@@ -155,14 +190,8 @@ fn shell(products: &Products) -> Result<u8> {
 }
 
 fn run(products: &Products, args: &[String]) -> Result<u8> {
-    let flavour = |flag: &String| {
-        let named = |flavour: &Flavour| flag.strip_prefix("--") == Some(flavour.name());
-        Flavour::ALL.into_iter().find(named)
-    };
-    let (flavour, command) = match args.split_first() {
-        Some((flag, rest)) => flavour(flag).map_or((Flavour::Plain, args), |it| (it, rest)),
-        None => (Flavour::Plain, args),
-    };
+    let (flavour, command) = split_flavour(args);
+    let flavour = flavour.unwrap_or(Flavour::Plain);
     if command.is_empty() {
         bail!("{USAGE}");
     }
@@ -172,6 +201,18 @@ fn run(products: &Products, args: &[String]) -> Result<u8> {
         .cases()?
         .run(&command.join(" "), |line| println!("{line}"))?
         .status()
+}
+
+/// A flag in front that is the name of a flavour, and the other arguments.
+fn split_flavour(args: &[String]) -> (Option<Flavour>, &[String]) {
+    let flavour = |flag: &String| {
+        let named = |flavour: &Flavour| flag.strip_prefix("--") == Some(flavour.name());
+        Flavour::ALL.into_iter().find(named)
+    };
+    match args.split_first() {
+        Some((flag, rest)) => flavour(flag).map_or((None, args), |it| (Some(it), rest)),
+        None => (None, args),
+    }
 }
 
 /// Words as words of a shell command.

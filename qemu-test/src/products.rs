@@ -111,6 +111,26 @@ impl Products {
         self.build("selftests", &[])
     }
 
+    /// The fuzzer of the device.
+    pub fn fuzz(&self) -> Result<PathBuf> {
+        self.build("fuzz", &[])
+    }
+
+    /// Whether some kernel of that flavour has been built, perhaps of other patches.
+    pub fn has_kernel(&self, flavour: Flavour) -> bool {
+        let prefix = format!("{}-", flavour.name());
+        std::fs::read_dir(self.cache("kernel")).is_ok_and(|kernels| {
+            kernels
+                .flatten()
+                .any(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+        })
+    }
+
+    /// Where the kernel of that flavour is built.
+    pub fn kernel_build(&self, flavour: Flavour) -> Result<PathBuf> {
+        self.build("kernel", &["--build-dir", flavour.name()])
+    }
+
     pub fn guest_root(&self) -> Result<PathBuf> {
         self.build("guest-root", &[])
     }

@@ -15,6 +15,9 @@ use crate::report::{Report, Section};
 /// How long the hooks are stressed on the debug kernel.
 const STRESS_SECONDS: u32 = 60;
 
+/// How long the device is fuzzed there.
+const FUZZ_SECONDS: u32 = 120;
+
 type Run = fn(&Products, &mut Section) -> Result<()>;
 
 const SECTIONS: &[(&str, &str, Run)] = &[
@@ -42,6 +45,7 @@ const SECTIONS: &[(&str, &str, Run)] = &[
         "kselftests and stress of the hooks on a kernel with lockdep, RCU and sleep checks",
         stress,
     ),
+    ("fuzz", "the fuzzer of the device on that kernel", fuzz),
     ("demo", "make demo, as a test", demo),
 ];
 
@@ -162,6 +166,17 @@ fn stress(products: &Products, section: &mut Section) -> Result<()> {
         "/bin/sh /crust/guest/selftests.sh && /bin/sh /crust/guest/stress.sh {STRESS_SECONDS}"
     );
     kernel_tests(products, section, Flavour::Debug, &job)
+}
+
+fn fuzz(products: &Products, section: &mut Section) -> Result<()> {
+    let job = format!(
+        "/crust/fuzz/fuzz --self-test && /bin/sh /crust/guest/fuzz.sh --seconds {FUZZ_SECONDS}"
+    );
+    let outcome = Guest::new(products, "fuzz", Flavour::Debug)?
+        .fuzz()?
+        .run(&job, |line| section.tap(line))?;
+    judge(section, &outcome);
+    Ok(())
 }
 
 fn demo(products: &Products, section: &mut Section) -> Result<()> {
