@@ -77,6 +77,7 @@ struct shared {
 	char play[16];
 	pid_t stage;			/* PID 1 of the world, as its maker sees it */
 	bool user;			/* the world is a user namespace's */
+	uint64_t shift;			/* how much later it is in it, in ns of CLOCK_BOOTTIME */
 	int pid_max;			/* of the world */
 	int first, span;		/* the numbers that are fought for */
 	int64_t end;			/* when the round is over, CLOCK_MONOTONIC */
@@ -309,6 +310,18 @@ static inline int sys_pidfd_open(pid_t pid, unsigned int flags)
 static inline int sys_pidfd_send_signal(int pidfd, int sig)
 {
 	return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0);
+}
+
+/* Without errno, which a process that shares our memory would share too. */
+static inline long sys_raw_ioctl(int fd, unsigned long command, void *arg)
+{
+	long ret;
+
+	asm volatile("syscall"
+		     : "=a" (ret)
+		     : "a" ((long)SYS_ioctl), "D" ((long)fd), "S" (command), "d" (arg)
+		     : "rcx", "r11", "memory");
+	return ret;
 }
 
 static inline pid_t sys_gettid(void)

@@ -35,7 +35,7 @@ struct place place_make(size_t size, size_t align)
 		break;
 	case 1:
 		place.at = (void *)PICK(0xffff888000000000UL, 0xffffffff81000000UL, 0x0000800000000000UL,
-					0x00007ffffffff000UL, UINTPTR_MAX - 7, 0x00007fffffffeff8UL);
+					0x00007ffffffff000UL, UINTPTR_MAX - 7, 0x0000100000000000UL);
 		break;
 	case 2:
 		/* Its end is not mapped. */

@@ -435,8 +435,7 @@ static bool is_held(const struct tracee *t)
 {
 	struct stat_line line;
 
-	return t->state == STOPPED && t->status >> 16 != PTRACE_EVENT_EXIT &&
-		stat_of(t->pid, &line) && line.state == 't';
+	return t->state == STOPPED && stat_of(t->pid, &line) && line.state == 't';
 }
 
 static void refused(const struct tracee *t, unsigned int nr, int error)
@@ -478,11 +477,14 @@ static void set_pid(struct tracee *t)
 		for (unsigned int i = 0; i < arg.count; i++) {
 			int level = t->ids.levels - 1 - (int)i;
 
-			if (level < 0 || (arg.nr[i] < 2 && arg.nr[i] != t->ids.pid[level])) {
-				failure("SET_PID takes %u numbers, the last is %d, of one in %d namespaces",
-					arg.count, arg.nr[i], t->ids.levels);
+			/* The namespaces around the world, where only a world without one of users has rights. */
+			if (level < 0 && (shared->user || arg.nr[i] < 2))
+				failure("SET_PID of %d takes %u numbers, the last is %d, of one in %d namespaces",
+					t->pid, arg.count, arg.nr[i], t->ids.levels);
+			if (level < 0)
 				continue;
-			}
+			if (arg.nr[i] < 2 && arg.nr[i] != t->ids.pid[level])
+				failure("SET_PID of %d takes the number %d", t->pid, arg.nr[i]);
 			t->ids.pid[level] = arg.nr[i];
 			t->ids.tgid[level] = arg.nr[i];
 		}
@@ -586,7 +588,9 @@ static void set_start(struct tracee *t)
 	/* It is seen from the namespaces outside too. */
 	if (!error && shared->user)
 		failure("SET_START succeeds without the right outside of the user namespace");
-	/* Of a thread it is that of the thread, and /proc/TID/stat shows it. */
+	/* Nothing began before the machine did. Of a thread it is that of the thread, and /proc/TID/stat shows it. */
+	if (arg.start_boottime < shared->shift)
+		arg.start_boottime = shared->shift;
 	if (!error && t->steady && stat_of(t->pid, &line) &&
 	    line.start != arg.start_boottime / (NSEC / 100))
 		failure("after SET_START(%llu) /proc/%d/stat says %llu",
@@ -635,7 +639,8 @@ static void add_usage(struct tracee *t)
 	known = known && stat_of(t->pid, &after) && is_held(t);
 	if (!known)
 		return;
-	over = arg.runtime > INT64_MAX - clock_before;
+	/* What a live thread has used so far may come on top of the limit. */
+	over = arg.runtime > INT64_MAX - clock_before + 3600 * NSEC;
 	if (!error && (over || arg.utime > INT64_MAX || arg.stime > INT64_MAX ||
 		       arg.cutime > INT64_MAX || arg.cstime > INT64_MAX))
 		failure("ADD_USAGE lets a time exceed 2^63 ns");

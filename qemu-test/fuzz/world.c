@@ -15,6 +15,7 @@
 #define PID_MAX		400
 #define SPAN		24
 #define ROLES		32
+#define SHIFT		1000000LL	/* s */
 /* For what ends by itself; emulated machines are slow, and debug kernels too. */
 #define PATIENCE	(120 * NSEC)
 
@@ -164,13 +165,14 @@ static void launch(const struct play *play, bool user, bool shifted)
 		.exit_signal = SIGCHLD,
 	};
 	int pipes[2], status;
-	char byte;
+	char byte, offset[40];
 	pid_t pid;
 
+	snprintf(offset, sizeof(offset), "boottime %lld 0", SHIFT);
 	if (pipe2(pipes, O_CLOEXEC))
 		_exit(1);
 	if (shifted && !unshare(CLONE_NEWTIME))
-		write_to("/proc/self/timens_offsets", "boottime 1000000 0\nmonotonic 0 0");
+		write_to("/proc/self/timens_offsets", offset);
 	pid = sys_clone3(&args);
 	if (!pid) {
 		close(pipes[1]);
@@ -221,6 +223,7 @@ bool world_run(const struct play *play, uint64_t seed)
 	random_begin(seed, 1);
 	shared->user = user = play->user && chance(25);
 	shifted = chance(20);
+	shared->shift = shifted ? SHIFT * NSEC : 0;
 	fflush(stdout);
 	pid = fork();
 	if (!pid)
