@@ -9,6 +9,12 @@
 
 #include "fuzz.h"
 
+/* Who acts has the processor first. */
+static void bystander_begin(void)
+{
+	setpriority(PRIO_PROCESS, 0, 5);
+}
+
 static void reap(void)
 {
 	while (waitpid(-1, NULL, WNOHANG) > 0)
@@ -18,6 +24,7 @@ static void reap(void)
 /* Groups and sessions, of itself and of children that come and go. */
 void bystander_moves(void)
 {
+	bystander_begin();
 	while (going()) {
 		pid_t pid = chance(40) ? fork() : -1;
 
@@ -72,6 +79,7 @@ static bool is_child(pid_t pid, const char *what)
 /* A process of a number of one's choice is that process for everybody as long as it is not reaped. */
 void bystander_forks(void)
 {
+	bystander_begin();
 	while (going()) {
 		pid_t nr = contested(), pid;
 		struct fuzz_clone_args args = {
@@ -117,6 +125,7 @@ static void read_of(pid_t pid, const char *name)
 /* All that shows times, counts and numbers. */
 void bystander_reads(void)
 {
+	bystander_begin();
 	while (going()) {
 		DIR *dir = opendir("/proc");
 		struct dirent *entry;
@@ -154,6 +163,7 @@ void bystander_reads(void)
 /* SIGKILL to whoever has one of the numbers that are fought for; those who act have none of them. */
 void bystander_kills(void)
 {
+	bystander_begin();
 	while (going()) {
 		pid_t pid = shared->first + below(shared->span);
 		struct stat_line line;
@@ -168,6 +178,7 @@ void bystander_kills(void)
 /* Sessions with terminals, that end in all ways. */
 void bystander_terminals(void)
 {
+	bystander_begin();
 	signal(SIGHUP, SIG_IGN);
 	while (going()) {
 		int master = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
@@ -234,6 +245,7 @@ void bystander_terminals(void)
 /* Others' pidfds, threads and numbers that are no business of this process: all requests must be refused. */
 void bystander_asks(void)
 {
+	bystander_begin();
 	while (going()) {
 		union {
 			int32_t fd;
@@ -257,7 +269,7 @@ void bystander_asks(void)
 		if (arg.fd >= 0)
 			close(arg.fd);
 		if (arg.fd < 0)
-			sched_yield();
+			sleep_us(200);
 	}
 	_exit(0);
 }

@@ -80,8 +80,10 @@ struct shared {
 	uint64_t shift;			/* how much later it is in it, in ns of CLOCK_BOOTTIME */
 	int pid_max;			/* of the world */
 	int first, span;		/* the numbers that are fought for */
-	int64_t end;			/* when the round is over, CLOCK_MONOTONIC */
+	int64_t end, limit;		/* when the round is over, CLOCK_MONOTONIC; see going() */
 	_Atomic int over;
+	_Atomic uint64_t calls;		/* of the device in this round */
+	unsigned int wanted;
 	_Atomic uint64_t count[REQUESTS][ERRNOS];
 	_Atomic uint64_t odd;		/* requests that are none, and their like */
 	_Atomic uint64_t stops[STOPS];
@@ -95,7 +97,7 @@ extern struct shared *shared;
 
 void shared_make(void);
 int64_t now_ns(void);
-/* Whether the round still goes on. */
+/* Whether the round still goes on; on a busy machine until something has happened in it. */
 bool going(void);
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Something that must not be; says so at once, with seed and round. */
@@ -258,7 +260,7 @@ void slow_page_free(struct slow_page *page);
 struct play {
 	const char *name, *what;
 	void (*start)(void);		/* in PID 1: forks who acts */
-	unsigned int seconds;
+	unsigned int seconds;		/* and until there were some requests */
 	unsigned int weight;
 	int namespaces;			/* beside those of every world; CLONE_* */
 	bool user;			/* may be in a user namespace */

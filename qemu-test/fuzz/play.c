@@ -9,6 +9,13 @@
 #define STEADY_VICTIMS	(ONLY(IDLE) | ONLY(BUSY) | ONLY(FORKER) | ONLY(EXEC) | ONLY(SLEEPER) | \
 			 ONLY(STOPPED))
 
+/* An emulated machine does not get far with all at once. */
+static void perhaps(void (*run)(void), unsigned int number)
+{
+	if (chance(50))
+		role(run, number);
+}
+
 static void trace_ids(void)
 {
 	static const struct tracing how = {
@@ -23,14 +30,12 @@ static void ids_start(void)
 {
 	role(trace_ids, 10);
 	role(trace_ids, 11);
-	if (chance(50))
-		role(trace_ids, 12);
-	role(bystander_moves, 20);
-	role(bystander_forks, 21);
-	role(bystander_reads, 22);
-	if (chance(50))
-		role(bystander_kills, 23);
-	role(bystander_asks, 24);
+	perhaps(trace_ids, 12);
+	perhaps(bystander_moves, 20);
+	perhaps(bystander_forks, 21);
+	perhaps(bystander_reads, 22);
+	perhaps(bystander_kills, 23);
+	perhaps(bystander_asks, 24);
 }
 
 static void trace_stops(void)
@@ -47,9 +52,9 @@ static void stops_start(void)
 {
 	role(trace_stops, 10);
 	role(trace_stops, 11);
-	role(bystander_reads, 20);
-	role(bystander_kills, 21);
-	role(bystander_asks, 22);
+	perhaps(bystander_reads, 20);
+	perhaps(bystander_kills, 21);
+	perhaps(bystander_asks, 22);
 }
 
 static void trace_terminals(void)
@@ -67,9 +72,9 @@ static void terminals_start(void)
 	role(trace_terminals, 10);
 	role(trace_terminals, 11);
 	role(bystander_terminals, 20);
-	role(bystander_terminals, 21);
-	role(bystander_moves, 22);
-	role(bystander_kills, 23);
+	perhaps(bystander_terminals, 21);
+	perhaps(bystander_moves, 22);
+	perhaps(bystander_kills, 23);
 }
 
 static void trace_nested(void)
@@ -86,9 +91,9 @@ static void nested_start(void)
 {
 	role(trace_nested, 10);
 	role(trace_nested, 11);
-	role(bystander_moves, 20);
-	role(bystander_forks, 21);
-	role(bystander_reads, 22);
+	perhaps(bystander_moves, 20);
+	perhaps(bystander_forks, 21);
+	perhaps(bystander_reads, 22);
 }
 
 static void trace_dying(void)
@@ -106,8 +111,8 @@ static void dying_start(void)
 {
 	role(trace_dying, 10);
 	role(trace_dying, 11);
-	role(bystander_forks, 20);
-	role(bystander_reads, 21);
+	perhaps(bystander_forks, 20);
+	perhaps(bystander_reads, 21);
 }
 
 static void trace_usage(void)
@@ -124,8 +129,8 @@ static void usage_start(void)
 {
 	role(trace_usage, 10);
 	role(trace_usage, 11);
-	role(bystander_reads, 20);
-	role(bystander_reads, 21);
+	perhaps(bystander_reads, 20);
+	perhaps(bystander_reads, 21);
 }
 
 const struct play plays[] = {

@@ -106,6 +106,7 @@ static int call(unsigned int command, uintptr_t arg)
 {
 	int error;
 
+	atomic_fetch_add(&shared->calls, 1);
 	coverage_on();
 	error = ioctl(device, command, arg) ? errno : 0;
 	coverage_off();
@@ -124,6 +125,7 @@ int request(unsigned int nr, void *arg)
 
 	if (way < 10 && compat_works && low) {
 		atomic_fetch_add(&shared->compat, 1);
+		atomic_fetch_add(&shared->calls, 1);
 		memcpy(low, arg, request_sizes[nr]);
 		coverage_on();
 		error = -compat_ioctl(device, commands[nr], (uintptr_t)low);

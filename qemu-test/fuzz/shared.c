@@ -32,7 +32,13 @@ int64_t now_ns(void)
 /* A victim that has executed the program anew has no part in this and goes on until it is killed. */
 bool going(void)
 {
-	return !shared || (!shared->over && now_ns() < shared->end);
+	int64_t now;
+
+	if (!shared)
+		return true;
+	now = now_ns();
+	return !shared->over &&
+		(now < shared->end || (shared->calls < shared->wanted && now < shared->limit));
 }
 
 void sleep_us(unsigned int us)

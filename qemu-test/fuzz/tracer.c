@@ -684,10 +684,10 @@ static void read_thread(struct tracee *t)
 	refused(t, CKPT_NR_THREAD, error);
 	if (error)
 		return;
-	if (arg.restart.pad || arg.restart.kind > CKPT_RESTART_OTHER || arg.rseq_slice > 1 ||
+	if (arg.restart.pad || arg.restart.kind > CKPT_RESTART_OTHER ||
 	    arg.pdeath_signal < 0 || arg.pdeath_signal > CKPT_NSIG || arg.flags)
-		failure("THREAD of %d: pad %u, kind %u, slice %u, pdeath_signal %d", t->pid,
-			arg.restart.pad, arg.restart.kind, arg.rseq_slice, arg.pdeath_signal);
+		failure("THREAD of %d: pad %u, kind %u, pdeath_signal %d", t->pid,
+			arg.restart.pad, arg.restart.kind, arg.pdeath_signal);
 	if (arg.restart.kind == CKPT_RESTART_NONE &&
 	    (arg.restart.addr || arg.restart.val || arg.restart.remaining || arg.restart.clock))
 		failure("THREAD of %d: no call, yet something of one", t->pid);

@@ -12,12 +12,14 @@
 
 #include "fuzz.h"
 
-#define PID_MAX		400
+#define PID_MAX		350
 #define SPAN		24
 #define ROLES		32
 #define SHIFT		1000000LL	/* s */
 /* For what ends by itself; emulated machines are slow, and debug kernels too. */
-#define PATIENCE	(120 * NSEC)
+#define PATIENCE	(300 * NSEC)
+/* Requests that a round goes on for, for ten times as long as it would. */
+#define WANTED		400
 
 static pid_t roles[ROLES];
 static unsigned int roles_count;
@@ -137,9 +139,11 @@ static void stage(const struct play *play)
 	furnish();
 	shared->over = 0;
 	shared->end = start + play->seconds * NSEC;
+	shared->limit = start + 10 * play->seconds * NSEC;
+	shared->wanted = device < 0 ? 0 : WANTED;
 	look = start + play->seconds * NSEC / 3;
 	play->start();
-	while (now_ns() < shared->end && (reap(), roles_left())) {
+	while (going() && (reap(), roles_left())) {
 		sleep_us(5000);
 		if (play->freezes && now_ns() > look) {
 			int64_t before = now_ns(), took;
@@ -148,6 +152,7 @@ static void stage(const struct play *play)
 			took = now_ns() - before;
 			/* Time in which nothing moves is none. */
 			shared->end += took;
+			shared->limit += took;
 			look = now_ns() + play->seconds * NSEC / 3;
 		}
 	}
@@ -218,6 +223,7 @@ bool world_run(const struct play *play, uint64_t seed)
 	shared->round_seed = seed;
 	shared->stage = 0;
 	shared->end = INT64_MAX;
+	shared->calls = 0;
 	shared->over = 0;
 	snprintf(shared->play, sizeof(shared->play), "%s", play->name);
 	random_begin(seed, 1);
@@ -232,7 +238,7 @@ bool world_run(const struct play *play, uint64_t seed)
 		say("fork: %s", strerror(errno));
 		return true;
 	}
-	if (wait_until(pid, now_ns() + play->seconds * NSEC + 3 * PATIENCE, &status)) {
+	if (wait_until(pid, now_ns() + 10 * play->seconds * NSEC + 3 * PATIENCE, &status)) {
 		if (status)
 			failure("PID 1 of the world has died: %#x", status);
 		return true;
