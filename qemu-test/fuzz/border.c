@@ -164,9 +164,9 @@ static void buffers(void)
 		error = request_plain(CKPT_NR_TCP, &arg);
 		if (good && error)
 			failure("TCP with a buffer of %zu bytes: %s", size, strerror(error));
-		if (!error && !place.writable && length && place.at == NULL &&
-		    (arg.recv_buf ? arg.recv_bytes : 0))
-			failure("TCP writes to address 0");
+		if (!error && place.nowhere && length &&
+		    ((arg.recv_len && arg.recv_bytes) || (arg.send_len && arg.send_bytes)))
+			failure("TCP writes to where nobody can");
 	} else {
 		struct ckpt_messages arg = {
 			.fd = datagrams[chance(80)], .buf = (uintptr_t)place.at, .len = length,
@@ -176,7 +176,7 @@ static void buffers(void)
 		if (good && error)
 			failure("MESSAGES with a buffer of %zu bytes: %s", size, strerror(error));
 		/* A message that there is no room for is not written at all. */
-		if (!error && !place.writable && length <= size && length > 5100 && arg.size)
+		if (!error && place.nowhere && length > 5100 && arg.size)
 			failure("MESSAGES of %llu bytes writes to where nobody can",
 				(unsigned long long)arg.size);
 	}

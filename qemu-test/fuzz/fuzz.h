@@ -88,7 +88,7 @@ struct shared {
 	_Atomic uint64_t odd;		/* requests that are none, and their like */
 	_Atomic uint64_t stops[STOPS];
 	_Atomic uint64_t compat, injected, checks, frozen, gave_up;
-	_Atomic unsigned int failures;
+	_Atomic unsigned int failures, round_failures;
 	_Atomic unsigned int pc_count;
 	_Atomic uint32_t pcs[PC_SLOTS];
 };
@@ -100,8 +100,8 @@ int64_t now_ns(void);
 /* Whether the round still goes on; on a busy machine until something has happened in it. */
 bool going(void);
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Something that must not be; says so at once, with seed and round. */
-void failure(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Something that must not be; says so at once, with seed and round. False if that round has said enough. */
+bool failure(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void sleep_us(unsigned int us);
 
 /* ---- request.c: calls of the device ---- */
@@ -239,7 +239,8 @@ void bystander_asks(void) __attribute__((noreturn));
 
 struct place {
 	void *at;
-	bool readable, writable;
+	bool readable, writable;	/* all of it */
+	bool nowhere;			/* nothing of it can be written */
 	void *base;
 	size_t mapped;
 };

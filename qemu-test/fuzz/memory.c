@@ -32,8 +32,10 @@ struct place place_make(size_t size, size_t align)
 	switch (below(12)) {
 	case 0:
 		place.at = NULL;
+		place.nowhere = true;
 		break;
 	case 1:
+		place.nowhere = true;
 		place.at = (void *)PICK(0xffff888000000000UL, 0xffffffff81000000UL, 0x0000800000000000UL,
 					0x00007ffffffff000UL, UINTPTR_MAX - 7, 0x0000100000000000UL);
 		break;
@@ -44,8 +46,10 @@ struct place place_make(size_t size, size_t align)
 	case 3:
 		mprotect(place.base, room, PROT_READ);
 		place.writable = false;
+		place.nowhere = true;
 		return place;
 	case 4:
+		place.nowhere = true;
 		mprotect(place.base, room, PROT_NONE);
 		break;
 	case 5:

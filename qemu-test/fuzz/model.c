@@ -375,10 +375,10 @@ static void try_ids(struct process *p, pid_t pgid, pid_t sid)
 
 	snprintf(what, sizeof(what), "SET_IDS(%d, %d) of %d in %d/%d", pgid, sid, p->pid,
 		 t ? t->pgid : -1, t ? t->sid : -1);
-	if (!(outcome(error) & allowed)) {
-		failure("%s: %s, must be of %s%s%s", what, strerror(error),
-			allowed & FINE ? "success " : "", allowed & REFUSED ? "EPERM " : "",
-			allowed & WRONG ? "EINVAL" : "");
+	if (!(outcome(error) & allowed) &&
+	    failure("%s: %s, must be of %s%s%s", what, strerror(error),
+		    allowed & FINE ? "success " : "", allowed & REFUSED ? "EPERM " : "",
+		    allowed & WRONG ? "EINVAL" : "")) {
 		for (unsigned int i = 0; i < before.count; i++)
 			say("    %d/%d %c %d/%d%s", before.task[i].pid, before.task[i].tid,
 			    before.task[i].stat.state, before.task[i].stat.pgid,

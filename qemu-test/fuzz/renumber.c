@@ -13,12 +13,14 @@ static void renumbers(void)
 	pid_t a = shared->first, b = shared->first + 1;
 	struct ckpt_set_pid arg = { .count = 1 };
 	int status;
-	pid_t pid = fork();
+	pid_t pid;
 
-	if (!pid) {
-		prctl(PR_SET_NAME, "victim");
+	/* It is stopped perhaps before it does anything. */
+	prctl(PR_SET_NAME, "victim");
+	pid = fork();
+	if (!pid)
 		victim_run(VICTIM_IDLE);
-	}
+	prctl(PR_SET_NAME, "role");
 	arg.pidfd = sys_pidfd_open(pid, 0);
 	if (ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_EXITKILL) ||
 	    ptrace(PTRACE_INTERRUPT, pid, 0, 0) || waitpid(pid, &status, __WALL) != pid) {

@@ -6,8 +6,8 @@
 
 #include "fuzz.h"
 
-/* After so many failures there is nothing new in the next. */
-#define FAILURES_SAID	100
+/* After so many failures in a round there is nothing new in the next. */
+#define FAILURES_SAID	8
 
 struct shared *shared;
 
@@ -71,16 +71,20 @@ void say(const char *format, ...)
 	va_end(args);
 }
 
-void failure(const char *format, ...)
+bool failure(const char *format, ...)
 {
 	char start[100];
 	va_list args;
 
-	if (!shared || atomic_fetch_add(&shared->failures, 1) >= FAILURES_SAID)
-		return;
+	if (!shared)
+		return false;
+	atomic_fetch_add(&shared->failures, 1);
+	if (atomic_fetch_add(&shared->round_failures, 1) >= FAILURES_SAID)
+		return false;
 	snprintf(start, sizeof(start), "FAILURE in %s (--seed %llu --round %u), pid %d: ",
 		 shared->play, (unsigned long long)shared->seed, shared->round, (int)getpid());
 	va_start(args, format);
 	line(start, format, args);
 	va_end(args);
+	return true;
 }

@@ -224,6 +224,7 @@ bool world_run(const struct play *play, uint64_t seed)
 	shared->stage = 0;
 	shared->end = INT64_MAX;
 	shared->calls = 0;
+	shared->round_failures = 0;
 	shared->over = 0;
 	snprintf(shared->play, sizeof(shared->play), "%s", play->name);
 	random_begin(seed, 1);
