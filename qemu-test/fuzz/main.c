@@ -283,7 +283,10 @@ int main(int argc, char **argv)
 	start = said = now_ns();
 	if (first >= 0)
 		limit = 1;
-	for (uint64_t i = 0; i < limit && trusted && now_ns() - start < (int64_t)seconds * NSEC; i++) {
+	/* On a busy machine it takes longer until all has been played. */
+	for (uint64_t i = 0; i < limit && trusted &&
+	     (now_ns() - start < (int64_t)seconds * NSEC ||
+	      (!only && limit == UINT64_MAX && i < plays_count)); i++) {
 		unsigned int round = first >= 0 ? (uint64_t)first : i;
 		const struct play *play;
 		uint64_t round_seed;
