@@ -22,6 +22,8 @@ const PATIENCE_EMULATED: Duration = Duration::from_secs(300);
 pub enum Accel {
     Kvm,
     Tcg,
+    /// Emulation in which processors of the guest run at the same time.
+    ParallelTcg,
 }
 
 impl Accel {
@@ -32,6 +34,15 @@ impl Accel {
         match self {
             Accel::Kvm => ["-accel", "kvm", "-cpu", "host"],
             Accel::Tcg => ["-accel", "tcg,thread=single", "-cpu", "max,-erms"],
+            Accel::ParallelTcg => ["-accel", "tcg,thread=multi", "-cpu", "max,-erms"],
+        }
+    }
+
+    /// The one in which data races happen.
+    pub fn parallel(self) -> Accel {
+        match self {
+            Accel::Tcg => Accel::ParallelTcg,
+            other => other,
         }
     }
 
@@ -96,7 +107,7 @@ impl Accel {
             .spawn()?;
         let patience = match self {
             Accel::Kvm => PATIENCE,
-            Accel::Tcg => PATIENCE_EMULATED,
+            Accel::Tcg | Accel::ParallelTcg => PATIENCE_EMULATED,
         };
         let (mut said, mut since) = (0, Instant::now());
         while qemu.try_wait()?.is_none() && since.elapsed() < patience {

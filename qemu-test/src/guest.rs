@@ -65,7 +65,10 @@ impl<'a> Guest<'a> {
         let kernel = products.kernel(flavour)?;
         let module = products.module(flavour)?;
         let init = products.init()?;
-        let accel = Accel::probe(&products.cache("accel"), &kernel, &init)?;
+        let mut accel = Accel::probe(&products.cache("accel"), &kernel, &init)?;
+        if flavour == Flavour::Kcsan {
+            accel = accel.parallel();
+        }
         let mut archive = Initramfs::new();
         archive.file("/init", &init)?;
         archive.file("/crust/ckpt.ko", &module)?;
