@@ -153,12 +153,11 @@ fn module(products: &Products, section: &mut Section) -> Result<()> {
 }
 
 fn kunit(products: &Products, section: &mut Section) -> Result<()> {
-    kernel_tests(
-        products,
-        section,
-        Flavour::Debug,
-        "/bin/sh /crust/guest/kunit.sh",
-    )
+    let outcome = Guest::new(products, "kunit", Flavour::Debug)?
+        .tree("guest", &products.path("qemu-test/guest"))?
+        .run("/bin/sh /crust/guest/kunit.sh", |line| section.tap(line))?;
+    judge(section, &outcome);
+    Ok(())
 }
 
 fn stress(products: &Products, section: &mut Section) -> Result<()> {
