@@ -430,12 +430,19 @@ static void drain(void)
 
 /* ---- Requests ---- */
 
-/* Whether a victim is still in the stop in which we have left it. */
+/*
+ * Whether a victim is still in the stop in which we have left it. One that was
+ * killed leaves it, and may stand in the next one, at its exit, which can be
+ * waited for.
+ */
 static bool is_held(const struct tracee *t)
 {
+	siginfo_t next = {};
 	struct stat_line line;
 
-	return t->state == STOPPED && stat_of(t->pid, &line) && line.state == 't';
+	return t->state == STOPPED && stat_of(t->pid, &line) && line.state == 't' &&
+	       !waitid(P_PID, t->pid, &next, WSTOPPED | WEXITED | WNOHANG | WNOWAIT | __WALL) &&
+	       !next.si_pid;
 }
 
 static void refused(const struct tracee *t, unsigned int nr, int error)
