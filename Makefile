@@ -63,6 +63,9 @@ series: ## apply the patches to a fresh copy of the source, check each with chec
 lines: ## count the lines of code that the series adds
 	@$(build)/host-packages && $(build)/lines
 
+builds: ## compile the series in the smallest kernels, check its Rust and C, see what grows without the module
+	@$(build)/host-packages && $(build)/builds
+
 fuzz: ## fuzz the device for FUZZ_SECONDS (3600) in the guest; FUZZ="--seed 7 --round 3" is passed on
 	@$(harness) fuzz $(if $(FLAVOUR),--$(FLAVOUR)) --seconds $(or $(FUZZ_SECONDS),3600) $(FUZZ)
 
@@ -76,4 +79,4 @@ clean-cache: ## remove the cache too: kernels, roots, downloads
 	@$(build)/clean-cache
 
 .PHONY: help demo test check shell run apps bench tool kernel debug-kernel kasan-kernel kcsan-kernel module module-patch \
-	series lines fuzz alone clean clean-cache
+	series lines builds fuzz alone clean clean-cache
