@@ -94,9 +94,8 @@ static void run(void)
 	fill(shared + PAGE, PAGE, 7);
 	check(!spoiled(private + PAGE, PAGE, 7), "the private mapping has another file");
 	*common = 2;
-	while (*common != 3 && !waitpid(child, &status, WNOHANG))
-		pause_ms(1);
-	check(*common == 3 && waitpid(child, &status, 0) == child && status == 0, "child: %x", status);
+	must(waitpid(child, &status, 0) == child);
+	check(*common == 3 && status == 0, "child: %x", status);
 	check(!spoiled(shared + 2 * PAGE, PAGE, 8), "what the child wrote");
 	check(pread(fd, path, 8, 2 * PAGE) == 8 && *(uint64_t *)path == pattern(8, 0), "by the descriptor");
 }
