@@ -16,6 +16,10 @@ use crate::console;
 use crate::initramfs::Initramfs;
 use crate::products::{Flavour, Products};
 
+/// How long the kernel takes a processor for one that works, in seconds: the host may be busy with other things for a
+/// minute, and then the guest stands still. What is stuck for ever is stuck for longer.
+const WATCHDOGS: &str = "watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=240";
+
 /// How many boots' consoles and results are kept.
 const KEPT_RUNS: usize = 20;
 
@@ -245,7 +249,7 @@ impl<'a> Guest<'a> {
             .arg(&initrd)
             .args([
                 "-append",
-                &format!("console=ttyS0 panic=-1 oops=panic {append} {more}"),
+                &format!("console=ttyS0 panic=-1 oops=panic {WATCHDOGS} {append} {more}"),
             ])
             // The kernel's messages.
             .args([
