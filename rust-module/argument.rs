@@ -40,8 +40,8 @@ pub(crate) unsafe trait Request: Zeroable {
 
 macro_rules! requests {
     ($($(#[$condition:meta])? $name:ident: $first:ident),* $(,)?) => {$(
-        // SAFETY: `linux/ckpt.h` has fixed-width integers only, and names all padding.
         $(#[$condition])?
+        // SAFETY: `linux/ckpt.h` has fixed-width integers only, and names all padding.
         unsafe impl Request for uapi::$name {
             const FIRST: usize = uapi::$first as usize;
         }
