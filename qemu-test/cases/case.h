@@ -105,6 +105,14 @@ static int case_failures;
 		}                                                             \
 	} while (0)
 
+/* Whether it is dumped and restored several times, each time as the restore before has left it. */
+static inline bool is_repeated(void)
+{
+	const char *mode = getenv("CASE_MODE");
+
+	return mode && !strcmp(mode, "repeat");
+}
+
 /* Sleeps for some milliseconds, whatever signals come. */
 static inline void pause_ms(long ms)
 {

@@ -89,7 +89,7 @@ pub struct Run<'a> {
 impl Run<'_> {
     /// Runs the case; an error says what went wrong. Returns why it was skipped, if it was.
     pub fn run(&self, mode: Mode) -> Result<Option<String>> {
-        let pid = self.start()?;
+        let pid = self.start(mode)?;
         if self.about.drives_itself {
             self.expect_success(pid, "the program")?;
             return Ok(self.skipped());
@@ -127,8 +127,8 @@ impl Run<'_> {
         self.expect_success(pid, "the restored program")
     }
 
-    /// Starts the program.
-    fn start(&self) -> Result<i32> {
+    /// Starts the program, which is told the mode: what is lost may be a matter of that.
+    fn start(&self, mode: Mode) -> Result<i32> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -136,6 +136,7 @@ impl Run<'_> {
         let child = Command::new(self.program)
             .arg(&self.directory)
             .env("CRUST", self.crust)
+            .env("CASE_MODE", format!("{mode:?}").to_lowercase())
             .current_dir(&self.directory)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

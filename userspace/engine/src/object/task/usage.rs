@@ -7,7 +7,8 @@
 //! ended; `/proc/PID/stat` has page faults, and times of children in ticks; `/proc/PID/io` has what was read and
 //! written, also by children (kernel/exit.c:wait_task_zombie), whose blocks so become those of the process.
 //! Nobody tells how often threads waited that have ended, and children, and how large children were, or programs
-//! before an exec, or zombies: that is counted from zero. Only the module can have things counted on, and the
+//! before an exec, or zombies: that is counted from zero. What the module had counted on is with the process, and
+//! not with its threads, whose switches, blocks and size `/proc` shows: a second dump does not see it. Only the module can have things counted on, and the
 //! clocks of single threads no kernel lets anybody set.
 
 use crust_sys::uapi;
@@ -66,8 +67,9 @@ impl State for Usage {
                                    process and of zombies; CPU time (in ticks) and page faults of children that \
                                    were waited for (with the module). Lost, since no kernel tells it: context \
                                    switches of threads that have ended; context switches and largest size of \
-                                   children, whose blocks count as those of the process; largest size of zombies. \
-                                   CPU clocks of single threads begin anew.";
+                                   children, whose blocks count as those of the process; largest size of zombies, \
+                                   and of processes before an exec; what of context switches, blocks and largest \
+                                   size is from before an earlier restore. CPU clocks of single threads begin anew.";
 
     fn describe(&self) -> String {
         format!(
