@@ -35,12 +35,18 @@ impl fmt::Display for Counts {
 pub struct Tap {
     counts: Counts,
     planned: Option<u32>,
-    pub failures: Vec<String>,
+    failures: Vec<String>,
+    /// How many more lines may be what a program says of the failure before.
+    explained: usize,
 }
+
+/// So many lines of what a program says of a failure are kept, for the sum at the end.
+const EXPLANATION: usize = 5;
 
 impl Tap {
     pub fn line(&mut self, line: &str) {
         let line = line.trim_end();
+        let explained = std::mem::take(&mut self.explained);
         if let Some(plan) = line.strip_prefix("1..") {
             let number = plan
                 .split_whitespace()
@@ -53,6 +59,7 @@ impl Tap {
                 self.counts.skipped += 1;
             } else {
                 self.fail(rest);
+                self.explained = EXPLANATION;
             }
         } else if let Some(rest) = result(line, "ok") {
             if directive(rest, "SKIP") {
@@ -62,6 +69,12 @@ impl Tap {
             }
         } else if let Some(reason) = line.strip_prefix("Bail out!") {
             self.fail(&format!("bailed out:{reason}"));
+        } else if explained > 0 && line.trim_start().starts_with('#') {
+            self.explained = explained - 1;
+            if let Some(failure) = self.failures.last_mut() {
+                failure.push_str("\n    ");
+                failure.push_str(line.trim_start());
+            }
         }
     }
 
@@ -124,6 +137,14 @@ mod tests {
                 skipped: 1
             }
         );
+    }
+
+    #[test]
+    fn keeps_what_is_said_of_a_failure() {
+        let mut tap = Tap::default();
+        let text = "not ok 1 a\n  # why\n  # and where\nok 2 b\n  # no matter\n1..2\n";
+        text.lines().for_each(|line| tap.line(line));
+        assert_eq!(tap.finish().1, ["1 a\n    # why\n    # and where"]);
     }
 
     #[test]
