@@ -3,11 +3,14 @@
  * Allocations that fail, and copies from and to user space: fail-nth of the
  * kernel's fault injection, for the calling thread alone.
  */
+#include <ucontext.h>
+
 #include "fuzz.h"
 
 bool faults_work;
 
 static __thread int file = -1;
+static __thread bool armed;
 
 static void write_to(const char *path, const char *value)
 {
@@ -58,8 +61,28 @@ void fault_arm(unsigned int nth)
 	char text[16];
 	int n = snprintf(text, sizeof(text), "%u", nth);
 
+	armed = true;
 	if (file >= 0 && pwrite(file, text, n, 0) != n)
 		say("fail-nth: %s", strerror(errno));
+}
+
+/* Where a caller has crashed; without it only its death would be seen. */
+static void crashed(int sig, siginfo_t *info, void *context)
+{
+	const ucontext_t *c = context;
+
+	failure("signal %d, code %d, address %p, at %#llx, sp %#llx%s", sig, info->si_code, info->si_addr,
+		c->uc_mcontext.gregs[REG_RIP], c->uc_mcontext.gregs[REG_RSP],
+		armed ? ", while an allocation was to fail" : "");
+	_exit(1);
+}
+
+void crash_begin(void)
+{
+	struct sigaction action = { .sa_sigaction = crashed, .sa_flags = SA_SIGINFO };
+
+	sigaction(SIGSEGV, &action, NULL);
+	sigaction(SIGBUS, &action, NULL);
 }
 
 bool fault_disarm(void)
@@ -69,6 +92,7 @@ bool fault_disarm(void)
 
 	if (file < 0)
 		return false;
+	armed = false;
 	/* If it is these calls that fail, the one before has not. */
 	happened = pread(file, text, sizeof(text) - 1, 0) > 0 && !atoi(text);
 	while (pwrite(file, "0", 1, 0) != 1)

@@ -89,6 +89,7 @@ struct shared {
 	_Atomic uint64_t stops[STOPS];
 	_Atomic uint64_t compat, injected, checks, frozen, gave_up;
 	_Atomic unsigned int failures, round_failures;
+	char first_failure[160];
 	_Atomic unsigned int pc_count;
 	_Atomic uint32_t pcs[PC_SLOTS];
 };
@@ -139,6 +140,7 @@ bool coverage_write(const char *path);
 extern bool faults_work;
 void fault_probe(void);
 void fault_begin(void);			/* for this thread */
+void crash_begin(void);
 void fault_arm(unsigned int nth);	/* the nth from now on fails */
 bool fault_disarm(void);		/* whether it did */
 

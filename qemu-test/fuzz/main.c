@@ -29,7 +29,7 @@ static void usage(void)
 
 static void result(bool ok, const char *format, ...)
 {
-	char text[200];
+	char text[300];
 	va_list args;
 
 	va_start(args, format);
@@ -318,7 +318,8 @@ int main(int argc, char **argv)
 	for (unsigned int i = 0; i < REQUESTS && !only && limit == UINT64_MAX; i++)
 		result(shared->count[i][0], "%s succeeds%s", request_names[i],
 		       shared->count[i][0] ? "" : ": never, so nothing was covered");
-	result(!shared->failures, "%u failures, seed %llu", shared->failures, (unsigned long long)seed);
+	result(!shared->failures, "%u failures, seed %llu%s%s", shared->failures, (unsigned long long)seed,
+	       shared->failures ? ", the first: " : "", shared->first_failure);
 	if (trusted)
 		leaks(before);
 	if (coverage)

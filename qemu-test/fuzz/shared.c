@@ -78,7 +78,11 @@ bool failure(const char *format, ...)
 
 	if (!shared)
 		return false;
-	atomic_fetch_add(&shared->failures, 1);
+	if (!atomic_fetch_add(&shared->failures, 1)) {
+		va_start(args, format);
+		vsnprintf(shared->first_failure, sizeof(shared->first_failure), format, args);
+		va_end(args);
+	}
 	if (atomic_fetch_add(&shared->round_failures, 1) >= FAILURES_SAID)
 		return false;
 	snprintf(start, sizeof(start), "FAILURE in %s (--seed %llu --round %u), pid %d: ",

@@ -752,6 +752,9 @@ static void ask_of_another(void)
 
 static void ask(struct tracee *t, unsigned int nr)
 {
+	/* What a request leaves alone is compared with what was there before it. */
+	if (t->stale)
+		verify(t, "a change of its leader", 0);
 	switch (nr) {
 	case CKPT_NR_SET_PID:
 		set_pid(t);
