@@ -6,12 +6,13 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use crate::initramfs::Initramfs;
+use crate::qemu;
 
 /// How long the kernel may say nothing: on a working KVM it does not for well under a second,
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -84,7 +85,7 @@ impl Accel {
         let mut archive = Initramfs::new();
         archive.file("/init", init)?;
         archive.write(&initrd)?;
-        let mut qemu = Command::new("qemu-system-x86_64")
+        let mut qemu = qemu::command()?
             .args(self.arguments())
             .args([
                 "-nodefaults",

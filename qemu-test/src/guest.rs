@@ -2,7 +2,7 @@
 //! One boot: what the guest gets, what it runs, and how that ended.
 
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -15,6 +15,7 @@ use crate::accel::Accel;
 use crate::console;
 use crate::initramfs::Initramfs;
 use crate::products::{Flavour, Products};
+use crate::qemu;
 
 /// How long the kernel takes a processor for one that works, in seconds: the host may be busy with other things for a
 /// minute, and then the guest stands still. What is stuck for ever is stuck for longer.
@@ -230,7 +231,7 @@ impl<'a> Guest<'a> {
         // make passes on what is not set too.
         let processors = std::env::var("SMP").ok().filter(|words| !words.is_empty());
         let processors = processors.unwrap_or_else(|| self.processors.to_string());
-        let mut qemu = Command::new("qemu-system-x86_64");
+        let mut qemu = qemu::command()?;
         qemu.args(self.accel.arguments())
             .args([
                 "-machine",
@@ -285,12 +286,7 @@ impl<'a> Guest<'a> {
             ])
             .args(["-device", "virtio-9p-pci,fsdev=results,mount_tag=results"]);
         stdio(&mut qemu);
-        let child = match qemu.spawn() {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                bail!("qemu-system-x86_64 is not installed")
-            }
-            other => other.context("starting QEMU")?,
-        };
+        let child = qemu.spawn().context("starting QEMU")?;
         Ok((Qemu(child), directory))
     }
 }

@@ -10,6 +10,7 @@ mod console;
 mod guest;
 mod initramfs;
 mod products;
+mod qemu;
 mod report;
 mod suite;
 mod tap;
