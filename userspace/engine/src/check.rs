@@ -19,6 +19,8 @@ use crate::privileges::{Privileges, capability};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Need {
+    /// The module has it for what crust will do, and nothing asks for it yet.
+    Unused,
     /// Some programs cannot be carried over, or not all of their state.
     Wanted,
     /// Nothing works without it.
@@ -40,6 +42,15 @@ pub struct Item {
     pub remedy: &'static str,
 }
 
+impl Item {
+    fn unused(self) -> Self {
+        Self {
+            need: Need::Unused,
+            ..self
+        }
+    }
+}
+
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Findings {
@@ -49,16 +60,17 @@ pub struct Findings {
     pub module: bool,
     /// Whether everything that is required is there.
     pub works: bool,
-    /// Whether nothing is missing.
+    /// Whether nothing is missing that is used.
     pub looks_good: bool,
     /// All that was looked for, what is required first.
     pub items: Vec<Item>,
 }
 
 impl Findings {
-    /// What is missing.
+    /// What is missing of what is used.
     pub fn missing(&self) -> impl Iterator<Item = &Item> {
-        self.items.iter().filter(|item| !item.present)
+        let misses = |item: &&Item| !item.present && item.need > Need::Unused;
+        self.items.iter().filter(misses)
     }
 }
 
@@ -219,7 +231,8 @@ fn module_items(device: Result<&Device, &Errno>) -> Vec<Item> {
             device,
             "ckpt: SET_PID",
             "nothing: crust makes tasks with their pids (clone3), which needs no module",
-        ),
+        )
+        .unused(),
         request::<uapi::SetIds>(
             device,
             "ckpt: SET_IDS",
@@ -256,12 +269,14 @@ fn module_items(device: Result<&Device, &Errno>) -> Vec<Item> {
             device,
             "ckpt: TCP",
             "nothing yet: TCP connections are not carried over",
-        ),
+        )
+        .unused(),
         request::<uapi::Messages>(
             device,
             "ckpt: MESSAGES",
             "nothing yet: messages of Unix sockets are read by their descriptors",
-        ),
+        )
+        .unused(),
     ]
 }
 
