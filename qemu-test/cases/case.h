@@ -26,6 +26,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -183,6 +184,72 @@ static inline char state_of(pid_t pid, pid_t tid)
 	fclose(file);
 	return name_end ? name_end[2] : 0;
 }
+
+/*
+ * The system call in which a thread waits, with the numbers of its ABI; -1 if it
+ * waits outside of one, -2 if it is running, or on its way, or gone.
+ */
+static inline long call_of(pid_t pid, pid_t tid)
+{
+	char path[64], text[256];
+	long call = -2;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", pid, tid);
+	file = fopen(path, "re");
+	if (!file)
+		return -2;
+	if (fgets(text, sizeof(text), file) && strncmp(text, "running", 7))
+		call = strtol(text, NULL, 10);
+	fclose(file);
+	return call;
+}
+
+/* Waits until the main thread of a process waits in this system call. */
+static inline void await_call(pid_t pid, long call)
+{
+	while (call_of(pid, pid) != call)
+		pause_ms(1);
+}
+
+/*
+ * Waits until all threads of a process, but for the one that asks, have left the
+ * processor: in one of these system calls, of which there are count, or anywhere
+ * if count is 0. One that has ended by then counts no more.
+ */
+static inline void await_threads(pid_t pid, const long *calls, int count)
+{
+	bool all = false;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	while (!all) {
+		DIR *tasks = opendir(path);
+		struct dirent *entry;
+
+		must(tasks);
+		all = true;
+		while ((entry = readdir(tasks))) {
+			pid_t tid = atoi(entry->d_name);
+			bool there;
+			long call;
+
+			if (tid <= 0 || tid == gettid())
+				continue;
+			call = call_of(pid, tid);
+			there = !count && call > -2;
+			for (int i = 0; i < count; i++)
+				there |= call == calls[i];
+			all &= there;
+		}
+		closedir(tasks);
+		if (!all)
+			pause_ms(1);
+	}
+}
+
+#define await_threads_in(...) \
+	await_threads(getpid(), (const long[]){ __VA_ARGS__ }, sizeof((const long[]){ __VA_ARGS__ }) / sizeof(long))
 
 /*
  * Instead of ready(): this machine has not what the case is about, for a reason

@@ -31,20 +31,17 @@ struct timespec_64 {
 static struct shared {
 	struct timespec_64 moment, eternity;
 	uint32_t word;
-	volatile int waits;
 	int32_t slept, waited;
 } *shared;
 
 static void *sleeper(void *arg)
 {
-	__atomic_add_fetch(&shared->waits, 1, __ATOMIC_SEQ_CST);
 	shared->slept = int80(SLEEP, CLOCK_MONOTONIC, 0, (long)&shared->moment, 0);
 	return arg;
 }
 
 static void *waiter(void *arg)
 {
-	__atomic_add_fetch(&shared->waits, 1, __ATOMIC_SEQ_CST);
 	shared->waited = int80(FUTEX, (long)&shared->word, FUTEX_WAIT_PRIVATE, 1, (long)&shared->eternity);
 	return arg;
 }
@@ -74,10 +71,7 @@ static void run(void)
 	*shared = (struct shared){ .moment = { 1, 0 }, .eternity = { 100000, 0 }, .word = 1 };
 	must(!pthread_create(&threads[0], NULL, sleeper, NULL));
 	must(!pthread_create(&threads[1], NULL, waiter, NULL));
-	while (shared->waits < 2)
-		pause_ms(1);
-	/* Into the calls. */
-	pause_ms(50);
+	await_threads_in(SLEEP, FUTEX);
 
 	ready();
 

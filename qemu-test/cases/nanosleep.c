@@ -47,7 +47,7 @@ static void run(void)
 
 	for (int i = 0; i < 4; i++)
 		must(!pthread_create(&sleepers[i].thread, NULL, asleep, &sleepers[i]));
-	pause_ms(50);
+	await_threads_in(SYS_nanosleep, SYS_clock_nanosleep);
 	ready();
 	for (int i = 0; i < 4; i++) {
 		pthread_join(sleepers[i].thread, NULL);

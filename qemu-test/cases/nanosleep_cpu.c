@@ -44,7 +44,7 @@ static void run(void)
 	must(!sigaction(SIGUSR1, &act, NULL));
 	must(!pthread_create(&threads[0], NULL, for_long, NULL));
 	must(!pthread_create(&threads[1], NULL, for_a_moment, NULL));
-	pause_ms(50);
+	await_threads_in(SYS_clock_nanosleep);
 	use(SECOND / 5);
 	ready();
 	check(short_error == -1, "it has ended: %s", strerror(short_error));

@@ -23,7 +23,6 @@ static int in_sigsuspend(void)
 	must(!sigprocmask(SIG_SETMASK, &block, NULL));
 	sigfillset(&during);
 	sigdelset(&during, SIGUSR1);
-	leave_file("suspended");
 	/* SIGUSR2 is blocked during, and comes after. */
 	check(sigsuspend(&during) == -1 && errno == EINTR, "sigsuspend: %s", strerror(errno));
 	check(usr1 == 1, "SIGUSR1 came %d times", (int)usr1);
@@ -37,7 +36,6 @@ static int in_sigsuspend(void)
 
 static int in_pause(void)
 {
-	leave_file("paused");
 	check(pause() == -1 && errno == EINTR, "pause: %s", strerror(errno));
 	check(usr1 == 1, "SIGUSR1 came %d times", (int)usr1);
 	return case_failures;
@@ -57,9 +55,8 @@ static void run(void)
 	must((paused = fork()) >= 0);
 	if (!paused)
 		_exit(in_pause());
-	await_file("suspended");
-	await_file("paused");
-	pause_ms(50);
+	await_call(suspended, SYS_rt_sigsuspend);
+	await_call(paused, SYS_pause);
 	ready();
 	check(waitpid(-1, &status, WNOHANG) == 0, "one ended early");
 	must(!kill(suspended, SIGUSR2));

@@ -67,16 +67,18 @@ static void run(void)
 		else
 			must(!waitid(P_PID, children[i], &info, WSTOPPED | WNOWAIT));
 	}
-	pause_ms(20);
+	for (int i = 0; i < CHILDREN; i++)
+		await_threads(children[i], NULL, 0);
 	heard = told;
 	for (int i = 0; i < CHILDREN; i++)
 		before[i] = counter[i];
 	ready();
 	/* They may still be on their way from the one who held them. */
-	for (int i = 0; i < CHILDREN; i++)
+	for (int i = 0; i < CHILDREN; i++) {
 		while (state_of(children[i], children[i]) != 'T')
 			pause_ms(1);
-	pause_ms(30);
+		await_threads(children[i], NULL, 0);
+	}
 	for (int i = 0; i < CHILDREN; i++)
 		check(counter[i] == before[i], "child %d runs", i);
 	check(told == heard, "SIGCHLD came %d times more", told - heard);

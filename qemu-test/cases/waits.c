@@ -101,7 +101,7 @@ static void run(void)
 		must((event[i] = eventfd(0, 0)) >= 0);
 	for (int i = 0; i < COUNT; i++)
 		must(!pthread_create(&threads[i], NULL, bodies[i], NULL));
-	pause_ms(50);
+	await_threads_in(SYS_poll, SYS_futex, SYS_read, SYS_rt_sigtimedwait);
 	ready();
 	/* The thread may be on its way into the kernel: it must be in there to be woken. */
 	while (syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1) != 1)
