@@ -32,7 +32,7 @@ static void run(void)
 		check(access("/proc", F_OK) < 0, "there is /proc");
 		_exit(case_failures ? 1 : 0);
 	}
-	pause_ms(50);
+	await_call(pid, SYS_read);
 	ready();
 	check(umask(0) == 0137, "umask");
 	check(getcwd(now, sizeof(now)) && !strcmp(now, path), "it is in %s", now);

@@ -256,7 +256,8 @@ static void run(void)
 	must(!timerfd_settime(timer, TFD_TIMER_ABSTIME, &times, NULL));
 	for (int i = 0; i < WAITS; i++)
 		must(!pthread_create(&threads[i], NULL, waits[i], NULL));
-	pause_ms(100);
+	await_threads_in(SYS_clock_nanosleep, SYS_futex, SYS_futex_waitv, SYS_read, SYS_recvfrom, SYS_epoll_wait,
+			 SYS_select, SYS_pselect6, SYS_open, SYS_openat, SYS_flock, SYS_wait4, SYS_waitid);
 	ready();
 	/* The threads may be on their way into the kernel: they must be in there to be woken. */
 	while (syscall(SYS_futex, &woken_word, FUTEX_WAKE_PRIVATE, 1) != 1)
