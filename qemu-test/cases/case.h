@@ -234,7 +234,7 @@ static inline void await_threads(pid_t pid, const long *calls, int count)
 			bool there;
 			long call;
 
-			if (tid <= 0 || tid == gettid())
+			if (tid <= 0 || tid == syscall(SYS_gettid))
 				continue;
 			call = call_of(pid, tid);
 			there = !count && call > -2;

@@ -70,8 +70,6 @@ static void run(void)
 	check(!spoiled(private, 4 * HUGE, 8), "private memory that was written");
 	fill(shared + HUGE, PAGE, 6);
 	*turn = 2;
-	while (*turn != 3 && !waitpid(child, &status, WNOHANG))
-		pause_ms(1);
-	check(*turn == 3 && waitpid(child, &status, 0) == child && status == 0, "child: %x", status);
+	check(waitpid(child, &status, 0) == child && status == 0 && *turn == 3, "child: %x", status);
 	check(!spoiled(shared + HUGE, PAGE, 7), "what the child wrote");
 }

@@ -130,9 +130,7 @@ static void run(void)
 
 	fill(shared + 512, PAGE, 5);
 	*turn = 2;
-	while (*turn != 3 && !waitpid(child, &status, WNOHANG))
-		pause_ms(1);
-	check(*turn == 3 && waitpid(child, &status, 0) == child && status == 0, "child: %x", status);
+	check(waitpid(child, &status, 0) == child && status == 0 && *turn == 3, "child: %x", status);
 	check(!spoiled(shared + 2 * 512, PAGE, 6), "what the child wrote");
 	check(look(keyed).shm_nattch == 2, "%ld have it attached", look(keyed).shm_nattch);
 	check(!shmdt(gone) && shmctl(removed, IPC_STAT, &now) && errno == EINVAL, "it has not gone with the last");
