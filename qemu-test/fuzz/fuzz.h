@@ -140,9 +140,9 @@ bool coverage_write(const char *path);
 extern bool faults_work;
 void fault_probe(void);
 void fault_begin(void);			/* for this thread */
-void crash_begin(void);
 void fault_arm(unsigned int nth);	/* the nth from now on fails */
 bool fault_disarm(void);		/* whether it did */
+bool fault_is_armed(void);
 
 /* ---- snapshot.c: what /proc says of the tasks of this pid namespace ---- */
 

@@ -39,7 +39,6 @@ void caller_begin(uint64_t seed, unsigned int role)
 		low = NULL;
 	coverage_begin();
 	fault_begin();
-	crash_begin();
 }
 
 static int compat_ioctl(int fd, unsigned int command, uint32_t arg)

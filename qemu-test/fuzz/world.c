@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <ucontext.h>
 
 #include "fuzz.h"
 
@@ -34,12 +35,26 @@ static void write_to(const char *path, const char *text)
 		close(fd);
 }
 
+/* Where a process of the play has crashed; without it only its death would be seen. */
+static void crashed(int sig, siginfo_t *info, void *context)
+{
+	const ucontext_t *c = context;
+
+	failure("signal %d, code %d, address %p, at %#llx, sp %#llx%s", sig, info->si_code, info->si_addr,
+		c->uc_mcontext.gregs[REG_RIP], c->uc_mcontext.gregs[REG_RSP],
+		fault_is_armed() ? ", while an allocation was to fail" : "");
+	_exit(1);
+}
+
 pid_t role(void (*run)(void), unsigned int number)
 {
+	struct sigaction crash = { .sa_sigaction = crashed, .sa_flags = SA_SIGINFO };
 	pid_t pid = fork();
 
 	if (!pid) {
 		prctl(PR_SET_NAME, "role");
+		sigaction(SIGSEGV, &crash, NULL);
+		sigaction(SIGBUS, &crash, NULL);
 		caller_begin(shared->round_seed, number);
 		run();
 		_exit(0);
