@@ -169,19 +169,29 @@ static inline long status_of(pid_t pid, const char *key)
 	return value;
 }
 
+/* The first line of a file of /proc/PID/task/TID; false if the thread is gone. */
+static inline bool line_of(pid_t pid, pid_t tid, const char *name, char *line, int size)
+{
+	char path[64];
+	bool there;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/%s", pid, tid, name);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	there = fgets(line, size, file);
+	fclose(file);
+	return there;
+}
+
 /* The state of a thread as /proc tells it ('S' ...); 0 if it is gone. */
 static inline char state_of(pid_t pid, pid_t tid)
 {
-	char path[64], text[512], *name_end = NULL;
-	FILE *file;
+	char line[512], *name_end = NULL;
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
-	file = fopen(path, "re");
-	if (!file)
-		return 0;
-	if (fgets(text, sizeof(text), file))
-		name_end = strrchr(text, ')');
-	fclose(file);
+	if (line_of(pid, tid, "stat", line, sizeof(line)))
+		name_end = strrchr(line, ')');
 	return name_end ? name_end[2] : 0;
 }
 
@@ -191,18 +201,11 @@ static inline char state_of(pid_t pid, pid_t tid)
  */
 static inline long call_of(pid_t pid, pid_t tid)
 {
-	char path[64], text[256];
-	long call = -2;
-	FILE *file;
+	char line[256];
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", pid, tid);
-	file = fopen(path, "re");
-	if (!file)
+	if (!line_of(pid, tid, "syscall", line, sizeof(line)) || !strncmp(line, "running", 7))
 		return -2;
-	if (fgets(text, sizeof(text), file) && strncmp(text, "running", 7))
-		call = strtol(text, NULL, 10);
-	fclose(file);
-	return call;
+	return strtol(line, NULL, 10);
 }
 
 /* Waits until the main thread of a process waits in this system call. */

@@ -9,17 +9,10 @@
 /* Field 22 of /proc/PID/task/TID/stat. */
 static unsigned long long started(pid_t pid, pid_t tid)
 {
-	char path[64], text[1024], *field;
-	int fd;
-	ssize_t n;
+	char line[1024], *field;
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
-	must((fd = open(path, O_RDONLY)) >= 0);
-	n = read(fd, text, sizeof(text) - 1);
-	must(n > 0);
-	text[n] = 0;
-	close(fd);
-	field = strrchr(text, ')');
+	must(line_of(pid, tid, "stat", line, sizeof(line)));
+	field = strrchr(line, ')');
 	for (int i = 2; i < 22; i++)
 		field = strchr(field + 1, ' ');
 	return strtoull(field, NULL, 10);
