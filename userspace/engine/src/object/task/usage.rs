@@ -8,8 +8,8 @@
 //! written, also by children (kernel/exit.c:wait_task_zombie), whose blocks so become those of the process.
 //! Nobody tells how often threads waited that have ended, and children, and how large children were, or programs
 //! before an exec, or zombies: that is counted from zero. What the module had counted on is with the process, and
-//! not with its threads, whose switches, blocks and size `/proc` shows: a second dump does not see it. Only the module can have things counted on, and the
-//! clocks of single threads no kernel lets anybody set.
+//! not with its threads, whose switches, blocks and size `/proc` shows: a second dump does not see it. Only the
+//! module can have things counted on, and the clocks of single threads no kernel lets anybody set.
 
 use crust_sys::uapi;
 use nix::time::ClockId;
