@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use clap::Args;
 use crust_engine::foreground;
+use crust_engine::plan::text;
 use crust_engine::request::{RestoreReport, RestoreRequest};
 use crust_engine::resolve::RestoreOptions;
-use crust_engine::show;
 
 use crate::arguments::{Common, Source};
 use crate::console::Console;
@@ -105,10 +105,10 @@ fn say(report: &RestoreReport, console: &mut Console) {
 fn plan(request: &RestoreRequest, json: bool) -> anyhow::Result<ExitCode> {
     let report = crust_engine::restore::plan(request)?;
     if json {
-        print_json(&show::json(&report))?;
+        print_json(&text::json(&report.plan, &report.conflicts))?;
     } else {
         let mut text = refusals::table(&report.conflicts, "in the way:");
-        text.push_str(&show::text(&report.plan));
+        text.push_str(&text::text(&report.plan));
         print(&text)?;
     }
     let forbidden = report

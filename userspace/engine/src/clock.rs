@@ -7,41 +7,9 @@ use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize};
 
+use crate::plan::{Offsets, SECOND};
 use crate::{Error, Result};
-
-/// A nanosecond's share of a second.
-pub const SECOND: u64 = 1_000_000_000;
-
-/// What a time namespace adds to the clocks (`/proc/PID/timens_offsets`), in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Offsets {
-    /// To `CLOCK_MONOTONIC` and its kin.
-    pub monotonic: i64,
-    /// To `CLOCK_BOOTTIME` and its kin.
-    pub boottime: i64,
-}
-
-impl Offsets {
-    /// Parses the file.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let of = |clock| {
-            text.lines().find_map(|line| {
-                let mut words = line.split_ascii_whitespace();
-                (words.next()? == clock).then_some(())?;
-                let seconds: i64 = words.next()?.parse().ok()?;
-                let rest: i64 = words.next()?.parse().ok()?;
-                seconds.checked_mul(SECOND as i64)?.checked_add(rest)
-            })
-        };
-        Some(Self {
-            monotonic: of("monotonic")?,
-            boottime: of("boottime")?,
-        })
-    }
-}
 
 /// The offsets that are in force for crust itself.
 pub fn own_offsets() -> Offsets {
@@ -91,17 +59,6 @@ pub fn read(clock: ClockId) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn offsets_of_the_kernel() {
-        let text = "monotonic        -12  5\nboottime          100         0\n";
-        let offsets = Offsets {
-            monotonic: -12 * SECOND as i64 + 5,
-            boottime: 100 * SECOND as i64,
-        };
-        assert_eq!(Offsets::parse(text), Some(offsets));
-        assert_eq!(Offsets::parse("monotonic 1 2\n"), None);
-    }
 
     #[test]
     fn the_clock_runs() {

@@ -10,6 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::capture::{Capture, DumpOptions};
 use crate::freeze::Frozen;
+use crate::hooks::Backend;
 use crate::hooks::{Chosen, Hooks};
 use crate::interrupt::Interrupts;
 use crate::object::mapping::build_id::BuildIds;
@@ -19,7 +20,7 @@ use crate::object::{file, mapping, task};
 use crate::pages::{Snapshot, Taken};
 use crate::progress::{Phase, Progress};
 use crate::refusal::Refusals;
-use crate::request::{Backend, Captured, DumpReport, DumpRequest};
+use crate::request::{Captured, DumpReport, DumpRequest};
 use crate::{Error, Result};
 
 /// Saves a tree of processes.

@@ -8,9 +8,9 @@ use std::fs;
 use serde::Serialize;
 
 use crate::capture::DumpOptions;
+use crate::hooks::Backend;
 use crate::kinds::{Family, Kinds};
 use crate::refusal::{Refusal, Weight};
-use crate::request::Backend;
 use crate::{Result, dump};
 
 /// Whether a dump would be done.

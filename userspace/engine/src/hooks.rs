@@ -11,11 +11,24 @@ pub mod mainline;
 use crust_sys::uapi;
 use nix::errno::Errno;
 
-use crate::object::task::view::Texts;
 use crate::privileges::Privileges;
-use crate::request::Backend;
 use crate::subject::{FrozenProcess, FrozenThread};
+use crate::texts::Texts;
 use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Which implementation of [`Hooks`](crate::hooks::Hooks) is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// `/dev/ckpt` if it is there, else mainline.
+    #[default]
+    Auto,
+    /// `/dev/ckpt`; an error if it is not there.
+    Module,
+    /// What a stock kernel can, even if `/dev/ckpt` is there.
+    Mainline,
+}
 
 /// The hooks that were asked for, and the device if they are the module's.
 pub enum Chosen {

@@ -4,6 +4,7 @@
 //!
 //! Capture and execute touch the kernel. Image and plan are plain data.
 
+pub mod arch;
 pub mod batch;
 pub mod capture;
 pub mod check;
@@ -21,7 +22,6 @@ pub mod interrupt;
 mod kill;
 pub mod kinds;
 pub mod limit;
-mod masked;
 pub mod object;
 pub mod pages;
 mod parallel;
@@ -34,11 +34,12 @@ pub mod remote;
 pub mod request;
 pub mod resolve;
 pub mod restore;
-pub mod show;
+mod security_labels;
 pub mod spawn;
 mod stopped;
 pub mod subject;
 mod taken;
 pub mod terminal;
+pub mod texts;
 
 pub use error::{Error, Result};

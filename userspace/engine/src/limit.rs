@@ -23,31 +23,13 @@ mod wait;
 use std::os::fd::OwnedFd;
 
 use crust_sys::pidfd;
-use serde::{Deserialize, Serialize};
 
 pub(crate) use self::sleeps::Sleeps;
 pub(crate) use self::wait::{arguments, is_relative, is_until_used};
 use crate::clock;
+pub use crate::plan::{Remaining, TimeoutLocation};
 
 // The libc crate lacks it.
-pub(crate) const SYS_IO_PGETEVENTS: i64 = 333;
-
-/// Where the kernel reads a limit when the call is begun again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Place {
-    /// In the register of the fourth argument, in milliseconds.
-    Register,
-    /// In a `struct timespec` of the program.
-    Timespec(u64),
-    /// In a `struct timeval`.
-    Timeval(u64),
-    /// In the option `SO_RCVTIMEO` of a socket.
-    Receive(i32),
-    /// In `SO_SNDTIMEO`.
-    Send(i32),
-    /// Nowhere: the kernel keeps what is left.
-    Kernel,
-}
 
 /// When a wait ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +48,7 @@ pub struct Limit {
     /// The number of the call.
     pub number: i64,
     /// Where it is.
-    pub place: Place,
+    pub place: TimeoutLocation,
     /// When the wait ends.
     pub end: End,
     /// When the thread was stopped, on the monotonic clock.
@@ -84,29 +66,18 @@ impl Limit {
     }
 
     /// What is left of it now; `None` if that is not known.
-    pub(crate) fn now(&self) -> Option<Left> {
+    pub(crate) fn now(&self) -> Option<Remaining> {
         let left = match self.end {
             End::Never => None,
             End::At(end) => Some(end.saturating_sub(clock::monotonic())),
             End::Unknown => return None,
         };
-        Some(Left {
+        Some(Remaining {
             number: self.number,
             place: self.place,
             left,
         })
     }
-}
-
-/// The limit of a wait in an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Left {
-    /// The number of the call.
-    pub number: i64,
-    /// Where it is.
-    pub place: Place,
-    /// What was left of it, in nanoseconds; `None` if it is up to the kernel.
-    pub left: Option<u64>,
 }
 
 fn thread_pidfd(pid: i32, tid: i32) -> nix::Result<OwnedFd> {
@@ -124,7 +95,7 @@ mod tests {
     #[test]
     fn what_is_left() {
         let mut limit = Limit {
-            place: Place::Kernel,
+            place: TimeoutLocation::Kernel,
             number: libc::SYS_poll,
             end: End::At(30),
             stopped: 10,

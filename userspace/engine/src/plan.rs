@@ -12,19 +12,20 @@
 
 mod call;
 mod clocks;
+mod operation;
+pub mod text;
+mod timeout;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crust_sys::RemoteAddr;
-use crust_sys::ptrace::{Segment, UserDispatch};
 use serde::{Deserialize, Serialize};
 
 pub use self::call::{Arg, Call, CallRef, Data, Expect, Moment};
-pub use self::clocks::{After, Clocks};
-use crate::limit::Left;
-use crate::object::file::uring::Uring;
-use crate::object::task::usage::Usage;
+pub use self::clocks::{After, Clocks, Offsets, SECOND};
+pub use self::operation::{Operation, Planned, TaskHandle};
+pub use self::timeout::{Remaining, TimeoutLocation};
 use crate::{Error, Result};
 
 /// A process of the image. Parents have smaller numbers than their children; the root is 0.
@@ -132,12 +133,11 @@ pub struct Processor {
     /// The thread goes on from the entry of the call in which it was interrupted.
     pub enters: bool,
     /// What is left of the limit of that call.
-    pub limit: Option<Left>,
+    pub limit: Option<Remaining>,
 }
 
 /// Something that a restore does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// A system call of the task.
     Call(Call),
@@ -150,13 +150,10 @@ pub enum Step {
         /// The bytes.
         bytes: Vec<u8>,
     },
-    /// [`Stage::CreateFiles`]: a new ring of the task gets the counters and the memory of this one.
-    WindRing {
-        /// Its descriptor.
-        number: i32,
-        /// What it is to be.
-        ring: Box<Uring>,
-    },
+    /// Something that is no system call, and that only one kind of object needs.
+    Operate(Planned),
+    /// [`Stage::Resume`]: an operation after the registers of the task are set: it makes no calls any more.
+    OperateAtEnd(Planned),
     /// [`Stage::Spawn`]: the task makes this child process. (Also in [`Stage::Leaders`], one that is dismissed later.)
     SpawnChild {
         /// The child.
@@ -173,15 +170,6 @@ pub enum Step {
         /// The child.
         child: ProcessId,
     },
-    /// [`Stage::Leaders`]: the task makes the pseudo-terminal of this number, and unlocks it.
-    OpenTerminal {
-        /// The number of the pair.
-        index: u32,
-        /// The descriptor that its controlling side gets.
-        number: i32,
-        /// With which flags that is opened.
-        flags: i32,
-    },
     /// [`Stage::Threads`]: the task makes this thread of its process.
     SpawnThread {
         /// The thread.
@@ -189,17 +177,6 @@ pub enum Step {
         /// Its tid, innermost namespace first.
         tid: Vec<i32>,
     },
-    /// The module puts the process into a group and a session; 0 leaves one.
-    SetIds {
-        /// The group.
-        pgid: i32,
-        /// The session.
-        sid: i32,
-    },
-    /// The module sets when the thread began, or with it the process, in nanoseconds on the boot-time clock.
-    SetStart(u64),
-    /// The module adds to what the process has used.
-    AddUsage(Usage),
     /// [`Stage::Exit`]: the process becomes a zombie with this status (as of `wait4`).
     Exit {
         /// The status.
@@ -216,19 +193,6 @@ pub enum Step {
     Reenter(Call),
     /// [`Stage::Resume`]: a call that is made when no task makes any other, with all signals blocked.
     CallAtLast(Call),
-    /// [`Stage::Resume`]: a segment of the thread in the global descriptor table.
-    SetSegment(Segment),
-    /// [`Stage::ShadowStacks`]: the kernel has made a shadow stack for the thread, which goes on where it was in it.
-    MoveShadowStack {
-        /// The end of it, where the pointer must be now, if that matters.
-        from: Option<u64>,
-        /// Where it was.
-        to: u64,
-    },
-    /// [`Stage::Resume`]: the thread touches its tiles (AMX), so that it has room for them.
-    TouchTiles,
-    /// [`Stage::Resume`]: the system calls of the thread are dispatched to itself from here on.
-    SetDispatch(UserDispatch),
     /// [`Stage::Resume`]: what every thread goes on with in the end.
     SetProcessor(Box<Processor>),
     /// [`Stage::Resume`], of a leader: the process stays stopped.
@@ -262,7 +226,7 @@ pub enum Heard {
 }
 
 /// What is to be done, and by whom.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// For each stage, for each task, its steps.
     pub stages: BTreeMap<Stage, BTreeMap<TaskId, Vec<Step>>>,
@@ -385,6 +349,11 @@ impl Plan {
             }
         }
         steps.splice(at..at, calls.into_iter().map(Step::Call));
+    }
+
+    /// Adds an operation.
+    pub fn operate(&mut self, stage: Stage, task: TaskId, operation: impl Operation + 'static) {
+        self.step(stage, task, Step::Operate(Planned::new(operation)));
     }
 
     /// Adds a system call; later calls of the same task in the same stage can use its result.

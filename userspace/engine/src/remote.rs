@@ -44,8 +44,9 @@ pub(crate) use self::caller::{Deferred, await_event_stop, into_event_stop, stopp
 pub(crate) use self::dispatch::Dispatch;
 pub use self::room::{Room, Slot};
 use self::way_back::way_back;
+use crate::arch::sigmask_syscalls;
 use crate::subject::{FrozenProcess, FrozenThread};
-use crate::{Error, Result, masked, procfs};
+use crate::{Error, Result, procfs};
 
 /// The signal that tells of the end of a batch of a restored task.
 pub const END_OF_BATCH: i32 = stub::SIGNALS[0];
@@ -125,7 +126,7 @@ impl<'a> Remote<'a> {
                 "it has no vDSO with a syscall instruction",
             ));
         };
-        let own_mask = if masked::in_call(&thread.registers) {
+        let own_mask = if sigmask_syscalls::in_call(&thread.registers) {
             let name = format!("task/{tid}/status");
             let status = procfs::Fields::new(procfs::read_text(&process.proc, tid, &name)?);
             status.hex("SigBlk").filter(|&own| own != thread.mask)

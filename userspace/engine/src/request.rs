@@ -19,22 +19,10 @@ use crust_image::Record;
 use serde::{Deserialize, Serialize};
 
 use crate::capture::DumpOptions;
+use crate::hooks::Backend;
 use crate::plan::Plan;
 use crate::refusal::Refusal;
 use crate::resolve::RestoreOptions;
-
-/// Which implementation of [`Hooks`](crate::hooks::Hooks) is used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Backend {
-    /// `/dev/ckpt` if it is there, else mainline.
-    #[default]
-    Auto,
-    /// `/dev/ckpt`; an error if it is not there.
-    Module,
-    /// What a stock kernel can, even if `/dev/ckpt` is there.
-    Mainline,
-}
 
 /// A dump.
 #[derive(Clone, Debug)]

@@ -19,9 +19,9 @@ use nix::errno::Errno;
 use zerocopy::IntoBytes;
 
 use self::clocks::Birthplace;
+use crate::arch::TASK_SIZE;
 use crate::batch::layout;
-use crate::clock::Offsets;
-use crate::object::mapping::layout::TASK_SIZE;
+use crate::plan::Offsets;
 use crate::plan::{Call, Data, Plan, reserved, scratch};
 use crate::procfs;
 use crate::remote::{self, BLOCKED, Caller};

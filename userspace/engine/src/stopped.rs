@@ -9,10 +9,11 @@ use crust_sys::wait::{self, Status};
 use crust_sys::{RemoteAddr, memory};
 use nix::errno::Errno;
 
+use crate::arch::SYS_IO_PGETEVENTS;
 use crate::freeze::{open_process, refuse};
 use crate::instruction;
 use crate::limit::moment::{Waiting, milliseconds};
-use crate::limit::{Limit, Place, SYS_IO_PGETEVENTS, Sleeps};
+use crate::limit::{Limit, Sleeps, TimeoutLocation};
 use crate::subject::FrozenProcess;
 use crate::{Error, Result, procfs};
 
@@ -167,7 +168,7 @@ fn make_call_again(
     }
     registers.rax = UNLESS_HANDLED as u64;
     if let Some(left) = limit
-        .filter(|limit| limit.place == Place::Register)
+        .filter(|limit| limit.place == TimeoutLocation::Register)
         .and_then(Limit::left)
     {
         registers.r10 = milliseconds(left);

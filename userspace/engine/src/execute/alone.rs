@@ -3,103 +3,37 @@
 //! Steps that are no calls of a batch: what crust does itself, and calls that do not return as others.
 
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use crust_sys::stub::TileConfig;
 use crust_sys::wait::{self, Status};
 use crust_sys::xstate::has_protection_keys;
-use crust_sys::{RemoteAddr, memory, pidfd, ptrace, stub};
+use crust_sys::{RemoteAddr, memory, ptrace};
 use nix::errno::Errno;
-use zerocopy::IntoBytes;
 
-use super::{Executor, core_dump, ring, terminal};
+use super::{Executor, core_dump};
 use crate::batch::{self, layout};
-use crate::clock;
 use crate::plan::{Call, Step, TaskId};
-use crate::remote::{Caller, END_OF_BATCH};
+use crate::remote::END_OF_BATCH;
 use crate::{Error, Result, procfs};
 
 /// The kernel's `-ERESTART_RESTARTBLOCK`: how the call goes on is in the kernel.
 const RESTART_BLOCK: i64 = -516;
 
-/// How often a request to the module is made again that lost a race with an exiting process.
-const RETRIES: u32 = 100;
-
 impl Executor<'_> {
     /// A step that is no call.
     pub(super) fn step(&mut self, task: TaskId, step: &Step) -> Result<()> {
-        let (module, scratch) = (self.module, self.plan.scratch);
-        let (before, after) = (self.plan.clocks.before, self.offsets);
-        let live = self.live(task)?;
-        let Caller { pid, tid, .. } = live.caller;
-        let without = || {
-            Error::malformed(
-                format!("task {task} of the plan"),
-                "it needs the module, which is not there",
-            )
-        };
+        let tid = self.live(task)?.caller.tid;
         match step {
             Step::Write {
                 what,
                 address,
                 bytes,
             } => write(tid, *address, bytes).map_err(|errno| Error::task(tid, what, errno)),
-            Step::OpenTerminal {
-                index,
-                number,
-                flags,
-            } => {
-                let at = scratch.offset(layout::BATCHES);
-                terminal::open(&live.caller, at, (*index, *number), *flags)
-            }
-            Step::WindRing { number, ring } => ring::wind(pid, *number, ring),
-            Step::SetIds { pgid, sid } => {
-                let what = format!("join group {pgid} of session {sid}");
-                let failed = |errno| Error::task(tid, &what, errno);
-                let device = module.ok_or_else(without)?.device();
-                let handle = pidfd::open(pid).map_err(failed)?;
-                for _ in 0..RETRIES {
-                    match device.set_ids(handle.as_fd(), *pgid, *sid) {
-                        Err(Errno::EAGAIN) => std::thread::sleep(Duration::from_millis(1)),
-                        result => return result.map_err(failed),
-                    }
-                }
-                Err(failed(Errno::EAGAIN))
-            }
-            Step::SetStart(boottime) => {
-                let what = "set the start time";
-                let failed = |errno| Error::task(tid, what, errno);
-                let device = module.ok_or_else(without)?.device();
-                let handle = match task.thread {
-                    0 => pidfd::open(pid),
-                    _ => pidfd::open_thread(tid),
-                };
-                let handle = handle.map_err(failed)?;
-                // Nothing has begun before the machine, or will yet begin.
-                let boottime = boottime
-                    .saturating_add_signed(before.boottime - after.boottime)
-                    .min(clock::boottime());
-                // The kernel takes it as crust sees the clock.
-                let boottime = boottime.saturating_add_signed(clock::own_offsets().boottime);
-                let result = device.set_start(handle.as_fd(), boottime);
-                self.unless_forbidden(tid, "start time", result)
-                    .map_err(failed)
-            }
-            Step::AddUsage(usage) => {
-                let failed = |errno| match errno {
-                    Errno::EOVERFLOW => Error::malformed(
-                        format!("the resources that process {pid} has used"),
-                        "are more than can be: the image is damaged",
-                    ),
-                    _ => Error::task(tid, "add to the resources used", errno),
-                };
-                let device = module.ok_or_else(without)?.device();
-                let handle = pidfd::open(pid).map_err(failed)?;
-                let result = device.add_usage(handle.as_fd(), &usage.into());
-                self.unless_forbidden(tid, "resources used", result)
-                    .map_err(failed)
+            Step::Operate(operation) => self.operate(task, operation),
+            Step::OperateAtEnd(operation) => {
+                self.live(task)?.at_end.push(operation.clone());
+                Ok(())
             }
             Step::Dismiss { child } => self.dismiss_child(task, child.leader()),
             Step::Exit { status } => self.exit(task, *status),
@@ -112,26 +46,8 @@ impl Executor<'_> {
                 self.last.push((task, call.clone()));
                 Ok(())
             }
-            Step::SetSegment(segment) => ptrace::set_segment(tid, *segment)
-                .map_err(|errno| Error::task(tid, "set a segment", errno)),
-            Step::MoveShadowStack { from, to } => move_shadow_stack(tid, *from, *to),
-            Step::TouchTiles => {
-                let (code, config) = (scratch.offset(layout::CODE), scratch.offset(layout::TILES));
-                memory::write(tid, config, TileConfig::ONE_TILE.as_bytes())
-                    .map_err(|errno| Error::task(tid, "write into scratch memory", errno))?;
-                // A batch of nothing.
-                let start = code.offset(stub::tiles());
-                let caller = &live.caller;
-                caller.begin_batch(start, (config, config), END_OF_BATCH)?;
-                caller.end_batch(code, END_OF_BATCH, &mut Vec::new())?;
-                Ok(())
-            }
-            Step::SetDispatch(config) => {
-                live.dispatch = Some(*config);
-                Ok(())
-            }
             Step::SetProcessor(processor) => {
-                live.processor = Some(processor.clone());
+                self.live(task)?.processor = Some(processor.clone());
                 Ok(())
             }
             Step::StayStopped(stop) => {
@@ -142,34 +58,6 @@ impl Executor<'_> {
                 unreachable!("calls go into batches")
             }
         }
-    }
-
-    /// What can be seen from outside of the user namespace of crust, the kernel may not let it set: that is lost,
-    /// and said once.
-    fn unless_forbidden(
-        &mut self,
-        tid: i32,
-        object: &str,
-        result: nix::Result<()>,
-    ) -> nix::Result<()> {
-        if result != Err(Errno::EPERM) {
-            return result;
-        }
-        if self
-            .losses
-            .as_slice()
-            .iter()
-            .all(|loss| loss.object != object)
-        {
-            self.losses.lose(
-                tid,
-                object,
-                "the kernel does not let crust set it, as it is seen from outside of its user namespace: it begins \
-                 anew",
-                "restore it with CAP_CHECKPOINT_RESTORE in the user namespaces around it too",
-            );
-        }
-        Ok(())
     }
 
     /// Ends a process as one ended that nobody has waited for.
@@ -294,21 +182,6 @@ impl Executor<'_> {
         }
         Ok(())
     }
-}
-
-/// Moves the pointer of a shadow stack from where the kernel must have set it.
-fn move_shadow_stack(tid: i32, from: Option<u64>, to: u64) -> Result<()> {
-    let made = ptrace::shadow_stack(tid)
-        .map_err(|errno| Error::task(tid, "read the pointer of its shadow stack", errno))?;
-    if let Some(from) = from.filter(|from| made != Some(*from)) {
-        let what = format!(
-            "have its shadow stack end at {from:#x}, and not at {:#x}",
-            made.unwrap_or_default()
-        );
-        return Err(Error::task(tid, what, Errno::EEXIST));
-    }
-    ptrace::set_shadow_stack(tid, to)
-        .map_err(|errno| Error::task(tid, "set the pointer of its shadow stack", errno))
 }
 
 /// Writes into memory of a task, also where it could not write itself.

@@ -144,11 +144,10 @@ impl Executor<'_> {
             ptrace::set_registers(tid, &registers).map_err(failed)?;
         }
         ptrace::set_signal_mask(tid, processor.signal_mask).map_err(failed)?;
-        if let Some(dispatch) = &live.dispatch {
-            ptrace::set_user_dispatch(tid, dispatch)
-                .map_err(|errno| Error::task(tid, "set its syscall user dispatch", errno))?;
-        }
         live.complete = true;
+        for operation in std::mem::take(&mut live.at_end) {
+            self.operate(task, &operation)?;
+        }
         Ok(())
     }
 }

@@ -12,24 +12,23 @@ mod alone;
 pub(crate) mod core_dump;
 mod fill;
 mod finish;
-mod ring;
+mod handle;
 mod round;
 mod stops;
-mod terminal;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::time::Instant;
 
-use crust_sys::ptrace::{self, UserDispatch};
+use crust_sys::ptrace;
 use crust_sys::wait;
 use nix::time::ClockId;
 
 pub use self::finish::Restored;
-use crate::clock::{self, Offsets};
+use crate::clock;
 use crate::hooks::ckpt::Ckpt;
 use crate::interrupt::Interrupts;
-use crate::plan::{Call, Plan, Processor, Stage, StayStopped, Step, TaskId};
+use crate::plan::{Call, Offsets, Plan, Planned, Processor, Stage, StayStopped, Step, TaskId};
 use crate::progress::{Phase, Progress};
 use crate::refusal::Refusals;
 use crate::remote::Caller;
@@ -44,7 +43,7 @@ struct Live {
     reentered: Option<i64>,
     processor: Option<Box<Processor>>,
     /// To whom its calls are dispatched when it makes none for us any more.
-    dispatch: Option<UserDispatch>,
+    at_end: Vec<Planned>,
     /// It has its registers, and no scratch memory.
     complete: bool,
     /// It is a zombie.
@@ -170,7 +169,7 @@ impl Live {
             results: Vec::new(),
             reentered: None,
             processor: None,
-            dispatch: None,
+            at_end: Vec::new(),
             complete: false,
             ended: false,
         }

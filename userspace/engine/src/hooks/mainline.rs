@@ -19,8 +19,8 @@ use crust_sys::uapi;
 use self::stranger::Strangers;
 use self::survey::Survey;
 use super::{Abilities, Hidden, Hooks, Privy, TimerState};
-use crate::object::task::view::Texts;
 use crate::subject::{FrozenProcess, FrozenThread};
+use crate::texts::Texts;
 use crate::{Error, Result};
 
 /// What a stock kernel can be asked.

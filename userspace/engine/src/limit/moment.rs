@@ -17,8 +17,9 @@ use crust_sys::{RemoteAddr, memory, pidfd, ptrace, sockopt};
 
 use super::asleep::{Called, parse_sched};
 use super::note::Note;
-use super::{Left, Place, thread_pidfd};
-use crate::clock::{self, SECOND};
+use super::{Remaining, TimeoutLocation, thread_pidfd};
+use crate::clock;
+use crate::plan::SECOND;
 use crate::procfs;
 
 /// How often it is looked whether a thread has fallen asleep again. If its call returns at once, it may never.
@@ -35,7 +36,7 @@ pub(crate) struct Waiting {
     pid: i32,
     tid: i32,
     number: i64,
-    place: Place,
+    place: TimeoutLocation,
     /// When the wait ends, on the monotonic clock; `None` if that is up to the kernel.
     end: Option<u64>,
     /// Where it stands in its call: stack pointer and instruction.
@@ -49,7 +50,7 @@ pub(crate) struct Waiting {
 
 impl Waiting {
     /// `None` if the thread is gone.
-    pub fn new(pid: i32, tid: i32, limit: Left) -> Option<Self> {
+    pub fn new(pid: i32, tid: i32, limit: Remaining) -> Option<Self> {
         let registers = ptrace::registers(tid).ok()?;
         let proc = File::open(format!("/proc/{pid}")).ok()?;
         let text = procfs::read_text(&proc, tid, &format!("task/{tid}/status")).ok()?;
@@ -100,7 +101,7 @@ impl Waiting {
 
     /// Lets it go if it needs a moment of its own for that; else it is only made ready.
     fn let_go(&self) {
-        if self.place == Place::Register {
+        if self.place == TimeoutLocation::Register {
             self.set_register();
         } else if let Some(change) = Change::make(self) {
             // Else it has only died.
@@ -149,7 +150,7 @@ pub(crate) fn let_go(waiting: &[Waiting]) {
 /// Notes for the next crust when the waits end of threads that have been let go.
 pub(crate) fn note(waiting: &[Waiting]) {
     for thread in waiting {
-        if !thread.disturbed && thread.place != Place::Register {
+        if !thread.disturbed && thread.place != TimeoutLocation::Register {
             thread.note();
         }
     }
@@ -198,11 +199,11 @@ impl Change {
             Some(Self::Option(socket, option, before))
         };
         match thread.place {
-            Place::Register | Place::Kernel => None,
-            Place::Timespec(address) => of_memory(address, 1),
-            Place::Timeval(address) => of_memory(address, 1000),
-            Place::Receive(fd) => of_socket(fd, libc::SO_RCVTIMEO),
-            Place::Send(fd) => of_socket(fd, libc::SO_SNDTIMEO),
+            TimeoutLocation::Register | TimeoutLocation::Kernel => None,
+            TimeoutLocation::Timespec(address) => of_memory(address, 1),
+            TimeoutLocation::Timeval(address) => of_memory(address, 1000),
+            TimeoutLocation::Receive(fd) => of_socket(fd, libc::SO_RCVTIMEO),
+            TimeoutLocation::Send(fd) => of_socket(fd, libc::SO_SNDTIMEO),
         }
     }
 

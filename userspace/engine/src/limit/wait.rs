@@ -8,10 +8,11 @@ use crust_sys::ptrace::UserRegs;
 use crust_sys::{RemoteAddr, memory, pidfd, sockopt};
 use nix::errno::Errno;
 
+use super::TimeoutLocation;
 use super::asleep::Called;
-use super::{Place, SYS_IO_PGETEVENTS};
-use crate::clock::SECOND;
+use crate::arch::SYS_IO_PGETEVENTS;
 use crate::instruction;
+use crate::plan::SECOND;
 use crate::subject::FrozenProcess;
 
 /// The kernel's `-ERESTART_RESTARTBLOCK`: it keeps how the call goes on.
@@ -99,14 +100,14 @@ pub(super) enum Whole {
 
 /// A wait that may have a limit.
 pub(super) struct Wait {
-    pub place: Place,
+    pub place: TimeoutLocation,
     pub whole: Whole,
     /// What the kernel has told is left.
     pub left: Option<u64>,
 }
 
 impl Wait {
-    fn new(place: Place, limit: u64) -> Self {
+    fn new(place: TimeoutLocation, limit: u64) -> Self {
         Self {
             place,
             whole: Whole::Of(limit),
@@ -150,7 +151,7 @@ impl Wait {
         };
         let runs = !is_of_processor(clock);
         Some(Self {
-            place: Place::Kernel,
+            place: TimeoutLocation::Kernel,
             whole: match whole {
                 None => Whole::Endless,
                 Some(limit) if runs => Whole::Of(limit),
@@ -162,10 +163,15 @@ impl Wait {
 
     /// A call that failed with `EINTR`.
     fn ended(process: &FrozenProcess, tid: i32, nr: i64, args: [u64; 6]) -> Option<Self> {
-        let at = |address| Some(Self::new(Place::Timespec(address), timespec(tid, address)?));
+        let at = |address| {
+            Some(Self::new(
+                TimeoutLocation::Timespec(address),
+                timespec(tid, address)?,
+            ))
+        };
         match nr {
             libc::SYS_epoll_wait | libc::SYS_epoll_pwait => {
-                Some(Self::new(Place::Register, milliseconds(args[3])?))
+                Some(Self::new(TimeoutLocation::Register, milliseconds(args[3])?))
             }
             libc::SYS_epoll_pwait2 | libc::SYS_semtimedop => at(args[3]),
             libc::SYS_rt_sigtimedwait => at(args[2]),
@@ -174,7 +180,10 @@ impl Wait {
             // (fs/select.c:poll_select_finish).
             libc::SYS_ppoll => at(args[2]),
             libc::SYS_pselect6 => at(args[4]),
-            libc::SYS_select => Some(Self::new(Place::Timeval(args[4]), timeval(tid, args[4])?)),
+            libc::SYS_select => Some(Self::new(
+                TimeoutLocation::Timeval(args[4]),
+                timeval(tid, args[4])?,
+            )),
             _ => {
                 let fd = args[0] as i32;
                 let (place, option) = of_socket(nr)?;
@@ -240,7 +249,7 @@ fn timeval(tid: i32, address: u64) -> Option<u64> {
 }
 
 /// Which place of a socket.
-type OfSocket = fn(i32) -> Place;
+type OfSocket = fn(i32) -> TimeoutLocation;
 
 /// Where a call on a socket has its limit: the place, and the option.
 fn of_socket(nr: i64) -> Option<(OfSocket, i32)> {
@@ -251,13 +260,13 @@ fn of_socket(nr: i64) -> Option<(OfSocket, i32)> {
         | libc::SYS_recvmsg
         | libc::SYS_recvmmsg
         | libc::SYS_accept
-        | libc::SYS_accept4 => Some((Place::Receive, libc::SO_RCVTIMEO)),
+        | libc::SYS_accept4 => Some((TimeoutLocation::Receive, libc::SO_RCVTIMEO)),
         libc::SYS_write
         | libc::SYS_writev
         | libc::SYS_sendto
         | libc::SYS_sendmsg
         | libc::SYS_sendmmsg
-        | libc::SYS_connect => Some((Place::Send, libc::SO_SNDTIMEO)),
+        | libc::SYS_connect => Some((TimeoutLocation::Send, libc::SO_SNDTIMEO)),
         _ => None,
     }
 }

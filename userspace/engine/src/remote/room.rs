@@ -19,7 +19,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use zerocopy::IntoBytes;
 
-use crate::object::mapping::vdso;
+use crate::arch::vdso;
 use crate::subject::FrozenProcess;
 use crate::{Error, Result};
 

@@ -11,8 +11,9 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::clock::{self, Offsets, SECOND};
+use crate::clock;
 use crate::plan::After;
+use crate::plan::{Offsets, SECOND};
 use crate::{Error, Result};
 
 // The nix crate lacks it.

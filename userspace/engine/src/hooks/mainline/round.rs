@@ -10,9 +10,9 @@ use super::inquiry::{self, Inquiry};
 use super::questions::Questions;
 use super::stranger::Strangers;
 use super::survey::{self, Survey, timer_ids};
-use crate::object::task::view::{Texts, ThreadText};
 use crate::remote::Room;
 use crate::subject::{FrozenProcess, FrozenThread};
+use crate::texts::{Texts, ThreadText};
 use crate::{Error, Result};
 
 /// How many processes are asked at the same time.

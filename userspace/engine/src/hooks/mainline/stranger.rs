@@ -15,12 +15,11 @@ use std::collections::HashMap;
 use crust_sys::probe;
 use crust_sys::process::{Birth, Blank};
 
-use crate::object::task::labels;
 use crate::privileges::capability;
 use crate::procfs::{self, Fields};
 use crate::remote::Caller;
 use crate::subject::FrozenProcess;
-use crate::{Error, Result, spawn};
+use crate::{Error, Result, security_labels, spawn};
 
 /// One for each pair of a user and a group that was met.
 #[derive(Debug, Default)]
@@ -59,7 +58,7 @@ impl Strangers {
         // Of another pid namespace, crust would have another number; and other modules forbid too.
         let namespace = procfs::link(&process.proc, process.pid, "ns/pid")?;
         if std::fs::read_link("/proc/self/ns/pid").ok() != Some(namespace)
-            || !labels::are_ours(&process.proc, process.pid)
+            || !security_labels::are_ours(&process.proc, process.pid)
         {
             return Ok(None);
         }

@@ -10,8 +10,8 @@ use nix::errno::Errno;
 
 use super::questions::{self, Questions};
 use crate::hooks::{Hidden, Privy, TimerState};
-use crate::object::task::view::Texts;
 use crate::subject::{FrozenProcess, FrozenThread};
+use crate::texts::Texts;
 use crate::{Error, Result};
 
 /// The answers of one process.

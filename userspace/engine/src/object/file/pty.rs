@@ -9,6 +9,7 @@
 //! What waits to be read cannot be read without taking it away, so there must be nothing. Of a line that is being
 //! typed nobody tells.
 
+mod make;
 pub mod slave;
 
 use std::collections::BTreeSet;
@@ -29,7 +30,7 @@ use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 use crate::object::State;
 use crate::object::task::tree;
-use crate::plan::{Arg, Call, Data, Stage, Step};
+use crate::plan::{Arg, Call, Data, Stage};
 use crate::refusal::Refusals;
 use crate::resolve::Resolve;
 use crate::{Result, procfs};
@@ -130,12 +131,12 @@ impl File for Master {
 
     fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
         let number = bench.limbo();
-        let step = Step::OpenTerminal {
+        let pair = make::MakePair {
             index: self.index,
             number,
             flags: self.open.flags & FLAGS,
         };
-        bench.step_later(Stage::Leaders, step);
+        bench.operate_later(Stage::Leaders, pair);
         let (uid, gid) = self.owner;
         let path = || [libc::AT_FDCWD.into(), self.terminal.data().into()];
         let owner = [uid, gid].map(|id| Arg::from(u64::from(id)));

@@ -21,9 +21,10 @@ use super::census::Census;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 use crate::Result;
-use crate::clock::{self, SECOND};
+use crate::clock;
 use crate::object::State;
 use crate::object::namespace::time::offsets_of;
+use crate::plan::SECOND;
 use crate::plan::{Arg, Call, Data, Stage};
 
 /// `TFD_IOC_SET_TICKS`: `_IOW('T', 0, u64)`.

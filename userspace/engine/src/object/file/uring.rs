@@ -12,7 +12,7 @@
 //! loops (libuv, and with it Node.js) have such a ring for each loop, to change what they watch in batches.
 //!
 //! Libraries keep copies of the counters of a ring, which only the kernel moves on. So a restored ring is *wound* on:
-//! crust submits so many requests that do nothing ([`Step::WindRing`]), and then writes what was in the memory.
+//! crust submits so many requests that do nothing ([`wind`]), and then writes what was in the memory.
 //! This takes 75 ns each, hence [`MOST`].
 //!
 //! With which flags a ring was made is not shown. Larger entries and completions are told by the size of the memory;
@@ -24,11 +24,10 @@
 //! What the kernel answers to wishes that it declines in any case ([`uring::ask_for_restrictions`],
 //! [`uring::has_eventfd`]) tells of restrictions and of an eventfd. Linux 7.3 tells only of restrictions of
 //! `io_uring_register(2)` in this way; those of requests alone are lost.
-//!
-//! [`Step::WindRing`]: crate::plan::Step::WindRing
 
 mod quiet;
 pub mod rings;
+mod wind;
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -43,7 +42,7 @@ use super::census::Census;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 use crate::object::State;
-use crate::plan::{Arg, Call, Data, Step};
+use crate::plan::{Arg, Call, Data};
 use crate::refusal::Refusals;
 use crate::{Error, Result};
 
@@ -133,8 +132,8 @@ impl File for Uring {
         );
         bench.make_cloexec(id, call)?;
         bench.set_flags(number, self.open.flags);
-        let ring = Box::new(self.clone());
-        bench.step(Step::WindRing { number, ring });
+        let ring = self.clone();
+        bench.operate(wind::WindRing { number, ring });
         Ok(())
     }
 

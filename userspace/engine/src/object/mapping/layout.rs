@@ -10,13 +10,12 @@ use super::file_backed::Behind;
 use super::mapped_file::MappedFile;
 use super::segment::Segments;
 use super::shared_anonymous::Objects;
+use crate::arch::TASK_SIZE;
 use crate::pages::StoredPages;
-use crate::plan::{Arg, Call, CallRef, Data, Plan, Stage, Step, TaskId, reserved, scratch};
+use crate::plan::{
+    Arg, Call, CallRef, Data, Operation, Plan, Stage, Step, TaskId, reserved, scratch,
+};
 use crate::{Error, Result};
-
-/// `TASK_SIZE` of a process that does not ask for addresses above 47 bits: one page is left out below
-/// the limit (arch/x86/include/asm/page_64_types.h). The blank does not ask.
-pub const TASK_SIZE: u64 = (1 << 47) - 4096;
 
 /// What several processes have memory of.
 #[derive(Default)]
@@ -124,16 +123,27 @@ impl<'a> Layout<'a> {
 
     /// Adds a call of another thread of the process.
     pub fn call_of(&mut self, thread: u32, stage: Stage, call: Call) {
-        self.step_of(thread, stage, Step::Call(call));
+        let task = self.of_thread(thread);
+        self.plan.call(stage, task, call);
     }
 
     /// Adds a step of another thread of the process.
     pub fn step_of(&mut self, thread: u32, stage: Stage, step: Step) {
-        let task = TaskId {
+        let task = self.of_thread(thread);
+        self.plan.step(stage, task, step);
+    }
+
+    /// Adds an operation of another thread of the process.
+    pub fn operate_of(&mut self, thread: u32, stage: Stage, operation: impl Operation + 'static) {
+        let task = self.of_thread(thread);
+        self.plan.operate(stage, task, operation);
+    }
+
+    fn of_thread(&self, thread: u32) -> TaskId {
+        TaskId {
             thread,
             ..self.task
-        };
-        self.plan.step(stage, task, step);
+        }
     }
 
     /// Adds a step that is no call.

@@ -9,6 +9,8 @@
 //!
 //! A tracer can write to them. The code by which a thread makes calls for us has no calls and returns of its own.
 
+mod pointer;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -16,11 +18,13 @@ use crust_image::PAGE_SIZE;
 use crust_sys::{RemoteAddr, ptrace, xstate};
 use serde::{Deserialize, Serialize};
 
+use self::pointer::MovePointer;
 use super::area::Area;
 use super::gap;
-use super::layout::{Layout, TASK_SIZE};
+use super::layout::Layout;
 use super::vma::{Vma, trait_bit as t};
 use super::{Content, Found, MappingKind};
+use crate::arch::TASK_SIZE;
 use crate::plan::{Call, Data, Stage, Step};
 use crate::refusal::Refusals;
 use crate::subject::FrozenProcess;
@@ -217,11 +221,11 @@ fn make_mapped(list: &[ShadowStack], hard: u64, layout: &mut Layout<'_>) {
     for User { thread, pointer } in list.iter().filter_map(|stack| stack.user) {
         layout.call_of(thread, STAGE, decide_size(PAGE_SIZE, hard));
         layout.call_of(thread, STAGE, switch_on());
-        let step = Step::MoveShadowStack {
+        let pointer = MovePointer {
             from: None,
             to: pointer,
         };
-        layout.step_of(thread, STAGE, step);
+        layout.operate_of(thread, STAGE, pointer);
     }
 }
 
@@ -260,11 +264,11 @@ fn make_own(list: &[ShadowStack], areas: &[Area], hard: u64, layout: &mut Layout
             layout.call_of(thread, STAGE, gap::free(&below));
         }
         layout.call_of(thread, STAGE, switch_on());
-        let step = Step::MoveShadowStack {
+        let pointer = MovePointer {
             from: Some(range.end),
             to: pointer,
         };
-        layout.step_of(thread, STAGE, step);
+        layout.operate_of(thread, STAGE, pointer);
         stack.fill(thread, layout);
     }
     taken.extend(list.iter().map(|stack| stack.area.range()));
@@ -368,7 +372,7 @@ mod tests {
             .map(|step| match step {
                 Step::Call(call) => call.what.clone(),
                 Step::Write { address, .. } => format!("write to {address}"),
-                Step::MoveShadowStack { from, to } => format!("move from {from:?} to {to:x}"),
+                Step::Operate(operation) => format!("{operation:?}"),
                 other => format!("{other:?}"),
             })
             .collect()
@@ -413,7 +417,7 @@ mod tests {
                 "shadow stack: switch on".into(),
                 "free 7f00000ff000-7f0000100000".into(),
                 "shadow stack: switch on".into(),
-                "move from Some(139637977792512) to 7f0000103ff8".into(),
+                "MovePointer { from: Some(139637977792512), to: 139637977792504 }".into(),
                 "write to 0x7f0000100000".into(),
             ]
         );
@@ -446,7 +450,7 @@ mod tests {
                 "write to 0x7f0000202000",
                 "shadow stack: decide on 4 KiB",
                 "shadow stack: switch on",
-                "move from None to 7f000020a000",
+                "MovePointer { from: None, to: 139637978865664 }",
             ]
         );
     }

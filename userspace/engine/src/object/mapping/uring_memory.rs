@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use super::area::Area;
 use super::gap;
-use super::layout::{Layout, TASK_SIZE};
+use super::layout::Layout;
 use super::vma::{Vma, trait_bit};
 use super::{Content, Found, MappingKind, Mappings};
+use crate::arch::TASK_SIZE;
 use crate::object::State;
 use crate::object::file::uring::LINK;
 use crate::object::file::uring::rings::{MappedRing, Rings};

@@ -17,6 +17,7 @@ use super::area::Area;
 use super::layout::Layout;
 use super::vma::{self, Vma, trait_bit};
 use super::{Content, Found, MappingKind};
+use crate::arch::vdso;
 use crate::plan::{Call, Stage, Step, scratch};
 use crate::refusal::Refusals;
 use crate::{Error, Result};
@@ -114,7 +115,8 @@ impl MappingKind for Vdso {
 
 impl Vdso {
     fn of(vma: &Vma, bytes: &[u8]) -> Self {
-        let end = image_length(bytes).map_or(bytes.len(), |end| bytes.len().min(end as usize));
+        let end =
+            vdso::image_length(bytes).map_or(bytes.len(), |end| bytes.len().min(end as usize));
         let (image, rest) = bytes.split_at(end);
         Self {
             area: Area {
@@ -175,34 +177,6 @@ impl Vdso {
 #[must_use]
 pub fn is_part(vma: &Vma) -> bool {
     vma.inode == 0 && (vma.name == b"[vdso]" || vma.name.starts_with(b"[vvar"))
-}
-
-/// The length of a vDSO's ELF image, by what begins it: where the last of its segments and its
-/// section headers end. What follows up to the end of the page is zeros, and unused.
-#[must_use]
-pub fn image_length(image: &[u8]) -> Option<u64> {
-    const PT_LOAD: u64 = 1;
-    let number = |at: usize, size: usize| {
-        let bytes = image.get(at..at.checked_add(size)?)?;
-        let mut word = [0; 8];
-        word[..size].copy_from_slice(bytes);
-        Some(u64::from_le_bytes(word))
-    };
-    if image.get(..5)? != b"\x7fELF\x02" {
-        return None;
-    }
-    // struct elf64_hdr: e_phoff, e_shoff, e_phentsize, e_phnum, e_shentsize, e_shnum.
-    let (segments, sections) = (number(32, 8)?, number(40, 8)?);
-    let mut end = sections.checked_add(number(58, 2)? * number(60, 2)?)?;
-    for index in 0..number(56, 2)? {
-        // struct elf64_phdr: p_type, p_flags, p_offset, p_vaddr, p_paddr, p_filesz.
-        let segment = usize::try_from(segments.checked_add(index * number(54, 2)?)?).ok()?;
-        if number(segment, 4)? == PT_LOAD {
-            let offset = number(segment.checked_add(8)?, 8)?;
-            end = end.max(offset.checked_add(number(segment.checked_add(32)?, 8)?)?);
-        }
-    }
-    end.checked_next_multiple_of(16)
 }
 
 /// The vDSO of the running kernel: that of crust itself.
@@ -271,7 +245,7 @@ mod tests {
         for (at, value) in [(32, 0x40), (54, 56), (56, 1), (0x40, 1), (0x60, 0x8e)] {
             bytes[at] = value;
         }
-        assert_eq!(image_length(&bytes), Some(0x90));
+        assert_eq!(vdso::image_length(&bytes), Some(0x90));
         let clean = Vdso::of(&vma, &bytes);
         assert!(clean.left.is_empty());
         bytes[0x100] = 7;
@@ -280,6 +254,6 @@ mod tests {
         assert_eq!((left.left.len(), left.left[0x70]), (4096 - 0x90, 7));
         bytes[0x8f] = 7;
         assert_ne!(Vdso::of(&vma, &bytes).checksum, clean.checksum);
-        assert_eq!(image_length(&bytes[..0x50]), None);
+        assert_eq!(vdso::image_length(&bytes[..0x50]), None);
     }
 }

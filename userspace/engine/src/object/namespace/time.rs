@@ -14,15 +14,18 @@ use nix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
 use crate::capture::Capture;
-use crate::clock::{self, Offsets, SECOND};
+use crate::clock;
 use crate::hooks::Abilities;
 use crate::object::State;
+use crate::object::task;
 use crate::object::task::Member;
-use crate::object::task::{self, Texts};
 use crate::plan::{After, Clocks as Plan};
+use crate::plan::{Offsets, SECOND};
 use crate::procfs;
 use crate::refusal::Refusals;
 use crate::resolve::{Resolve, RestoreOptions};
+use crate::texts::NAMESPACES;
+use crate::texts::Texts;
 use crate::{Error, Result};
 
 /// The clocks at the dump, as the program saw them, in nanoseconds.
@@ -66,7 +69,7 @@ impl State for Clocks {
 /// The places of the links in what is read of a thread.
 fn links(namespaces: &[Option<PathBuf>]) -> [Option<&PathBuf>; 2] {
     ["time_for_children", "time"].map(|name| {
-        let place = task::NAMESPACES.iter().position(|other| *other == name)?;
+        let place = NAMESPACES.iter().position(|other| *other == name)?;
         namespaces.get(place)?.as_ref()
     })
 }

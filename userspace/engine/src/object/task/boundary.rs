@@ -9,30 +9,11 @@ use std::sync::OnceLock;
 use crust_sys::kcmp::{self, Kind};
 
 use super::ThreadView;
-use super::view::{ProcessText, ThreadText};
+
 use crate::capture::Capture;
 use crate::subject::FrozenProcess;
+use crate::texts::{NAMESPACES, ProcessText, ThreadText};
 use crate::{Error, Result};
-
-/// The namespaces of a process. Those that come first each thread can leave for itself; the others only
-/// a process with a single thread (kernel/fork.c:check_unshare_flags, kernel/time/namespace.c:timens_install),
-/// or a thread that has its own working directory (mnt: kernel/fork.c:ksys_unshare,
-/// kernel/namespace.c:mntns_install), or it gets them when it is made.
-pub(in crate::object) const NAMESPACES: [&str; 10] = [
-    "cgroup",
-    "ipc",
-    "net",
-    "uts",
-    "pid_for_children",
-    "time_for_children",
-    "mnt",
-    "pid",
-    "time",
-    "user",
-];
-
-/// How many of [`NAMESPACES`] are looked at for each thread: a working directory of its own is refused.
-pub(super) const NAMESPACES_OF_THREAD: usize = 6;
 
 /// The namespaces of crust, in the order of [`NAMESPACES`]; it never leaves them.
 fn own_namespaces() -> &'static [Option<PathBuf>] {

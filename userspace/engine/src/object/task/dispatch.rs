@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
 use crate::object::State;
-use crate::plan::{Stage, Step, TaskId};
+use crate::plan::{Operation, Planned, Stage, Step, TaskHandle, TaskId};
 use crate::resolve::Resolve;
 use crate::{Error, Result};
 
@@ -52,9 +52,25 @@ impl ThreadAspect for Dispatch {
     }
 
     fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        let operation = Planned::new(SetDispatch(self.0));
         resolve
             .plan
-            .step(Stage::Resume, task, Step::SetDispatch(self.0));
+            .step(Stage::Resume, task, Step::OperateAtEnd(operation));
         Ok(())
+    }
+}
+
+/// The system calls of the thread are dispatched to itself from here on.
+#[derive(Debug)]
+struct SetDispatch(UserDispatch);
+
+impl Operation for SetDispatch {
+    fn describe(&self) -> String {
+        "have its system calls dispatched to itself".into()
+    }
+
+    fn run(&self, task: &mut dyn TaskHandle) -> Result<()> {
+        ptrace::set_user_dispatch(task.tid(), &self.0)
+            .map_err(|errno| Error::task(task.tid(), "set its syscall user dispatch", errno))
     }
 }

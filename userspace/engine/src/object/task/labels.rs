@@ -10,8 +10,6 @@
 //!
 //! Landlock has no labels: the domain of a thread is shown to nobody.
 
-use std::sync::OnceLock;
-
 use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
@@ -19,91 +17,8 @@ use crate::capture::Capture;
 use crate::object::State;
 use crate::plan::{Arg, Call, Data, Stage, TaskId};
 use crate::resolve::Resolve;
+use crate::security_labels::{FILES, Module, own};
 use crate::{Error, Result, procfs};
-
-/// How a module wants to be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Module {
-    /// With the label itself, while there are privileges.
-    Smack,
-    /// With a word and the name of the profile.
-    AppArmor(&'static str),
-    /// With the label itself.
-    Other,
-}
-
-/// A file of `/proc/PID/attr`.
-struct File {
-    name: &'static str,
-    module: Module,
-}
-
-const fn file(name: &'static str, module: Module) -> File {
-    File { name, module }
-}
-
-/// All that there may be, in the order in which they are written: a new label of the thread makes a module
-/// forget the others.
-const FILES: [File; 8] = [
-    file("smack/current", Module::Smack),
-    file("apparmor/current", Module::AppArmor("changeprofile ")),
-    file("apparmor/exec", Module::AppArmor("exec ")),
-    file("current", Module::Other),
-    file("exec", Module::Other),
-    file("fscreate", Module::Other),
-    file("keycreate", Module::Other),
-    file("sockcreate", Module::Other),
-];
-
-/// The numbers of the files that a module of this machine has something in, each with what crust has
-/// there.
-fn own() -> &'static [(usize, Option<Vec<u8>>)] {
-    static OWN: OnceLock<Vec<(usize, Option<Vec<u8>>)>> = OnceLock::new();
-    OWN.get_or_init(|| {
-        let read = |name: &str| std::fs::read(format!("/proc/self/attr/{name}")).ok();
-        let current: Vec<_> = ["smack/current", "apparmor/current", "current"]
-            .map(read)
-            .into();
-        // The files without a name of a module are those of one that has files of its own, or of another.
-        let [smack, apparmor, plain] = [0, 1, 2].map(|n: usize| current[n].is_some());
-        let is_other = plain && current[2] != current[0] && current[2] != current[1];
-        let has = |file: &File| match file.module {
-            Module::Smack => smack,
-            Module::AppArmor(_) => apparmor,
-            Module::Other => is_other,
-        };
-        FILES
-            .iter()
-            .enumerate()
-            .filter(|(_, file)| has(file))
-            .map(|(number, file)| (number, read(file.name)))
-            .collect()
-    })
-}
-
-/// Whether a task has the labels of crust.
-pub(crate) fn are_ours(proc: &impl std::os::fd::AsFd, task: i32) -> bool {
-    let theirs = read(proc, task, ".");
-    own()
-        .iter()
-        .zip(theirs)
-        .all(|((_, own), theirs)| *own == theirs)
-}
-
-/// What a thread has in these files; `None` where it has nothing.
-pub(super) fn read(
-    proc: &impl std::os::fd::AsFd,
-    task: i32,
-    directory: &str,
-) -> Vec<Option<Vec<u8>>> {
-    let files = own().iter();
-    files
-        .map(|&(number, _)| {
-            let name = format!("{directory}/attr/{}", FILES[number].name);
-            procfs::read(proc, task, &name).ok()
-        })
-        .collect()
-}
 
 /// The files in which a thread has something else than crust: number, and what is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -47,10 +47,8 @@ use std::time::Instant;
 
 use crust_image::Record;
 
-pub(in crate::object) use self::boundary::NAMESPACES;
 use self::sharing::Sharing;
 pub use self::tree::Member;
-pub(crate) use self::view::Texts;
 pub use self::view::{ProcessView, ThreadView};
 use super::{Row, State, namespace};
 use crate::capture::Capture;
@@ -58,6 +56,7 @@ use crate::plan::{ProcessId, TaskId};
 use crate::refusal::Refusals;
 use crate::resolve::Resolve;
 use crate::subject::FrozenProcess;
+use crate::texts;
 use crate::{Error, Result};
 
 /// A field of `/proc/PID/status` that every kernel has, or an error that names it.
@@ -204,7 +203,7 @@ pub fn rows() -> impl Iterator<Item = Row> {
 pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
     let tree = capture.tree;
     let begun = Instant::now();
-    let texts = view::read(tree, capture.hooks.abilities().read_only)?;
+    let texts = texts::read(tree, capture.hooks.abilities().read_only)?;
     tracing::debug!(took = ?begun.elapsed(), "tasks: /proc is read");
     capture.hooks.prepare(tree, &texts)?;
     tracing::debug!(took = ?begun.elapsed(), "tasks: the program was asked");
@@ -219,7 +218,7 @@ pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
 
 fn capture_process(
     process: &FrozenProcess,
-    (of_process, of_threads): &view::Texts,
+    (of_process, of_threads): &texts::Texts,
     sharing: Sharing,
     capture: &mut Capture<'_>,
 ) -> Result<()> {

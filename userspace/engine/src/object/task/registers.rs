@@ -24,13 +24,14 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView, tree};
+use crate::arch::sigmask_syscalls;
 use crate::capture::Capture;
-use crate::limit::{self, End, Left, Place};
+use crate::limit::{self, End, Remaining, TimeoutLocation};
 use crate::object::State;
-use crate::plan::{Call, Data, ProcessId, Processor, Stage, Step, TaskId};
+use crate::plan::{Call, Data, Operation, ProcessId, Processor, Stage, Step, TaskHandle, TaskId};
 use crate::refusal::Refusals;
 use crate::resolve::Resolve;
-use crate::{Error, Result, instruction, masked};
+use crate::{Error, Result, instruction};
 
 /// Linux's `ERESTART_RESTARTBLOCK`, which user space never sees.
 const RESTART_BLOCK: i64 = -516;
@@ -85,7 +86,7 @@ pub struct Registers {
     xstate: Vec<u8>,
     signal_mask: u64,
     interrupted: Option<Interrupted>,
-    limit: Option<Left>,
+    limit: Option<Remaining>,
 }
 
 impl State for Registers {
@@ -104,7 +105,7 @@ impl State for Registers {
             Some(call) => format!(", in a call: {call:?}"),
         };
         let limit = match self.limit {
-            Some(Left {
+            Some(Remaining {
                 left: Some(left), ..
             }) => format!(", {left} ns of its wait are left"),
             _ => String::new(),
@@ -141,7 +142,7 @@ fn call_name(nr: i64) -> String {
 /// Whether the mask of the call in which the thread is differs from that around it.
 fn is_masked(view: &ThreadView<'_>, signal_mask: u64) -> bool {
     let registers = &view.thread.registers;
-    masked::in_call(registers)
+    sigmask_syscalls::in_call(registers)
         && view
             .text
             .status
@@ -274,7 +275,7 @@ fn limit(
     view: &ThreadView<'_>,
     interrupted: Option<&Interrupted>,
     capture: &mut Capture<'_>,
-) -> Option<Left> {
+) -> Option<Remaining> {
     let ThreadView {
         thread, process, ..
     } = *view;
@@ -285,7 +286,7 @@ fn limit(
         capture.refusals.lose(thread.tid, name, why, remedy);
     };
     if limit.end == End::Unknown {
-        let by_module = limit.place == Place::Kernel;
+        let by_module = limit.place == TimeoutLocation::Kernel;
         if !(by_module && interrupted.is_some_and(Interrupted::is_known)) {
             let remedy = if by_module { "load the module" } else { "" };
             lose("the kernel does not tell since when it waits", remedy);
@@ -293,9 +294,11 @@ fn limit(
         return None;
     }
     let address = match limit.place {
-        Place::Register => return None,
-        Place::Timespec(address) | Place::Timeval(address) => Some(RemoteAddr(address)),
-        Place::Receive(_) | Place::Send(_) | Place::Kernel => None,
+        TimeoutLocation::Register => return None,
+        TimeoutLocation::Timespec(address) | TimeoutLocation::Timeval(address) => {
+            Some(RemoteAddr(address))
+        }
+        TimeoutLocation::Receive(_) | TimeoutLocation::Send(_) | TimeoutLocation::Kernel => None,
     };
     if let Some(address) = address {
         let mut same = [0; 16];
@@ -306,7 +309,7 @@ fn limit(
             return None;
         }
     }
-    Some(Left {
+    Some(Remaining {
         number: limit.number,
         place: limit.place,
         left: limit.left(),
@@ -425,17 +428,30 @@ impl ThreadAspect for Registers {
             enters: self.interrupted == Some(Interrupted::Masked),
             limit: self.limit,
         };
-        let mut touch = None;
         if xstate::has_tiles(&self.xstate) {
             let call = ask_for_tiles();
             resolve.plan.call(Stage::Attributes, task, call);
-            touch = Some(Step::TouchTiles);
+            resolve.plan.operate(Stage::Resume, task, LoadTiles);
         }
         let step = Step::SetProcessor(Box::new(processor));
-        for step in touch.into_iter().chain([step]).chain(again) {
+        for step in [step].into_iter().chain(again) {
             resolve.plan.step(Stage::Resume, task, step);
         }
         Ok(())
+    }
+}
+
+/// The thread loads its tiles (AMX), so that it has room for them.
+#[derive(Debug)]
+struct LoadTiles;
+
+impl Operation for LoadTiles {
+    fn describe(&self) -> String {
+        "touch its tiles (AMX)".into()
+    }
+
+    fn run(&self, task: &mut dyn TaskHandle) -> Result<()> {
+        task.load_tiles()
     }
 }
 

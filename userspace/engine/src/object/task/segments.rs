@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
 use crate::object::State;
-use crate::plan::{Stage, Step, TaskId};
+use crate::plan::{Operation, Stage, TaskHandle, TaskId};
 use crate::resolve::Resolve;
 use crate::{Error, Result};
 
@@ -62,8 +62,23 @@ impl ThreadAspect for Segments {
         for segment in &self.0 {
             resolve
                 .plan
-                .step(Stage::Resume, task, Step::SetSegment(*segment));
+                .operate(Stage::Resume, task, SetSegment(*segment));
         }
         Ok(())
+    }
+}
+
+/// A segment of the thread in the global descriptor table.
+#[derive(Debug)]
+struct SetSegment(Segment);
+
+impl Operation for SetSegment {
+    fn describe(&self) -> String {
+        format!("set segment {}", self.0[0])
+    }
+
+    fn run(&self, task: &mut dyn TaskHandle) -> Result<()> {
+        ptrace::set_segment(task.tid(), self.0)
+            .map_err(|errno| Error::task(task.tid(), "set a segment", errno))
     }
 }

@@ -3,16 +3,20 @@
 //! When a thread began (field 22 of `/proc/PID/task/TID/stat`), in ticks, which is as exact as anybody can see
 //! it. Of the leader, that is when the process began: see [`tree`](super::tree).
 
+use std::os::fd::AsFd;
+
+use crust_sys::pidfd;
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::{ThreadAspect, ThreadView};
-use crate::Result;
+use super::{ThreadAspect, ThreadView, usage};
 use crate::capture::Capture;
 use crate::clock;
 use crate::object::State;
-use crate::plan::{Stage, Step, TaskId};
+use crate::plan::{Operation, Stage, TaskHandle, TaskId};
 use crate::procfs::Stat;
 use crate::resolve::Resolve;
+use crate::{Error, Result};
 
 /// Clock ticks of `/proc/PID/stat` (`USER_HZ`, 100 on x86) in nanoseconds.
 pub(super) const TICK: u64 = 10_000_000;
@@ -32,7 +36,7 @@ impl Started {
     /// loss tells.
     pub(super) fn set(self, stage: Stage, task: TaskId, resolve: &mut Resolve<'_>) {
         if resolve.abilities.set_start {
-            resolve.plan.step(stage, task, Step::SetStart(self.0));
+            resolve.plan.operate(stage, task, SetStart(self.0));
         }
     }
 }
@@ -58,5 +62,40 @@ impl ThreadAspect for Started {
     fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
         self.set(Stage::Resume, task, resolve);
         Ok(())
+    }
+}
+
+/// The module sets when the thread began, or with it the process, in nanoseconds on the boot-time clock.
+#[derive(Debug)]
+struct SetStart(u64);
+
+impl Operation for SetStart {
+    fn describe(&self) -> String {
+        format!("module: set the start time to {} ns after boot", self.0)
+    }
+
+    fn run(&self, task: &mut dyn TaskHandle) -> Result<()> {
+        let tid = task.tid();
+        let failed = |errno| Error::task(tid, "set the start time", errno);
+        let handle = match task.id().thread {
+            0 => pidfd::open(task.pid()),
+            _ => pidfd::open_thread(tid),
+        };
+        let handle = handle.map_err(failed)?;
+        let (before, after) = task.offsets();
+        // Nothing has begun before the machine, or will yet begin.
+        let boottime = self
+            .0
+            .saturating_add_signed(before.boottime - after.boottime)
+            .min(clock::boottime());
+        // The kernel takes it as crust sees the clock.
+        let boottime = boottime.saturating_add_signed(clock::own_offsets().boottime);
+        match task.device()?.set_start(handle.as_fd(), boottime) {
+            Err(Errno::EPERM) => {
+                usage::lose_forbidden(task, "start time");
+                Ok(())
+            }
+            result => result.map_err(failed),
+        }
     }
 }

@@ -7,6 +7,7 @@
 
 mod births;
 mod ends;
+mod ids;
 mod places;
 mod plan;
 

@@ -11,20 +11,23 @@
 //! not with its threads, whose switches, blocks and size `/proc` shows: a second dump does not see it. Only the
 //! module can have things counted on, and the clocks of single threads no kernel lets anybody set.
 
-use crust_sys::uapi;
+use std::os::fd::AsFd;
+
+use crust_sys::{pidfd, uapi};
+use nix::errno::Errno;
 use nix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
 use super::started::TICK;
-use super::view::ThreadText;
-use crate::Result;
 use crate::capture::Capture;
 use crate::clock;
 use crate::object::State;
-use crate::plan::{ProcessId, Stage, Step};
+use crate::plan::{Operation, ProcessId, Stage, TaskHandle};
 use crate::procfs::{self, Fields, Stat};
 use crate::resolve::Resolve;
 use crate::subject::FrozenProcess;
+use crate::texts::ThreadText;
+use crate::{Error, Result};
 
 /// Of a process: all its threads. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,11 +188,8 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
     for record in records.iter().filter(|record| record.tag == Usage::TAG) {
         let usage = Usage::from_record(record)?;
         children |= usage.has_had_children();
-        resolve.plan.step(
-            Stage::Members,
-            ProcessId(record.owner).leader(),
-            Step::AddUsage(usage),
-        );
+        let task = ProcessId(record.owner).leader();
+        resolve.plan.operate(Stage::Members, task, AddUsage(usage));
     }
     if children {
         resolve.refusals.lose(
@@ -201,6 +201,47 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The module adds to what the process has used.
+#[derive(Debug)]
+struct AddUsage(Usage);
+
+impl Operation for AddUsage {
+    fn describe(&self) -> String {
+        format!(
+            "module: add {} ms of CPU time to what it has used",
+            self.0.runtime / 1_000_000
+        )
+    }
+
+    fn run(&self, task: &mut dyn TaskHandle) -> Result<()> {
+        let (pid, tid) = (task.pid(), task.tid());
+        let failed = |errno| match errno {
+            Errno::EOVERFLOW => Error::malformed(
+                format!("the resources that process {pid} has used"),
+                "are more than can be: the image is damaged",
+            ),
+            _ => Error::task(tid, "add to the resources used", errno),
+        };
+        let handle = pidfd::open(pid).map_err(failed)?;
+        match task.device()?.add_usage(handle.as_fd(), &(&self.0).into()) {
+            Err(Errno::EPERM) => {
+                lose_forbidden(task, "resources used");
+                Ok(())
+            }
+            result => result.map_err(failed),
+        }
+    }
+}
+
+/// Reports what the kernel does not let crust set: who may do so in a user namespace may not where others see it.
+pub(super) fn lose_forbidden(task: &mut dyn TaskHandle, object: &str) {
+    task.lose(
+        object,
+        "the kernel does not let crust set it, as it is seen from outside of its user namespace: it begins anew",
+        "restore it with CAP_CHECKPOINT_RESTORE in the user namespaces around it too",
+    );
 }
 
 impl From<&Usage> for uapi::Usage {

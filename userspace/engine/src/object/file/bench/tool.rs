@@ -7,7 +7,7 @@ use super::{Bench, Home, SETTABLE, missing};
 use crate::object::file::table::Slot;
 use crate::object::file::{DescriptionId, File};
 use crate::object::unnamed::Anchors;
-use crate::plan::{Arg, Call, CallRef, Data, Expect, ProcessId, Stage, Step, reserved};
+use crate::plan::{Arg, Call, CallRef, Data, Expect, Operation, ProcessId, Stage, reserved};
 use crate::{Error, Result};
 
 /// What kinds use to emit their calls.
@@ -91,10 +91,9 @@ impl<'p> Bench<'p> {
         self.plan.call(self.stage, task, call)
     }
 
-    /// Adds a step that is no call.
-    pub fn step(&mut self, step: Step) {
-        let task = self.process.leader();
-        self.plan.step(self.stage, task, step);
+    /// Adds an operation.
+    pub fn operate(&mut self, operation: impl Operation + 'static) {
+        self.operate_later(self.stage, operation);
     }
 
     /// Adds a system call to a later stage.
@@ -103,10 +102,10 @@ impl<'p> Bench<'p> {
         self.plan.call(stage, task, call);
     }
 
-    /// Adds a step that is no call to another stage.
-    pub fn step_later(&mut self, stage: Stage, step: Step) {
+    /// Adds an operation to another stage.
+    pub fn operate_later(&mut self, stage: Stage, operation: impl Operation + 'static) {
         let task = self.process.leader();
-        self.plan.step(stage, task, step);
+        self.plan.operate(stage, task, operation);
     }
 
     /// The process with a pid.

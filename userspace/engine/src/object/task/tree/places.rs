@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use super::ids::SetIds;
 use crate::object::task::order::{Place, Replay};
 use crate::plan::{Call, ProcessId, Stage, Step};
 use crate::resolve::Resolve;
@@ -65,10 +66,10 @@ pub(super) fn place(
             };
             resolve
                 .plan
-                .step(stage, task, Step::SetIds { pgid: first, sid });
+                .operate(stage, task, SetIds { pgid: first, sid });
             if first != pgid {
-                let step = Step::SetIds { pgid, sid: 0 };
-                resolve.plan.step(Stage::Members, task, step);
+                let ids = SetIds { pgid, sid: 0 };
+                resolve.plan.operate(Stage::Members, task, ids);
             }
         } else if sid != pid {
             // A session leader is in its own group already.

@@ -149,8 +149,8 @@ mod tests {
         let words = |step: &Step| match step {
             Step::Call(call) => call.what.clone(),
             Step::SpawnChild { child, pid, .. } => format!("make {child} {pid:?}"),
-            Step::SetIds { pgid, sid } => format!("ids {pgid} {sid}"),
             Step::SpawnThread { thread, tid } => format!("make {thread} {tid:?}"),
+            Step::Operate(operation) => format!("{operation:?}"),
             other => format!("{other:?}"),
         };
         let steps = resolve.plan.stages.remove(&stage).unwrap_or_default();
@@ -210,17 +210,35 @@ mod tests {
         members[2].pgid = 78;
         let (leaders, refused) = planned(&members, module, Stage::Leaders);
         assert!(!refused);
-        assert_eq!(leaders, ["p0.0 ids 10 10", "p1.0 ids 11 11"]);
+        assert_eq!(
+            leaders,
+            [
+                "p0.0 SetIds { pgid: 10, sid: 10 }",
+                "p1.0 SetIds { pgid: 11, sid: 11 }"
+            ]
+        );
         let (others, _) = planned(&members, module, Stage::Members);
-        assert!(others.contains(&"p2.0 ids 78 77".to_owned()), "{others:?}");
+        assert!(
+            others.contains(&"p2.0 SetIds { pgid: 78, sid: 77 }".to_owned()),
+            "{others:?}"
+        );
         // Groups that have each other's numbers: both processes are in the session first.
         let mut crossed = late_leader();
         crossed[2] = member(12, Some(1), 13, 11);
         crossed[3] = member(13, Some(1), 12, 11);
         let (first, _) = planned(&crossed, module, Stage::Groups);
-        assert_eq!(first, ["p2.0 ids 12 11", "p3.0 ids 13 11"]);
+        assert_eq!(
+            first,
+            [
+                "p2.0 SetIds { pgid: 12, sid: 11 }",
+                "p3.0 SetIds { pgid: 13, sid: 11 }"
+            ]
+        );
         let (then, _) = planned(&crossed, module, Stage::Members);
-        assert!(then.contains(&"p2.0 ids 13 0".to_owned()), "{then:?}");
+        assert!(
+            then.contains(&"p2.0 SetIds { pgid: 13, sid: 0 }".to_owned()),
+            "{then:?}"
+        );
         // Without it, others stand in for the dead leaders.
         let (spawn, refused) = planned(&members, Abilities::default(), Stage::Spawn);
         assert!(!refused);

@@ -6,8 +6,8 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::plan::{After, Arg, Data, Expect, Plan, Step};
-use crate::request::PlanReport;
+use super::{After, Arg, Data, Expect, Plan, Step};
+use crate::refusal::Refusal;
 
 /// The plan as text: stage by stage, one line for each step, in the order in which a task does
 /// them.
@@ -34,10 +34,9 @@ pub fn text(plan: &Plan) -> String {
     text
 }
 
-/// The report as JSON: `conflicts`, and `plan` with `stages`, in each `tasks`, in each `steps`.
+/// The plan as JSON, with what is in its way: `conflicts`, and `plan` with `stages`, in each `tasks`, in each `steps`.
 #[must_use]
-pub fn json(report: &PlanReport) -> Value {
-    let plan = &report.plan;
+pub fn json(plan: &Plan, conflicts: &[Refusal]) -> Value {
     let stages: Vec<Value> = plan
         .stages
         .iter()
@@ -53,7 +52,7 @@ pub fn json(report: &PlanReport) -> Value {
         })
         .collect();
     json!({
-        "conflicts": report.conflicts,
+        "conflicts": conflicts,
         "plan": {
             "stages": stages,
             "scratch": plan.scratch,
@@ -107,30 +106,13 @@ fn describe(step: &Step) -> String {
             address,
             bytes,
         } => format!("write {what}: {} bytes at {address}", bytes.len()),
-        Step::WindRing { number, ring } => {
-            format!("fd {number}: wind the ring on by {} requests", ring.count)
-        }
+        Step::Operate(operation) | Step::OperateAtEnd(operation) => operation.describe(),
         Step::SpawnChild { child, pid, .. } => {
             format!("make child {child} with pid {}", numbers(pid))
-        }
-        Step::OpenTerminal { index, number, .. } => {
-            format!("fd {number}: make the pseudo-terminal with number {index}")
         }
         Step::SpawnThread { thread, tid } => {
             format!("make thread {thread} with tid {}", numbers(tid))
         }
-        Step::SetIds { pgid, sid } => match (pgid, sid) {
-            (0, sid) => format!("module: join session {sid}"),
-            (pgid, 0) => format!("module: join group {pgid}"),
-            (pgid, sid) => format!("module: join group {pgid}, session {sid}"),
-        },
-        Step::SetStart(boottime) => {
-            format!("module: set the start time to {boottime} ns after boot")
-        }
-        Step::AddUsage(usage) => format!(
-            "module: add {} ms of CPU time to what it has used",
-            usage.runtime / 1_000_000
-        ),
         Step::Dismiss { child } => format!("dismiss child {child}"),
         Step::Exit { status } => format!("become a zombie with status {status:#x}"),
         Step::ExitLeader { status } => {
@@ -138,12 +120,6 @@ fn describe(step: &Step) -> String {
         }
         Step::Reenter(call) => format!("begin the interrupted call again: {}", call.what),
         Step::CallAtLast(call) => call.what.clone(),
-        Step::SetSegment([number, ..]) => format!("set segment {number}"),
-        Step::MoveShadowStack { to, .. } => {
-            format!("move the pointer of its shadow stack to {to:x}")
-        }
-        Step::TouchTiles => "touch its tiles (AMX)".into(),
-        Step::SetDispatch(_) => "have its system calls dispatched to itself".into(),
         Step::SetProcessor(processor) if processor.enters => {
             "set registers, enter the interrupted call again, and set the signal mask".into()
         }
@@ -237,11 +213,7 @@ mod tests {
 
     #[test]
     fn as_json() {
-        let report = PlanReport {
-            conflicts: vec![],
-            plan: plan(),
-        };
-        let json = json(&report);
+        let json = json(&plan(), &[]);
         let step = &json["plan"]["stages"][1]["tasks"][0]["steps"];
         assert_eq!(step[0]["args"][1]["bytes"], "2f7800");
         assert_eq!(step[1]["args"][0]["returned_by_step"], 0);

@@ -10,7 +10,7 @@
 use crust_sys::ptrace::UserRegs;
 use nix::errno::Errno;
 
-use crate::limit::SYS_IO_PGETEVENTS;
+use super::SYS_IO_PGETEVENTS;
 
 const CALLS: [i64; 6] = [
     libc::SYS_rt_sigsuspend,

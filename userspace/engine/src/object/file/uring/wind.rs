@@ -9,11 +9,33 @@ use crust_sys::pidfd;
 use crust_sys::uring::{self, ENTRY, OFFSET_ENTRIES, OFFSET_RINGS, Region};
 use nix::errno::Errno;
 
-use crate::object::file::uring::{Uring, check};
+use super::{Uring, check};
+use crate::plan::{Operation, TaskHandle};
 use crate::{Error, Result};
 
-/// Has a ring of a task, which was just made, go on from where another one was.
-pub(super) fn wind(pid: i32, number: i32, ring: &Uring) -> Result<()> {
+/// A new ring of a task gets the counters and the memory of an old one.
+#[derive(Debug)]
+pub struct WindRing {
+    /// The descriptor of the new ring.
+    pub number: i32,
+    /// What it is to be.
+    pub ring: Uring,
+}
+
+impl Operation for WindRing {
+    fn describe(&self) -> String {
+        format!(
+            "fd {}: wind the ring on by {} requests",
+            self.number, self.ring.count
+        )
+    }
+
+    fn run(&self, task: &mut dyn TaskHandle) -> Result<()> {
+        wind(task.pid(), self.number, &self.ring)
+    }
+}
+
+fn wind(pid: i32, number: i32, ring: &Uring) -> Result<()> {
     check(ring)?;
     let failed = |operation: &str| {
         let what = format!("fd {number}: {operation}");
