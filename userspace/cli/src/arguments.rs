@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use crust_engine::hooks;
+use crust_engine::Backend as Chosen;
 
 /// The name of the image in a directory that `-D` names.
 const IMAGE: &str = "crust.img";
@@ -116,7 +116,7 @@ pub enum Backend {
     Mainline,
 }
 
-impl From<Backend> for hooks::Backend {
+impl From<Backend> for Chosen {
     fn from(backend: Backend) -> Self {
         match backend {
             Backend::Auto => Self::Auto,

@@ -8,7 +8,7 @@
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
-use crust_engine::progress::{Phase, Progress};
+use crust_engine::{Phase, Progress};
 
 use crate::output::{bytes, count, time};
 

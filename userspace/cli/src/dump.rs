@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use crust_engine::capture::DumpOptions;
-use crust_engine::request::{DumpReport, DumpRequest};
+use crust_engine::DumpOptions;
+use crust_engine::{DumpReport, DumpRequest};
 
 use crate::arguments::{Common, Root, Target, size};
 use crate::console::Console;
@@ -83,7 +83,7 @@ impl Dump {
             sync: !self.no_sync,
         };
         let mut console = Console::new(self.common.json);
-        let report = crust_engine::dump::dump(&request, &mut console)?;
+        let report = crust_engine::dump(&request, &mut console)?;
         if let Some(made) = made {
             made.keep();
         }

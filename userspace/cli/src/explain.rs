@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use crust_engine::capture::DumpOptions;
-use crust_engine::explain::{self, Explanation, Verdict};
+use crust_engine::DumpOptions;
+use crust_engine::{Explanation, Verdict};
 
 use crate::arguments::{Common, Root, size};
 use crate::output::{count, print, print_json, time};
@@ -46,7 +46,8 @@ impl Explain {
             ghost_limit: self.ghost_limit,
             ..DumpOptions::default()
         };
-        let explanation = explain::explain(self.root.pid(), &options, self.common.backend.into())?;
+        let explanation =
+            crust_engine::explain(self.root.pid(), &options, self.common.backend.into())?;
         if self.common.json {
             print_json(&explanation)?;
         } else {

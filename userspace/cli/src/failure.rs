@@ -5,8 +5,8 @@
 use std::process::ExitCode;
 
 use crust_engine::Error;
+use crust_engine::Refusal;
 use crust_engine::check;
-use crust_engine::refusal::Refusal;
 use serde::Serialize;
 
 use crate::{output, refusals};

@@ -7,8 +7,8 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::Args;
-use crust_engine::inspect::{self, Inspection, Process};
-use crust_engine::kinds::Family;
+use crust_engine::Family;
+use crust_engine::{Inspection, Process};
 
 use crate::arguments::Source;
 use crate::output::{bytes, count, print, print_json};
@@ -49,7 +49,7 @@ Examples:
 
 impl Inspect {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let inspection = inspect::inspect(&self.source.path(), self.verify)?;
+        let inspection = crust_engine::inspect(&self.source.path(), self.verify)?;
         if self.json {
             print_json(&inspection)?;
             return Ok(ExitCode::SUCCESS);

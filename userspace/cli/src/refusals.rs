@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crust_engine::refusal::{Refusal, Weight};
+use crust_engine::{Refusal, Weight};
 
 /// How many objects of the same kind are named one by one. `--json` names all.
 const NAMED: usize = 6;

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use crust_engine::RestoreOptions;
 use crust_engine::foreground;
-use crust_engine::plan::text;
-use crust_engine::request::{RestoreReport, RestoreRequest};
-use crust_engine::resolve::RestoreOptions;
+use crust_engine::plan_text;
+use crust_engine::{RestoreReport, RestoreRequest};
 
 use crate::arguments::{Common, Source};
 use crate::console::Console;
@@ -77,7 +77,7 @@ impl Restore {
             return plan(&request, self.common.json);
         }
         let mut console = Console::new(self.common.json);
-        let report = crust_engine::restore::restore(&request, &mut console)?;
+        let report = crust_engine::restore(&request, &mut console)?;
         if self.common.json {
             print_json(&report)?;
         } else {
@@ -103,17 +103,17 @@ fn say(report: &RestoreReport, console: &mut Console) {
 }
 
 fn plan(request: &RestoreRequest, json: bool) -> anyhow::Result<ExitCode> {
-    let report = crust_engine::restore::plan(request)?;
+    let report = crust_engine::plan(request)?;
     if json {
-        print_json(&text::json(&report.plan, &report.conflicts))?;
+        print_json(&plan_text::json(&report.plan, &report.conflicts))?;
     } else {
         let mut text = refusals::table(&report.conflicts, "in the way:");
-        text.push_str(&text::text(&report.plan));
+        text.push_str(&plan_text::text(&report.plan));
         print(&text)?;
     }
     let forbidden = report
         .conflicts
         .iter()
-        .any(|conflict| conflict.weight > crust_engine::refusal::Weight::Loss);
+        .any(|conflict| conflict.weight > crust_engine::Weight::Loss);
     Ok(ExitCode::from(if forbidden { CONFLICT } else { 0 }))
 }

@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use crust_engine::kinds::Kinds;
+use crust_engine::Kinds;
 
 use crate::output;
 

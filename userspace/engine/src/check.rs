@@ -13,7 +13,8 @@ use nix::errno::Errno;
 use nix::sys::utsname::uname;
 use serde::Serialize;
 
-use crate::privileges::{Privileges, capability};
+use crust_tracee::privileges::Privileges;
+use crust_tracee::privileges::capability;
 
 /// How much it matters that something is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

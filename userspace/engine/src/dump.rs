@@ -8,20 +8,30 @@ use std::time::Instant;
 use crust_image::Writer;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::capture::{Capture, DumpOptions};
-use crate::freeze::Frozen;
-use crate::hooks::Backend;
-use crate::hooks::{Chosen, Hooks};
-use crate::interrupt::Interrupts;
-use crate::object::mapping::build_id::BuildIds;
-use crate::object::mapping::segment::{self, FoundSegments};
-use crate::object::unnamed::UnnamedFiles;
-use crate::object::{file, mapping, task};
-use crate::pages::{Snapshot, Taken};
-use crate::progress::{Phase, Progress};
-use crate::refusal::Refusals;
-use crate::request::{Captured, DumpReport, DumpRequest};
-use crate::{Error, Result};
+use crate::request::Captured;
+use crate::request::DumpReport;
+use crate::request::DumpRequest;
+use crust_hooks::Backend;
+use crust_hooks::Chosen;
+use crust_hooks::Hooks;
+use crust_kinds::capture::Capture;
+use crust_kinds::capture::DumpOptions;
+use crust_kinds::file;
+use crust_kinds::ipc::sysv_shm;
+use crust_kinds::ipc::sysv_shm::FoundSegments;
+use crust_kinds::memory;
+use crust_kinds::memory::build_id::BuildIds;
+use crust_kinds::memory::pages::Snapshot;
+use crust_kinds::memory::pages::Taken;
+use crust_kinds::pathless::UnnamedFiles;
+use crust_kinds::task;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::progress::Phase;
+use crust_model::progress::Progress;
+use crust_model::refusal::Refusals;
+use crust_tracee::freeze::Frozen;
+use crust_tracee::interrupt::Interrupts;
 
 /// Saves a tree of processes.
 ///
@@ -120,7 +130,7 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
                     "end the parent, or have it wait",
                 );
             }
-            segment::moved(&page_records)?;
+            sysv_shm::moved(&page_records)?;
             progress.phase(&Phase::Reaped { took: at.elapsed() });
         }
     }
@@ -178,7 +188,7 @@ fn capture(
     let begun = Instant::now();
     task::capture(&mut capture)?;
     tracing::debug!(took = ?begun.elapsed(), "tasks");
-    mapping::capture(&mut capture)?;
+    memory::capture(&mut capture)?;
     tracing::debug!(took = ?begun.elapsed(), "and mappings");
     file::capture(&mut capture)?;
     tracing::debug!(took = ?begun.elapsed(), "and files");

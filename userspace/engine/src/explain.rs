@@ -7,11 +7,14 @@ use std::fs;
 
 use serde::Serialize;
 
-use crate::capture::DumpOptions;
-use crate::hooks::Backend;
-use crate::kinds::{Family, Kinds};
-use crate::refusal::{Refusal, Weight};
-use crate::{Result, dump};
+use crate::dump;
+use crust_hooks::Backend;
+use crust_kinds::capture::DumpOptions;
+use crust_kinds::registry::Family;
+use crust_kinds::registry::Kinds;
+use crust_model::Result;
+use crust_model::refusal::Refusal;
+use crust_model::refusal::Weight;
 
 /// Whether a dump would be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -13,7 +13,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid, getpgrp};
 
 use crate::terminal::Terminal;
-use crate::{Error, Result};
+use crust_model::Error;
+use crust_model::Result;
 
 /// How the program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,12 +9,13 @@ use crust_image::{Reader, Record};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::Result;
-use crate::kinds::{Family, Kinds};
-use crate::object::State;
-use crate::object::file::table::Table;
-use crate::object::task::name::Name;
-use crate::object::task::tree::Member;
+use crust_kinds::file::table::Table;
+use crust_kinds::registry::Family;
+use crust_kinds::registry::Kinds;
+use crust_kinds::task::name::Name;
+use crust_kinds::task::tree::Member;
+use crust_model::Result;
+use crust_model::object::State;
 
 /// What an image holds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -154,7 +155,7 @@ fn processes(records: &[Record], kinds: &Kinds) -> Result<Vec<Process>> {
             Some(other) => tables.get(&other.0)?,
             None => table,
         };
-        let one = |slot: &crate::object::file::table::Slot| {
+        let one = |slot: &crust_kinds::file::table::Slot| {
             let description = slot.description.0;
             let (kind, what) = descriptions.get(&description).cloned().unwrap_or_default();
             Descriptor {

@@ -1,45 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Checkpoint and restore of process trees: capture → image → plan → execute.
+//! The stories: a dump, a restore, and what only looks (`explain`, `inspect`, `check`).
 //!
-//! Capture and execute touch the kernel. Image and plan are plain data.
+//! Each is told once, in the order in which it happens, by calls of the crates below: a tree is frozen (`crust-tracee`),
+//! its objects are captured and planned (`crust-kinds`), a plan is executed (`crust-executor`). No story knows a kind of
+//! object, a structure of the kernel or a system call by its number.
+//!
+//! This is all that a front end needs; the types of other crates that it meets are re-exported here.
 
-pub mod arch;
-pub mod batch;
-pub mod capture;
+#![forbid(unsafe_code)]
+
 pub mod check;
-mod clock;
-pub mod dump;
-pub mod error;
-pub mod execute;
-pub mod explain;
+mod dump;
+mod explain;
 pub mod foreground;
-pub mod freeze;
-pub mod hooks;
-pub mod inspect;
-mod instruction;
-pub mod interrupt;
-mod kill;
-pub mod kinds;
-pub mod limit;
-pub mod object;
-pub mod pages;
-mod parallel;
-pub mod plan;
-pub mod privileges;
-pub mod procfs;
-pub mod progress;
-pub mod refusal;
-pub mod remote;
-pub mod request;
-pub mod resolve;
-pub mod restore;
-mod security_labels;
-pub mod spawn;
-mod stopped;
-pub mod subject;
-mod taken;
-pub mod terminal;
-pub mod texts;
+mod inspect;
+mod numbers;
+mod request;
+mod restore;
+mod terminal;
 
-pub use error::{Error, Result};
+pub use crust_hooks::Backend;
+pub use crust_kinds::capture::DumpOptions;
+pub use crust_kinds::plan_context::RestoreOptions;
+pub use crust_kinds::registry::{Family, Kinds};
+pub use crust_model::plan::text as plan_text;
+pub use crust_model::progress::{Phase, Progress};
+pub use crust_model::refusal::{Refusal, Weight};
+pub use crust_model::{Error, Result};
+
+pub use self::dump::{dump, look};
+pub use self::explain::{Explanation, Verdict, explain};
+pub use self::inspect::{Inspection, Process, inspect};
+pub use self::request::{
+    Captured, DumpReport, DumpRequest, PlanReport, RestoreReport, RestoreRequest,
+};
+pub use self::restore::{plan, restore};

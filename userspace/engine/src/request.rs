@@ -18,11 +18,11 @@ use std::path::PathBuf;
 use crust_image::Record;
 use serde::{Deserialize, Serialize};
 
-use crate::capture::DumpOptions;
-use crate::hooks::Backend;
-use crate::plan::Plan;
-use crate::refusal::Refusal;
-use crate::resolve::RestoreOptions;
+use crust_hooks::Backend;
+use crust_kinds::capture::DumpOptions;
+use crust_kinds::plan_context::RestoreOptions;
+use crust_model::plan::Plan;
+use crust_model::refusal::Refusal;
 
 /// A dump.
 #[derive(Clone, Debug)]

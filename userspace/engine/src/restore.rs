@@ -11,20 +11,31 @@ use nix::errno::Errno;
 use nix::unistd::{Pid, getpgrp, getsid};
 
 use crate::dump::raise_descriptor_limit;
-use crate::execute::{core_dump, execute};
-use crate::hooks::Chosen;
-use crate::interrupt::Interrupts;
-use crate::kinds::Kinds;
-use crate::object::mapping::segment::Undo;
-use crate::object::{file, mapping, namespace, task, unnamed};
-use crate::plan::Plan;
-use crate::progress::{Phase, Progress};
-use crate::refusal::{Refusal, Refusals};
-use crate::request::{PlanReport, RestoreReport, RestoreRequest};
-use crate::resolve::{Resolve, RestoreOptions};
-use crate::taken::Numbers;
+use crate::numbers::Numbers;
+use crate::request::PlanReport;
+use crate::request::RestoreReport;
+use crate::request::RestoreRequest;
 use crate::terminal::Terminal;
-use crate::{Error, Result};
+use crust_executor::core_dump;
+use crust_executor::execute;
+use crust_hooks::Chosen;
+use crust_kinds::file;
+use crust_kinds::ipc::sysv_shm::Undo;
+use crust_kinds::memory;
+use crust_kinds::namespace;
+use crust_kinds::pathless;
+use crust_kinds::plan_context::Resolve;
+use crust_kinds::plan_context::RestoreOptions;
+use crust_kinds::registry::Kinds;
+use crust_kinds::task;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::plan::Plan;
+use crust_model::progress::Phase;
+use crust_model::progress::Progress;
+use crust_model::refusal::Refusal;
+use crust_model::refusal::Refusals;
+use crust_tracee::interrupt::Interrupts;
 
 /// Brings a tree of processes back. Its root is a child of the caller.
 ///
@@ -144,7 +155,7 @@ fn resolve(
     task::plan(&mut resolve)?;
     // The files tell which descriptor numbers are free, and the memory needs some.
     file::plan(&mut resolve)?;
-    mapping::plan(&mut resolve)?;
+    memory::plan(&mut resolve)?;
     Ok((resolve.plan, resolve.refusals))
 }
 
@@ -209,8 +220,8 @@ fn conflicts(records: &[Record], options: &RestoreOptions, hooks: &Chosen) -> Re
     task::conflicts(records, &mut refusals)?;
     namespace::conflicts(records, options, hooks.hooks().abilities(), &mut refusals)?;
     file::conflicts(records, &mut refusals)?;
-    mapping::conflicts(records, &mut refusals)?;
-    unnamed::conflicts(records, &mut refusals)?;
+    memory::conflicts(records, &mut refusals)?;
+    pathless::conflicts(records, &mut refusals)?;
     Ok(refusals)
 }
 

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What is of the processor and of the kernel's binary interface on it: x86-64. Another processor would be a crate
+//! beside this one.
+//!
+//! It knows numbers, layouts and rules; it makes no system call, and must not know tasks or images.
+
+#![forbid(unsafe_code)]
+
+pub mod sigmask_syscalls;
+pub mod vdso;
+
+/// `io_pgetevents`, which the libc crate does not have.
+pub const SYS_IO_PGETEVENTS: i64 = 333;
+
+/// `TASK_SIZE` of a process that does not ask for addresses above 47 bits: one page is left out below
+/// the limit (arch/x86/include/asm/page_64_types.h). The blank does not ask.
+pub const TASK_SIZE: u64 = (1 << 47) - 4096;

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Reading much memory back: a process gets more threads for it, which end when all is read.
+//!
+//! A page costs as much to make as to fill, and the kernel does both in the thread that asks.
+
+use crate::Executor;
+use crate::Steps;
+use crate::Todo;
+use crate::Work;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::plan::Step;
+use crust_model::plan::TaskId;
+use crust_tracee::parallel;
+
+/// Calls of `Stage::FillMemory` from which on more threads are worth it: 2 MiB are read by two.
+const MUCH: usize = 64;
+
+/// How many threads read at most.
+const THREADS: usize = 4;
+
+/// Whether a process has so much to read that it gets more threads for it.
+pub(super) fn is_much(steps: &Steps) -> bool {
+    steps.values().any(|steps| steps.len() >= MUCH)
+}
+
+impl Executor<'_> {
+    /// Does the work of `Stage::FillMemory`, whose steps do not depend on each other.
+    pub(super) fn fill(&mut self, mut work: Work<'_>) -> Result<()> {
+        let threads = parallel::processors().min(THREADS);
+        let large: Vec<TaskId> = work
+            .iter()
+            .filter(|(_, steps)| steps.len() >= MUCH)
+            .map(|(&task, _)| task)
+            .collect();
+        let mut helpers = Vec::new();
+        for task in large {
+            let made = self.make_helpers(task, threads - 1)?;
+            let all = work.remove(&task).unwrap_or_default();
+            let share = all.len().div_ceil(threads);
+            let readers = std::iter::once(task).chain(made.iter().copied());
+            for (reader, share) in readers.zip(all.chunks(share)) {
+                work.insert(reader, share.to_vec());
+            }
+            helpers.extend(made);
+        }
+        self.run(&work)?;
+        helpers.into_iter().try_for_each(|task| self.dismiss(task))
+    }
+
+    /// Makes more threads of a process, with numbers that no thread of the image has.
+    fn make_helpers(&mut self, task: TaskId, count: usize) -> Result<Vec<TaskId>> {
+        let helper = |number: u32| TaskId {
+            thread: u32::MAX - number,
+            ..task
+        };
+        let helpers: Vec<TaskId> = (0..count as u32).map(helper).collect();
+        let steps: Vec<Step> = helpers
+            .iter()
+            .map(|&thread| Step::SpawnThread {
+                thread,
+                tid: Vec::new(),
+            })
+            .collect();
+        if !steps.is_empty() {
+            let steps = steps.iter().map(|step| Todo { step, base: 0 }).collect();
+            self.run(&Work::from([(task, steps)]))?;
+        }
+        Ok(helpers)
+    }
+
+    /// Ends such a thread. Its id is free again: a thread of the image may have it.
+    fn dismiss(&mut self, task: TaskId) -> Result<()> {
+        const WHAT: &str = "end a thread that has read memory";
+        let caller = &self.live(task)?.caller;
+        let tid = caller.tid;
+        caller.leave(WHAT, libc::SYS_exit, &[0])?;
+        loop {
+            let (_, status) =
+                crust_sys::wait::wait(tid).map_err(|errno| Error::task(tid, WHAT, errno))?;
+            if status.is_end() {
+                break;
+            }
+        }
+        self.tasks.remove(&task);
+        Ok(())
+    }
+}

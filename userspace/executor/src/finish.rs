@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The end of a restore: scratch memory goes, registers come, and all tasks are let go.
+
+use crust_sys::{ptrace, task};
+use nix::errno::Errno;
+
+use crate::Executor;
+use crate::Live;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::plan::ProcessId;
+use crust_model::plan::TaskId;
+use crust_model::plan::scratch;
+use crust_model::refusal::Refusals;
+use crust_tracee::remote::Caller;
+use crust_tracee::remote::error_number;
+use crust_tracee::syscall_timeout::resume;
+use crust_tracee::syscall_timeout::resume::Waiting;
+
+/// A tree that is complete and stands still. Dropped, it is gone; [`release`](Self::release) lets
+/// it go.
+pub struct Restored<'a>(Executor<'a>);
+
+impl<'a> Restored<'a> {
+    pub(super) fn new(executor: Executor<'a>) -> Self {
+        Self(executor)
+    }
+
+    /// The pid of the root.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.0
+            .tasks
+            .get(&ProcessId(0).leader())
+            .map_or(0, |root| root.caller.pid)
+    }
+
+    /// What turned out to be lost on the way.
+    pub fn take_losses(&mut self) -> Refusals {
+        std::mem::take(&mut self.0.losses)
+    }
+
+    /// Lets all tasks go together; from here on they are on their own.
+    ///
+    /// # Errors
+    ///
+    /// If one of them has died.
+    pub fn release(mut self, stopped: bool) -> Result<()> {
+        let executor = &mut self.0;
+        executor.tasks.retain(|_, live| !live.ended);
+        let failed = |tid: i32| move |errno| Error::task(tid, "let it go", errno);
+        if stopped {
+            let mut last = 0;
+            for live in executor.tasks.values() {
+                let Caller { pid, tid, .. } = live.caller;
+                if std::mem::replace(&mut last, pid) != pid {
+                    task::tgkill(pid, tid, libc::SIGSTOP).map_err(failed(tid))?;
+                }
+            }
+        }
+        // The last that can fail; a task that is let go cannot be called back.
+        for live in executor.tasks.values() {
+            let tid = live.caller.tid;
+            ptrace::set_options(tid, ptrace::option::SYSGOOD).map_err(failed(tid))?;
+        }
+        let tasks = std::mem::take(&mut executor.tasks);
+        let waiting: Vec<_> = tasks.values().filter_map(waiting).collect();
+        resume::let_go(&waiting);
+        for live in tasks.values() {
+            // Of those that are gone already, nobody hears.
+            let _ = ptrace::detach(live.caller.tid, 0);
+        }
+        resume::note(&waiting);
+        Ok(())
+    }
+}
+
+/// A task that goes on with a part of a limit.
+fn waiting(live: &Live) -> Option<Waiting> {
+    let limit = live.processor.as_ref()?.limit?;
+    let Caller { pid, tid, .. } = live.caller;
+    match live.reentered {
+        None => Waiting::new(pid, tid, limit),
+        // It did not have to wait again.
+        Some(_) => None,
+    }
+}
+
+impl Executor<'_> {
+    /// The last: scratch memory goes, and registers come.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.call_at_last()?;
+        self.reenter_calls()?;
+        self.stop_processes()?;
+        let left: Vec<TaskId> = self
+            .tasks
+            .iter()
+            .filter(|(_, live)| !live.ended && !live.complete)
+            .map(|(&task, _)| task)
+            .collect();
+        let mut last = None;
+        for &task in &left {
+            // One thread of each process.
+            if last.replace(task.process) != Some(task.process) {
+                self.unmap_scratch(task)?;
+            }
+        }
+        for task in left {
+            self.complete(task)?;
+        }
+        Ok(())
+    }
+
+    /// The process of a task has no scratch memory any more.
+    pub(super) fn unmap_scratch(&mut self, task: TaskId) -> Result<()> {
+        let args = [self.plan.scratch.0, scratch::TOTAL];
+        let what = "unmap scratch memory";
+        let caller = &self.live(task)?.caller;
+        let value = caller.call_into_stop(what, libc::SYS_munmap, &args)?;
+        match error_number(value as u64) {
+            Some(errno) => Err(Error::task(caller.tid, what, errno)),
+            None => Ok(()),
+        }
+    }
+
+    /// A task gets its registers and its mask.
+    pub(super) fn complete(&mut self, task: TaskId) -> Result<()> {
+        let live = self.live(task)?;
+        let tid = live.caller.tid;
+        let failed = |errno| Error::task(tid, "set its registers", errno);
+        let Some(processor) = &live.processor else {
+            return Err(Error::malformed(
+                format!("task {task} of the plan"),
+                "it has no registers",
+            ));
+        };
+        let mut registers = ptrace::registers_from_bytes(&processor.general)
+            .ok_or_else(|| failed(Errno::EINVAL))?;
+        if let Some(value) = live.reentered {
+            // It did not have to wait again: it returns.
+            registers.rax = value as u64;
+            registers.orig_rax = u64::MAX;
+        }
+        ptrace::set_xstate(tid, &processor.xstate)
+            .map_err(|errno| Error::task(tid, "set its extended state", errno))?;
+        if processor.enters {
+            live.caller.begin_again(&registers)?;
+        } else {
+            ptrace::set_registers(tid, &registers).map_err(failed)?;
+        }
+        ptrace::set_signal_mask(tid, processor.signal_mask).map_err(failed)?;
+        live.complete = true;
+        for operation in std::mem::take(&mut live.at_end) {
+            self.operate(task, &operation)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Operations: what kinds do with a task by themselves, through the handle that they get.
+
+use crust_sys::device::Device;
+use crust_sys::stub::{self, TileConfig};
+use crust_sys::{RemoteAddr, memory};
+use zerocopy::IntoBytes;
+
+use crate::Executor;
+use crust_hooks::module::Ckpt;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::plan::Offsets;
+use crust_model::plan::Plan;
+use crust_model::plan::Planned;
+use crust_model::plan::TaskHandle;
+use crust_model::plan::TaskId;
+use crust_model::refusal::Refusals;
+use crust_tracee::batch::layout;
+use crust_tracee::remote::Caller;
+use crust_tracee::remote::END_OF_BATCH;
+
+/// A task that stands still, in the hands of an operation.
+struct Handle<'a> {
+    id: TaskId,
+    caller: Caller,
+    plan: &'a Plan,
+    module: Option<&'a Ckpt>,
+    offsets: Offsets,
+    losses: &'a mut Refusals,
+}
+
+impl Executor<'_> {
+    /// Runs an operation on a task.
+    pub(super) fn operate(&mut self, task: TaskId, operation: &Planned) -> Result<()> {
+        let caller = self.live(task)?.caller.clone();
+        operation.run(&mut Handle {
+            id: task,
+            caller,
+            plan: self.plan,
+            module: self.module,
+            offsets: self.offsets,
+            losses: &mut self.losses,
+        })
+    }
+}
+
+impl TaskHandle for Handle<'_> {
+    fn id(&self) -> TaskId {
+        self.id
+    }
+
+    fn pid(&self) -> i32 {
+        self.caller.pid
+    }
+
+    fn tid(&self) -> i32 {
+        self.caller.tid
+    }
+
+    fn call(&self, label: &str, number: i64, args: &[u64]) -> Result<u64> {
+        self.caller.call(label, number, args)
+    }
+
+    fn memory(&self) -> RemoteAddr {
+        self.plan.scratch.offset(layout::BATCHES)
+    }
+
+    fn load_tiles(&self) -> Result<()> {
+        let at = |offset| self.plan.scratch.offset(offset);
+        let (code, config) = (at(layout::CODE), at(layout::TILES));
+        memory::write(self.tid(), config, TileConfig::ONE_TILE.as_bytes())
+            .map_err(|errno| Error::task(self.tid(), "write into scratch memory", errno))?;
+        // A batch of nothing.
+        let start = code.offset(stub::tiles());
+        self.caller
+            .begin_batch(start, (config, config), END_OF_BATCH)?;
+        self.caller.end_batch(code, END_OF_BATCH, &mut Vec::new())?;
+        Ok(())
+    }
+
+    fn device(&self) -> Result<&Device> {
+        self.module.map(Ckpt::device).ok_or_else(|| {
+            Error::malformed(
+                format!("task {} of the plan", self.id),
+                "it needs the module, which is not there",
+            )
+        })
+    }
+
+    fn offsets(&self) -> (Offsets, Offsets) {
+        (self.plan.clocks.before, self.offsets)
+    }
+
+    fn lose(&mut self, object: &str, why: &str, remedy: &str) {
+        let known = self.losses.as_slice();
+        if known.iter().all(|loss| loss.object != object) {
+            self.losses.lose(self.caller.tid, object, why, remedy);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Executes a plan: makes the tasks, has each do its steps, and lets go of all at once.
+//!
+//! Stage by stage, each task runs its system calls in batches, all tasks at the same time ([`round`]); what is no system
+//! call is done from outside between two batches ([`steps`], [`handle`]). In the end registers and signal masks are set
+//! ([`finish`]). If anything fails, no task is left behind: what was made is killed when the executor is dropped.
+//!
+//! It knows steps, and no kind of object: what only one kind needs is an
+//! [`Operation`](crust_model::plan::Operation), which it runs without knowing what it is.
+
+#![forbid(unsafe_code)]
+
+pub mod core_dump;
+pub mod fill;
+pub mod finish;
+pub mod handle;
+pub mod round;
+pub mod steps;
+pub mod stops;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::time::Instant;
+
+use crust_sys::ptrace;
+use crust_sys::wait;
+use nix::time::ClockId;
+
+pub use self::finish::Restored;
+use crust_hooks::module::Ckpt;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::plan::Call;
+use crust_model::plan::Offsets;
+use crust_model::plan::Plan;
+use crust_model::plan::Planned;
+use crust_model::plan::Processor;
+use crust_model::plan::Stage;
+use crust_model::plan::StayStopped;
+use crust_model::plan::Step;
+use crust_model::plan::TaskId;
+use crust_model::progress::Phase;
+use crust_model::progress::Progress;
+use crust_model::refusal::Refusals;
+use crust_tracee::clock;
+use crust_tracee::interrupt::Interrupts;
+use crust_tracee::remote::Caller;
+
+/// A task that there is.
+struct Live {
+    caller: Caller,
+    /// What the steps returned that it has done since the last barrier.
+    results: Vec<u64>,
+    /// How a call that was begun again has returned, if it did.
+    reentered: Option<i64>,
+    processor: Option<Box<Processor>>,
+    /// To whom its calls are dispatched when it makes none for us any more.
+    at_end: Vec<Planned>,
+    /// It has its registers, and no scratch memory.
+    complete: bool,
+    /// It is a zombie.
+    ended: bool,
+}
+
+/// Tasks in the making. Dropped, they are gone.
+struct Executor<'a> {
+    plan: &'a Plan,
+    image: &'a File,
+    module: Option<&'a Ckpt>,
+    tasks: BTreeMap<TaskId, Live>,
+    numbers: round::Numbers,
+    /// Processes that stay stopped.
+    stops: Vec<(TaskId, StayStopped)>,
+    /// Calls that are made when all batches are done.
+    last: Vec<(TaskId, Call)>,
+    /// Interrupted calls that are begun again after that.
+    reenters: Vec<(TaskId, Call)>,
+    /// What the time namespace of the tree adds to the clocks.
+    offsets: Offsets,
+    /// What turned out to be lost.
+    losses: Refusals,
+}
+
+/// The steps of a stage.
+type Steps = BTreeMap<TaskId, Vec<Step>>;
+
+/// What tasks do without waiting for each other: the steps of one stage, or of several.
+type Work<'p> = BTreeMap<TaskId, Vec<Todo<'p>>>;
+
+/// A step of a task.
+#[derive(Clone, Copy)]
+struct Todo<'p> {
+    step: &'p Step,
+    /// The number of the first step of its stage, from which references count.
+    base: u32,
+}
+
+/// Carries out a plan.
+///
+/// # Errors
+///
+/// The first thing that failed, by its name. No task is left.
+pub fn execute<'a>(
+    plan: &'a Plan,
+    image: &'a File,
+    module: Option<&'a Ckpt>,
+    interrupts: &Interrupts,
+    progress: &mut dyn Progress,
+) -> Result<Restored<'a>> {
+    let mut executor = Executor {
+        plan,
+        image,
+        module,
+        tasks: BTreeMap::new(),
+        numbers: round::Numbers::default(),
+        stops: Vec::new(),
+        last: Vec::new(),
+        reenters: Vec::new(),
+        offsets: Offsets::default(),
+        losses: Refusals::default(),
+    };
+    let close = Step::Call(plan.close_reserved());
+    let stages: Vec<(Stage, &Steps)> = plan
+        .stages
+        .iter()
+        .map(|(&stage, steps)| (stage, steps))
+        .collect();
+    let share = |stage: Stage, steps| stage == Stage::FillMemory && fill::is_much(steps);
+    for together in stages.chunk_by(|&(before, steps), &(next, next_steps)| {
+        !plan.waits(before, next) && !share(before, steps) && !share(next, next_steps)
+    }) {
+        interrupts.check()?;
+        let begun = Instant::now();
+        let work = merge(together, &close, plan);
+        let (first, last) = (together[0].0, together[together.len() - 1].0);
+        if share(first, together[0].1) {
+            executor.fill(work)?;
+        } else if first == Stage::ShadowStacks {
+            for (task, steps) in work {
+                executor.run(&Work::from([(task, steps)]))?;
+            }
+        } else {
+            executor.run(&work)?;
+        }
+        progress.phase(&Phase::Stages {
+            first,
+            last,
+            took: begun.elapsed(),
+        });
+    }
+    let begun = Instant::now();
+    executor.finish()?;
+    tracing::debug!(took = ?begun.elapsed(), "registers are set");
+    Ok(Restored::new(executor))
+}
+
+/// The steps of each task in several stages, one behind the other.
+fn merge<'p>(stages: &[(Stage, &'p Steps)], close: &'p Step, plan: &Plan) -> Work<'p> {
+    let mut work = Work::new();
+    for &(stage, steps) in stages {
+        for (&task, steps) in steps.iter().filter(|(_, steps)| !steps.is_empty()) {
+            let all = work.entry(task).or_default();
+            let base = all.len() as u32;
+            all.extend(steps.iter().map(|step| Todo { step, base }));
+            // Where several have one table, the plan says when all are through.
+            if stage == Stage::SealMemory
+                && task.thread == 0
+                && !plan.shared_tables.contains_key(&task.process)
+            {
+                all.push(Todo { step: close, base });
+            }
+        }
+    }
+    work
+}
+
+impl Live {
+    fn new(caller: Caller) -> Self {
+        Self {
+            caller,
+            results: Vec::new(),
+            reentered: None,
+            processor: None,
+            at_end: Vec::new(),
+            complete: false,
+            ended: false,
+        }
+    }
+}
+
+impl Executor<'_> {
+    /// What a clock says for the tasks.
+    fn now(&self, clock: i32) -> u64 {
+        match clock {
+            libc::CLOCK_MONOTONIC => {
+                clock::monotonic().saturating_add_signed(self.offsets.monotonic)
+            }
+            libc::CLOCK_BOOTTIME => clock::boottime().saturating_add_signed(self.offsets.boottime),
+            // A plan has no others than these and the clocks of the day.
+            _ => clock::read(ClockId::from_raw(clock)).unwrap_or_default(),
+        }
+    }
+
+    fn live(&mut self, task: TaskId) -> Result<&mut Live> {
+        self.tasks
+            .get_mut(&task)
+            .ok_or_else(|| Error::malformed(format!("task {task} of the plan"), "it is not there"))
+    }
+}
+
+impl Drop for Executor<'_> {
+    /// Kills what was made and not let go, and waits until it is gone.
+    fn drop(&mut self) {
+        if self.tasks.is_empty() {
+            return;
+        }
+        // Children of the dead become ours, and are waited for.
+        let reaper = nix::sys::prctl::get_child_subreaper().unwrap_or(false);
+        let _ = nix::sys::prctl::set_child_subreaper(true);
+        for live in self.tasks.values() {
+            let pid = nix::unistd::Pid::from_raw(live.caller.pid);
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+        // First as their tracer, then, for leaders, as their parent. We are told of a leader when its other
+        // threads are gone, and these go in their order (see kill.rs).
+        let all = || self.tasks.iter();
+        let others = || all().filter(|(task, _)| task.thread != 0);
+        let leaders = || all().filter(|(task, _)| task.thread == 0).rev();
+        for _ in 0..2 {
+            for (_, live) in others().chain(leaders()) {
+                while let Ok((_, status)) = wait::wait(live.caller.tid) {
+                    if status.is_end() {
+                        break;
+                    }
+                    let _ = ptrace::cont(live.caller.tid, 0);
+                }
+            }
+        }
+        let _ = nix::sys::prctl::set_child_subreaper(reaper);
+    }
+}

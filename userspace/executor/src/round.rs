@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Rounds: in each, every task that has work left runs one batch of calls, all at the same time.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crust_sys::stub::Entry;
+use crust_sys::{RemoteAddr, memory};
+use nix::errno::Errno;
+use zerocopy::FromBytes;
+
+use crate::Executor;
+use crate::Live;
+use crate::Todo;
+use crate::Work;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::plan::Call;
+use crust_model::plan::Plan;
+use crust_model::plan::ProcessId;
+use crust_model::plan::Step;
+use crust_model::plan::TaskId;
+use crust_model::plan::scratch;
+use crust_tracee::batch;
+use crust_tracee::batch::Batch;
+use crust_tracee::batch::Returned;
+use crust_tracee::batch::layout;
+use crust_tracee::remote;
+use crust_tracee::remote::Caller;
+use crust_tracee::remote::END_OF_BATCH;
+use crust_tracee::spawn;
+
+/// A batch that is under way.
+struct Running<'p> {
+    task: TaskId,
+    start: RemoteAddr,
+    /// The steps that it makes.
+    steps: std::ops::Range<usize>,
+    calls: Vec<Cow<'p, Call>>,
+    entry_bytes: usize,
+}
+
+/// Numbers that are still taken by the dead: the kernel tells of the end of a process before the number of its last
+/// thread is free (kernel/exit.c:release_task).
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    /// When we began to wait.
+    since: Option<Instant>,
+}
+
+impl Numbers {
+    const PATIENCE: Duration = Duration::from_millis(500);
+    const PAUSE: Duration = Duration::from_millis(1);
+
+    /// Waits a moment; `false` if that has been done often enough.
+    pub(super) fn wait(&mut self) -> bool {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        std::thread::sleep(Self::PAUSE);
+        since.elapsed() < Self::PATIENCE
+    }
+}
+
+/// Whether a step makes a task.
+fn is_birth(step: &Step) -> bool {
+    matches!(step, Step::SpawnChild { .. } | Step::SpawnThread { .. })
+}
+
+/// Whether a task of the plan is to have this number.
+fn is_planned(plan: &Plan, number: i32) -> bool {
+    let mut steps = plan.stages.values().flat_map(BTreeMap::values).flatten();
+    steps.any(|step| match step {
+        Step::SpawnChild { pid, .. } => pid.contains(&number),
+        Step::SpawnThread { tid, .. } => tid.contains(&number),
+        _ => false,
+    })
+}
+
+/// Whether a number could not be had.
+fn is_taken<T>(result: &Result<T>) -> bool {
+    matches!(
+        result,
+        Err(Error::Task {
+            errno: Errno::EEXIST,
+            ..
+        } | Error::System {
+            errno: Errno::EEXIST,
+            ..
+        })
+    )
+}
+
+impl Executor<'_> {
+    /// Has all tasks do their work, in rounds.
+    pub(super) fn run(&mut self, work: &Work<'_>) -> Result<()> {
+        for live in self.tasks.values_mut() {
+            live.results.clear();
+        }
+        let mut left = work.len();
+        // Those that are there and have something left to do.
+        let mut ready: Vec<TaskId> = work
+            .iter()
+            .filter(|(task, steps)| self.done(**task, steps).is_some())
+            .map(|(&task, _)| task)
+            .collect();
+        while left > 0 {
+            if ready.is_empty() {
+                return Err(Error::malformed(
+                    "the plan",
+                    "it has steps of a task that nobody makes",
+                ));
+            }
+            let mut running = Vec::new();
+            let mut used = BTreeMap::new();
+            let mut next = Vec::new();
+            for task in ready {
+                let steps = &work[&task];
+                let done = self.done(task, steps).unwrap_or_default();
+                let after = self.alone(task, steps, done)?;
+                if after == steps.len() {
+                    left -= 1;
+                } else {
+                    next.push(task);
+                    running.extend(self.begin(task, steps, after, &mut used)?);
+                }
+            }
+            for batch in running {
+                let steps = &work[&batch.task];
+                let made = self.end(batch, steps)?;
+                next.extend(made.into_iter().filter(|task| work.contains_key(task)));
+            }
+            next.retain(|&task| {
+                let steps = &work[&task];
+                let over = self.done(task, steps) == Some(steps.len());
+                left -= usize::from(over);
+                !over
+            });
+            ready = next;
+        }
+        Ok(())
+    }
+
+    /// How many of its steps a task has done; `None` if it is not there yet.
+    fn done(&self, task: TaskId, steps: &[Todo<'_>]) -> Option<usize> {
+        match (self.tasks.get(&task), steps.first().map(|todo| todo.step)) {
+            (Some(live), _) => Some(live.results.len()),
+            // The root is made by ourselves.
+            (None, Some(Step::SpawnChild { child, .. })) if child.leader() == task => Some(0),
+            (None, _) => None,
+        }
+    }
+
+    /// Does the steps from number `from` on that are no calls; returns the number of the first that
+    /// is one.
+    fn alone(&mut self, task: TaskId, steps: &[Todo<'_>], from: usize) -> Result<usize> {
+        let mut at = from;
+        while let Some(todo) = steps.get(at) {
+            match todo.step {
+                Step::Call(_) | Step::SpawnThread { .. } => break,
+                Step::SpawnChild { child, pid, .. } if child.leader() == task => {
+                    self.make_root(task, pid)?;
+                }
+                Step::SpawnChild { .. } => break,
+                step => self.step(task, step)?,
+            }
+            self.live(task)?.results.push(0);
+            at += 1;
+        }
+        Ok(at)
+    }
+
+    fn make_root(&mut self, task: TaskId, pid: &[i32]) -> Result<()> {
+        let mut root = spawn::root(self.plan, pid, self.image);
+        while is_taken(&root) && self.numbers.wait() {
+            root = spawn::root(self.plan, pid, self.image);
+        }
+        let (caller, offsets) = root?;
+        self.offsets = offsets;
+        self.tasks.insert(task, Live::new(caller));
+        Ok(())
+    }
+
+    /// Sets a task off on as many of its calls as fit. `None`: another round will do it, when its
+    /// siblings have left it room.
+    fn begin<'p>(
+        &mut self,
+        task: TaskId,
+        steps: &[Todo<'p>],
+        from: usize,
+        used: &mut BTreeMap<ProcessId, u64>,
+    ) -> Result<Option<Running<'p>>> {
+        let first = used.entry(task.process).or_insert(layout::BATCHES);
+        let room = (scratch::SIZE - *first) as usize;
+        let mut calls = Vec::new();
+        let mut size = 0;
+        for todo in &steps[from..] {
+            let call = match todo.step {
+                Step::Call(call) => {
+                    Call::now(call.counted_from(todo.base), |clock| self.now(clock))
+                }
+                Step::SpawnChild {
+                    pid,
+                    exit_signal,
+                    flags,
+                    ..
+                } => Cow::Owned(spawn::child(pid, *exit_signal, *flags)),
+                Step::SpawnThread { tid, .. } => Cow::Owned(spawn::thread(tid)),
+                _ => break,
+            };
+            size += batch::size(&call);
+            if size > room {
+                break;
+            }
+            calls.push(call);
+        }
+        if calls.is_empty() {
+            if *first == layout::BATCHES {
+                return Err(Error::malformed(
+                    format!("task {task} of the plan"),
+                    "a call has more data than there is scratch memory",
+                ));
+            }
+            return Ok(None);
+        }
+        let start = self.plan.scratch.offset(*first);
+        let live = self
+            .tasks
+            .get(&task)
+            .ok_or_else(|| Error::malformed(format!("task {task}"), "it is not there"))?;
+        let batch = Batch::encode(calls.iter().map(AsRef::as_ref), start, |reference| {
+            let step = reference as usize;
+            if let Some(value) = live.results.get(step) {
+                Ok(Returned::Value(*value))
+            } else {
+                Ok(Returned::Here(step - from))
+            }
+        })?;
+        *first = (*first + batch.bytes.len() as u64).next_multiple_of(64);
+        let caller = &live.caller;
+        memory::write(caller.tid, start, &batch.bytes)
+            .map_err(|errno| Error::task(caller.tid, "write a batch", errno))?;
+        let end = start.offset(batch.entry_bytes() as u64);
+        let at = |offset| self.plan.scratch.offset(offset);
+        caller.begin_batch(at(layout::CODE), (start, end), END_OF_BATCH)?;
+        Ok(Some(Running {
+            task,
+            start,
+            steps: from..from + calls.len(),
+            entry_bytes: batch.entry_bytes(),
+            calls,
+        }))
+    }
+
+    /// Waits for the end of a batch; returns the tasks that it has made.
+    fn end(&mut self, batch: Running<'_>, steps: &[Todo<'_>]) -> Result<Vec<TaskId>> {
+        let code = self.plan.scratch.offset(layout::CODE);
+        let live = self.live(batch.task)?;
+        let Caller { pid, tid, .. } = live.caller;
+        let stopped = live.caller.end_batch(code, END_OF_BATCH, &mut Vec::new())?;
+        let mut entries = vec![0; batch.entry_bytes];
+        memory::read(tid, batch.start, &mut entries)
+            .map_err(|errno| Error::task(tid, "read what a batch returned", errno))?;
+        let stopped = ((stopped.0 - batch.start.0) as usize) / size_of::<Entry>();
+        let calls = || batch.calls.iter().map(AsRef::as_ref);
+        let mut results = batch::results(tid, calls(), &entries, stopped);
+        let failed = steps[batch.steps.clone()].get(stopped);
+        if failed.is_some_and(|todo| is_birth(todo.step)) && is_taken(&results) {
+            // The next round tries again.
+            if self.numbers.wait() {
+                results = batch::results(tid, calls().take(stopped), &entries, stopped);
+            }
+        }
+        // Children that were made before the one that failed are there, and must not be forgotten.
+        let mut made = Vec::new();
+        let plan = self.plan;
+        let mut is_in_the_way = false;
+        let live = self.live(batch.task)?;
+        for (index, todo) in steps[batch.steps.clone()].iter().enumerate().take(stopped) {
+            let entry = &entries[index * size_of::<Entry>()..][..size_of::<Entry>()];
+            let number = Entry::read_from_bytes(entry).map_or(0, |entry| entry.result as i32);
+            match todo.step {
+                Step::SpawnChild { child, pid, .. } => {
+                    made.push((child.leader(), number, number));
+                    is_in_the_way |= pid.is_empty() && is_planned(plan, number);
+                }
+                Step::SpawnThread { thread, .. } => made.push((*thread, pid, number)),
+                _ => {}
+            }
+        }
+        let parent = live.caller.clone();
+        if let Ok(results) = &results {
+            live.results.extend(results);
+        }
+        for &(task, pid, tid) in &made {
+            let caller = Caller {
+                pid,
+                tid,
+                ..parent.clone()
+            };
+            self.tasks.insert(task, Live::new(caller));
+        }
+        results?;
+        if is_in_the_way {
+            return Err(Error::system(
+                "make a process with a number that the tree does not need",
+                Errno::EAGAIN,
+            ));
+        }
+        for &(_, _, tid) in &made {
+            remote::await_event_stop(tid, "wait for its first stop", &mut Vec::new())?;
+        }
+        Ok(made.into_iter().map(|(task, ..)| task).collect())
+    }
+}

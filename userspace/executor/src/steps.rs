@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Steps that are no calls of a batch: what crust does itself, and calls that do not return as others.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use crust_sys::wait::{self, Status};
+use crust_sys::xstate::has_protection_keys;
+use crust_sys::{RemoteAddr, memory, ptrace};
+use nix::errno::Errno;
+
+use crate::Executor;
+use crate::core_dump;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::plan::Call;
+use crust_model::plan::Step;
+use crust_model::plan::TaskId;
+use crust_tracee::batch;
+use crust_tracee::batch::layout;
+use crust_tracee::remote::END_OF_BATCH;
+
+/// The kernel's `-ERESTART_RESTARTBLOCK`: how the call goes on is in the kernel.
+const RESTART_BLOCK: i64 = -516;
+
+impl Executor<'_> {
+    /// A step that is no call.
+    pub(super) fn step(&mut self, task: TaskId, step: &Step) -> Result<()> {
+        let tid = self.live(task)?.caller.tid;
+        match step {
+            Step::Write {
+                what,
+                address,
+                bytes,
+            } => write(tid, *address, bytes).map_err(|errno| Error::task(tid, what, errno)),
+            Step::Operate(operation) => self.operate(task, operation),
+            Step::OperateAtEnd(operation) => {
+                self.live(task)?.at_end.push(operation.clone());
+                Ok(())
+            }
+            Step::Dismiss { child } => self.dismiss_child(task, child.leader()),
+            Step::Exit { status } => self.exit(task, *status),
+            Step::ExitLeader { status } => self.exit_leader(task, *status),
+            Step::Reenter(call) => {
+                self.reenters.push((task, call.clone()));
+                Ok(())
+            }
+            Step::CallAtLast(call) => {
+                self.last.push((task, call.clone()));
+                Ok(())
+            }
+            Step::SetProcessor(processor) => {
+                self.live(task)?.processor = Some(processor.clone());
+                Ok(())
+            }
+            Step::StayStopped(stop) => {
+                self.stops.push((task, *stop));
+                Ok(())
+            }
+            Step::Call(_) | Step::SpawnChild { .. } | Step::SpawnThread { .. } => {
+                unreachable!("calls go into batches")
+            }
+        }
+    }
+
+    /// Ends a process as one ended that nobody has waited for.
+    fn exit(&mut self, task: TaskId, status: i32) -> Result<()> {
+        const WHAT: &str = "end as a zombie";
+        let scratch = self.plan.scratch;
+        let live = self.live(task)?;
+        let caller = live.caller.clone();
+        let tid = caller.tid;
+        let failed = |errno| Error::task(tid, WHAT, errno);
+        let at = |offset| scratch.offset(offset);
+        match Status::from_raw(status) {
+            Status::Killed(signal) => {
+                let no_core = at(layout::BATCHES);
+                memory::write(tid, no_core, &[0; 16]).map_err(failed)?;
+                let args = [u64::from(libc::RLIMIT_CORE), no_core.0];
+                if core_dump::is_in(status) && core_dump::is_possible() {
+                    core_dump::prepare(&caller, self.plan)?;
+                } else {
+                    caller.call("set no core size", libc::SYS_setrlimit, &args)?;
+                }
+                // An empty batch: it stops for a signal, which can be another one.
+                caller.begin_batch(at(layout::CODE), (no_core, no_core), END_OF_BATCH)?;
+                caller.end_batch(at(layout::CODE), END_OF_BATCH, &mut Vec::new())?;
+                ptrace::set_signal_mask(tid, 0)
+                    .and_then(|()| ptrace::cont(tid, signal))
+                    .map_err(failed)?;
+            }
+            _ => caller.leave(WHAT, libc::SYS_exit_group, &[(status >> 8 & 0xff) as u64])?,
+        }
+        loop {
+            match wait::wait(tid).map_err(failed)? {
+                (_, status) if status.is_end() => break,
+                _ => ptrace::cont(tid, 0).map_err(failed)?,
+            }
+        }
+        self.live(task)?.ended = true;
+        Ok(())
+    }
+
+    /// Ends a child, and has its parent wait for it.
+    fn dismiss_child(&mut self, parent: TaskId, child: TaskId) -> Result<()> {
+        const WHAT: &str = "dismiss a child";
+        let pid = self.live(child)?.caller.pid;
+        let failed = |errno| Error::task(pid, WHAT, errno);
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGKILL,
+        )
+        .map_err(failed)?;
+        while !wait::wait(pid).map_err(failed)?.1.is_end() {}
+        self.live(child)?.ended = true;
+        let args = [pid as u64, 0, libc::__WALL as u64, 0];
+        self.live(parent)?
+            .caller
+            .call(WHAT, libc::SYS_wait4, &args)?;
+        self.tasks.remove(&child);
+        Ok(())
+    }
+
+    /// Ends a leader whose process goes on.
+    fn exit_leader(&mut self, task: TaskId, status: i32) -> Result<()> {
+        const WHAT: &str = "end before its other threads";
+        const PAUSE: Duration = Duration::from_micros(20);
+        let live = self.live(task)?;
+        let tid = live.caller.tid;
+        let failed = |errno| Error::task(tid, WHAT, errno);
+        // Nobody would be told of its end, for it is a leader; so it goes on alone, with nothing before it
+        // but this call.
+        let code = (status >> 8 & 0xff) as u64;
+        live.caller.detach(WHAT, libc::SYS_exit, &[code])?;
+        live.ended = true;
+        let proc = File::open(format!("/proc/{tid}"))
+            .map_err(|error| failed(Errno::from_raw(error.raw_os_error().unwrap_or_default())))?;
+        let name = format!("task/{tid}/stat");
+        while crust_proc::stat(&proc, tid, &name)?.state != 'Z' {
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Begins interrupted calls again. All threads of a process have the same scratch memory for what they need,
+    /// so none may make a batch meanwhile.
+    pub(super) fn reenter_calls(&mut self) -> Result<()> {
+        for (task, call) in std::mem::take(&mut self.reenters) {
+            self.reenter(task, &call)?;
+        }
+        Ok(())
+    }
+
+    fn reenter(&mut self, task: TaskId, call: &Call) -> Result<()> {
+        let scratch = self.plan.scratch;
+        let live = self.live(task)?;
+        if let Some(processor) = live.processor.as_ref().filter(|_| has_protection_keys()) {
+            // It may look at memory that only the thread itself has rights on.
+            ptrace::set_xstate(live.caller.tid, &processor.xstate)
+                .map_err(|errno| Error::task(live.caller.tid, "set its extended state", errno))?;
+        }
+        let args = batch::place(&live.caller, scratch.offset(layout::BATCHES), call)?;
+        let value = live.caller.call_into_stop(&call.what, call.nr, &args)?;
+        if value != RESTART_BLOCK {
+            live.reentered = Some(value);
+        }
+        Ok(())
+    }
+
+    /// Makes the calls that had to wait for the last of all batches, which need a signal of their own.
+    pub(super) fn call_at_last(&mut self) -> Result<()> {
+        if self.last.is_empty() {
+            return Ok(());
+        }
+        for live in self.tasks.values().filter(|live| !live.ended) {
+            let tid = live.caller.tid;
+            ptrace::set_signal_mask(tid, u64::MAX)
+                .map_err(|errno| Error::task(tid, "block all signals", errno))?;
+        }
+        let scratch = self.plan.scratch;
+        for (task, call) in std::mem::take(&mut self.last) {
+            let caller = &self.live(task)?.caller;
+            let args = batch::place(caller, scratch.offset(layout::BATCHES), &call)?;
+            caller.call(&call.what, call.nr, &args)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes into memory of a task, also where it could not write itself.
+fn write(tid: i32, address: RemoteAddr, bytes: &[u8]) -> nix::Result<()> {
+    match memory::write(tid, address, bytes) {
+        Err(Errno::EFAULT) => File::options()
+            .write(true)
+            .open(format!("/proc/{tid}/mem"))
+            .and_then(|file| file.write_all_at(bytes, address.0))
+            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default())),
+        result => result,
+    }
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Processes that stay stopped, as by a signal, and parents that have heard of it before.
+//!
+//! All threads of such a process are complete, and join the stop while they are traced: so none of them executes
+//! anything. Its parent is told, as of any child, by `SIGCHLD` and to be waited for; what it had been told
+//! before is taken away again. It is not complete yet, so it can still be had make calls.
+
+use crust_sys::ptrace::{self, event};
+use crust_sys::signal::bit;
+use crust_sys::task;
+use nix::errno::Errno;
+
+use crate::Executor;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+use crust_model::plan::Heard;
+use crust_model::plan::ProcessId;
+use crust_model::plan::StayStopped;
+use crust_model::plan::TaskId;
+use crust_tracee::batch;
+use crust_tracee::batch::layout;
+use crust_tracee::remote::Caller;
+use crust_tracee::remote::stopped;
+
+const WHAT: &str = "stay stopped";
+/// What one `sigset_t` of the kernel takes, in bytes.
+const SET_SIZE: u64 = 8;
+
+impl Executor<'_> {
+    /// Stops the processes that are to be, children before their parents.
+    pub(super) fn stop_processes(&mut self) -> Result<()> {
+        let mut stops = std::mem::take(&mut self.stops);
+        stops.sort_by_key(|(task, _)| std::cmp::Reverse(*task));
+        for (first, stop) in stops {
+            self.complete_process(first)?;
+            self.stop(first, stop.signal)?;
+            let pid = self.live(first)?.caller.pid;
+            for call in took_away(pid, &stop) {
+                let threads = self.threads(stop.parent);
+                let parent = *threads.first().unwrap_or(&stop.parent.leader());
+                let scratch = self.plan.scratch.offset(layout::BATCHES);
+                let caller = &self.live(parent)?.caller;
+                let args = batch::place(caller, scratch, &call)?;
+                caller.raw(&call.what, call.nr, &args)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Scratch memory goes, and all threads get their registers.
+    fn complete_process(&mut self, first: TaskId) -> Result<()> {
+        self.unmap_scratch(first)?;
+        for task in self.threads(first.process) {
+            self.complete(task)?;
+        }
+        Ok(())
+    }
+
+    /// The threads of a process that have not ended.
+    fn threads(&self, process: ProcessId) -> Vec<TaskId> {
+        let leader = process.leader();
+        let last = TaskId {
+            thread: u32::MAX,
+            ..leader
+        };
+        self.tasks
+            .range(leader..=last)
+            .filter(|(_, live)| !live.ended)
+            .map(|(&task, _)| task)
+            .collect()
+    }
+
+    fn stop(&mut self, first: TaskId, signal: i32) -> Result<()> {
+        let threads = self.threads(first.process);
+        let failed = |tid| move |errno| Error::task(tid, WHAT, errno);
+        // Nothing else happens to them meanwhile.
+        for &task in &threads {
+            let mask = if task == first {
+                !bit(signal)
+            } else {
+                u64::MAX
+            };
+            let tid = self.live(task)?.caller.tid;
+            ptrace::set_signal_mask(tid, mask).map_err(failed(tid))?;
+        }
+        for &task in &threads {
+            let Caller { pid, tid, .. } = self.live(task)?.caller;
+            if task == first {
+                task::tgkill(pid, tid, signal).map_err(failed(tid))?;
+            }
+            join(tid, signal)?;
+        }
+        for &task in &threads {
+            let live = self.live(task)?;
+            let mask = live
+                .processor
+                .as_ref()
+                .map_or(0, |processor| processor.signal_mask);
+            let tid = live.caller.tid;
+            ptrace::set_signal_mask(tid, mask).map_err(failed(tid))?;
+        }
+        Ok(())
+    }
+}
+
+/// Lets a thread go on into the stop of its process.
+fn join(tid: i32, signal: i32) -> Result<()> {
+    let failed = |errno| Error::task(tid, WHAT, errno);
+    ptrace::cont(tid, 0).map_err(failed)?;
+    loop {
+        let with = match stopped(tid, WHAT)? {
+            (got, event::STOP) if got == signal => return Ok(()),
+            // The signal itself, which is what stops the first thread.
+            (got, 0) if got == signal => signal,
+            // The notice that there is a stop to join.
+            (libc::SIGTRAP, event::STOP) => 0,
+            _ => return Err(failed(Errno::EBUSY)),
+        };
+        ptrace::cont(tid, with).map_err(failed)?;
+    }
+}
+
+/// By which calls a parent forgets what it had heard before. Nobody else can have told it anything yet.
+fn took_away(pid: i32, stop: &StayStopped) -> Vec<Call> {
+    let mut calls = Vec::new();
+    if stop.heard == Heard::Status {
+        let options = libc::WUNTRACED | libc::WNOHANG | libc::__WALL;
+        let args = [pid.into(), 0.into(), options.into(), 0.into()];
+        calls.push(Call::new(
+            "forget that a child has stopped",
+            libc::SYS_wait4,
+            args,
+        ));
+    }
+    if stop.heard != Heard::Nothing && !stop.signal_waits {
+        let args = [
+            Data::words(&[bit(libc::SIGCHLD)]).into(),
+            0.into(),
+            Data::words(&[0, 0]).into(),
+            SET_SIZE.into(),
+        ];
+        let what = "forget the signal that a child has stopped";
+        calls.push(Call::new(what, libc::SYS_rt_sigtimedwait, args));
+    }
+    calls
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(heard: Heard, signal_waits: bool) -> Vec<i64> {
+        let stop = StayStopped {
+            signal: libc::SIGSTOP,
+            parent: ProcessId(0),
+            heard,
+            signal_waits,
+        };
+        took_away(7, &stop).iter().map(|call| call.nr).collect()
+    }
+
+    #[test]
+    fn what_a_parent_forgets() {
+        let (wait, signal) = (libc::SYS_wait4, libc::SYS_rt_sigtimedwait);
+        assert!(numbers(Heard::Nothing, false).is_empty());
+        assert_eq!(numbers(Heard::Signal, false), [signal]);
+        assert!(numbers(Heard::Signal, true).is_empty());
+        assert_eq!(numbers(Heard::Status, false), [wait, signal]);
+        assert_eq!(numbers(Heard::Status, true), [wait]);
+    }
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What a process and its threads answered.
+
+use std::collections::HashMap;
+
+use crust_sys::stub::Answers;
+use crust_sys::uapi;
+use nix::errno::Errno;
+
+use super::query_set;
+use super::query_set::Questions;
+use crate::Hidden;
+use crate::Privy;
+use crate::TimerState;
+use crust_model::Error;
+use crust_model::Result;
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::frozen_process::FrozenThread;
+use crust_tracee::texts::Texts;
+
+/// The answers of one process.
+#[derive(Debug, Default)]
+pub struct Survey {
+    pub actions: Vec<uapi::Sigaction>,
+    pub process: uapi::Process,
+    pub privy: Privy,
+    pub threads: HashMap<i32, uapi::Thread>,
+    /// `None` of a thread that could not be asked.
+    pub personalities: HashMap<i32, Option<u32>>,
+    pub timers: HashMap<i32, TimerState>,
+    pub hidden: Hidden,
+}
+
+impl Survey {
+    /// Of a process that may not be asked: its dump is refused for that reason.
+    pub fn unknown(process: &FrozenProcess, texts: &Texts) -> Self {
+        let mut survey = Self {
+            actions: vec![uapi::Sigaction::default(); uapi::CKPT_NSIG],
+            timers: timer_ids(texts)
+                .map(|id| (id, TimerState::default()))
+                .collect(),
+            ..Self::default()
+        };
+        for thread in &process.threads {
+            survey.silent(thread);
+        }
+        survey
+    }
+
+    /// A thread that may not be asked.
+    pub fn silent(&mut self, thread: &FrozenThread) {
+        self.threads.insert(thread.tid, uapi::Thread::default());
+        self.personalities.insert(thread.tid, None);
+    }
+
+    /// Takes what a process answered to [`Questions::of_process`].
+    pub fn read_process(
+        &mut self,
+        process: &FrozenProcess,
+        texts: &Texts,
+        now: [u64; 2],
+        questions: &mut Questions,
+    ) -> Result<()> {
+        for _ in 0..uapi::CKPT_NSIG {
+            let [handler, flags, restorer, mask] = questions.answer().unwrap_or_default();
+            self.actions.push(uapi::Sigaction {
+                handler,
+                flags,
+                restorer,
+                mask,
+            });
+        }
+        let answer = &mut self.process;
+        for itimer in &mut answer.itimer {
+            // struct itimerval: interval, then value, in microseconds.
+            let micro = |seconds: u64, rest: u64| (seconds * 1_000_000 + rest) * 1000;
+            let [s, us, value_s, value_us] = questions.answer().unwrap_or_default();
+            itimer.interval = micro(s, us);
+            itimer.value = micro(value_s, value_us);
+        }
+        answer.brk = questions.result() as u64;
+        if questions.answer().unwrap_or_default()[0] as u32 != 0 {
+            answer.state |= uapi::process_state::CHILD_SUBREAPER;
+        }
+        // 1: disabled; 3: except where it was advised (PR_THP_DISABLE_EXCEPT_ADVISED).
+        match questions.result() {
+            1 => answer.state |= uapi::process_state::THP_DISABLE,
+            3 => answer.state |= uapi::process_state::THP_DISABLE_EXCEPT_ADVISED,
+            _ => {}
+        }
+        // A kernel before 6.3 does not know the question.
+        answer.membarrier = questions.result().max(0) as u32;
+        // A kernel before 6.3 does not have it.
+        self.privy.write_execute = Some(questions.result().max(0) as u64);
+        self.privy.keys = Some(allocated_keys(questions));
+        for id in timer_ids(texts) {
+            let written = questions.answer();
+            let overrun = questions.result();
+            let [s, ns, value_s, value_ns] = written.ok_or_else(|| {
+                Error::malformed(
+                    format!("timer {id} of process {}", process.pid),
+                    "it cannot be read",
+                )
+            })?;
+            let state = TimerState {
+                value: value_s * 1_000_000_000 + value_ns,
+                interval: s * 1_000_000_000 + ns,
+                overrun: overrun.max(0) as u32,
+                now,
+            };
+            self.timers.insert(id, state);
+        }
+        Ok(())
+    }
+
+    /// Takes what a thread answered.
+    pub fn read_thread(&mut self, thread: &FrozenThread, answers: &Answers) {
+        const RESTART_BLOCK: i64 = -516;
+        const SS_DISABLE: u32 = 2;
+        const SS_AUTODISARM: u32 = 1 << 31;
+        let [sp, flags, size] = answers.alternate_stack;
+        let mut answer = uapi::Thread {
+            clear_child_tid: answers.tid_address,
+            sas_sp: sp,
+            // SS_ONSTACK is computed from the stack pointer, and no part of the state.
+            sas_flags: flags as u32 & (SS_DISABLE | SS_AUTODISARM),
+            sas_size: size,
+            pdeath_signal: answers.death_signal as i32,
+            securebits: answers.securebits as u32,
+            timer_slack: answers.timer_slack as u64,
+            default_timer_slack: answers.timer_slack as u64,
+            ..uapi::Thread::default()
+        };
+        let registers = &thread.registers;
+        if registers.rax as i64 == RESTART_BLOCK && registers.orig_rax != u64::MAX {
+            answer.restart.kind = uapi::restart::OTHER;
+        }
+        self.threads.insert(thread.tid, answer);
+        let personality = Some(answers.personality as u32);
+        self.personalities.insert(thread.tid, personality);
+    }
+}
+
+/// The answers to [`Questions::of_what_is_hidden`].
+pub fn hidden(questions: &mut Questions) -> Hidden {
+    const PR_TSC_SIGSEGV: u32 = 2;
+    /// Of their configuration (17) every program has the permission.
+    const XTILE_DATA: u64 = 1 << 18;
+    let [tsc, ..] = questions.answer().unwrap_or_default();
+    let cpuid = questions.result();
+    let [extended, ..] = questions.answer().unwrap_or_default();
+    let (segments, _) = questions.result_and_answer();
+    let keyrings = [questions.result(), questions.result()];
+    let uring = questions.result();
+    Hidden {
+        landlock: questions.result() == -(Errno::EPERM as i64),
+        no_tsc: tsc as u32 == PR_TSC_SIGSEGV,
+        no_cpuid: cpuid == 0,
+        tiles: extended & XTILE_DATA != 0,
+        segments: segments > 0,
+        keyring: keyrings.iter().any(|&number| number > 0),
+        uring_restrictions: uring == -(Errno::EPERM as i64),
+    }
+}
+
+/// The ids in `/proc/PID/timers`.
+pub fn timer_ids((of_process, _): &Texts) -> impl Iterator<Item = i32> {
+    let text = of_process.as_ref().map_or("", |text| &text.timers);
+    text.lines()
+        .filter_map(|line| line.strip_prefix("ID: ")?.trim().parse().ok())
+}
+
+/// The keys with which memory could be protected if there was any at the address that was asked about.
+fn allocated_keys(questions: &mut Questions) -> u16 {
+    query_set::keys()
+        .filter(|_| questions.result() == -(Errno::ENOMEM as i64))
+        .fold(0, |all, key| all | 1 << key)
+}

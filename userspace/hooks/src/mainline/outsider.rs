@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Strangers: processes that a program could look at, unless it is in a Landlock domain.
+//!
+//! A domain is shown to nobody. But who is in one may not look at processes that are not
+//! (security/landlock/task.c:hook_ptrace_access_check), whoever they are; and a process that has the ids of
+//! the program and no privileges is one that anybody else of these ids may look at. To a program that may look
+//! at any process, crust itself is such a stranger.
+//!
+//! Of programs that have neither that privilege nor `no_new_privs`, which is what a program sets that
+//! sandboxes itself, it is not asked.
+
+use std::collections::HashMap;
+
+use crust_sys::probe;
+use crust_sys::process::{Birth, Blank};
+
+use crust_model::Error;
+use crust_model::Result;
+use crust_proc::Fields;
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::privileges::capability;
+use crust_tracee::remote::Caller;
+use crust_tracee::security_labels;
+use crust_tracee::spawn;
+
+/// One for each pair of a user and a group that was met.
+#[derive(Debug, Default)]
+pub struct Strangers {
+    /// Whether there are domains at all, when it is known.
+    needed: Option<bool>,
+    all: HashMap<(u32, u32), Stranger>,
+}
+
+/// A child of crust that does nothing. Dropped, it is gone.
+#[derive(Debug)]
+struct Stranger(i32);
+
+impl Strangers {
+    /// A process that this one, of which `status` tells, may look at if it is in no domain; `None` if that cannot
+    /// be told.
+    ///
+    /// # Errors
+    ///
+    /// What broke.
+    pub fn to(&mut self, process: &FrozenProcess, status: &Fields) -> Result<Option<i32>> {
+        if !*self.needed.get_or_insert_with(probe::landlock) {
+            return Ok(None);
+        }
+        let first = |field| {
+            status
+                .numbers(field)
+                .and_then(|ids| ids.first().copied())
+                .ok_or_else(|| {
+                    Error::malformed(
+                        format!("/proc/{}/status", process.pid),
+                        format!("has no `{field}`"),
+                    )
+                })
+        };
+        // Of another pid namespace, crust would have another number; and other modules forbid too.
+        let namespace = crust_proc::link(&process.proc, process.pid, "ns/pid")?;
+        if std::fs::read_link("/proc/self/ns/pid").ok() != Some(namespace)
+            || !security_labels::are_ours(&process.proc, process.pid)
+        {
+            return Ok(None);
+        }
+        if status.hex("CapPrm").unwrap_or(0) & capability::SYS_PTRACE != 0
+            && status.hex("CapEff").unwrap_or(0) & capability::SYS_PTRACE != 0
+        {
+            return Ok(Some(std::process::id() as i32));
+        }
+        let ids = (first("Uid")?, first("Gid")?);
+        if ids.0 == 0 || status.number("NoNewPrivs") != Some(1) {
+            return Ok(None);
+        }
+        let stranger = match self.all.entry(ids) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => entry.insert(Stranger::new(ids)?),
+        };
+        Ok(Some(stranger.0))
+    }
+}
+
+impl Stranger {
+    fn new((uid, gid): (u32, u32)) -> Result<Self> {
+        let failed = |errno| Error::system("start a process to be looked at", errno);
+        let birth = Birth {
+            pid: &[],
+            descriptors: &[],
+        };
+        let pid = Blank::new()
+            .and_then(|blank| blank.start(birth))
+            .map_err(failed)?;
+        let stranger = Self(pid);
+        stranger.become_one(&spawn::take(pid)?, uid.into(), gid.into())?;
+        Ok(stranger)
+    }
+
+    /// All privileges go with the user id of root.
+    fn become_one(&self, caller: &Caller, uid: u64, gid: u64) -> Result<()> {
+        const WHAT: &str = "become a process to be looked at";
+        caller.call(WHAT, libc::SYS_setresgid, &[gid, gid, gid])?;
+        caller.call(WHAT, libc::SYS_setresuid, &[uid, uid, uid])?;
+        caller.call(WHAT, libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, 1])?;
+        Ok(())
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        spawn::end(self.0);
+    }
+}

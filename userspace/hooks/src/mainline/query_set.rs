@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Questions to a program: system calls that it makes, and what they answered.
+
+use crust_sys::stub::Answers;
+use crust_sys::{RemoteAddr, uapi, xstate};
+
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+
+// Requests that `libc` has no names for.
+const PR_GET_TID_ADDRESS: u64 = 40;
+const MEMBARRIER_CMD_GET_REGISTRATIONS: u64 = 1 << 9;
+
+/// An address at which no process can have memory: it belongs to the kernel's half.
+const NO_MEMORY: u64 = 1 << 63;
+
+/// The protection keys that a program may allocate; none if this processor has none.
+pub fn keys() -> impl Iterator<Item = u32> {
+    1..if xstate::has_protection_keys() { 16 } else { 1 }
+}
+
+/// Answers have this much room each, the largest is a `struct itimerspec` or `sigaction`.
+pub const ANSWER: usize = 32;
+
+/// A call. If it writes its answer to memory, it does so where the argument `.1` says.
+type Question = (Call, Option<usize>);
+
+/// Calls, and then their answers in the same order.
+#[derive(Debug, Default)]
+pub struct Questions {
+    asked: Vec<Question>,
+    /// What the calls returned.
+    pub returned: std::vec::IntoIter<u64>,
+    /// What they wrote, [`ANSWER`] bytes each.
+    pub written: Vec<u8>,
+    read: usize,
+}
+
+impl Questions {
+    /// How many calls there are.
+    pub fn calls(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// How many of them write.
+    pub fn answers(&self) -> usize {
+        self.asked.iter().filter(|(_, at)| at.is_some()).count()
+    }
+
+    /// The calls, with the places for what they write, and whether they write. Each gets the next
+    /// `stride` bytes from `at` on.
+    pub fn at(&self, mut at: RemoteAddr, stride: u64) -> impl Iterator<Item = (Call, bool)> {
+        self.asked.iter().map(move |(call, place)| {
+            let mut call = call.clone();
+            if let Some(place) = place {
+                call.args[*place] = at.into();
+                at = at.offset(stride);
+            }
+            (call, place.is_some())
+        })
+    }
+
+    /// A call whose result is the answer.
+    fn plain(&mut self, what: &str, nr: i64, args: &[u64]) {
+        let args: Vec<Arg> = args.iter().map(|&value| Arg::Value(value)).collect();
+        self.asked
+            .push((Call::new(what, nr, args).whatever(), None));
+    }
+
+    /// A call that writes its answer where the argument number `place` says.
+    fn writing(&mut self, what: &str, nr: i64, args: &[u64], place: usize) {
+        self.plain(what, nr, args);
+        if let Some((_, writes)) = self.asked.last_mut() {
+            *writes = Some(place);
+        }
+    }
+
+    /// All about a process.
+    pub fn of_process(&mut self, timers: impl Iterator<Item = i32>) {
+        for signal in 1..=uapi::CKPT_NSIG as u64 {
+            let args = [signal, 0, 0, 8];
+            self.writing("rt_sigaction", libc::SYS_rt_sigaction, &args, 2);
+        }
+        for which in 0..3 {
+            self.writing("getitimer", libc::SYS_getitimer, &[which, 0], 1);
+        }
+        self.plain("brk", libc::SYS_brk, &[0]);
+        let subreaper = [libc::PR_GET_CHILD_SUBREAPER as u64, 0];
+        self.writing("prctl", libc::SYS_prctl, &subreaper, 1);
+        let thp = [libc::PR_GET_THP_DISABLE as u64, 0, 0, 0, 0];
+        self.plain("prctl", libc::SYS_prctl, &thp);
+        let registrations = [MEMBARRIER_CMD_GET_REGISTRATIONS, 0, 0];
+        self.plain("membarrier", libc::SYS_membarrier, &registrations);
+        let mdwe = [libc::PR_GET_MDWE as u64, 0, 0, 0, 0];
+        self.plain("prctl", libc::SYS_prctl, &mdwe);
+        for key in keys() {
+            // A key that the program has may be used; only that there is no memory (mm/mprotect.c).
+            let args = [NO_MEMORY, 4096, 0, u64::from(key)];
+            self.plain("pkey_mprotect", libc::SYS_pkey_mprotect, &args);
+        }
+        for id in timers {
+            let args = [id as u64, 0];
+            self.writing("timer_gettime", libc::SYS_timer_gettime, &args, 1);
+            self.plain("timer_getoverrun", libc::SYS_timer_getoverrun, &args[..1]);
+        }
+    }
+
+    /// What nobody but the process itself can ask.
+    pub fn of_what_is_hidden(&mut self, stranger: Option<i32>) {
+        const PR_GET_TSC: u64 = 25;
+        const ARCH_GET_CPUID: u64 = 0x1011;
+        const ARCH_GET_XCOMP_PERM: u64 = 0x1022;
+        const READ_LDT: u64 = 0;
+        const KEYCTL_GET_KEYRING_ID: u64 = 0;
+        const OF_THREAD: i32 = -1;
+        const OF_PROCESS: i32 = -2;
+        const IORING_REGISTER_RESTRICTIONS: u64 = 11;
+        const KCMP_VM: u64 = 1;
+        self.writing("prctl", libc::SYS_prctl, &[PR_GET_TSC, 0], 1);
+        self.plain("arch_prctl", libc::SYS_arch_prctl, &[ARCH_GET_CPUID, 0]);
+        let args = [ARCH_GET_XCOMP_PERM, 0];
+        self.writing("arch_prctl", libc::SYS_arch_prctl, &args, 1);
+        // One entry: the length of what is read is the answer.
+        let args = [READ_LDT, 0, 8];
+        self.writing("modify_ldt", libc::SYS_modify_ldt, &args, 1);
+        for which in [OF_THREAD, OF_PROCESS] {
+            // The last: it is not made if there is none.
+            let args = [KEYCTL_GET_KEYRING_ID, which as u64, 0];
+            self.plain("keyctl", libc::SYS_keyctl, &args);
+        }
+        // For this thread and without a restriction, which is an error; another one if there is some.
+        let args = [u64::MAX, IORING_REGISTER_RESTRICTIONS, 0, 2];
+        self.plain("io_uring_register", libc::SYS_io_uring_register, &args);
+        // It may be compared with itself by who may look at it.
+        let stranger = stranger.unwrap_or(0) as u64;
+        let args = [stranger, stranger, KCMP_VM, 0, 0];
+        self.plain("kcmp", libc::SYS_kcmp, &args);
+    }
+
+    /// All about a thread: what [`stub::ask`](crust_sys::stub::ask) asks too.
+    pub fn of_thread(&mut self) {
+        self.writing("prctl", libc::SYS_prctl, &[PR_GET_TID_ADDRESS, 0], 1);
+        self.writing("sigaltstack", libc::SYS_sigaltstack, &[0, 0], 1);
+        let pdeathsig = [libc::PR_GET_PDEATHSIG as u64, 0];
+        self.writing("prctl", libc::SYS_prctl, &pdeathsig, 1);
+        let securebits = [libc::PR_GET_SECUREBITS as u64];
+        self.plain("prctl", libc::SYS_prctl, &securebits);
+        let slack = [libc::PR_GET_TIMERSLACK as u64];
+        self.plain("prctl", libc::SYS_prctl, &slack);
+        let personality = [u64::from(u32::MAX)];
+        self.plain("personality", libc::SYS_personality, &personality);
+    }
+
+    /// The answers to these.
+    pub fn answers_of_thread(&mut self) -> Answers {
+        let tid_address = self.answer().unwrap_or_default()[0];
+        let [sp, flags, size, _] = self.answer().unwrap_or_default();
+        Answers {
+            tid_address,
+            alternate_stack: [sp, flags, size],
+            death_signal: self.answer().unwrap_or_default()[0],
+            securebits: self.result(),
+            timer_slack: self.result(),
+            personality: self.result(),
+        }
+    }
+
+    /// The next result.
+    pub fn result(&mut self) -> i64 {
+        self.returned.next().unwrap_or_default() as i64
+    }
+
+    /// The next written answer, as words, if its call went well.
+    pub fn answer(&mut self) -> Option<[u64; 4]> {
+        let (result, words) = self.result_and_answer();
+        (result == 0).then_some(words)
+    }
+
+    /// The next result, and what its call has written, if anything.
+    pub fn result_and_answer(&mut self) -> (i64, [u64; 4]) {
+        let result = self.result();
+        let bytes = &self.written[self.read..][..ANSWER];
+        self.read += ANSWER;
+        let word =
+            |n: usize| u64::from_ne_bytes(bytes[n * 8..n * 8 + 8].try_into().expect("8 bytes"));
+        (result, [word(0), word(1), word(2), word(3)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_answer_has_its_place() {
+        let mut questions = Questions::default();
+        questions.of_thread();
+        let places: Vec<_> = questions
+            .at(RemoteAddr(0x1000), ANSWER as u64)
+            .map(|(call, writes)| writes.then(|| call.args[1].clone()))
+            .collect();
+        let at = |address: u64| Some(Arg::Value(address));
+        let places_are = [at(0x1000), at(0x1020), at(0x1040), None, None, None];
+        assert_eq!(places, places_are);
+
+        questions.returned = vec![0, -14_i64 as u64, 0, 47, 50_000, 8].into_iter();
+        questions.written = [[1; ANSWER], [2; ANSWER], [3; ANSWER]].concat();
+        let answers = questions.answers_of_thread();
+        assert_eq!(answers.tid_address as u8, 1);
+        assert_eq!(answers.alternate_stack, [0; 3]);
+        assert_eq!(answers.death_signal as u8, 3);
+        let results = (answers.securebits, answers.timer_slack, answers.personality);
+        assert_eq!(results, (47, 50_000, 8));
+    }
+}

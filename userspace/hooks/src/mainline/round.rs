@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Asking a whole tree: several processes at the same time, and of each as many threads as there is room for.
+
+use std::collections::HashMap;
+
+use crust_sys::RemoteAddr;
+
+use super::answers;
+use super::answers::Survey;
+use super::answers::timer_ids;
+use super::outsider::Strangers;
+use super::query_set::Questions;
+use super::thread_query;
+use super::thread_query::Inquiry;
+use crust_model::Error;
+use crust_model::Result;
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::frozen_process::FrozenThread;
+use crust_tracee::remote::Room;
+use crust_tracee::texts::Texts;
+use crust_tracee::texts::ThreadText;
+
+/// How many processes are asked at the same time.
+const TOGETHER: usize = 32;
+
+/// The threads of a process that are yet to be asked.
+struct Queue<'a> {
+    process: &'a FrozenProcess,
+    texts: &'a Texts,
+    /// Whom it may look at, if nothing special keeps it from that.
+    stranger: Option<i32>,
+    next: usize,
+    /// Where those lend memory that are being asked, by their slots.
+    lending: Vec<Option<RemoteAddr>>,
+    survey: Survey,
+}
+
+/// A thread that is being asked.
+struct Asked<'a> {
+    /// Its process, by its place in the list of those that are asked together.
+    process: usize,
+    slot: usize,
+    thread: &'a FrozenThread,
+    inquiry: Inquiry<'a>,
+}
+
+/// Asks everything about all processes of a tree; the answers of each are found by its number.
+///
+/// # Errors
+///
+/// [`Error::Gone`] if a thread has died. All others stand as before.
+pub fn survey(
+    tree: &[FrozenProcess],
+    texts: &[Texts],
+    strangers: &mut Strangers,
+) -> Result<HashMap<i32, Survey>> {
+    let mut surveys = HashMap::new();
+    let living = tree.iter().zip(texts);
+    let living: Vec<_> = living
+        .filter(|(process, _)| process.leader().is_some())
+        .collect();
+    for together in living.chunks(TOGETHER) {
+        let rooms: Vec<Option<Room>> = together
+            .iter()
+            .map(|(process, _)| Room::of(process))
+            .collect();
+        let mut queues = Vec::with_capacity(together.len());
+        for &(process, texts) in together {
+            let stranger = match texts.1.first() {
+                Some(leader) => strangers.to(process, &leader.status)?,
+                None => None,
+            };
+            queues.push(Queue {
+                process,
+                texts,
+                stranger,
+                next: 0,
+                lending: Vec::new(),
+                survey: Survey::default(),
+            });
+        }
+        ask(&mut queues, &rooms)?;
+        surveys.extend(
+            queues
+                .into_iter()
+                .map(|queue| (queue.process.pid, queue.survey)),
+        );
+    }
+    Ok(surveys)
+}
+
+/// Has all threads answer. After an error, those that are being asked are seen to their ends.
+fn ask<'a>(queues: &mut [Queue<'a>], rooms: &'a [Option<Room>]) -> Result<()> {
+    let mut failed: Option<Error> = None;
+    let mut asked = Vec::new();
+    for number in 0..queues.len() {
+        // The first thread answers for its process, alone: there is one list of memory to unmap.
+        match begin(queues, rooms, number, 0) {
+            Ok(begun) => asked.extend(begun),
+            Err(error) => {
+                failed.get_or_insert(error);
+            }
+        }
+    }
+    while !asked.is_empty() {
+        let mut still = Vec::with_capacity(asked.len());
+        for mut one in asked {
+            match one.inquiry.advance() {
+                Ok(true) => still.push(one),
+                Ok(false) => {
+                    let (number, slot) = (one.process, one.slot);
+                    let was_first = queues[number].next == 1;
+                    let mut result = queues[number].take(one);
+                    let free = match &rooms[number] {
+                        Some(room) if was_first => 0..room.slots(),
+                        _ => slot..slot + 1,
+                    };
+                    for slot in free {
+                        if failed.is_some() || result.is_err() {
+                            break;
+                        }
+                        result =
+                            begin(queues, rooms, number, slot).map(|begun| still.extend(begun));
+                    }
+                    if let Err(error) = result {
+                        failed.get_or_insert(error);
+                    }
+                }
+                Err(error) => {
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        asked = still;
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// Sets off the next thread of a process that may be asked, if there is one.
+fn begin<'a>(
+    queues: &mut [Queue<'a>],
+    rooms: &'a [Option<Room>],
+    number: usize,
+    slot: usize,
+) -> Result<Option<Asked<'a>>> {
+    let queue = &mut queues[number];
+    while let Some((thread, text)) = queue.pop() {
+        let first = queue.next == 1;
+        if !thread_query::is_allowed(queue.process, &text.status) {
+            if first {
+                // Nor can the process be asked.
+                queue.survey = Survey::unknown(queue.process, queue.texts);
+                queue.next = queue.process.threads.len();
+                return Ok(None);
+            }
+            queue.survey.silent(thread);
+            continue;
+        }
+        if !queue.lends(slot, thread_query::place(thread)) {
+            // When the other one has answered, it will be its turn.
+            queue.next -= 1;
+            return Ok(None);
+        }
+        let mut questions = Questions::default();
+        if first {
+            questions.of_process(timer_ids(queue.texts));
+            questions.of_what_is_hidden(queue.stranger);
+        }
+        let room = rooms[number].as_ref().map(|room| room.slot(slot));
+        let inquiry = Inquiry::begin(queue.process, thread, &text.status, room, questions)?;
+        return Ok(Some(Asked {
+            process: number,
+            slot,
+            thread,
+            inquiry,
+        }));
+    }
+    Ok(None)
+}
+
+impl<'a> Queue<'a> {
+    fn pop(&mut self) -> Option<(&'a FrozenThread, &'a ThreadText)> {
+        let thread = self.process.threads.get(self.next)?;
+        let text = self.texts.1.get(self.next)?;
+        self.next += 1;
+        Some((thread, text))
+    }
+
+    /// Notes where a thread lends memory, if none of the others lends the same.
+    fn lends(&mut self, slot: usize, place: RemoteAddr) -> bool {
+        let near = |other: &RemoteAddr| place.0.abs_diff(other.0) < 4096;
+        if self.lending.iter().flatten().any(near) {
+            return false;
+        }
+        let slots = self.lending.len().max(slot + 1);
+        self.lending.resize(slots, None);
+        self.lending[slot] = Some(place);
+        true
+    }
+
+    /// Takes the answers of a thread.
+    fn take(&mut self, mut asked: Asked<'_>) -> Result<()> {
+        self.lending[asked.slot] = None;
+        let inquiry = &mut asked.inquiry;
+        self.survey.read_thread(asked.thread, &inquiry.answers);
+        if inquiry.questions.calls() > 0 {
+            let questions = &mut inquiry.questions;
+            let now = inquiry.answered;
+            self.survey
+                .read_process(self.process, self.texts, now, questions)?;
+            self.survey.hidden = answers::hidden(questions);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! How a thread is asked: by a batch of calls with a few bytes of the thread's own stack, or memory that is mapped
+//! for it if they are many, or, where that cannot be, one by one.
+//!
+//! A thread needs some microseconds for its answers, and to wake it takes longer than that. So many are asked at
+//! the same time: an [`Inquiry`] is set off, and goes one step further whenever its thread has stopped.
+
+use crust_sys::signal::bit;
+use crust_sys::stub::{self, Answers};
+use crust_sys::{RemoteAddr, memory};
+use nix::errno::Errno;
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::query_set::ANSWER;
+use super::query_set::Questions;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+use crust_proc::Fields;
+use crust_tracee::batch;
+use crust_tracee::batch::Batch;
+use crust_tracee::clock;
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::frozen_process::FrozenThread;
+use crust_tracee::remote::Remote;
+use crust_tracee::remote::Slot;
+use crust_tracee::remote::Undo;
+
+const MAP: &str = "map scratch memory";
+const UNMAP: &str = "unmap scratch memory";
+
+/// Bytes below the stack pointer that belong to the function that runs (System V ABI, AMD64, 3.2.2).
+const RED_ZONE: u64 = 128;
+
+/// A thread that is being asked.
+pub struct Inquiry<'a> {
+    remote: Remote<'a>,
+    /// What its process is asked, if it is the one that answers for it; with the answers in the end.
+    pub questions: Questions,
+    /// What it has answered itself.
+    pub answers: Answers,
+    /// What the clock of the day and the monotonic one said right after that.
+    pub answered: [u64; 2],
+    /// What tells of the end of a batch.
+    signal: Option<i32>,
+    /// Where its answers go.
+    place: RemoteAddr,
+    /// The batch that is under way.
+    batch: Batch,
+    /// Memory that was mapped for it, and how much.
+    mapped: Option<(RemoteAddr, u64)>,
+    on_its_way: To,
+}
+
+/// To which stop a thread is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum To {
+    MapEntry,
+    MapExit,
+    EndOfBatch,
+    UnmapEntry,
+    UnmapExit,
+    Old,
+}
+
+/// Whether a thread may be asked: there has to be a vDSO to make calls in, and if crust may not have its filters
+/// (seccomp) rest, they would meet our calls.
+pub fn is_allowed(process: &FrozenProcess, status: &Fields) -> bool {
+    let has_place = process.syscall_insn.is_some();
+    has_place && filters_allow(process, status)
+}
+
+fn filters_allow(process: &FrozenProcess, status: &Fields) -> bool {
+    status.number("Seccomp").unwrap_or(0) == 0 || process.filters_rest()
+}
+
+impl<'a> Inquiry<'a> {
+    /// Sets a thread off to answer. Of each process, one at a time may be asked about the process.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Gone`] if it has died.
+    pub fn begin(
+        process: &FrozenProcess,
+        thread: &FrozenThread,
+        status: &Fields,
+        slot: Option<Slot<'a>>,
+        questions: Questions,
+    ) -> Result<Self> {
+        let waits = |field| status.hex(field).unwrap_or(0);
+        let waits = waits("SigPnd") | waits("ShdPnd");
+        let signal = stub::SIGNALS
+            .into_iter()
+            .find(|&signal| waits & bit(signal) == 0)
+            .filter(|_| slot.is_some());
+        let mut inquiry = Self {
+            remote: Remote::prepare(process, thread, slot)?,
+            questions,
+            answers: Answers::default(),
+            answered: [0; 2],
+            signal,
+            place: place(thread),
+            batch: Batch::default(),
+            mapped: None,
+            on_its_way: To::Old,
+        };
+        inquiry.set_off()?;
+        Ok(inquiry)
+    }
+
+    fn set_off(&mut self) -> Result<()> {
+        let Some(signal) = self.signal else {
+            return self.ask_one_by_one();
+        };
+        let mask = !bit(signal);
+        if self.questions.calls() == 0 && self.remote.borrow(self.place, size_of::<Answers>())? {
+            // In the page of the stack pointer, so it is there: the program gets no page more.
+            self.remote.begin(mask)?;
+            return self.begin_batch((RemoteAddr(0), RemoteAddr(0)));
+        }
+        self.remote.begin(mask)?;
+        let size = self.size();
+        let protection = (libc::PROT_READ | libc::PROT_WRITE) as u64;
+        let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
+        let args = [0, size, protection, flags, u64::MAX, 0];
+        let undo = Undo {
+            nr: libc::SYS_munmap,
+            rest: [size, 0],
+        };
+        self.remote
+            .set_off(MAP, libc::SYS_mmap, &args, Some(undo))?;
+        self.on_its_way = To::MapEntry;
+        Ok(())
+    }
+
+    /// Waits for the stop to which the thread is on its way, and sets it off to the next one. `false`: it
+    /// stands as before.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Gone`] if it has died.
+    pub fn advance(&mut self) -> Result<bool> {
+        match self.on_its_way {
+            To::MapEntry => {
+                self.remote.pass_entry(MAP)?;
+                self.on_its_way = To::MapExit;
+            }
+            To::MapExit => match self.remote.returned(MAP) {
+                Ok(start) => self.begin_questions(RemoteAddr(start))?,
+                // A limit does not allow the program any more memory.
+                Err(Error::Task {
+                    errno: Errno::ENOMEM | Errno::EAGAIN,
+                    ..
+                }) => {
+                    self.ask_one_by_one()?;
+                }
+                Err(error) => return Err(error),
+            },
+            To::EndOfBatch => {
+                self.end_batch()?;
+                match self.mapped {
+                    Some((start, size)) => {
+                        let args = [start.0, size];
+                        self.remote.set_off(UNMAP, libc::SYS_munmap, &args, None)?;
+                        self.on_its_way = To::UnmapEntry;
+                    }
+                    None => self.leave()?,
+                }
+            }
+            To::UnmapEntry => {
+                self.remote.pass_entry(UNMAP)?;
+                self.on_its_way = To::UnmapExit;
+            }
+            To::UnmapExit => {
+                self.remote.returned(UNMAP)?;
+                self.leave()?;
+            }
+            To::Old => {
+                self.remote.settle()?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn leave(&mut self) -> Result<()> {
+        self.on_its_way = To::Old;
+        self.remote.leave()
+    }
+
+    /// How much memory is mapped for it.
+    fn size(&self) -> u64 {
+        let answers = size_of::<Answers>() + self.questions.answers() * ANSWER;
+        let size = self.questions.calls() * batch::ENTRY + answers;
+        size.next_multiple_of(4096) as u64
+    }
+
+    /// Asks in memory that was mapped for it: questions, their answers, and those of the thread.
+    fn begin_questions(&mut self, start: RemoteAddr) -> Result<()> {
+        let tid = self.remote.caller().tid;
+        let size = self.size();
+        self.remote.unmapped_at_last(start, size)?;
+        self.mapped = Some((start, size));
+        let answers = start.offset((self.questions.calls() * batch::ENTRY) as u64);
+        self.place = answers.offset((self.questions.answers() * ANSWER) as u64);
+        let calls: Vec<Call> = self
+            .questions
+            .at(answers, ANSWER as u64)
+            .map(|(call, _)| call)
+            .collect();
+        self.batch = Batch::encode(calls.iter(), start, |_| {
+            Err(Error::malformed("a question", "refers to another"))
+        })?;
+        memory::write(tid, start, &self.batch.bytes)
+            .map_err(|errno| Error::task(tid, "write questions", errno))?;
+        self.begin_batch((start, answers))
+    }
+
+    fn begin_batch(&mut self, entries: (RemoteAddr, RemoteAddr)) -> Result<()> {
+        let signal = self.signal.unwrap_or_default();
+        self.remote.begin_batch(self.place, entries, signal)?;
+        self.on_its_way = To::EndOfBatch;
+        Ok(())
+    }
+
+    fn end_batch(&mut self) -> Result<()> {
+        self.remote.end_batch(self.signal.unwrap_or_default())?;
+        self.answered = clock::day_and_monotonic();
+        let tid = self.remote.caller().tid;
+        let read = |from, bytes: &mut [u8]| {
+            memory::read(tid, from, bytes).map_err(|errno| Error::task(tid, "read answers", errno))
+        };
+        let Some((start, _)) = self.mapped else {
+            return read(self.place, self.answers.as_mut_bytes());
+        };
+        let mut all = vec![0; (self.place.0 - start.0) as usize + size_of::<Answers>()];
+        read(start, &mut all)?;
+        let own = all.split_off((self.place.0 - start.0) as usize);
+        self.answers = Answers::read_from_bytes(&own).unwrap_or_default();
+        self.questions.written = all.split_off(self.batch.entry_bytes());
+        self.questions.returned = batch::returned(&all).into_iter();
+        Ok(())
+    }
+
+    /// Without a batch.
+    fn ask_one_by_one(&mut self) -> Result<()> {
+        const { assert!(ANSWER.is_power_of_two()) };
+        let tid = self.remote.caller().tid;
+        // In the page of the stack pointer, so it is there.
+        let place = RemoteAddr(self.remote.caller().template.rsp & !(ANSWER as u64 - 1));
+        if !self.remote.borrow(place, ANSWER)? {
+            return Err(Error::task(tid, "borrow its stack", Errno::EFAULT));
+        }
+        self.remote.begin(u64::MAX)?;
+        let mut of_thread = Questions::default();
+        of_thread.of_thread();
+        for questions in [&mut self.questions, &mut of_thread] {
+            let mut returned = Vec::new();
+            let mut written = Vec::new();
+            for (call, writes) in questions.at(place, 0) {
+                let args: Vec<u64> = call
+                    .args
+                    .iter()
+                    .map(|arg| match arg {
+                        Arg::Value(value) => *value,
+                        Arg::Data(_) | Arg::Returned(_) => 0,
+                    })
+                    .collect();
+                returned.push(self.remote.raw(&call.what, call.nr, &args)? as u64);
+                if writes {
+                    let mut answer = [0; ANSWER];
+                    memory::read(tid, place, &mut answer)
+                        .map_err(|errno| Error::task(tid, "read an answer", errno))?;
+                    written.extend(answer);
+                }
+            }
+            questions.returned = returned.into_iter();
+            questions.written = written;
+        }
+        self.answers = of_thread.answers_of_thread();
+        self.answered = clock::day_and_monotonic();
+        self.leave()
+    }
+}
+
+/// Where a thread lends a few bytes of its stack: in the page of the stack pointer.
+pub fn place(thread: &FrozenThread) -> RemoteAddr {
+    let top = thread.registers.rsp;
+    let below = RED_ZONE + size_of::<Answers>() as u64;
+    let start = top.saturating_sub(below).max(top & !0xfff);
+    RemoteAddr(start & !15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crust_sys::ptrace;
+
+    #[test]
+    fn what_is_lent_is_in_the_page_of_the_stack_pointer() {
+        let mut registers = ptrace::registers_from_bytes(&[0; 27 * 8]).unwrap();
+        for (rsp, start) in [(0x7fff_1458, 0x7fff_1390), (0x7fff_1020, 0x7fff_1000)] {
+            registers.rsp = rsp;
+            let thread = FrozenThread {
+                tid: 1,
+                registers,
+                mask: 0,
+                limit: None,
+            };
+            assert_eq!(place(&thread), RemoteAddr(start));
+        }
+    }
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Files that are made again by opening their path: what regular files, directories, files of
+//! `/proc` and stateless devices have in common.
+
+use std::marker::PhantomData;
+
+use serde::{Deserialize, Serialize};
+
+use super::DescriptionId;
+use super::File;
+use super::FileKind;
+use super::Open;
+use super::collect::Census;
+use super::fd_plan::Bench;
+use super::path::FilePath;
+use super::path::Named;
+use super::probe::Probe;
+use super::refused;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+use crust_model::refusal::Refusals;
+
+/// What tells a kind of file that is opened by its path from the others.
+pub trait PathKind: 'static {
+    /// [`State::TAG`].
+    const TAG: u16;
+    /// [`State::VERSION`].
+    const VERSION: u16 = 1;
+    /// [`State::NAME`].
+    const NAME: &'static str;
+    /// [`State::SUPPORT`].
+    const SUPPORT: &'static str;
+    /// Whether the file at the path must still be the one that was dumped.
+    const MUST_BE_THE_SAME: bool = true;
+
+    /// Whether a description is of this kind.
+    fn matches(probe: &Probe) -> bool;
+
+    /// Why one that can be reached by its path is not carried over nevertheless, and the remedy.
+    fn objection(_probe: &Probe, _census: &Census) -> Option<(String, &'static str)> {
+        None
+    }
+}
+
+/// A file of kind `K`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct ByPath<K> {
+    /// Flags.
+    pub open: Open,
+    /// Which file.
+    pub file: Named,
+    /// The offset, in bytes; of a directory the file system's cookie.
+    pub pos: u64,
+    #[serde(skip)]
+    kind: PhantomData<K>,
+}
+
+impl<K: PathKind> State for ByPath<K> {
+    const TAG: u16 = K::TAG;
+    const VERSION: u16 = K::VERSION;
+    const NAME: &'static str = K::NAME;
+    const SUPPORT: &'static str = K::SUPPORT;
+
+    fn describe(&self) -> String {
+        let text = format!("{} ({})", self.file.path, self.open.describe());
+        match self.pos {
+            0 => text,
+            pos => format!("{text} at {pos}"),
+        }
+    }
+}
+
+/// Makes a description by opening a path.
+pub(super) fn make(
+    open: &Open,
+    path: &FilePath,
+    id: DescriptionId,
+    bench: &mut Bench,
+) -> Result<()> {
+    let number = bench.home(id)?.number;
+    // Whatever is at the path by then shall not become the controlling terminal.
+    let flags = open.flags & !libc::O_ASYNC | libc::O_NOCTTY;
+    bench.make(id, |cloexec| {
+        let cloexec = if cloexec { libc::O_CLOEXEC } else { 0 };
+        Call::new(
+            format!("fd {number}: open {path}"),
+            libc::SYS_openat,
+            [
+                Arg::from(libc::AT_FDCWD),
+                Arg::from(path.data()),
+                Arg::from(flags | cloexec),
+                Arg::from(0),
+            ],
+        )
+    })
+}
+
+impl<K: PathKind> File for ByPath<K> {
+    fn open(&self) -> &Open {
+        &self.open
+    }
+
+    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        let number = bench.home(id)?.number;
+        make(&self.open, &self.file.path, id, bench)?;
+        if self.pos != 0 {
+            let seek = Call::new(
+                format!("fd {number}: go to {}", self.pos),
+                libc::SYS_lseek,
+                [
+                    Arg::from(number),
+                    Arg::from(self.pos),
+                    Arg::from(libc::SEEK_SET),
+                ],
+            );
+            bench.call(seek.returns(self.pos));
+        }
+        Ok(())
+    }
+
+    fn conflicts(&self, refusals: &mut Refusals) {
+        if K::MUST_BE_THE_SAME {
+            self.file.conflicts(refusals);
+        }
+    }
+}
+
+impl<K: PathKind> FileKind for ByPath<K> {
+    fn matches(probe: &Probe) -> bool {
+        K::matches(probe)
+    }
+
+    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+        if !probe.is_reachable {
+            return refused::refuse_unreachable(probe, census);
+        }
+        if let Some((why, remedy)) = K::objection(probe, census) {
+            census.refuse(probe, why, remedy);
+            return Ok(());
+        }
+        census.keep(
+            probe.id,
+            &Self {
+                open: probe.open(),
+                file: Named::new(&probe.link, &probe.identity),
+                pos: probe.pos,
+                kind: PhantomData,
+            },
+        )
+    }
+}

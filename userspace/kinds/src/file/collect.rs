@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Finding all descriptor tables and open file descriptions of a tree, each once.
+//!
+//! `kcmp` compares two descriptions, and its answer is an order: so the descriptions that could
+//! be the same (same file, same flags) are kept sorted, and each further descriptor is looked up by
+//! bisection. A description that is alike no other is never compared at all.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
+
+use crust_image::Record;
+use crust_sys::{kcmp, pidfd};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+
+use super::DescriptionId;
+use super::FileKind;
+use super::KINDS;
+use super::epoll::Watching;
+use super::pathless::UnnamedDescriptions;
+use super::pipe::Pipes;
+use super::probe::Holder;
+use super::probe::Probe;
+use super::refused;
+use super::table::PosixLock;
+use super::table::Slot;
+use super::table::Table;
+use super::unix::Sockets;
+use super::uring::rings::MappedRing;
+use crate::capture::Capture;
+use crate::capture::DumpOptions;
+use crate::pathless::UnnamedFiles;
+use crust_hooks::Hooks;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::ProcessId;
+use crust_model::refusal::Refusals;
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::parallel;
+
+/// How we look at descriptors in our own table: those that were in flight.
+struct Ourselves {
+    pid: i32,
+    proc: OwnedFd,
+    pidfd: OwnedFd,
+}
+
+impl Ourselves {
+    fn new() -> Result<Self> {
+        let pid = std::process::id() as i32;
+        let flags = OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC;
+        Ok(Self {
+            pid,
+            proc: open("/proc/self", flags, Mode::empty())
+                .map_err(|errno| Error::system("open /proc/self", errno))?,
+            pidfd: pidfd::open(pid).map_err(|errno| Error::system("pidfd_open of crust", errno))?,
+        })
+    }
+}
+
+/// What two descriptors of one description have in common: the file and the flags.
+type Likeness = (u64, u64, i32);
+
+/// The census under way.
+pub struct Census<'a> {
+    /// The tree.
+    pub tree: &'a [FrozenProcess],
+    /// What the kernel can be asked.
+    pub hooks: &'a dyn Hooks,
+    /// The user's decisions.
+    pub options: &'a DumpOptions,
+    /// What cannot be had.
+    pub refusals: &'a mut Refusals,
+    /// Every description, as its first descriptor showed it; [`DescriptionId`] is the index.
+    pub probes: Vec<Rc<Probe<'a>>>,
+    /// Pipes, found by their ends.
+    pub pipes: Pipes,
+    /// Unix sockets, which name their peers by inode.
+    pub sockets: Sockets,
+    /// Epoll instances, which name their targets.
+    pub watching: Vec<Watching>,
+    /// The files without a path, of descriptors, mappings and programs.
+    pub unnamed: &'a mut UnnamedFiles,
+    /// Their descriptions.
+    pub of_unnamed: UnnamedDescriptions,
+    /// The mappings of io_urings, which were found before.
+    pub mapped_rings: &'a mut Vec<MappedRing>,
+    slots: HashMap<(ProcessId, i32), DescriptionId>,
+    alike: HashMap<Likeness, Vec<DescriptionId>>,
+    ourselves: &'a Ourselves,
+    in_flight: Vec<OwnedFd>,
+    /// What was captured.
+    pub records: Vec<Record>,
+}
+
+/// Takes the census of the whole tree.
+pub(super) fn take(capture: &mut Capture) -> Result<()> {
+    let ourselves = Ourselves::new()?;
+    let mut census = Census {
+        tree: capture.tree,
+        hooks: capture.hooks,
+        options: capture.options,
+        refusals: &mut capture.refusals,
+        probes: Vec::new(),
+        pipes: Pipes::default(),
+        sockets: Sockets::default(),
+        watching: Vec::new(),
+        unnamed: &mut capture.unnamed,
+        of_unnamed: UnnamedDescriptions::new(),
+        mapped_rings: &mut capture.rings,
+        slots: HashMap::new(),
+        alike: HashMap::new(),
+        ourselves: &ourselves,
+        in_flight: Vec::new(),
+        records: Vec::new(),
+    };
+    census.read_tables()?;
+    // Messages in flight add descriptions while their sockets are captured.
+    let mut next = 0;
+    while let Some(probe) = census.probes.get(next) {
+        let probe = Rc::clone(probe);
+        census.capture(&probe)?;
+        next += 1;
+    }
+    for kind in KINDS {
+        (kind.settle)(&mut census)?;
+    }
+    let records = std::mem::take(&mut census.records);
+    capture.records.extend(records);
+    Ok(())
+}
+
+impl<'a> Census<'a> {
+    fn read_tables(&mut self) -> Result<()> {
+        let tree = self.tree;
+        let mut descriptors = Vec::new();
+        for process in tree {
+            if let Some(leader) = process.leader() {
+                let holder = Holder {
+                    process: process.id,
+                    pid: process.pid,
+                    tid: leader.tid,
+                    is_crust: false,
+                    proc: process.proc.as_fd(),
+                    pidfd: process.pidfd.as_fd(),
+                };
+                descriptors.extend(numbers(process)?.into_iter().map(|number| (holder, number)));
+            }
+        }
+        let probes = parallel::map(&descriptors, 64, |&(holder, number)| {
+            Probe::new(holder, number, format!("fd {number}"))
+        });
+        let mut probes = descriptors.into_iter().zip(probes).peekable();
+        // The processes whose tables were read, in the order that kcmp tells.
+        let mut read: Vec<(i32, ProcessId)> = Vec::new();
+        for process in tree {
+            let Some(leader) = process.leader() else {
+                continue;
+            };
+            self.refuse_private_tables(process)?;
+            let compare = |a, b| {
+                kcmp::tasks(a, b, kcmp::Kind::Files)
+                    .map_err(|errno| Error::task(b, "kcmp of the descriptor tables", errno))
+            };
+            let of_process = std::iter::from_fn(|| {
+                probes
+                    .next_if(|((holder, _), _)| holder.process == process.id)
+                    .map(|(_, probe)| probe)
+            });
+            let table = match bisect(&read, |&(tid, _)| compare(tid, leader.tid))? {
+                Ok(found) => {
+                    let other = read[found].1;
+                    of_process.for_each(drop);
+                    // Whether this can be had again says `task::sharing`.
+                    Table {
+                        pid: process.pid,
+                        shares: Some(other),
+                        ..Table::default()
+                    }
+                }
+                Err(place) => {
+                    read.insert(place, (leader.tid, process.id));
+                    self.read_table(process, of_process)?
+                }
+            };
+            self.records.push(table.record(process.id.0, 0)?);
+        }
+        Ok(())
+    }
+
+    /// A thread may have left the table of its process with `unshare(CLONE_FILES)`.
+    fn refuse_private_tables(&mut self, process: &FrozenProcess) -> Result<()> {
+        let Some((leader, others)) = process.threads.split_first() else {
+            return Ok(());
+        };
+        for thread in others {
+            let order = kcmp::tasks(leader.tid, thread.tid, kcmp::Kind::Files)
+                .map_err(|errno| Error::task(thread.tid, "kcmp of the descriptor tables", errno))?;
+            if order.is_ne() {
+                self.refusals.block(
+                    thread.tid,
+                    "its descriptor table",
+                    "the thread has a descriptor table of its own (unshare(CLONE_FILES))",
+                    "crust cannot carry over a table that is not the whole process's",
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn read_table(
+        &mut self,
+        process: &FrozenProcess,
+        probes: impl Iterator<Item = Result<Probe<'a>>>,
+    ) -> Result<Table> {
+        let mut table = Table {
+            pid: process.pid,
+            ..Table::default()
+        };
+        for probe in probes {
+            let probe = probe?;
+            let number = probe.number;
+            for lock in probe.locks().filter(|lock| !lock.is_of_description()) {
+                let lock = PosixLock {
+                    file: (probe.identity.dev, probe.identity.ino),
+                    number,
+                    lock,
+                };
+                // Every descriptor of the file shows it; one that allows it will set it.
+                let is_known = table
+                    .locks
+                    .iter()
+                    .any(|known| (known.file, known.lock) == (lock.file, lock.lock));
+                if !is_known && lock.lock.is_allowed(probe.flags) {
+                    table.locks.push(lock);
+                }
+            }
+            let cloexec = probe.cloexec;
+            let description = self.identify(probe)?;
+            self.slots.insert((process.id, number), description);
+            table.slots.push(Slot {
+                number,
+                cloexec,
+                description,
+            });
+        }
+        Ok(table)
+    }
+
+    /// Finds out which description a descriptor is of: a known one, or a new one.
+    fn identify(&mut self, mut probe: Probe<'a>) -> Result<DescriptionId> {
+        let likeness = (probe.identity.dev, probe.identity.ino, probe.flags);
+        let probes = &self.probes;
+        let alike = self.alike.entry(likeness).or_default();
+        let compare = |known: &DescriptionId| {
+            let known = probes[known.0 as usize].descriptor();
+            kcmp::files(known, probe.descriptor()).map_err(|errno| probe.failed("kcmp", errno))
+        };
+        match bisect(alike, compare)? {
+            Ok(found) => Ok(alike[found]),
+            Err(place) => {
+                let id = DescriptionId(probes.len() as u32);
+                alike.insert(place, id);
+                probe.id = id;
+                self.probes.push(Rc::new(probe));
+                Ok(id)
+            }
+        }
+    }
+
+    /// Takes in a descriptor that a message carries, which `recvmsg` has put into our table.
+    pub fn identify_in_flight(
+        &mut self,
+        socket: &Probe<'a>,
+        descriptor: OwnedFd,
+    ) -> Result<DescriptionId> {
+        let ourselves = self.ourselves;
+        let holder = Holder {
+            process: socket.holder.process,
+            pid: socket.holder.pid,
+            tid: ourselves.pid,
+            is_crust: true,
+            proc: ourselves.proc.as_fd(),
+            pidfd: ourselves.pidfd.as_fd(),
+        };
+        let object = format!("{}, a descriptor in flight", socket.object);
+        let probe = Probe::new(holder, descriptor.as_raw_fd(), object)?;
+        // It must stay open for as long as it is compared with others.
+        self.in_flight.push(descriptor);
+        self.identify(probe)
+    }
+
+    fn capture(&mut self, probe: &Probe<'a>) -> Result<()> {
+        for line in probe.foreign_locks() {
+            self.refuse(
+                probe,
+                format!("a lease or lock of a kind that is not carried over:{line}"),
+                "let the program give it up before the dump",
+            );
+        }
+        match KINDS.iter().find(|kind| (kind.matches)(probe)) {
+            Some(kind) => (kind.capture)(probe, self),
+            None => refused::refuse(probe, self),
+        }
+    }
+
+    /// Keeps the state of a description.
+    pub fn keep<K: FileKind>(&mut self, id: DescriptionId, state: &K) -> Result<()> {
+        self.records.push(state.record(id.0, 0)?);
+        Ok(())
+    }
+
+    /// Notes that a description cannot be carried over.
+    pub fn refuse(&mut self, probe: &Probe, why: impl Into<String>, remedy: impl Into<String>) {
+        self.refusals
+            .block(probe.holder.pid, probe.object.as_str(), why, remedy);
+    }
+
+    /// Notes that a description is carried over, but not all of it.
+    pub fn lose(&mut self, probe: &Probe, why: impl Into<String>, remedy: impl Into<String>) {
+        self.refusals
+            .lose(probe.holder.pid, probe.object.as_str(), why, remedy);
+    }
+
+    /// Whether a thread of the tree has this number.
+    pub fn has_thread(&self, tid: i32) -> bool {
+        let mut threads = self.tree.iter().flat_map(|process| &process.threads);
+        threads.any(|thread| thread.tid == tid)
+    }
+
+    /// What a process has at a number.
+    pub fn occupant(&self, process: ProcessId, number: i32) -> Option<&Rc<Probe<'a>>> {
+        let id = self.slots.get(&(process, number))?;
+        self.probes.get(id.0 as usize)
+    }
+
+    /// The descriptions that could be the one of this file.
+    pub fn of_file(&self, dev: u64, ino: u64) -> impl Iterator<Item = &Rc<Probe<'a>>> {
+        self.probes
+            .iter()
+            .filter(move |probe| (probe.identity.dev, probe.identity.ino) == (dev, ino))
+    }
+}
+
+/// Bisection with a comparison that can fail: where it is, or where it belongs.
+pub fn bisect<T>(
+    sorted: &[T],
+    mut compare: impl FnMut(&T) -> Result<Ordering>,
+) -> Result<std::result::Result<usize, usize>> {
+    let (mut low, mut high) = (0, sorted.len());
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        match compare(&sorted[middle])? {
+            Ordering::Equal => return Ok(Ok(middle)),
+            Ordering::Less => low = middle + 1,
+            Ordering::Greater => high = middle,
+        }
+    }
+    Ok(Err(low))
+}
+
+/// The numbers in the table of a process, ascending.
+fn numbers(process: &FrozenProcess) -> Result<Vec<i32>> {
+    let failed = |errno: Errno| Error::task(process.pid, "list /proc/PID/fd", errno);
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut dir =
+        nix::dir::Dir::openat(&process.proc, "fd", flags, Mode::empty()).map_err(failed)?;
+    let mut numbers = Vec::new();
+    for entry in dir.iter() {
+        let entry = entry.map_err(failed)?;
+        // All but `.` and `..` are numbers.
+        let name = entry.file_name().to_str().ok();
+        numbers.extend(name.and_then(|name| name.parse::<i32>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bisection_finds_or_places() {
+        let sorted = [1, 3, 5, 7];
+        for wanted in 0..9 {
+            let found = bisect(&sorted, |have| Ok(have.cmp(&wanted))).unwrap();
+            assert_eq!(found, sorted.binary_search(&wanted), "{wanted}");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! An epoll instance: what it watches. Read from the `tfd:` lines of `fdinfo`
+//! (`fs/eventpoll.c:ep_show_fdinfo`).
+//!
+//! An entry is known by a description *and* the number it was added under, which may be closed or
+//! stand for something else by now: `kcmp(KCMP_EPOLL_TFD)` finds the description. A restore puts it
+//! back at that number for the moment of `EPOLL_CTL_ADD`.
+//!
+//! What is not carried over is whether an edge was reported already: an entry with `EPOLLET`
+//! whose target is ready reports it once more after a restore, as `EPOLL_CTL_MOD` would.
+
+use std::rc::Rc;
+
+use crust_sys::kcmp;
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::DescriptionId;
+use super::File;
+use super::FileKind;
+use super::Open;
+use super::collect::Census;
+use super::fd_plan::Bench;
+use super::probe::Probe;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+
+/// The kernel adds these to every entry, and takes them away only when a one-shot has fired.
+const ALWAYS: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
+
+/// What an epoll instance watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The number that it was added under.
+    pub number: i32,
+    /// What.
+    pub description: DescriptionId,
+    /// For which events.
+    pub events: u32,
+    /// `epoll_data`.
+    pub data: u64,
+}
+
+/// An epoll instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Epoll {
+    /// Flags.
+    pub open: Open,
+    /// What it watches.
+    pub targets: Vec<Target>,
+}
+
+impl State for Epoll {
+    const TAG: u16 = 0x0319;
+    const NAME: &'static str = "epoll";
+    const SUPPORT: &'static str = "Targets, also nested ones and ones whose number was closed or \
+        used again; events, data. A ready edge-triggered target reports once more.";
+
+    fn describe(&self) -> String {
+        format!("{} targets", self.targets.len())
+    }
+}
+
+impl File for Epoll {
+    fn open(&self) -> &Open {
+        &self.open
+    }
+
+    fn needs(&self) -> Vec<DescriptionId> {
+        self.targets
+            .iter()
+            .map(|target| target.description)
+            .collect()
+    }
+
+    fn first_above(&self) -> i32 {
+        let numbers = self.targets.iter().map(|target| target.number);
+        numbers.max().map_or(0, |number| number.saturating_add(1))
+    }
+
+    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        let number = bench.home(id)?.number;
+        bench.make(id, |cloexec| {
+            let flags = if cloexec { libc::EPOLL_CLOEXEC } else { 0 };
+            let what = format!("fd {number}: epoll");
+            Call::new(what, libc::SYS_epoll_create1, [Arg::from(flags)])
+        })
+    }
+
+    fn connect(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        let epoll = bench.home(id)?.number;
+        for target in &self.targets {
+            let now = bench.occupant(target.number);
+            if now.is_some_and(|slot| slot.description == target.description) {
+                add(epoll, target, bench);
+                continue;
+            }
+            let at = bench.at(target.description)?;
+            match now {
+                None => {
+                    bench.dup(at, target.number, true);
+                    add(epoll, target, bench);
+                    bench.close(target.number);
+                }
+                Some(slot) => {
+                    let aside = bench.limbo();
+                    bench.dup(slot.number, aside, true);
+                    bench.dup(at, target.number, true);
+                    add(epoll, target, bench);
+                    bench.dup(aside, slot.number, slot.cloexec);
+                    bench.close(aside);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn add(epoll: i32, target: &Target, bench: &mut Bench) {
+    // struct epoll_event is packed on x86-64.
+    let mut event = target.events.to_ne_bytes().to_vec();
+    event.extend(target.data.to_ne_bytes());
+    bench.call(Call::new(
+        format!("fd {epoll}: watch fd {}", target.number),
+        libc::SYS_epoll_ctl,
+        [
+            Arg::from(epoll),
+            Arg::from(libc::EPOLL_CTL_ADD),
+            Arg::from(target.number),
+            Arg::from(Data::new(event)),
+        ],
+    ));
+}
+
+/// A line of `fdinfo`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Line {
+    number: i32,
+    events: u32,
+    data: u64,
+    ino: u64,
+    dev: u64,
+}
+
+/// An epoll instance whose targets are not known yet.
+pub struct Watching {
+    epoll: DescriptionId,
+    lines: Vec<Line>,
+}
+
+impl FileKind for Epoll {
+    fn matches(probe: &Probe) -> bool {
+        probe.is_linked("anon_inode:[eventpoll]")
+    }
+
+    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+        let lines = probe
+            .info
+            .lines()
+            .filter(|line| line.starts_with("tfd:"))
+            .map(|line| parse(line).ok_or_else(|| probe.malformed(line)))
+            .collect::<Result<_>>()?;
+        census.watching.push(Watching {
+            epoll: probe.id,
+            lines,
+        });
+        Ok(())
+    }
+
+    fn settle(census: &mut Census) -> Result<()> {
+        for Watching { epoll, lines } in std::mem::take(&mut census.watching) {
+            let probe = Rc::clone(&census.probes[epoll.0 as usize]);
+            let mut targets = Vec::new();
+            for (index, line) in lines.iter().enumerate() {
+                let same_number = lines[..index].iter().filter(|l| l.number == line.number);
+                let skip = same_number.count() as u32;
+                let Some(description) = find(&probe, line, skip, census)? else {
+                    let why = format!(
+                        "epoll that watches, as fd {}, a file that no process of the tree has open",
+                        line.number
+                    );
+                    census.refuse(&probe, why, "remove it with EPOLL_CTL_DEL before the dump");
+                    continue;
+                };
+                if line.events & ALWAYS == 0 {
+                    census.lose(
+                        &probe,
+                        format!(
+                            "the one-shot entry of fd {} has fired: after a restore it reports \
+                             errors and hang-ups nevertheless",
+                            line.number
+                        ),
+                        "nothing, if the program arms it again with EPOLL_CTL_MOD as usual",
+                    );
+                }
+                targets.push(Target {
+                    number: line.number,
+                    description,
+                    events: line.events,
+                    data: line.data,
+                });
+            }
+            let open = probe.open();
+            census.keep(epoll, &Epoll { open, targets })?;
+        }
+        Ok(())
+    }
+}
+
+/// Finds the description of an entry: most often it is that of the descriptor of this number.
+fn find(epoll: &Probe, line: &Line, skip: u32, census: &Census) -> Result<Option<DescriptionId>> {
+    let most_likely = census.occupant(epoll.holder.process, line.number);
+    for candidate in most_likely
+        .into_iter()
+        .chain(census.of_file(line.dev, line.ino))
+    {
+        let order = kcmp::epoll_target(
+            candidate.descriptor(),
+            epoll.descriptor(),
+            line.number,
+            skip,
+        );
+        match order {
+            Ok(order) if order.is_eq() => return Ok(Some(candidate.id)),
+            Ok(_) => {}
+            // The entry went away: its file was closed by somebody outside.
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(errno) => return Err(epoll.failed("kcmp of an epoll target", errno)),
+        }
+    }
+    Ok(None)
+}
+
+/// `tfd:        5 events:       19 data:                5  pos:0 ino:1b30 sdev:d`
+fn parse(line: &str) -> Option<Line> {
+    let value = |name: &str| {
+        let (_, rest) = line.split_once(name)?;
+        rest.split_whitespace().next()
+    };
+    let hex = |name: &str| u64::from_str_radix(value(name)?, 16).ok();
+    // The kernel's own dev_t has 20 bits for the minor number.
+    let dev = hex("sdev:")?;
+    Some(Line {
+        number: value("tfd:")?.parse().ok()?,
+        events: hex("events:")? as u32,
+        data: hex("data:")?,
+        ino: hex("ino:")?,
+        dev: libc::makedev((dev >> 20) as u32, (dev & 0xf_ffff) as u32),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_kernel() {
+        let line = "tfd:        5 events:       19 data: ffffffff00000005  pos:0 ino:1b30 sdev:d";
+        assert_eq!(
+            parse(line),
+            Some(Line {
+                number: 5,
+                events: 0x19,
+                data: 0xffff_ffff_0000_0005,
+                ino: 0x1b30,
+                dev: libc::makedev(0, 13),
+            })
+        );
+        assert_eq!(parse("tfd: 5"), None);
+    }
+}

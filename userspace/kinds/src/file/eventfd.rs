@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! An eventfd: a counter. Read from `/proc/PID/fdinfo/N` (`fs/eventfd.c:eventfd_show_fdinfo`).
+
+use serde::{Deserialize, Serialize};
+
+use super::DescriptionId;
+use super::File;
+use super::FileKind;
+use super::Open;
+use super::collect::Census;
+use super::fd_plan::Bench;
+use super::probe::Probe;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+
+/// A counter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Eventfd {
+    /// Flags.
+    pub open: Open,
+    /// Its value.
+    pub count: u64,
+    /// `EFD_SEMAPHORE`: a read takes one, not all.
+    pub is_semaphore: bool,
+}
+
+impl State for Eventfd {
+    const TAG: u16 = 0x0314;
+    const NAME: &'static str = "eventfd";
+    const SUPPORT: &'static str = "Count, semaphore mode, flags.";
+
+    fn describe(&self) -> String {
+        let mode = if self.is_semaphore { ", semaphore" } else { "" };
+        format!("count {}{mode}", self.count)
+    }
+}
+
+impl File for Eventfd {
+    fn open(&self) -> &Open {
+        &self.open
+    }
+
+    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        let number = bench.home(id)?.number;
+        // eventfd2 takes 32 bits; a larger count is written.
+        let initial = u32::try_from(self.count).unwrap_or(0);
+        bench.make(id, |cloexec| {
+            let mut flags = self.open.flags & libc::O_NONBLOCK;
+            if cloexec {
+                flags |= libc::EFD_CLOEXEC;
+            }
+            if self.is_semaphore {
+                flags |= libc::EFD_SEMAPHORE;
+            }
+            let args = [Arg::from(u64::from(initial)), Arg::from(flags)];
+            let what = format!("fd {number}: eventfd, count {initial}");
+            Call::new(what, libc::SYS_eventfd2, args)
+        })?;
+        if u64::from(initial) != self.count {
+            let count = Data::words(&[self.count]);
+            let write = Call::new(
+                format!("fd {number}: count {}", self.count),
+                libc::SYS_write,
+                [Arg::from(number), Arg::from(count), Arg::from(8)],
+            );
+            bench.call(write.returns(8));
+        }
+        Ok(())
+    }
+}
+
+impl FileKind for Eventfd {
+    fn matches(probe: &Probe) -> bool {
+        probe.is_linked("anon_inode:[eventfd]")
+    }
+
+    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+        let count = probe.demand("eventfd-count", |text| u64::from_str_radix(text, 16).ok())?;
+        // Kernels before 6.4 do not show it.
+        let is_semaphore = match probe.field("eventfd-semaphore") {
+            Some(text) => text == "1",
+            None => {
+                census.lose(
+                    probe,
+                    "this kernel does not say whether the eventfd is a semaphore",
+                    "a kernel from 6.4 on says it",
+                );
+                false
+            }
+        };
+        census.keep(
+            probe.id,
+            &Eventfd {
+                open: probe.open(),
+                count,
+                is_semaphore,
+            },
+        )
+    }
+}

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Where descriptions are made again: who makes which, at which number, and how the others get it.
+//!
+//! Each description has a [`Home`]: the first process that has it, and its first number there. In
+//! [`Stage::CreateFiles`] every process makes what is at home in it, by ascending numbers, so that
+//! nearly every `open` lands where it belongs; its own duplicates follow. In [`Stage::ShareFiles`]
+//! the other processes take their descriptors with `pidfd_getfd`. In [`Stage::ConnectFiles`]
+//! descriptions are filled, and tied to each other.
+//!
+//! A description that no table has (it is in flight, or only the other end of a pipe) is at home in
+//! *limbo*: at a number above all that the image uses, which is closed at the end of that stage.
+//! Locks are set in [`Stage::Attributes`].
+
+pub mod creator;
+pub mod numbers;
+#[cfg(test)]
+mod tests;
+pub mod tool;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use creator::Home;
+
+use self::creator::Homes;
+use self::numbers::Numbers;
+use super::DescriptionId;
+use super::File;
+use super::table::Table;
+use crate::pathless::Anchors;
+use crate::plan_context::Resolve;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+use crust_model::plan::Plan;
+use crust_model::plan::ProcessId;
+use crust_model::plan::Stage;
+use crust_model::plan::reserved;
+
+/// All descriptions of an image.
+pub(super) type Files = BTreeMap<DescriptionId, Box<dyn File>>;
+
+/// The process at work, and what is in its table by now.
+pub struct Bench<'p> {
+    plan: &'p mut Plan,
+    files: &'p Files,
+    stage: Stage,
+    process: ProcessId,
+    homes: Homes,
+    tables: BTreeMap<ProcessId, Numbers>,
+    is_made: BTreeSet<DescriptionId>,
+    /// Where a process has a description that is not at home there.
+    at_hand: BTreeMap<(ProcessId, DescriptionId), i32>,
+    /// The number of the other end of a description, in its home process.
+    other_ends: BTreeMap<DescriptionId, i32>,
+    anchors: &'p Anchors,
+    /// Each process by its pid, and the one whose table it has.
+    by_pid: BTreeMap<i32, (ProcessId, ProcessId)>,
+}
+
+/// Emits all steps for open files.
+pub(super) fn plan(resolve: &mut Resolve) -> Result<()> {
+    let mut tables = BTreeMap::new();
+    for record in resolve.of_tag(Table::TAG) {
+        tables.insert(ProcessId(record.owner), Table::from_record(record)?);
+    }
+    let mut files = Files::new();
+    for record in resolve.records {
+        if let Some(file) = super::load(record)? {
+            files.insert(DescriptionId(record.owner), file);
+        }
+    }
+    let sharers: Vec<_> = tables
+        .iter()
+        .filter_map(|(&process, table)| table.shares.map(|owner| (owner, process)))
+        .collect();
+    for &(owner, sharer) in &sharers {
+        let shared = &mut resolve.plan.shared_tables;
+        *shared.entry(owner).or_default() = 0;
+        let place = shared.len() as i32;
+        shared.insert(sharer, place);
+    }
+    let plan = &mut resolve.plan;
+    let first = first_above(&tables, &files);
+    let first = first.saturating_add(Anchors::count(resolve.records)?);
+    plan.reserved_fds = plan.reserved_fds.max(first);
+    let anchors = Anchors::of(resolve.records, plan.reserved_fds)?;
+    anchors.make(plan);
+    let first_limbo = plan.reserved_fds + reserved::COUNT;
+    let mut numbers: BTreeMap<_, _> = tables
+        .iter()
+        .filter(|(_, table)| table.shares.is_none())
+        .map(|(&process, _)| (process, Numbers::new(first_limbo)))
+        .collect();
+    let mut bench = Bench {
+        plan,
+        files: &files,
+        stage: Stage::CreateFiles,
+        process: ProcessId(0),
+        homes: Homes::assign(&tables, &files, &mut numbers)?,
+        tables: numbers,
+        is_made: BTreeSet::new(),
+        at_hand: BTreeMap::new(),
+        other_ends: BTreeMap::new(),
+        anchors: &anchors,
+        by_pid: tables
+            .iter()
+            .map(|(&process, table)| (table.pid, (process, table.shares.unwrap_or(process))))
+            .collect(),
+    };
+    let owned: Vec<_> = tables
+        .iter()
+        .filter(|(_, table)| table.shares.is_none())
+        .collect();
+    for &(&process, table) in &owned {
+        bench.create(process, table)?;
+    }
+    for &(&process, table) in &owned {
+        bench.share(process, table, &tables)?;
+    }
+    bench.connect()?;
+    let owners: BTreeSet<_> = sharers.iter().map(|&(owner, _)| owner).collect();
+    for &(&process, table) in &owned {
+        // When nobody closes any descriptor of that table any more.
+        let last = match owners.contains(&process) {
+            true => Stage::Resume,
+            false => Stage::Attributes,
+        };
+        bench.finish(process, table, last);
+    }
+    let plan = &mut resolve.plan;
+    for &(owner, sharer) in &sharers {
+        take_temporary(plan, owner, sharer);
+    }
+    let close = plan.close_reserved();
+    for owner in owners {
+        take_temporary(plan, owner, owner);
+        let call = close.clone();
+        plan.call(Stage::Resume, owner.leader(), call);
+    }
+    Ok(())
+}
+
+/// Has the number that `sharer` will use for a moment occupied in the table of `owner`: what another process
+/// opens meanwhile must not land there.
+fn take_temporary(plan: &mut Plan, owner: ProcessId, sharer: ProcessId) {
+    let (from, to) = (
+        plan.reserved_fds + reserved::PROC,
+        plan.temporary_fd(sharer),
+    );
+    let call = Call::new(
+        format!("fd {to}: keep it free for {sharer}"),
+        libc::SYS_dup3,
+        [from.into(), to.into(), libc::O_CLOEXEC.into()],
+    );
+    plan.call(Stage::ConnectFiles, owner.leader(), call);
+}
+
+/// The first number above all that the image uses, and two more: calls that make two descriptors
+/// find room below, so that it is known which they get.
+fn first_above(tables: &BTreeMap<ProcessId, Table>, files: &Files) -> i32 {
+    let slots = tables.values().filter_map(|table| table.slots.last());
+    slots
+        .map(|slot| slot.number.saturating_add(1))
+        .chain(files.values().map(|file| file.first_above()))
+        .max()
+        .unwrap_or(0)
+        .saturating_add(2)
+}
+
+const F_SETOWN_EX: i32 = 15;
+const F_SETSIG: i32 = 10;
+/// The flags that `F_SETFL` sets.
+const SETTABLE: i32 =
+    libc::O_APPEND | libc::O_NONBLOCK | libc::O_ASYNC | libc::O_DIRECT | libc::O_NOATIME;
+
+/// The stages.
+impl Bench<'_> {
+    fn create(&mut self, process: ProcessId, table: &Table) -> Result<()> {
+        (self.stage, self.process) = (Stage::CreateFiles, process);
+        for slot in &table.slots {
+            let home = self.home(slot.description)?;
+            if home.process != process {
+                continue;
+            }
+            if !self.is_made.contains(&slot.description) {
+                self.create_one(slot.description)?;
+            }
+            if home.number != slot.number {
+                self.duplicate(home.number, slot);
+            }
+        }
+        // What is in flight only.
+        for id in self.homes.of(process) {
+            if !self.is_made.contains(&id) {
+                self.create_one(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn create_one(&mut self, id: DescriptionId) -> Result<()> {
+        self.file(id)?.create(id, self)?;
+        if self.is_made.contains(&id) {
+            Ok(())
+        } else {
+            Err(Error::malformed(
+                id.to_string(),
+                "it is not made together with its companions",
+            ))
+        }
+    }
+
+    fn share(
+        &mut self,
+        process: ProcessId,
+        table: &Table,
+        tables: &BTreeMap<ProcessId, Table>,
+    ) -> Result<()> {
+        (self.stage, self.process) = (Stage::ShareFiles, process);
+        let mut owners = BTreeMap::new();
+        for slot in &table.slots {
+            let home = self.home(slot.description)?;
+            if home.process == process {
+                continue;
+            }
+            if let Some(&number) = self.at_hand.get(&(process, slot.description)) {
+                self.duplicate(number, slot);
+                continue;
+            }
+            let pidfd = self.open_owner(home.process, &mut owners, tables)?;
+            self.fetch(pidfd, home, slot.number, slot.cloexec);
+            self.at_hand
+                .insert((process, slot.description), slot.number);
+        }
+        for id in self.homes.of(process) {
+            for need in self.file(id)?.needs() {
+                let home = self.home(need)?;
+                if home.process == process || self.at_hand.contains_key(&(process, need)) {
+                    continue;
+                }
+                let pidfd = self.open_owner(home.process, &mut owners, tables)?;
+                let number = self.limbo();
+                self.fetch(pidfd, home, number, true);
+                self.at_hand.insert((process, need), number);
+            }
+        }
+        for pidfd in owners.into_values() {
+            self.close(pidfd);
+        }
+        Ok(())
+    }
+
+    /// A pidfd of the process in which a description is at home, for this process and stage.
+    fn open_owner(
+        &mut self,
+        owner: ProcessId,
+        owners: &mut BTreeMap<ProcessId, i32>,
+        tables: &BTreeMap<ProcessId, Table>,
+    ) -> Result<i32> {
+        if let Some(&pidfd) = owners.get(&owner) {
+            return Ok(pidfd);
+        }
+        let pid = tables
+            .get(&owner)
+            .ok_or_else(|| Error::malformed(format!("process {owner}"), "no descriptor table"))?
+            .pid;
+        let number = self.limbo();
+        let args = [Arg::from(pid), Arg::from(0)];
+        let open = Call::new(
+            format!("pidfd_open of {owner}, pid {pid}"),
+            libc::SYS_pidfd_open,
+            args,
+        );
+        let opened = self.call(open);
+        self.move_to(opened, number, true);
+        owners.insert(owner, number);
+        Ok(number)
+    }
+
+    fn fetch(&mut self, pidfd: i32, home: Home, number: i32, cloexec: bool) {
+        let what = format!(
+            "fd {number}: the one of {}, fd {}",
+            home.process, home.number
+        );
+        let fetch = Call::new(
+            what,
+            libc::SYS_pidfd_getfd,
+            [Arg::from(pidfd), Arg::from(home.number), Arg::from(0)],
+        );
+        // pidfd_getfd sets FD_CLOEXEC.
+        self.land(number, cloexec, true, fetch);
+    }
+
+    fn connect(&mut self) -> Result<()> {
+        self.stage = Stage::ConnectFiles;
+        let order = in_order_of_needs(self.files)?;
+        for &id in &order {
+            self.process = self.home(id)?.process;
+            self.file(id)?.connect(id, self)?;
+        }
+        for id in order {
+            let home = self.home(id)?;
+            self.process = home.process;
+            let file = self.file(id)?;
+            file.finish(id, self)?;
+            let open = file.open();
+            if let Some(owner) = open.owner {
+                let number = home.number;
+                let pair = [
+                    owner.owner.kind.to_ne_bytes(),
+                    owner.owner.pid.to_ne_bytes(),
+                ];
+                self.fcntl(
+                    number,
+                    F_SETOWN_EX,
+                    Data::new(pair.concat()),
+                    "set its owner",
+                );
+                self.fcntl(number, F_SETSIG, owner.signal, "set its signal");
+            }
+            if open.flags & libc::O_ASYNC != 0 {
+                // Only now: nobody shall be told of what the restore itself has written.
+                let flags = open.flags & SETTABLE;
+                self.fcntl(home.number, libc::F_SETFL, flags, "set its flags");
+            }
+        }
+        Ok(())
+    }
+
+    /// Locks come last, after memory is mapped: closing *any* descriptor of a file drops the process's POSIX locks on it.
+    fn finish(&mut self, process: ProcessId, table: &Table, last: Stage) {
+        (self.stage, self.process) = (Stage::ConnectFiles, process);
+        let numbers = &self.tables[&process];
+        if numbers.has_limbo() {
+            let first = self.plan.reserved_fds + reserved::COUNT;
+            let args = [Arg::from(first), Arg::from(i32::MAX), Arg::from(0)];
+            self.call(Call::new(
+                "close what only the restore needed",
+                libc::SYS_close_range,
+                args,
+            ));
+        }
+        self.stage = last;
+        for id in self.homes.of(process) {
+            let number = self.homes.get(id).map_or(-1, |home| home.number);
+            let file = self.files.get(&id);
+            for lock in file.iter().flat_map(|file| &file.open().locks) {
+                self.call(lock.call(number));
+            }
+        }
+        for held in &table.locks {
+            self.call(held.lock.call(held.number));
+        }
+    }
+}
+
+/// Every description after those that it needs, as far as that goes: two sockets may each carry
+/// the other in flight, and then either order is right.
+fn in_order_of_needs(files: &Files) -> Result<Vec<DescriptionId>> {
+    let mut order = Vec::new();
+    let mut seen = BTreeSet::new();
+    // A stack of our own: an image may nest deeper than the thread's stack goes.
+    let mut stack: Vec<_> = files.keys().rev().map(|&id| (id, false)).collect();
+    while let Some((id, is_left)) = stack.pop() {
+        if is_left {
+            order.push(id);
+        } else if seen.insert(id) {
+            let file = files.get(&id).ok_or_else(|| missing(id))?;
+            stack.push((id, true));
+            stack.extend(file.needs().into_iter().rev().map(|need| (need, false)));
+        }
+    }
+    Ok(order)
+}
+
+fn missing(id: DescriptionId) -> Error {
+    Error::malformed(id.to_string(), "the image does not have it")
+}

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What kinds of files use to emit their calls: every descriptor lands at its number.
+
+use super::Bench;
+use super::Home;
+use super::SETTABLE;
+use super::missing;
+use super::numbers::Numbers;
+use crate::file::DescriptionId;
+use crate::file::File;
+use crate::file::table::Slot;
+use crate::pathless::Anchors;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+use crust_model::plan::CallRef;
+use crust_model::plan::Data;
+use crust_model::plan::Expect;
+use crust_model::plan::Operation;
+use crust_model::plan::ProcessId;
+use crust_model::plan::Stage;
+use crust_model::plan::reserved;
+
+/// What kinds use to emit their calls.
+impl<'p> Bench<'p> {
+    /// The process at work.
+    #[must_use]
+    pub fn process(&self) -> ProcessId {
+        self.process
+    }
+
+    /// Where files without a path are, in the processes that make them.
+    #[must_use]
+    pub fn anchors(&self) -> &'p Anchors {
+        self.anchors
+    }
+
+    /// Where a description is made.
+    pub fn home(&self, id: DescriptionId) -> Result<Home> {
+        self.homes.get(id).ok_or_else(|| missing(id))
+    }
+
+    /// The number by which the process at work has a description.
+    pub fn at(&self, id: DescriptionId) -> Result<i32> {
+        let home = self.home(id)?;
+        if home.process == self.process {
+            return Ok(home.number);
+        }
+        self.at_hand
+            .get(&(self.process, id))
+            .copied()
+            .ok_or_else(|| {
+                Error::malformed(id.to_string(), format!("not at hand in {}", self.process))
+            })
+    }
+
+    /// What the process at work has at a number that is its program's.
+    #[must_use]
+    pub fn occupant(&self, number: i32) -> Option<Slot> {
+        self.homes.slot(self.process, number)
+    }
+
+    /// Notes, when a description is created, the number of its other end, which no table has.
+    pub fn set_other_end(&mut self, id: DescriptionId, number: i32) {
+        self.other_ends.insert(id, number);
+    }
+
+    /// What was noted so.
+    pub fn other_end(&self, id: DescriptionId) -> Result<i32> {
+        self.other_ends.get(&id).copied().ok_or_else(|| missing(id))
+    }
+
+    /// Has a companion made first.
+    pub fn create_companion(&mut self, id: DescriptionId) -> Result<()> {
+        self.create_one(id)
+    }
+
+    pub(super) fn file(&self, id: DescriptionId) -> Result<&'p dyn File> {
+        match self.files.get(&id) {
+            Some(file) => Ok(file.as_ref()),
+            None => Err(missing(id)),
+        }
+    }
+
+    /// Sets the flags that a call which makes two descriptions cannot set for one of them.
+    pub fn set_flags(&mut self, number: i32, flags: i32) {
+        let flags = flags & SETTABLE & !libc::O_ASYNC;
+        if flags != 0 {
+            self.fcntl(number, libc::F_SETFL, flags, "set its flags");
+        }
+    }
+
+    /// Whether a description was made already, by a companion.
+    #[must_use]
+    pub fn is_made(&self, id: DescriptionId) -> bool {
+        self.is_made.contains(&id)
+    }
+
+    /// Adds a system call.
+    pub fn call(&mut self, call: Call) -> CallRef {
+        let task = self.process.leader();
+        self.plan.call(self.stage, task, call)
+    }
+
+    /// Adds an operation.
+    pub fn operate(&mut self, operation: impl Operation + 'static) {
+        self.operate_later(self.stage, operation);
+    }
+
+    /// Adds a system call to a later stage.
+    pub fn call_later(&mut self, stage: Stage, call: Call) {
+        let task = self.process.leader();
+        self.plan.call(stage, task, call);
+    }
+
+    /// Adds an operation to another stage.
+    pub fn operate_later(&mut self, stage: Stage, operation: impl Operation + 'static) {
+        let task = self.process.leader();
+        self.plan.operate(stage, task, operation);
+    }
+
+    /// The process with a pid.
+    pub fn of_pid(&self, pid: i32) -> Result<ProcessId> {
+        let known = self.by_pid.get(&pid);
+        known
+            .map(|(process, _)| *process)
+            .ok_or_else(|| Error::malformed(format!("process {pid}"), "the image does not have it"))
+    }
+
+    /// Adds a system call of another process, which makes no descriptor that stays.
+    pub fn call_of(&mut self, process: ProcessId, stage: Stage, call: Call) -> CallRef {
+        self.plan.call(stage, process.leader(), call)
+    }
+
+    /// As [`limbo`](Self::limbo), of another process.
+    pub fn limbo_of(&mut self, process: ProcessId) -> i32 {
+        let owner = self.by_pid.values().find(|(known, _)| *known == process);
+        let owner = owner.map_or(process, |(_, owner)| *owner);
+        let before = std::mem::replace(&mut self.process, owner);
+        let number = self.limbo();
+        self.process = before;
+        number
+    }
+
+    /// Adds an `fcntl`.
+    pub fn fcntl(&mut self, number: i32, command: i32, argument: impl Into<Arg>, what: &str) {
+        self.call(Call::new(
+            format!("fd {number}: {what}"),
+            libc::SYS_fcntl,
+            [Arg::from(number), Arg::from(command), argument.into()],
+        ));
+    }
+
+    /// The descriptor of this number among those that the executor gives to every process.
+    #[must_use]
+    pub fn reserved(&self, which: i32) -> i32 {
+        self.plan.reserved_fds + which
+    }
+
+    /// A number that stays free until the end of the restore, and is closed then.
+    pub fn limbo(&mut self) -> i32 {
+        self.table().limbo()
+    }
+
+    /// Makes a description by a call that returns a descriptor. The call is told whether to set
+    /// `FD_CLOEXEC`.
+    pub fn make(&mut self, id: DescriptionId, call: impl Fn(bool) -> Call) -> Result<()> {
+        let home = self.home(id)?;
+        self.is_made.insert(id);
+        self.land(home.number, home.cloexec, home.cloexec, call(home.cloexec));
+        Ok(())
+    }
+
+    /// The same by a call that always sets `FD_CLOEXEC`.
+    pub fn make_cloexec(&mut self, id: DescriptionId, call: Call) -> Result<()> {
+        let home = self.home(id)?;
+        self.is_made.insert(id);
+        self.land(home.number, home.cloexec, true, call);
+        Ok(())
+    }
+
+    /// Makes, in limbo, a descriptor that only the restore needs.
+    pub fn make_aside(&mut self, call: Call) -> i32 {
+        let number = self.limbo();
+        self.land(number, true, true, call);
+        number
+    }
+
+    /// Makes two descriptors by a call that writes them to memory (`pipe2`, `socketpair`), of
+    /// which either may be a description that the image does not have. Returns their numbers.
+    pub fn make_pair(
+        &mut self,
+        ids: [Option<DescriptionId>; 2],
+        call: impl FnOnce(Data) -> Call,
+    ) -> Result<[i32; 2]> {
+        let mut targets = [(0, true); 2];
+        for (target, id) in targets.iter_mut().zip(ids) {
+            *target = match id {
+                Some(id) => {
+                    let home = self.home(id)?;
+                    self.is_made.insert(id);
+                    (home.number, home.cloexec)
+                }
+                None => (self.limbo(), true),
+            };
+        }
+        // The kernel takes the two lowest numbers that are free.
+        let first = self.table().take_lowest();
+        let second = self.table().take_lowest();
+        self.call(call(Data::new([0; 8])));
+        let numbers = [targets[0].0, targets[1].0];
+        if numbers == [first, second] {
+            for (number, cloexec) in targets {
+                self.fcntl(
+                    number,
+                    libc::F_SETFD,
+                    i32::from(cloexec),
+                    "set close-on-exec",
+                );
+            }
+            return Ok(numbers);
+        }
+        // Out of the way first: either may have landed where the other belongs.
+        let spare = [self.limbo(), self.limbo()];
+        for (from, to) in [first, second].into_iter().zip(spare) {
+            self.dup(from, to, true);
+            self.close(from);
+        }
+        for (from, (to, cloexec)) in spare.into_iter().zip(targets) {
+            self.dup(from, to, cloexec);
+            self.close(from);
+        }
+        Ok(numbers)
+    }
+
+    /// `dup3`, and the table knows.
+    pub fn dup(&mut self, from: i32, to: i32, cloexec: bool) {
+        let flags = if cloexec { libc::O_CLOEXEC } else { 0 };
+        self.table().occupy(to);
+        self.call(Call::new(
+            format!("fd {to}: duplicate fd {from}"),
+            libc::SYS_dup3,
+            [Arg::from(from), Arg::from(to), Arg::from(flags)],
+        ));
+    }
+
+    /// `close`, and the table knows.
+    pub fn close(&mut self, number: i32) {
+        self.table().release(number);
+        self.call(Call::new(
+            format!("fd {number}: close"),
+            libc::SYS_close,
+            [Arg::from(number)],
+        ));
+    }
+
+    fn table(&mut self) -> &mut Numbers {
+        let first = self.plan.reserved_fds + reserved::COUNT;
+        self.tables
+            .entry(self.process)
+            .or_insert_with(|| Numbers::new(first))
+    }
+
+    pub(super) fn duplicate(&mut self, from: i32, slot: &Slot) {
+        self.dup(from, slot.number, slot.cloexec);
+    }
+
+    /// Has a call return its descriptor at a number: it lands there by itself if that is the
+    /// lowest free one.
+    pub(super) fn land(&mut self, number: i32, cloexec: bool, is_set: bool, mut call: Call) {
+        if self.table().lowest() == number {
+            call.expect = Expect::Exactly(number as u64);
+            self.table().occupy(number);
+            self.call(call);
+            if cloexec != is_set {
+                self.fcntl(
+                    number,
+                    libc::F_SETFD,
+                    i32::from(cloexec),
+                    "set close-on-exec",
+                );
+            }
+        } else {
+            let made = self.call(call);
+            self.move_to(made, number, cloexec);
+        }
+    }
+
+    pub(super) fn move_to(&mut self, from: CallRef, number: i32, cloexec: bool) {
+        let flags = if cloexec { libc::O_CLOEXEC } else { 0 };
+        self.table().occupy(number);
+        self.call(Call::new(
+            format!("fd {number}: move it here"),
+            libc::SYS_dup3,
+            [Arg::from(from), Arg::from(number), Arg::from(flags)],
+        ));
+        self.call(Call::new(
+            format!("fd {number}: close where it was"),
+            libc::SYS_close,
+            [Arg::from(from)],
+        ));
+    }
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Locks on files, as the `lock:` lines of `/proc/PID/fdinfo/N` show them
+//! (`fs/locks.c:lock_get_status`).
+//!
+//! A restore sets them again without waiting: if another program took the lock meanwhile, it
+//! fails and leaves nothing behind.
+
+use serde::{Deserialize, Serialize};
+
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+
+/// To whom a lock belongs, and so by which call it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LockKind {
+    /// The description: `flock`.
+    Flock,
+    /// The descriptor table: `F_SETLK`.
+    Posix,
+    /// The description: `F_OFD_SETLK`.
+    Ofd,
+}
+
+/// A lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    /// Whose.
+    pub kind: LockKind,
+    /// For writing, and not for reading.
+    pub is_exclusive: bool,
+    /// The first byte.
+    pub start: u64,
+    /// How many bytes; 0 for all that follow.
+    pub length: u64,
+}
+
+/// Understands what follows `lock:`; `None` for a lease and for what is not known.
+#[must_use]
+pub fn parse(line: &str) -> Option<Lock> {
+    // 1: POSIX  ADVISORY  WRITE 1234 00:2a:123 0 EOF
+    let mut words = line.split_whitespace().skip(1);
+    let kind = match words.next()? {
+        "FLOCK" => LockKind::Flock,
+        "POSIX" => LockKind::Posix,
+        "OFDLCK" => LockKind::Ofd,
+        _ => return None,
+    };
+    if words.next()? != "ADVISORY" {
+        return None;
+    }
+    let is_exclusive = match words.next()? {
+        "WRITE" => true,
+        "READ" => false,
+        _ => return None,
+    };
+    let mut words = words.skip(2);
+    let start: u64 = words.next()?.parse().ok()?;
+    let length = match words.next()? {
+        "EOF" => 0,
+        end => end.parse::<u64>().ok()?.checked_sub(start)? + 1,
+    };
+    Some(Lock {
+        kind,
+        is_exclusive,
+        start,
+        length,
+    })
+}
+
+impl Lock {
+    /// Whether it goes with the description, and not with the table.
+    #[must_use]
+    pub fn is_of_description(self) -> bool {
+        self.kind != LockKind::Posix
+    }
+
+    /// Whether a descriptor with these flags may set it.
+    #[must_use]
+    pub fn is_allowed(self, flags: i32) -> bool {
+        match flags & libc::O_ACCMODE {
+            libc::O_RDWR => true,
+            libc::O_WRONLY => self.is_exclusive,
+            _ => !self.is_exclusive,
+        }
+    }
+
+    /// The call that sets it by a descriptor.
+    #[must_use]
+    pub fn call(self, number: i32) -> Call {
+        const F_OFD_SETLK: i32 = 37;
+        let what = format!("fd {number}: set the lock on bytes from {} on", self.start);
+        let command = match self.kind {
+            LockKind::Flock => {
+                let exclusive = if self.is_exclusive {
+                    libc::LOCK_EX
+                } else {
+                    libc::LOCK_SH
+                };
+                let args = [Arg::from(number), Arg::from(exclusive | libc::LOCK_NB)];
+                return Call::new(what, libc::SYS_flock, args);
+            }
+            LockKind::Posix => libc::F_SETLK,
+            LockKind::Ofd => F_OFD_SETLK,
+        };
+        let mode = if self.is_exclusive {
+            libc::F_WRLCK
+        } else {
+            libc::F_RDLCK
+        };
+        // struct flock: the type is a short, `l_whence` = SEEK_SET is 0, `l_pid` is 0.
+        let flock = Data::words(&[mode as u64, self.start, self.length, 0]);
+        Call::new(
+            what,
+            libc::SYS_fcntl,
+            [Arg::from(number), Arg::from(command), Arg::from(flock)],
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_kernel() {
+        let posix = parse("\t1: POSIX  ADVISORY  WRITE 359 00:13:11691 10 19").unwrap();
+        assert_eq!(
+            posix,
+            Lock {
+                kind: LockKind::Posix,
+                is_exclusive: true,
+                start: 10,
+                length: 10
+            }
+        );
+        let flock = parse("\t2: FLOCK  ADVISORY  READ 359 00:13:11691 0 EOF").unwrap();
+        assert!(flock.is_of_description() && !flock.is_exclusive && flock.length == 0);
+        let ofd = parse("\t3: OFDLCK ADVISORY  WRITE -1 00:13:11691 0 EOF").unwrap();
+        assert_eq!(ofd.kind, LockKind::Ofd);
+    }
+
+    #[test]
+    fn a_lease_is_no_lock() {
+        assert_eq!(
+            parse("\t1: LEASE  ACTIVE    READ 359 00:13:11691 0 EOF"),
+            None
+        );
+        assert_eq!(parse(""), None);
+    }
+}

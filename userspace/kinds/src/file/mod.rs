@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Open files: what the descriptors of a tree refer to.
+//!
+//! Three things must be kept apart. A *descriptor* is a number in a table. A [`table`] belongs to
+//! a process, or to several. An *open file description* ([`DescriptionId`]) is what the number
+//! stands for: `dup`, `fork` and a message over a Unix socket make more descriptors of it, and all
+//! share its offset and flags. [`collect`] finds the descriptions of a tree; each is captured by
+//! its [`FileKind`]. [`fd_plan`] makes them again: each once, by the first process that has it, at its
+//! number; the others then take it from there.
+//!
+//! A new kind is one file and one line in [`KINDS`].
+
+pub mod by_path;
+pub mod collect;
+pub mod device;
+pub mod directory;
+pub mod epoll;
+pub mod eventfd;
+pub mod fd_plan;
+pub mod lock;
+pub mod path;
+pub mod pathless;
+pub mod pidfd;
+pub mod pipe;
+pub mod probe;
+pub mod procfile;
+pub mod pty;
+pub mod refused;
+pub mod regular;
+pub mod sibling;
+pub mod signalfd;
+pub mod table;
+pub mod terminal;
+pub mod timerfd;
+pub mod unix;
+pub mod unix_peer;
+pub mod uring;
+
+use std::fmt;
+
+use crust_image::Record;
+use crust_sys::fcntl;
+use serde::{Deserialize, Serialize};
+
+use self::by_path::ByPath;
+use self::collect::Census;
+use self::fd_plan::Bench;
+use self::lock::Lock;
+use self::probe::Probe;
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
+use crust_model::Result;
+use crust_model::object::Row;
+use crust_model::object::State;
+use crust_model::refusal::Refusals;
+
+/// An open file description of the tree, numbered as they were found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DescriptionId(pub u32);
+
+impl fmt::Display for DescriptionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "description {}", self.0)
+    }
+}
+
+/// What every description has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// The access mode and status flags (`F_GETFL`), and `O_PATH`, `O_DIRECTORY`, `O_NOFOLLOW`.
+    pub flags: i32,
+    /// Who gets its signals, if anybody.
+    pub owner: Option<SignalOwner>,
+    /// The locks that belong to the description (`flock`, `F_OFD_SETLK`).
+    pub locks: Vec<Lock>,
+}
+
+/// Who gets the signals of a description, and which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalOwner {
+    /// As of `F_SETOWN_EX`.
+    pub owner: fcntl::Owner,
+    /// As of `F_SETSIG`.
+    pub signal: i32,
+}
+
+impl Open {
+    /// `r`, `w` or `rw`, and what else is set.
+    fn describe(&self) -> String {
+        let mut text = String::from(match self.flags & libc::O_ACCMODE {
+            _ if self.flags & libc::O_PATH != 0 => "path only",
+            libc::O_RDONLY => "read",
+            libc::O_WRONLY => "write",
+            _ => "read and write",
+        });
+        for (flag, name) in [
+            (libc::O_APPEND, "append"),
+            (libc::O_NONBLOCK, "nonblocking"),
+            (libc::O_ASYNC, "async"),
+            (libc::O_DIRECT, "direct"),
+        ] {
+            if self.flags & flag != 0 {
+                text.push_str(", ");
+                text.push_str(name);
+            }
+        }
+        text
+    }
+}
+
+/// A captured description: what a plan needs of it, whatever its kind is.
+pub trait File {
+    /// What every description has.
+    fn open(&self) -> &Open;
+
+    /// The descriptions that must be at hand in the process that makes this one when it is
+    /// [connected](Self::connect).
+    fn needs(&self) -> Vec<DescriptionId> {
+        Vec::new()
+    }
+
+    /// The descriptions that come into being together with this one, by the same calls.
+    fn companions(&self) -> Vec<DescriptionId> {
+        Vec::new()
+    }
+
+    /// The process (its pid) in which it must be made for the kernel to remember the same maker.
+    fn maker(&self) -> Option<i32> {
+        None
+    }
+
+    /// The first number above all that [connecting](Self::connect) uses in the table.
+    fn first_above(&self) -> i32 {
+        0
+    }
+
+    /// Emits the calls that make it, and its companions ([`Stage::CreateFiles`]).
+    ///
+    /// [`Stage::CreateFiles`]: crust_model::plan::Stage::CreateFiles
+    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()>;
+
+    /// Emits the calls that give it what needs other descriptions ([`Stage::ConnectFiles`]).
+    ///
+    /// [`Stage::ConnectFiles`]: crust_model::plan::Stage::ConnectFiles
+    fn connect(&self, _id: DescriptionId, _bench: &mut Bench) -> Result<()> {
+        Ok(())
+    }
+
+    /// Emits the calls that must come after all descriptions are connected.
+    fn finish(&self, _id: DescriptionId, _bench: &mut Bench) -> Result<()> {
+        Ok(())
+    }
+
+    /// Notes what on this machine stands against making it: asks the machine, changes nothing.
+    fn conflicts(&self, _refusals: &mut Refusals) {}
+}
+
+/// A kind of open file.
+pub trait FileKind: State + File + 'static {
+    /// Whether a description is of this kind.
+    fn matches(probe: &Probe) -> bool;
+
+    /// Captures it: [keeps](Census::keep) a state, or notes why it cannot be had, or leaves it to
+    /// [`settle`](Self::settle).
+    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()>;
+
+    /// Called once all descriptions are known, for kinds whose state names other descriptions.
+    fn settle(_census: &mut Census) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A kind without its type.
+pub struct Kind {
+    /// Name, number, words.
+    pub row: Row,
+    matches: fn(&Probe) -> bool,
+    capture: for<'a> fn(&Probe<'a>, &mut Census<'a>) -> Result<()>,
+    settle: fn(&mut Census) -> Result<()>,
+    load: fn(&Record) -> Result<Box<dyn File>>,
+}
+
+impl Kind {
+    const fn of<K: FileKind>() -> Self {
+        Self {
+            row: Row::of::<K>(),
+            matches: K::matches,
+            capture: K::capture,
+            settle: K::settle,
+            load: |record| Ok(Box::new(K::from_record(record)?)),
+        }
+    }
+}
+
+/// All kinds; the first that matches a description captures it.
+pub static KINDS: &[Kind] = &[
+    Kind::of::<ByPath<procfile::ProcFile>>(),
+    Kind::of::<pathless::UnnamedFile>(),
+    Kind::of::<ByPath<regular::Regular>>(),
+    Kind::of::<ByPath<directory::Directory>>(),
+    Kind::of::<pipe::PipeEnd>(),
+    Kind::of::<eventfd::Eventfd>(),
+    Kind::of::<epoll::Epoll>(),
+    Kind::of::<unix::UnixSocket>(),
+    Kind::of::<timerfd::Timerfd>(),
+    Kind::of::<signalfd::Signalfd>(),
+    Kind::of::<pidfd::Pidfd>(),
+    Kind::of::<uring::Uring>(),
+    Kind::of::<ByPath<device::Device>>(),
+    Kind::of::<pty::Master>(),
+    Kind::of::<pty::slave::Slave>(),
+    Kind::of::<terminal::Terminal>(),
+];
+
+/// The rows of all records of this family.
+pub fn rows() -> impl Iterator<Item = Row> {
+    std::iter::once(Row::of::<table::Table>()).chain(KINDS.iter().map(|kind| kind.row))
+}
+
+/// Captures the descriptor tables of the whole tree, and all that is open there.
+pub fn capture(capture: &mut Capture) -> Result<()> {
+    collect::take(capture)
+}
+
+/// Emits the steps that make them again.
+pub fn plan(resolve: &mut Resolve) -> Result<()> {
+    fd_plan::plan(resolve)?;
+    pty::losses(resolve)
+}
+
+/// Notes which files of an image are missing or others now, before anything is made.
+pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
+    for record in records {
+        if let Some(file) = load(record)? {
+            file.conflicts(refusals);
+        }
+    }
+    Ok(())
+}
+
+/// The description in a record; `None` if the record is of something else.
+fn load(record: &Record) -> Result<Option<Box<dyn File>>> {
+    KINDS
+        .iter()
+        .find(|kind| kind.row.tag == record.tag)
+        .map(|kind| (kind.load)(record))
+        .transpose()
+}

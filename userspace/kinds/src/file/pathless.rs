@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A description of a file that no path leads to: a memfd, or a file that was deleted.
+//!
+//! The file itself is described once, whoever has it ([`unnamed`]); here is what
+//! belongs to one description of it, of which there can be several: whoever has a descriptor may open the
+//! file again by the link in `/proc/PID/fd`. A restore does just that, in the process that makes the file.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use super::DescriptionId;
+use super::File;
+use super::FileKind;
+use super::Open;
+use super::collect::Census;
+use super::fd_plan::Bench;
+use super::probe::Probe;
+use super::refused;
+use crate::pathless::capture::Place;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+use crust_model::plan::reserved;
+
+/// A description.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnnamedFile {
+    /// Flags.
+    pub open: Open,
+    /// The file: its number among those without a path.
+    pub file: u32,
+    /// The process that makes the file: its pid.
+    pub maker: i32,
+    /// The offset, in bytes.
+    pub pos: u64,
+    /// It is the description by which the file is made.
+    pub is_first: bool,
+}
+
+impl State for UnnamedFile {
+    const TAG: u16 = 0x031b;
+    const NAME: &'static str = "file without a path";
+    const SUPPORT: &'static str = "A memfd, or a deleted file: offset, flags, locks; which \
+        descriptors share them. The file itself is listed under memory.";
+
+    fn describe(&self) -> String {
+        let text = format!(
+            "file {} without a path ({})",
+            self.file,
+            self.open.describe()
+        );
+        match self.pos {
+            0 => text,
+            pos => format!("{text} at {pos}"),
+        }
+    }
+}
+
+impl File for UnnamedFile {
+    fn open(&self) -> &Open {
+        &self.open
+    }
+
+    fn maker(&self) -> Option<i32> {
+        Some(self.maker)
+    }
+
+    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        let number = bench.home(id)?.number;
+        let proc = bench.reserved(reserved::PROC);
+        let process = bench.process();
+        let anchors = bench.anchors();
+        let anchor = anchors.get(self.file)?;
+        let flags = self.open.flags;
+        bench.make(id, |cloexec| {
+            if self.is_first {
+                let command = if cloexec {
+                    libc::F_DUPFD_CLOEXEC
+                } else {
+                    libc::F_DUPFD
+                };
+                Call::new(
+                    format!("fd {number}: {}", anchor.file.title()),
+                    libc::SYS_fcntl,
+                    [Arg::from(anchor.number), Arg::from(command), Arg::from(0)],
+                )
+            } else {
+                let cloexec = if cloexec { libc::O_CLOEXEC } else { 0 };
+                let mut call = anchor.open(process, proc, flags | cloexec);
+                call.what = format!("fd {number}: {}", call.what);
+                call
+            }
+        })?;
+        if self.is_first {
+            bench.set_flags(number, flags);
+        }
+        if self.pos != 0 {
+            let args = [
+                Arg::from(number),
+                Arg::from(self.pos),
+                Arg::from(libc::SEEK_SET),
+            ];
+            let what = format!("fd {number}: go to {}", self.pos);
+            bench.call(Call::new(what, libc::SYS_lseek, args).returns(self.pos));
+        }
+        Ok(())
+    }
+}
+
+/// The descriptions of each such file, as the census goes on.
+pub type UnnamedDescriptions = BTreeMap<u32, Vec<DescriptionId>>;
+
+impl FileKind for UnnamedFile {
+    fn matches(probe: &Probe) -> bool {
+        probe.file_type() == libc::S_IFREG
+            && probe.identity.links == 0
+            && !probe.is_reachable
+            && probe.link.starts_with(b"/")
+            && !refused::is_known(&probe.link)
+    }
+
+    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+        let place = Place {
+            process: probe.holder.process,
+            pid: probe.holder.pid,
+            proc: probe.holder.proc,
+            link: &format!("fd/{}", probe.number),
+        };
+        let identity = (probe.identity.dev, probe.identity.ino);
+        match census.unnamed.note(&place, identity, census.options)? {
+            Ok(file) => {
+                let of_file = census.of_unnamed.entry(file).or_default();
+                of_file.push(probe.id);
+                let is_path_only = probe.flags & libc::O_PATH != 0;
+                if !is_path_only && probe.flags & libc::O_ACCMODE != libc::O_RDONLY {
+                    census.unnamed.is_written(file);
+                }
+            }
+            Err(unreachable) => census.refuse(probe, unreachable.why, unreachable.remedy),
+        }
+        Ok(())
+    }
+
+    fn settle(census: &mut Census) -> Result<()> {
+        for (file, descriptions) in std::mem::take(&mut census.of_unnamed) {
+            let maker = census.tree[census.unnamed.maker(file).0 as usize].pid;
+            let mut makes = census.unnamed.is_open_when_made(file);
+            for id in descriptions {
+                let probe = Rc::clone(&census.probes[id.0 as usize]);
+                let access = probe.flags & (libc::O_ACCMODE | libc::O_PATH);
+                let is_first = makes && access == libc::O_RDWR;
+                makes &= !is_first;
+                let state = Self {
+                    open: probe.open(),
+                    file,
+                    maker,
+                    pos: probe.pos,
+                    is_first,
+                };
+                census.keep(id, &state)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A pidfd: a process that stays the same process when its number is used again. Read from
+//! `/proc/PID/fdinfo/N` (`fs/pidfs.c:pidfd_show_fdinfo`).
+//!
+//! All processes of the tree are there, with their numbers, before files are made: zombies too, which end
+//! later. A process that was waited for cannot be made again, and threads are made after the files.
+
+use serde::{Deserialize, Serialize};
+
+use super::DescriptionId;
+use super::File;
+use super::FileKind;
+use super::Open;
+use super::collect::Census;
+use super::fd_plan::Bench;
+use super::probe::Probe;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+
+/// `PIDFD_THREAD`, which `F_GETFL` shows.
+const THREAD: i32 = libc::O_EXCL;
+
+/// A process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pidfd {
+    /// Flags.
+    pub open: Open,
+    /// Its pid.
+    pub pid: i32,
+}
+
+impl State for Pidfd {
+    const TAG: u16 = 0x0330;
+    const NAME: &'static str = "pidfd";
+    const SUPPORT: &'static str = "Of processes of the tree, also zombies: pid, flags. Of a process \
+        that was waited for, one outside of the tree, or a thread it is refused.";
+
+    fn describe(&self) -> String {
+        let thread = if self.open.flags & THREAD != 0 {
+            ", as a thread"
+        } else {
+            ""
+        };
+        format!("pid {}{thread}", self.pid)
+    }
+}
+
+impl File for Pidfd {
+    fn open(&self) -> &Open {
+        &self.open
+    }
+
+    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        let number = bench.home(id)?.number;
+        // PIDFD_NONBLOCK and PIDFD_THREAD are the flags of files of the same bits.
+        let flags = self.open.flags & (libc::O_NONBLOCK | THREAD);
+        let call = Call::new(
+            format!("fd {number}: pidfd of {}", self.pid),
+            libc::SYS_pidfd_open,
+            [Arg::from(self.pid), Arg::from(flags)],
+        );
+        bench.make_cloexec(id, call)
+    }
+}
+
+impl FileKind for Pidfd {
+    fn matches(probe: &Probe) -> bool {
+        probe.is_linked("anon_inode:[pidfd]") || probe.link.starts_with(b"pidfd:")
+    }
+
+    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+        let pid: i32 = probe.demand("Pid", |text| text.parse().ok())?;
+        let is_ours = census.tree.iter().any(|process| process.pid == pid);
+        let (why, remedy) = if is_ours {
+            let open = probe.open();
+            return census.keep(probe.id, &Self { open, pid });
+        } else if pid <= 0 {
+            (
+                "a pidfd of a process that has ended and was waited for".to_owned(),
+                "have the program close it before the dump",
+            )
+        } else if census.has_thread(pid) {
+            (
+                format!("a pidfd of thread {pid}, which does not lead its process"),
+                "have the program close it before the dump",
+            )
+        } else {
+            (
+                format!("a pidfd of process {pid}, which is not part of the tree"),
+                "dump a tree that contains that process, or have the program close it",
+            )
+        };
+        census.refuse(probe, why, remedy);
+        Ok(())
+    }
+}

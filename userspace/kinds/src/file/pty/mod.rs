@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Pseudo-terminals both ends of which are in the tree: `script`, `tmux`, `expect`, `sshd`. This is the controlling
+//! side; the terminals are [`slave`]s.
+//!
+//! A pair has a number, by which its terminal is found in `/dev/pts`, so it must have the same one again: pairs are
+//! made until it comes. That happens before processes join sessions, for who joins one gets its terminal.
+//!
+//! What waits to be read cannot be read without taking it away, so there must be nothing. Of a line that is being
+//! typed nobody tells.
+
+pub mod make;
+pub mod slave;
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crust_sys::tty::{self, request};
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::stat::stat;
+use serde::{Deserialize, Serialize};
+
+use super::DescriptionId;
+use super::File;
+use super::FileKind;
+use super::Open;
+use super::collect::Census;
+use super::fd_plan::Bench;
+use super::path::FilePath;
+use super::probe::Probe;
+use crate::plan_context::Resolve;
+use crate::task::tree;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+use crust_model::plan::Stage;
+use crust_model::refusal::Refusals;
+
+/// Where in the settings the line discipline stands (`struct termios2`).
+const LINE_DISCIPLINE: usize = 16;
+/// The flags with which a pair can be made.
+const FLAGS: i32 = libc::O_ACCMODE | libc::O_NONBLOCK;
+
+/// The controlling side of a pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Master {
+    /// Flags.
+    pub open: Open,
+    /// The number of the pair.
+    pub index: u32,
+    /// The path of its terminal.
+    pub terminal: FilePath,
+    /// `struct termios2` of the terminal.
+    pub settings: Vec<u8>,
+    /// Its `struct winsize`.
+    pub size: Vec<u8>,
+    /// Who owns the terminal: user and group.
+    pub owner: (u32, u32),
+    /// Its permissions.
+    pub mode: u32,
+    /// `TIOCPKT`.
+    pub has_packets: bool,
+    /// `TIOCSPTLCK`.
+    pub is_locked: bool,
+    /// The terminal was open, and is not any more.
+    pub is_hung_up: bool,
+    /// The session whose terminal it is; 0 for none.
+    pub session: i32,
+    /// The process group in its foreground; 0 if that is gone.
+    pub foreground: i32,
+}
+
+impl State for Master {
+    const TAG: u16 = 0x0332;
+    const NAME: &'static str = "controlling side of a pseudo-terminal";
+    const SUPPORT: &'static str = "If the terminal is not used outside of the tree: number, owner, permissions, settings, size, packet mode, lock, \
+        the session and the group in the foreground. Nothing may wait to be read; a line that is being typed is lost.";
+
+    fn describe(&self) -> String {
+        let session = match self.session {
+            0 => String::new(),
+            session => format!(", of session {session}"),
+        };
+        format!("of {} ({}){session}", self.terminal, self.open.describe())
+    }
+}
+
+impl Master {
+    /// The number of the pair of which a descriptor is the controlling side.
+    fn index(probe: &Probe) -> Option<u32> {
+        let is_master =
+            probe.file_type() == libc::S_IFCHR && probe.identity.rdev == libc::makedev(5, 2);
+        is_master.then(|| probe.number_field("tty-index")).flatten()
+    }
+
+    /// What it is called in the plan.
+    fn what(&self, operation: &str) -> String {
+        format!("terminal {}: {operation}", self.terminal)
+    }
+
+    fn ioctl(
+        &self,
+        operation: &str,
+        number: impl Into<Arg>,
+        request: u32,
+        argument: impl Into<Arg>,
+    ) -> Call {
+        let args = [number.into(), u64::from(request).into(), argument.into()];
+        Call::new(self.what(operation), libc::SYS_ioctl, args)
+    }
+
+    /// Opens the terminal, so that it becomes nobody's controlling terminal by that.
+    fn open_terminal(&self) -> Call {
+        let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+        let args = [
+            libc::AT_FDCWD.into(),
+            self.terminal.data().into(),
+            flags.into(),
+        ];
+        Call::new(self.what("open"), libc::SYS_openat, args)
+    }
+}
+
+fn word(value: i32) -> Data {
+    Data::new(value.to_ne_bytes())
+}
+
+impl File for Master {
+    fn open(&self) -> &Open {
+        &self.open
+    }
+
+    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        let number = bench.limbo();
+        let pair = make::MakePair {
+            index: self.index,
+            number,
+            flags: self.open.flags & FLAGS,
+        };
+        bench.operate_later(Stage::Leaders, pair);
+        let (uid, gid) = self.owner;
+        let path = || [libc::AT_FDCWD.into(), self.terminal.data().into()];
+        let owner = [uid, gid].map(|id| Arg::from(u64::from(id)));
+        let mode = [u64::from(self.mode).into()];
+        let settings = Data::new(self.settings.clone());
+        let size = Data::new(self.size.clone());
+        for call in [
+            Call::new(
+                self.what("set its owner"),
+                libc::SYS_fchownat,
+                path()
+                    .into_iter()
+                    .chain(owner)
+                    .chain([0.into()])
+                    .collect::<Vec<_>>(),
+            ),
+            Call::new(
+                self.what("set its permissions"),
+                libc::SYS_fchmodat,
+                path().into_iter().chain(mode).collect::<Vec<_>>(),
+            ),
+            self.ioctl("set its settings", number, request::SET_SETTINGS, settings),
+            // While nobody is in its foreground, to whom that would be signalled.
+            self.ioctl("set its size", number, libc::TIOCSWINSZ as u32, size),
+        ] {
+            bench.call_later(Stage::Leaders, call);
+        }
+        if self.session != 0 {
+            let leader = bench.of_pid(self.session)?;
+            let number = bench.limbo_of(leader);
+            bench.set_other_end(id, number);
+            let opened = bench.call_of(leader, Stage::Terminals, self.open_terminal());
+            let args = [opened.into(), number.into(), libc::O_CLOEXEC.into()];
+            let keep = Call::new(self.what("keep it open"), libc::SYS_dup3, args);
+            bench.call_of(leader, Stage::Terminals, keep);
+            let close = Call::new(
+                self.what("close where it was"),
+                libc::SYS_close,
+                [opened.into()],
+            );
+            bench.call_of(leader, Stage::Terminals, close);
+            let control = self.ioctl(
+                "make it that of the session",
+                number,
+                libc::TIOCSCTTY as u32,
+                0,
+            );
+            bench.call_of(leader, Stage::Terminals, control);
+        }
+        let home = bench.home(id)?.number;
+        bench.make(id, |cloexec| {
+            let command = if cloexec {
+                libc::F_DUPFD_CLOEXEC
+            } else {
+                libc::F_DUPFD
+            };
+            let args = [number.into(), command.into(), 0.into()];
+            let what = format!("fd {home}: the controlling side of {}", self.terminal);
+            Call::new(what, libc::SYS_fcntl, args)
+        })
+    }
+
+    fn finish(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        let number = bench.home(id)?.number;
+        if self.session != 0 && self.foreground != 0 {
+            let leader = bench.of_pid(self.session)?;
+            let request = libc::TIOCSPGRP as u32;
+            let what = "set the group in its foreground";
+            let call = self.ioctl(what, bench.other_end(id)?, request, word(self.foreground));
+            bench.call_of(leader, Stage::ConnectFiles, call);
+        }
+        if self.is_hung_up {
+            let opened = bench.call(self.open_terminal());
+            let close = Call::new(self.what("hang up"), libc::SYS_close, [opened.into()]);
+            bench.call(close);
+        }
+        if self.is_locked {
+            bench.call(self.ioctl("lock", number, request::LOCK, word(1)));
+        }
+        if self.has_packets {
+            bench.call(self.ioctl("read packets", number, libc::TIOCPKT as u32, word(1)));
+        }
+        Ok(())
+    }
+
+    fn conflicts(&self, refusals: &mut Refusals) {
+        // The kernel frees the number of a terminal some time after it was closed.
+        const PATIENCE: Duration = Duration::from_millis(500);
+        let path = self.terminal.to_string();
+        let begun = Instant::now();
+        while Path::new(&path).exists() {
+            if begun.elapsed() > PATIENCE {
+                refusals.block(
+                    self.session,
+                    path,
+                    "another program has a terminal of this number now",
+                    "close that terminal, or restore with a devpts of its own: unshare --mount, and in it \
+                     mount -t devpts -o newinstance,ptmxmode=666 devpts /dev/pts",
+                );
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl FileKind for Master {
+    fn matches(probe: &Probe) -> bool {
+        Self::index(probe).is_some()
+    }
+
+    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+        let index = probe.demand("tty-index", |text| text.parse().ok())?;
+        let master = probe.take()?;
+        let master = master.as_fd();
+        let failed = |what: &'static str| move |errno| probe.failed(what, errno);
+        let settings =
+            tty::settings(master).map_err(failed("read the settings of the terminal"))?;
+        let session = match tty::session(master) {
+            Err(Errno::ENOTTY) => 0,
+            session => session.map_err(failed("ask whose terminal it is"))?,
+        };
+        let (events, waiting) =
+            tty::waiting(master).map_err(failed("ask what waits in the terminal"))?;
+        if settings[LINE_DISCIPLINE] != 0 {
+            census.refuse(
+                probe,
+                "a pseudo-terminal with a line discipline of its own",
+                "have the program set it back before the dump",
+            );
+        }
+        if waiting > 0 || events.contains(PollFlags::POLLIN) {
+            census.refuse(
+                probe,
+                "a pseudo-terminal with output that its controlling side has not read yet",
+                "dump it again in a moment, or when the program has read it",
+            );
+        }
+        let terminal = format!("/dev/pts/{index}");
+        let there = match stat(terminal.as_str()) {
+            Ok(there) if there.st_rdev == device(index) => there,
+            _ => {
+                census.refuse(
+                    probe,
+                    format!("a pseudo-terminal that is not {terminal}"),
+                    "dump it where the /dev/pts of the program is mounted",
+                );
+                return Ok(());
+            }
+        };
+        let is_of_tree = |pid| census.tree.iter().any(|process| process.pid == pid);
+        if session != 0 && !is_of_tree(session) {
+            census.refuse(
+                probe,
+                format!("the controlling side of the terminal of session {session}, which is not in the tree"),
+                "dump a tree that contains that session",
+            );
+        }
+        let foreground = match tty::foreground(master) {
+            Ok(group) if session != 0 && has_member(census, group)? => group,
+            _ => 0,
+        };
+        let state = Self {
+            open: probe.open_with_owner(master)?,
+            index,
+            terminal: FilePath(terminal.into()),
+            owner: (there.st_uid, there.st_gid),
+            mode: there.st_mode & 0o7777,
+            settings: settings.into(),
+            size: tty::size(master)
+                .map_err(failed("read the size of the terminal"))?
+                .into(),
+            has_packets: tty::has_packets(master).map_err(failed("ask for the packet mode"))?,
+            is_locked: tty::is_locked(master).map_err(failed("ask for the lock"))?,
+            is_hung_up: events.contains(PollFlags::POLLHUP),
+            session,
+            foreground,
+        };
+        census.keep(probe.id, &state)
+    }
+}
+
+/// Notes what is lost if processes are in their sessions before these have their terminals.
+///
+/// # Errors
+///
+/// If a record cannot be decoded.
+pub(super) fn losses(resolve: &mut Resolve<'_>) -> Result<()> {
+    if resolve.abilities.set_ids {
+        return Ok(());
+    }
+    let masters: Vec<Master> = resolve
+        .of_tag(Master::TAG)
+        .map(Master::from_record)
+        .collect::<Result<_>>()?;
+    let sessions: BTreeSet<i32> = masters.iter().map(|master| master.session).collect();
+    if sessions.is_empty() {
+        return Ok(());
+    }
+    for member in tree::members(resolve.records)? {
+        if sessions.contains(&member.sid) && member.sid != member.pid && member.zombie.is_none() {
+            resolve.refusals.lose(
+                member.pid,
+                "controlling terminal",
+                "on this kernel only the leader of a session gets it again: opening /dev/tty fails",
+                "load the module",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The device number of a terminal (drivers/tty/pty.c:unix98_pty_init).
+fn device(index: u32) -> u64 {
+    libc::makedev(136 + (index >> 20), index & 0xfffff)
+}
+
+/// Whether a process of the tree is in a group.
+fn has_member(census: &Census, group: i32) -> Result<bool> {
+    for process in census.tree {
+        let stat = crust_proc::stat(&process.proc, process.pid, "stat")?;
+        if stat.signed(5) == i64::from(group) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A pseudo-terminal whose [controlling side](super::Master) is in the tree too.
+
+use std::os::fd::AsFd;
+use std::rc::Rc;
+
+use crust_sys::tty;
+use nix::errno::Errno;
+use nix::sys::stat::fstat;
+use serde::{Deserialize, Serialize};
+
+use super::Master;
+use crate::file::DescriptionId;
+use crate::file::File;
+use crate::file::FileKind;
+use crate::file::Open;
+use crate::file::by_path;
+use crate::file::collect::Census;
+use crate::file::fd_plan::Bench;
+use crate::file::path::FilePath;
+use crate::file::probe::Probe;
+use crate::file::terminal::Terminal;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+
+/// A terminal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slave {
+    /// Flags.
+    pub open: Open,
+    /// By which path it was opened: its own, or `/dev/tty`.
+    pub path: FilePath,
+    /// `TIOCEXCL`.
+    pub is_exclusive: bool,
+}
+
+impl State for Slave {
+    const TAG: u16 = 0x0333;
+    const NAME: &'static str = "pseudo-terminal";
+    const SUPPORT: &'static str =
+        "If its controlling side is in the tree; else it is the terminal of a shell job.";
+
+    fn describe(&self) -> String {
+        format!("{} ({})", self.path, self.open.describe())
+    }
+}
+
+impl File for Slave {
+    fn open(&self) -> &Open {
+        &self.open
+    }
+
+    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        by_path::make(&self.open, &self.path, id, bench)
+    }
+
+    fn finish(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        if self.is_exclusive {
+            let number = bench.home(id)?.number;
+            let args = [number.into(), Arg::from(libc::TIOCEXCL), 0.into()];
+            let what = format!("fd {number}: nobody else may open it");
+            bench.call(Call::new(what, libc::SYS_ioctl, args));
+        }
+        Ok(())
+    }
+}
+
+impl FileKind for Slave {
+    fn matches(probe: &Probe) -> bool {
+        let rdev = probe.identity.rdev;
+        probe.file_type() == libc::S_IFCHR && (is_pseudo(rdev) || rdev == libc::makedev(5, 0))
+    }
+
+    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+        let masters: Vec<_> = census
+            .probes
+            .iter()
+            .filter(|probe| Master::matches(probe))
+            .cloned()
+            .collect();
+        let Some(master) = master_of(probe, &masters)? else {
+            return Terminal::capture(probe, census);
+        };
+        let terminal = probe.take()?;
+        let terminal = terminal.as_fd();
+        let (_, waiting) = tty::waiting(terminal)
+            .map_err(|errno| probe.failed("ask what waits in the terminal", errno))?;
+        if waiting > 0 {
+            census.refuse(
+                probe,
+                format!(
+                    "a terminal with input that no program has read yet ({})",
+                    master.object
+                ),
+                "dump it again in a moment, or when a program has read it",
+            );
+        }
+        let by_session = probe.identity.rdev == libc::makedev(5, 0);
+        if by_session && !census.hooks.abilities().set_ids {
+            census.refuse(
+                probe,
+                "the terminal of its session, opened as /dev/tty; without the module processes are put into a session \
+                 before that has its terminal",
+                "load the module",
+            );
+        }
+        let is_exclusive = tty::is_exclusive(terminal)
+            .map_err(|errno| probe.failed("ask who may open the terminal", errno))?;
+        let state = Self {
+            open: probe.open_with_owner(terminal)?,
+            path: FilePath(probe.link.clone()),
+            is_exclusive,
+        };
+        census.keep(probe.id, &state)
+    }
+}
+
+/// Whether it is one of devpts (`Documentation/admin-guide/devices.txt`).
+fn is_pseudo(rdev: u64) -> bool {
+    (136..=143).contains(&libc::major(rdev))
+}
+
+/// The controlling side of a terminal, if that is in the tree.
+fn master_of<'a>(probe: &Probe<'a>, masters: &[Rc<Probe<'a>>]) -> Result<Option<Rc<Probe<'a>>>> {
+    if masters.is_empty() {
+        return Ok(None);
+    }
+    let mut rdev = probe.identity.rdev;
+    let by_session = !is_pseudo(rdev);
+    if by_session {
+        let terminal = probe.take()?;
+        let device = tty::device(terminal.as_fd())
+            .map_err(|errno| probe.failed("ask which terminal it is", errno))?;
+        // As user space is told since there are more than 256 (linux/kdev_t.h:new_encode_dev).
+        rdev = libc::makedev(device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xfff00);
+    }
+    let index = (libc::major(rdev) - 136) << 20 | libc::minor(rdev);
+    for master in masters {
+        if Master::index(master) != Some(index) {
+            continue;
+        }
+        // Another mount of devpts has a terminal of that number too.
+        let controlling = master.take()?;
+        let is_it = match tty::peer(controlling.as_fd()) {
+            Ok(peer) => {
+                let peer =
+                    fstat(&peer).map_err(|errno| master.failed("look at its terminal", errno))?;
+                (peer.st_dev, peer.st_ino) == (probe.identity.dev, probe.identity.ino)
+            }
+            // It is locked.
+            Err(Errno::EIO) => true,
+            Err(errno) => return Err(master.failed("open its terminal", errno)),
+        };
+        if by_session || is_it {
+            return Ok(Some(master.clone()));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A signalfd: a set of signals. What can be read from it are the pending signals of the reader,
+//! which belong to its process. Read from `fdinfo` (`fs/signalfd.c:signalfd_show_fdinfo`).
+
+use serde::{Deserialize, Serialize};
+
+use super::DescriptionId;
+use super::File;
+use super::FileKind;
+use super::Open;
+use super::collect::Census;
+use super::fd_plan::Bench;
+use super::probe::Probe;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+
+/// A set of signals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signalfd {
+    /// Flags.
+    pub open: Open,
+    /// Bit `n - 1` for signal `n`.
+    pub mask: u64,
+}
+
+impl State for Signalfd {
+    const TAG: u16 = 0x0315;
+    const NAME: &'static str = "signalfd";
+    const SUPPORT: &'static str = "Signal set, flags.";
+
+    fn describe(&self) -> String {
+        format!("signals {:#x}", self.mask)
+    }
+}
+
+impl File for Signalfd {
+    fn open(&self) -> &Open {
+        &self.open
+    }
+
+    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        let number = bench.home(id)?.number;
+        bench.make(id, |cloexec| {
+            let cloexec = if cloexec { libc::SFD_CLOEXEC } else { 0 };
+            Call::new(
+                format!("fd {number}: signalfd of {:#x}", self.mask),
+                libc::SYS_signalfd4,
+                [
+                    Arg::from(-1),
+                    Arg::from(Data::words(&[self.mask])),
+                    Arg::from(8),
+                    Arg::from(self.open.flags & libc::O_NONBLOCK | cloexec),
+                ],
+            )
+        })
+    }
+}
+
+impl FileKind for Signalfd {
+    fn matches(probe: &Probe) -> bool {
+        probe.is_linked("anon_inode:[signalfd]")
+    }
+
+    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+        let mask = probe.demand("sigmask", |text| u64::from_str_radix(text, 16).ok())?;
+        let open = probe.open();
+        census.keep(probe.id, &Signalfd { open, mask })
+    }
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The descriptor table of a process (`struct files_struct`): which numbers are open, and of what.
+//!
+//! Read from `/proc/PID/fd`. Processes made with `CLONE_FILES` share one; its contents are in the
+//! record of the first of them.
+
+use serde::{Deserialize, Serialize};
+
+use super::DescriptionId;
+use super::lock::Lock;
+use crust_model::object::State;
+use crust_model::plan::ProcessId;
+
+/// A descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slot {
+    /// Its number.
+    pub number: i32,
+    /// `FD_CLOEXEC`.
+    pub cloexec: bool,
+    /// What it is of.
+    pub description: DescriptionId,
+}
+
+/// A lock that belongs to the table, whichever descriptor it was made by (`F_SETLK`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PosixLock {
+    /// Device and inode number of the file.
+    pub file: (u64, u64),
+    /// A descriptor of the file that is open in the mode that the lock needs.
+    pub number: i32,
+    /// The lock.
+    pub lock: Lock,
+}
+
+/// A descriptor table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// The process id of its owner, by which others find it during a restore.
+    pub pid: i32,
+    /// The process whose table it is; the rest is empty then.
+    pub shares: Option<ProcessId>,
+    /// The descriptors, by number.
+    pub slots: Vec<Slot>,
+    /// Its locks.
+    pub locks: Vec<PosixLock>,
+}
+
+impl State for Table {
+    const TAG: u16 = 0x0300;
+    const NAME: &'static str = "descriptor table";
+    const SUPPORT: &'static str = "Numbers, close-on-exec flags, what is shared with and \
+        duplicated to other processes, POSIX locks.";
+
+    fn describe(&self) -> String {
+        match self.shares {
+            Some(process) => format!("the one of process {process}"),
+            None => format!("{} descriptors", self.slots.len()),
+        }
+    }
+}

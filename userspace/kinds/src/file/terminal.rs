@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The terminal of a shell job.
+//!
+//! The other end of it (the terminal emulator, `sshd`, `tmux`) is not part of the job. With
+//! `--shell-job` the job gets the terminal of the shell that restores it, with the settings
+//! (`termios`) that it had made on its own; without, the user has to decide. A terminal whose
+//! other end is in the tree too is another matter: that end is refused.
+
+use std::os::fd::AsFd;
+
+use crust_image::Record;
+use nix::sys::termios::{self, Termios};
+use serde::{Deserialize, Serialize};
+
+use super::DescriptionId;
+use super::File;
+use super::FileKind;
+use super::Open;
+use super::collect::Census;
+use super::fd_plan::Bench;
+use super::probe::Probe;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+use crust_model::plan::reserved;
+
+/// A terminal of the shell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terminal {
+    /// Flags.
+    pub open: Open,
+    /// Its settings: `struct termios` of the kernel.
+    pub settings: Vec<u8>,
+    /// The group that was in its foreground; 0 if it was not the terminal of the session.
+    pub foreground: i32,
+}
+
+impl Terminal {
+    /// The group that was in the foreground of the terminal, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// If a record cannot be read.
+    pub fn foreground(records: &[Record]) -> Result<Option<i32>> {
+        let Some(record) = records.iter().find(|record| record.tag == Self::TAG) else {
+            return Ok(None);
+        };
+        let group = Self::from_record(record)?.foreground;
+        Ok((group != 0).then_some(group))
+    }
+}
+
+impl State for Terminal {
+    const TAG: u16 = 0x0317;
+    const VERSION: u16 = 2;
+    const NAME: &'static str = "terminal of a shell job";
+    const SUPPORT: &'static str = "With --shell-job: replaced by the terminal of the restoring \
+        shell; settings (termios) and the process group in the foreground are carried over.";
+
+    fn describe(&self) -> String {
+        format!("the shell's ({})", self.open.describe())
+    }
+}
+
+impl File for Terminal {
+    fn open(&self) -> &Open {
+        &self.open
+    }
+
+    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        let number = bench.home(id)?.number;
+        let (proc, terminal) = (
+            bench.reserved(reserved::PROC),
+            bench.reserved(reserved::TERMINAL),
+        );
+        // Opened again and not duplicated: flags of the job's description are not the shell's.
+        let flags = self.open.flags & !libc::O_ASYNC | libc::O_NOCTTY;
+        bench.make(id, |cloexec| {
+            let cloexec = if cloexec { libc::O_CLOEXEC } else { 0 };
+            Call::new(
+                format!("fd {number}: the terminal of the shell"),
+                libc::SYS_openat,
+                [
+                    Arg::from(proc),
+                    Arg::from(Data::string(format!("self/fd/{terminal}"))),
+                    Arg::from(flags | cloexec),
+                    Arg::from(0),
+                ],
+            )
+        })
+    }
+
+    fn connect(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        let number = bench.home(id)?.number;
+        bench.call(Call::new(
+            format!("fd {number}: settings of the terminal"),
+            libc::SYS_ioctl,
+            [
+                Arg::from(number),
+                Arg::from(libc::TCSETS),
+                Arg::from(Data::new(self.settings.clone())),
+            ],
+        ));
+        Ok(())
+    }
+}
+
+impl FileKind for Terminal {
+    fn matches(probe: &Probe) -> bool {
+        probe.file_type() == libc::S_IFCHR && is_terminal(probe.identity.rdev)
+    }
+
+    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+        if !census.options.shell_job {
+            census.refusals.decide(
+                probe.holder.pid,
+                probe.object.as_str(),
+                format!(
+                    "a terminal whose other end is outside of the tree ({})",
+                    String::from_utf8_lossy(&probe.link)
+                ),
+                "add --shell-job to give it the terminal of the shell that restores it, or start \
+                 the program with its output in a file",
+            );
+            return Ok(());
+        }
+        let other = census.probes.iter().find(|other| {
+            let is_earlier = Self::matches(other) && other.id < probe.id;
+            is_earlier
+                && identity(probe)
+                    .zip(identity(other))
+                    .is_some_and(|(a, b)| a != b)
+        });
+        if let Some(other) = other.cloned() {
+            let why = format!(
+                "a second terminal ({}) beside {}: the restoring shell has one only",
+                String::from_utf8_lossy(&probe.link),
+                String::from_utf8_lossy(&other.link)
+            );
+            census.refuse(probe, why, "close one of them before the dump");
+            return Ok(());
+        }
+        let terminal = probe.take()?;
+        let settings = termios::tcgetattr(terminal.as_fd())
+            .map_err(|errno| probe.failed("read the settings of the terminal", errno))?;
+        let holder = &probe.holder;
+        let stat = crust_proc::stat(holder.proc, holder.pid, "stat")?;
+        census.keep(
+            probe.id,
+            &Self {
+                open: probe.open_with_owner(&terminal)?,
+                settings: kernel_termios(&settings),
+                foreground: stat.signed(8).max(0) as i32,
+            },
+        )
+    }
+}
+
+/// Which terminal it is; `/dev/tty` is whichever the session has.
+fn identity(probe: &Probe) -> Option<u64> {
+    let rdev = probe.identity.rdev;
+    (rdev != libc::makedev(5, 0)).then_some(rdev)
+}
+
+/// Virtual consoles and serial lines, `/dev/tty` and `/dev/console`, Unix98 slaves; not
+/// `/dev/ptmx`, which is 5:2.
+fn is_terminal(rdev: u64) -> bool {
+    match (libc::major(rdev), libc::minor(rdev)) {
+        (4 | 136..=143, _) => true,
+        (5, minor) => minor < 2,
+        _ => false,
+    }
+}
+
+/// The kernel's `struct termios` has 19 control characters, that of libc 32.
+fn kernel_termios(settings: &Termios) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(36);
+    for flags in [
+        settings.input_flags.bits(),
+        settings.output_flags.bits(),
+        settings.control_flags.bits(),
+        settings.local_flags.bits(),
+    ] {
+        bytes.extend(flags.to_ne_bytes());
+    }
+    bytes.push(settings.line_discipline);
+    bytes.extend(&settings.control_chars[..19]);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminals_by_number() {
+        for (major, minor, is) in [(136, 7, true), (5, 0, true), (5, 2, false), (1, 3, false)] {
+            assert_eq!(
+                is_terminal(libc::makedev(major, minor)),
+                is,
+                "{major}:{minor}"
+            );
+        }
+    }
+}

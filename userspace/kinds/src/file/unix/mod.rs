@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A Unix socket without a name: one end of a `socketpair`, or not connected at all.
+//!
+//! What waits to be received is kept at the *receiver*, and sent again by the other end. It is
+//! read with `MSG_PEEK` at growing offsets (`SO_PEEK_OFF`), which takes nothing and keeps the
+//! boundaries of messages. Descriptors in flight come with it as duplicates, which is how
+//! descriptions are found that exist nowhere else.
+//!
+//! In a stream one `recvmsg` gives all up to, and with, the bytes that carry descriptors, which must
+//! arrive neither earlier nor later than they would have: [`crust_sys::peek`] finds where these
+//! bytes begin.
+//!
+//! `SO_PEERCRED` names the process that made the pair: the pair is made by that process again, under
+//! the user and group id of then.
+
+pub mod message;
+pub mod options;
+pub mod sockets;
+
+use serde::{Deserialize, Serialize};
+
+pub use message::Message;
+pub use options::Options;
+pub use sockets::Sockets;
+
+use super::DescriptionId;
+use super::File;
+use super::Open;
+use super::fd_plan::Bench;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+
+/// The other end of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Peer {
+    /// Never connected.
+    None,
+    /// Closed.
+    Gone,
+    /// This socket.
+    Socket(DescriptionId),
+}
+
+/// Who made a pair, as `SO_PEERCRED` tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maker {
+    /// Process id.
+    pub pid: i32,
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+}
+
+/// A socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnixSocket {
+    /// Flags.
+    pub open: Open,
+    /// `SOCK_STREAM`, `SOCK_DGRAM`, `SOCK_SEQPACKET`.
+    pub socket_type: i32,
+    /// The other end.
+    pub peer: Peer,
+    /// Who made the pair.
+    pub maker: Option<Maker>,
+    /// Bit 0: no more is received, bit 1: no more is sent.
+    pub shutdown: u8,
+    /// What was set with `setsockopt`.
+    pub options: Options,
+    /// What waits to be received, in order.
+    pub queue: Vec<Message>,
+}
+
+impl State for UnixSocket {
+    const TAG: u16 = 0x031a;
+    const NAME: &'static str = "Unix socket pair";
+    const SUPPORT: &'static str = "Stream, datagram and seqpacket pairs with both ends in the \
+        tree, or one closed; messages, descriptors and credentials in flight, options, shutdown, \
+        SO_PEERCRED. Sockets with a name are refused.";
+
+    fn describe(&self) -> String {
+        let kind = type_name(self.socket_type);
+        let peer = match self.peer {
+            Peer::None => "not connected".into(),
+            Peer::Gone => "other end closed".into(),
+            Peer::Socket(id) => format!("to {id}"),
+        };
+        let bytes: usize = self.queue.iter().map(|message| message.data.len()).sum();
+        let messages = self.queue.len();
+        format!("{kind}, {peer}, {bytes} bytes in {messages} messages wait")
+    }
+}
+
+fn type_name(socket_type: i32) -> &'static str {
+    match socket_type {
+        libc::SOCK_STREAM => "stream",
+        libc::SOCK_DGRAM => "datagram",
+        _ => "seqpacket",
+    }
+}
+
+impl File for UnixSocket {
+    fn open(&self) -> &Open {
+        &self.open
+    }
+
+    fn needs(&self) -> Vec<DescriptionId> {
+        let in_flight = self.queue.iter().flat_map(|message| &message.descriptors);
+        in_flight.copied().collect()
+    }
+
+    fn companions(&self) -> Vec<DescriptionId> {
+        match self.peer {
+            Peer::Socket(id) => vec![id],
+            Peer::None | Peer::Gone => Vec::new(),
+        }
+    }
+
+    fn maker(&self) -> Option<i32> {
+        self.maker.map(|maker| maker.pid)
+    }
+
+    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        let arguments = |numbers: Option<Data>| {
+            let mut args = vec![
+                Arg::from(libc::AF_UNIX),
+                Arg::from(self.socket_type),
+                Arg::from(0),
+            ];
+            args.extend(numbers.map(Arg::from));
+            args
+        };
+        let other = match self.peer {
+            Peer::None => {
+                return bench.make(id, |cloexec| {
+                    let mut args = arguments(None);
+                    if cloexec {
+                        args[1] = Arg::from(self.socket_type | libc::SOCK_CLOEXEC);
+                    }
+                    Call::new("make a Unix socket", libc::SYS_socket, args)
+                });
+            }
+            Peer::Gone => None,
+            Peer::Socket(peer) => Some(peer),
+        };
+        let maker = self.maker.unwrap_or(Maker {
+            pid: 0,
+            uid: 0,
+            gid: 0,
+        });
+        let is_root = (maker.uid, maker.gid) == (0, 0);
+        if !is_root {
+            set_ids(bench, libc::SYS_setresgid, "group", maker.gid);
+            set_ids(bench, libc::SYS_setresuid, "user", maker.uid);
+        }
+        let [own, others] = bench.make_pair([Some(id), other], |numbers| {
+            let args = arguments(Some(numbers));
+            Call::new("make a Unix socket pair", libc::SYS_socketpair, args)
+        })?;
+        if !is_root {
+            set_ids(bench, libc::SYS_setresuid, "user", 0);
+            set_ids(bench, libc::SYS_setresgid, "group", 0);
+        }
+        bench.set_other_end(id, others);
+        if let Some(other) = other {
+            bench.set_other_end(other, own);
+        }
+        Ok(())
+    }
+
+    fn connect(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        let number = bench.home(id)?.number;
+        if !self.queue.is_empty() {
+            let sender = bench.other_end(id)?;
+            let room = self.queue.iter().map(Message::room).sum();
+            options::make_room(sender, room, bench);
+            for message in &self.queue {
+                message.send(sender, bench)?;
+            }
+        }
+        bench.set_flags(number, self.open.flags);
+        Ok(())
+    }
+
+    fn finish(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        let number = bench.home(id)?.number;
+        self.options.set(number, bench);
+        for (bit, how) in [(1, libc::SHUT_RD), (2, libc::SHUT_WR)] {
+            // A closed peer has shut down both directions by itself.
+            if self.shutdown & bit != 0 && self.peer != Peer::Gone {
+                bench.call(Call::new(
+                    format!("fd {number}: shut down"),
+                    libc::SYS_shutdown,
+                    [Arg::from(number), Arg::from(how)],
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sets the effective user or group id only: the saved one brings it back.
+fn set_ids(bench: &mut Bench, nr: i64, what: &str, id: u32) {
+    let keep = Arg::from(-1);
+    let args = [keep.clone(), Arg::from(u64::from(id)), keep];
+    bench.call(Call::new(format!("be {what} {id}"), nr, args));
+}

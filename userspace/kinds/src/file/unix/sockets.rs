@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The Unix sockets of a tree as they are found: what stands against each, who is at its other end,
+//! who made it.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use crust_sys::{fcntl, sockopt};
+use libc::SOL_SOCKET;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::Maker;
+use super::Options;
+use super::Peer;
+use super::UnixSocket;
+use super::message;
+use crate::file::DescriptionId;
+use crate::file::FileKind;
+use crate::file::collect::Census;
+use crate::file::probe::Probe;
+use crate::file::refused;
+use crate::file::unix_peer::Connection;
+use crate::file::unix_peer::Diag;
+use crate::file::unix_peer::OtherEnd;
+use crust_model::Error;
+use crust_model::Result;
+
+/// The Unix sockets of the tree while the census goes on.
+#[derive(Default)]
+pub struct Sockets {
+    found: Vec<(UnixSocket, DescriptionId, OtherEnd)>,
+    diag: Option<Diag>,
+}
+
+impl Sockets {
+    fn ask(&mut self, ino: u64) -> nix::Result<Connection> {
+        let diag = match self.diag.take() {
+            Some(diag) => diag,
+            None => Diag::open()?,
+        };
+        self.diag.insert(diag).ask(ino)
+    }
+}
+
+impl FileKind for UnixSocket {
+    fn matches(probe: &Probe) -> bool {
+        // Other families are told apart, and refused, when it is captured.
+        probe.file_type() == libc::S_IFSOCK && probe.flags & libc::O_PATH == 0
+    }
+
+    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+        let socket = probe.take()?;
+        let ask = |name| {
+            sockopt::get_int(socket.as_fd(), SOL_SOCKET, name)
+                .map_err(|errno| probe.failed("getsockopt", errno))
+        };
+        let domain = ask(libc::SO_DOMAIN)?;
+        if domain != libc::AF_UNIX {
+            return refused::refuse_socket(probe, &socket, domain, census);
+        }
+        if let Some((why, remedy)) = objection(probe, &socket)? {
+            census.refuse(probe, why, remedy);
+            return Ok(());
+        }
+        let connection = match census.sockets.ask(probe.identity.ino) {
+            Ok(connection) => connection,
+            Err(Errno::ENOENT) => {
+                census.refuse(
+                    probe,
+                    "a Unix socket, of which crust is not told who is at its other end: it is of another \
+                     network namespace, or this kernel tells of none",
+                    "run crust in the network namespace of the socket (nsenter -n), or load the kernel's \
+                     unix_diag module (CONFIG_UNIX_DIAG)",
+                );
+                return Ok(());
+            }
+            Err(errno) => return Err(probe.failed("ask sock_diag", errno)),
+        };
+        let socket_type = ask(libc::SO_TYPE)?;
+        let queue = message::peek_all(probe, &socket, socket_type, &connection, census)?;
+        let first = queue.first().map_or(0, |message| message.data.len());
+        if (socket_type == libc::SOCK_DGRAM
+            && fcntl::readable(socket.as_fd()).is_ok_and(|bytes| bytes as usize != first))
+            || (queue.is_empty() && has_input(&socket)? && connection.shutdown & 1 == 0)
+        {
+            census.refuse(
+                probe,
+                "a Unix socket with a message that cannot be read without taking it (an empty one, \
+                 read with MSG_PEEK before)",
+                "dump it when that message is received",
+            );
+            return Ok(());
+        }
+        let maker = maker(probe, &socket, connection.other_end, census)?;
+        let state = UnixSocket {
+            open: probe.open_with_owner(&socket)?,
+            socket_type,
+            peer: Peer::None,
+            maker,
+            shutdown: connection.shutdown,
+            options: Options::read(&socket, socket_type).map_err(|errno| {
+                Error::task(
+                    probe.holder.pid,
+                    format!("{}: options", probe.object),
+                    errno,
+                )
+            })?,
+            queue,
+        };
+        let found = (state, probe.id, connection.other_end);
+        census.sockets.found.push(found);
+        Ok(())
+    }
+
+    fn settle(census: &mut Census) -> Result<()> {
+        let found = std::mem::take(&mut census.sockets.found);
+        let ino_of = |id: DescriptionId| census.probes[id.0 as usize].identity.ino;
+        let by_ino: HashMap<u64, _> = found
+            .iter()
+            .map(|(_, id, other_end)| (ino_of(*id), (*id, *other_end)))
+            .collect();
+        let mut settled = Vec::new();
+        for (state, id, other_end) in &found {
+            let own_ino = ino_of(*id);
+            let peer = match *other_end {
+                OtherEnd::Unconnected => Some(Peer::None),
+                OtherEnd::Gone => Some(Peer::Gone),
+                OtherEnd::Socket(ino) => by_ino
+                    .get(&ino)
+                    // Datagram sockets may be connected one way only.
+                    .filter(|(_, back)| *back == OtherEnd::Socket(own_ino))
+                    .map(|&(peer, _)| Peer::Socket(peer)),
+            };
+            let state = peer.map(|peer| UnixSocket {
+                peer,
+                ..state.clone()
+            });
+            settled.push((*id, state));
+        }
+        for (id, state) in settled {
+            match state {
+                Some(state) => census.keep(id, &state)?,
+                None => {
+                    let probe = Rc::clone(&census.probes[id.0 as usize]);
+                    census.refuse(
+                        &probe,
+                        "a Unix socket that is connected to a program outside of the tree",
+                        "dump a tree that contains both programs, or close the connection",
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What stands against carrying a socket over, and the remedy.
+fn objection(probe: &Probe, socket: &OwnedFd) -> Result<Option<(String, &'static str)>> {
+    let failed = |errno| probe.failed("ask the Unix socket", errno);
+    let ask = |name| sockopt::get_int(socket.as_fd(), SOL_SOCKET, name).map_err(failed);
+    if ask(libc::SO_ACCEPTCONN)? != 0 {
+        let name = refused::local_name(socket);
+        let why = format!("a Unix socket that listens{name}: not carried over yet");
+        return Ok(Some((why, "stop the service before the dump")));
+    }
+    let name = refused::local_name(socket);
+    if !name.is_empty() {
+        let why = format!("a Unix socket with a name{name}: not carried over yet");
+        return Ok(Some((why, "close it before the dump")));
+    }
+    // With an empty buffer the answer is the number of instructions; an eBPF filter is EACCES.
+    if sockopt::get(socket.as_fd(), SOL_SOCKET, libc::SO_GET_FILTER, &mut []) != Ok(0) {
+        let why = "a Unix socket with a packet filter: not carried over".to_owned();
+        return Ok(Some((why, "detach the filter before the dump")));
+    }
+    let mut polled = [PollFd::new(socket.as_fd(), PollFlags::POLLPRI)];
+    poll(&mut polled, PollTimeout::ZERO).map_err(failed)?;
+    let answer = polled[0].revents().unwrap_or(PollFlags::empty());
+    if answer.contains(PollFlags::POLLPRI) {
+        let why = "a Unix socket with an urgent byte (MSG_OOB) that was not read".to_owned();
+        return Ok(Some((why, "dump it when that byte is read")));
+    }
+    if answer.contains(PollFlags::POLLERR) {
+        let why = "a Unix socket with an error that was not read (SO_ERROR)".to_owned();
+        return Ok(Some((why, "dump it when the error is read")));
+    }
+    Ok(None)
+}
+
+fn has_input(socket: &OwnedFd) -> Result<bool> {
+    let mut polled = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    poll(&mut polled, PollTimeout::ZERO)
+        .map_err(|errno| Error::system("poll of a Unix socket", errno))?;
+    let answer = polled[0].revents().unwrap_or(PollFlags::empty());
+    Ok(answer.contains(PollFlags::POLLIN))
+}
+
+/// Who made the pair. If that process is not in the tree, its number is lost.
+fn maker(
+    probe: &Probe,
+    socket: &OwnedFd,
+    other_end: OtherEnd,
+    census: &mut Census,
+) -> Result<Option<Maker>> {
+    if other_end == OtherEnd::Unconnected {
+        return Ok(None);
+    }
+    let mut bytes = [0; 12];
+    sockopt::get(socket.as_fd(), SOL_SOCKET, libc::SO_PEERCRED, &mut bytes)
+        .map_err(|errno| probe.failed("SO_PEERCRED", errno))?;
+    let word = |at: usize| {
+        let mut word = [0; 4];
+        word.copy_from_slice(&bytes[at..at + 4]);
+        u32::from_ne_bytes(word)
+    };
+    let maker = Maker {
+        pid: word(0) as i32,
+        uid: word(4),
+        gid: word(8),
+    };
+    let mut living = census
+        .tree
+        .iter()
+        .filter(|process| process.zombie.is_none());
+    if !living.any(|process| process.pid == maker.pid) {
+        census.lose(
+            probe,
+            format!(
+                "SO_PEERCRED of this Unix socket names process {}, which is not in the tree: after \
+                 a restore it names another",
+                maker.pid
+            ),
+            "nothing, unless the program looks at it",
+        );
+    }
+    Ok(Some(maker))
+}

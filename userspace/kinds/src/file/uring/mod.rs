@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! An io_uring that is quiet: no request is under way. Read from `fdinfo` (`io_uring/fdinfo.c`), and from its
+//! memory, which crust maps beside the program.
+//!
+//! The kernel shows requests that were not taken yet, but not all of those under way. So a ring has to pass three
+//! rules ([`idle`]). It has nothing that is not taken, and nothing registered. It has as many completions as
+//! requests. And all entries that its memory still holds are of kinds that end within the call that submits
+//! them: without this one the second could be met by a request that waits and another that completed twice. (What
+//! is left is a ring that had such a pair, and since then so many plain requests that nothing of it is in the memory
+//! any more: that one request is lost.) Event
+//! loops (libuv, and with it Node.js) have such a ring for each loop, to change what they watch in batches.
+//!
+//! Libraries keep copies of the counters of a ring, which only the kernel moves on. So a restored ring is *wound* on:
+//! crust submits so many requests that do nothing ([`wind`]), and then writes what was in the memory.
+//! This takes 75 ns each, hence [`MOST`].
+//!
+//! With which flags a ring was made is not shown. Larger entries and completions are told by the size of the memory;
+//! whether it has an array by what is in that (one that names each entry at its own place is as good as none).
+//! Flags that say when work is done are lost, as are settings that no request of such a ring makes use of
+//! (credentials, groups of buffers, the limits of workers), and what a thread has registered of its own (descriptors
+//! of rings): no kernel shows them.
+//!
+//! What the kernel answers to wishes that it declines in any case ([`uring::ask_for_restrictions`],
+//! [`uring::has_eventfd`]) tells of restrictions and of an eventfd. Linux 7.3 tells only of restrictions of
+//! `io_uring_register(2)` in this way; those of requests alone are lost.
+
+pub mod idle;
+pub mod rings;
+pub mod wind;
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crust_image::PAGE_SIZE;
+use crust_sys::uring::{self, COMPLETION, ENTRY, OFFSET_ENTRIES, OFFSET_RINGS, Places, Region};
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use self::idle::Rule;
+use self::idle::Shown;
+use super::DescriptionId;
+use super::File;
+use super::FileKind;
+use super::Open;
+use super::collect::Census;
+use super::fd_plan::Bench;
+use super::probe::Probe;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+use crust_model::refusal::Refusals;
+
+/// The link of every ring.
+pub const LINK: &str = "anon_inode:[io_uring]";
+
+/// With so many requests behind it a ring takes seconds to be wound on.
+const MOST: u32 = 50_000_000;
+
+const REMEDY: &str = "run the program without io_uring (many have a switch for it; \
+     kernel.io_uring_disabled=2 makes them fall back)";
+
+/// A quiet ring.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uring {
+    /// Flags.
+    pub open: Open,
+    /// Its inode, which mappings of it have too.
+    pub inode: u64,
+    /// Entries for requests, a power of two.
+    pub entries: u32,
+    /// Room for completions, a power of two.
+    pub completions: u32,
+    /// How many requests there were, modulo 2^32.
+    pub count: u32,
+    /// How many completions were read.
+    pub read: u32,
+    /// Where the kernel had the parts of it.
+    pub places: Places,
+    /// The memory of both rings, with the array if there is one.
+    pub rings: Vec<u8>,
+    /// The entries.
+    pub requests: Vec<u8>,
+}
+
+impl State for Uring {
+    const TAG: u16 = 0x0331;
+    const NAME: &'static str = "io_uring";
+    const SUPPORT: &'static str = "Quiet ones, as those of libuv (Node.js): nothing registered, no request under \
+        way, and only EPOLL_CTL and NOP in their memory; 64 entries or more, no more than 50 million requests in \
+        all. Entries, completions that were not read, counters. Flags that say when work is done are lost, and \
+        what no such request uses: credentials, groups of buffers, limits of workers; registered descriptors of rings. \
+        Restrictions of requests alone are lost too (Linux 7.3 does not show them); others are refused.";
+
+    fn describe(&self) -> String {
+        format!(
+            "{} entries, {} requests, {} completions not read",
+            self.entries,
+            self.count,
+            self.count.wrapping_sub(self.read)
+        )
+    }
+}
+
+impl Uring {
+    /// How long the memory of both rings is, with the array.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.places.array as usize + 4 * self.entries as usize
+    }
+
+    /// Makes one that is as new as this one was.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`uring::make`].
+    fn make_alike(&self) -> nix::Result<uring::Made> {
+        uring::make(self.entries, self.completions)
+    }
+}
+
+impl File for Uring {
+    fn open(&self) -> &Open {
+        &self.open
+    }
+
+    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+        let number = bench.home(id)?.number;
+        let params: Vec<u8> = uring::params(self.completions)
+            .into_iter()
+            .flat_map(u32::to_ne_bytes)
+            .collect();
+        let call = Call::new(
+            format!("fd {number}: io_uring, {} entries", self.entries),
+            libc::SYS_io_uring_setup,
+            [Arg::from(u64::from(self.entries)), Data::new(params).into()],
+        );
+        bench.make_cloexec(id, call)?;
+        bench.set_flags(number, self.open.flags);
+        let ring = self.clone();
+        bench.operate(wind::WindRing { number, ring });
+        Ok(())
+    }
+
+    fn conflicts(&self, refusals: &mut Refusals) {
+        let (why, remedy) = match self.make_alike() {
+            Ok(made) if made.places == self.places => return,
+            Ok(_) => (
+                "this kernel lays out the memory of a ring in another way".to_owned(),
+                "restore it on the kernel of the dump",
+            ),
+            Err(errno) => (
+                format!(
+                    "this kernel makes no ring of {} entries: {errno}",
+                    self.entries
+                ),
+                "allow it (kernel.io_uring_disabled=0)",
+            ),
+        };
+        refusals.block(0, Self::NAME, why, remedy);
+    }
+}
+
+impl FileKind for Uring {
+    fn matches(probe: &Probe) -> bool {
+        probe.is_linked(LINK) && probe.flags & libc::O_PATH == 0
+    }
+
+    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+        match look(probe)? {
+            Ok(state) => census.keep(probe.id, &state),
+            Err(rule) => {
+                census.refuse(
+                    probe,
+                    format!("an io_uring that is not quiet: {rule}"),
+                    REMEDY,
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// A mapping is made again by the descriptor.
+    fn settle(census: &mut Census) -> Result<()> {
+        rings::settle(census)
+    }
+}
+
+/// The state of a ring, or the rule that it breaks.
+fn look(probe: &Probe) -> Result<std::result::Result<Uring, Rule>> {
+    let shown = match idle::shown(probe) {
+        Ok(shown) => shown,
+        Err(rule) => return Ok(Err(rule)),
+    };
+    let ring = probe.take()?;
+    if let Err(rule) = settings(ring.as_fd(), &shown) {
+        return Ok(Err(rule));
+    }
+    let mut state = Uring {
+        open: probe.open(),
+        inode: probe.identity.ino,
+        entries: shown.entries,
+        completions: shown.completions,
+        count: shown.count,
+        read: shown.read,
+        ..Uring::default()
+    };
+    state.places = match state.make_alike() {
+        Ok(made) => made.places,
+        Err(errno) => return Ok(Err(format!("crust cannot make one of its size: {errno}"))),
+    };
+    Ok(contents(ring.as_fd(), &mut state).map(|()| state))
+}
+
+/// Whether what can be asked of a ring is as of a plain one, with no more requests than can be made again.
+fn settings(ring: BorrowedFd<'_>, shown: &Shown) -> std::result::Result<(), Rule> {
+    let answer = match uring::ask_for_restrictions(ring) {
+        Errno::EBADFD => None,
+        Errno::EACCES => Some("it is restricted (IORING_REGISTER_RESTRICTIONS)".to_owned()),
+        Errno::EEXIST => Some("only one thread may use it (IORING_SETUP_SINGLE_ISSUER)".to_owned()),
+        _ => Some("it is not enabled (IORING_SETUP_R_DISABLED)".to_owned()),
+    };
+    if let Some(rule) = answer {
+        return Err(rule);
+    }
+    if uring::has_eventfd(ring) {
+        return Err("it signals an eventfd (IORING_REGISTER_EVENTFD)".into());
+    }
+    if shown.count > MOST {
+        return Err(format!(
+            "it had {} requests, which takes too long to do again (the most is {MOST})",
+            shown.count
+        ));
+    }
+    Ok(())
+}
+
+/// Reads its memory.
+fn contents(ring: BorrowedFd<'_>, state: &mut Uring) -> std::result::Result<(), Rule> {
+    let pages = |bytes: usize| bytes.next_multiple_of(PAGE_SIZE as usize);
+    let entries = ENTRY * state.entries as usize;
+    let rings = state.length();
+    let first = state.places.completions as usize;
+    let completions = first + COMPLETION * state.completions as usize;
+    // As io_uring/io_uring.c:rings_size has them with IORING_SETUP_SQE128 and IORING_SETUP_CQE32.
+    let (large, larger) = (2 * entries, 2 * completions);
+    if pages(large) == pages(entries) || pages(larger) <= pages(rings) {
+        return Err(format!(
+            "with {} entries and room for {} completions it is too small to tell how large these are \
+             (IORING_SETUP_SQE128, IORING_SETUP_CQE32)",
+            state.entries, state.completions
+        ));
+    }
+    let map = |offset, length| Region::map(ring, offset, length);
+    if map(OFFSET_RINGS, pages(rings) + PAGE_SIZE as usize).is_ok() {
+        return Err("it has large completions (IORING_SETUP_CQE32)".into());
+    }
+    let unread = |_| {
+        "its memory is not that of a plain ring (IORING_SETUP_SQE128, IORING_SETUP_NO_MMAP), or cannot be read"
+            .to_owned()
+    };
+    let requests = map(OFFSET_ENTRIES, pages(entries)).map_err(unread)?;
+    state.requests = requests.read().map_err(unread)?;
+    state.requests.truncate(entries);
+    // Without an array it may have a page less.
+    let region = map(OFFSET_RINGS, pages(rings))
+        .or_else(|_| map(OFFSET_RINGS, pages(completions)))
+        .map_err(unread)?;
+    let mut bytes = region.read().map_err(unread)?;
+    bytes.truncate(rings);
+    idle::entries(&state.requests)?;
+    idle::completions(&bytes[first..completions])?;
+    let word = |place: u32| region.load(place);
+    let places = &state.places;
+    if word(places.sq_mask) != state.entries - 1
+        || word(places.cq_mask) != state.completions - 1
+        || word(places.sq_head) != state.count
+        || word(places.cq_tail) != state.count
+    {
+        return Err("its memory is not laid out as that of other rings here".into());
+    }
+    if word(places.sq_flags) != 0 {
+        return Err("the kernel has something to tell the program (IORING_SQ_*)".into());
+    }
+    let array = bytes.get(places.array as usize..).unwrap_or_default();
+    if !idle::has_array(array, &state.requests, state.count)? {
+        bytes.truncate(completions);
+    }
+    state.rings = bytes;
+    Ok(())
+}
+
+/// What the memory of a ring of an image must be for it to be written.
+///
+/// # Errors
+///
+/// [`Error::Malformed`] says what it is not.
+pub fn check(ring: &Uring) -> Result<()> {
+    let is_sane = ring.entries.is_power_of_two()
+        && ring.completions.is_power_of_two()
+        && ring.requests.len() <= ENTRY * ring.entries as usize
+        && ring.rings.len() <= ring.length()
+        && ring.count <= MOST;
+    match is_sane {
+        true => Ok(()),
+        false => Err(Error::malformed(Uring::NAME, "its sizes make no sense")),
+    }
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Which process has a descriptor of which ring: by that its memory is mapped again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crust_image::Record;
+use crust_sys::uring::ENTRY;
+
+use super::Uring;
+use crate::file::collect::Census;
+use crate::file::table::Table;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::ProcessId;
+
+/// The rings of an image, by their inodes.
+#[derive(Debug, Default)]
+pub struct Rings {
+    /// How long their entries are, in bytes.
+    entries: BTreeMap<u64, u64>,
+    /// The lowest number of each in each process that has it.
+    numbers: BTreeMap<(ProcessId, u64), i32>,
+}
+
+impl Rings {
+    /// Those that there are records of.
+    ///
+    /// # Errors
+    ///
+    /// If a record cannot be decoded.
+    pub fn of(records: &[Record]) -> Result<Self> {
+        let of_tag = |tag| records.iter().filter(move |record| record.tag == tag);
+        let mut rings = Self::default();
+        let mut inodes = BTreeMap::new();
+        for record in of_tag(Uring::TAG) {
+            let ring = Uring::from_record(record)?;
+            inodes.insert(record.owner, ring.inode);
+            let entries = ENTRY as u64 * u64::from(ring.entries);
+            rings.entries.insert(ring.inode, entries);
+        }
+        if inodes.is_empty() {
+            return Ok(rings);
+        }
+        let mut tables = BTreeMap::new();
+        for record in of_tag(Table::TAG) {
+            tables.insert(ProcessId(record.owner), Table::from_record(record)?);
+        }
+        for (&process, table) in &tables {
+            let owner = tables.get(&table.shares.unwrap_or(process));
+            for slot in owner.into_iter().flat_map(|owner| &owner.slots) {
+                if let Some(&inode) = inodes.get(&slot.description.0) {
+                    let numbers = &mut rings.numbers;
+                    numbers.entry((process, inode)).or_insert(slot.number);
+                }
+            }
+        }
+        Ok(rings)
+    }
+
+    /// The number by which a process has a ring.
+    #[must_use]
+    pub fn number(&self, process: ProcessId, inode: u64) -> Option<i32> {
+        self.numbers.get(&(process, inode)).copied()
+    }
+}
+
+/// A mapping of a ring, as it was found in a process.
+#[derive(Debug)]
+pub struct MappedRing {
+    /// The process.
+    pub process: ProcessId,
+    /// Its pid.
+    pub pid: i32,
+    /// The mapping, for people.
+    pub title: String,
+    /// The inode of the ring.
+    pub inode: u64,
+    /// If it is of the entries: how long it is.
+    pub entries: Option<u64>,
+}
+
+/// Refuses mappings that cannot be made again, when all rings are known.
+pub(super) fn settle(census: &mut Census) -> Result<()> {
+    let mapped = std::mem::take(census.mapped_rings);
+    if mapped.is_empty() {
+        return Ok(());
+    }
+    let rings = Rings::of(&census.records)?;
+    let open = census.probes.iter();
+    let open: BTreeSet<u64> = open
+        .filter(|probe| probe.is_linked(super::LINK))
+        .map(|probe| probe.identity.ino)
+        .collect();
+    for mapped in mapped {
+        let entries = rings.entries.get(&mapped.inode).copied();
+        let (why, remedy) = if entries.is_none() && open.contains(&mapped.inode) {
+            // It was refused as a whole.
+            continue;
+        } else if rings.number(mapped.process, mapped.inode).is_none() {
+            (
+                "the memory of an io_uring of which the process has no descriptor",
+                "have the program keep it open, or unmap it, before the dump",
+            )
+        } else if mapped.entries < entries.filter(|_| mapped.entries.is_some()) {
+            // The kernel maps them as a whole or not at all.
+            (
+                "a part of the entries of an io_uring",
+                "have the program unmap all of them, or none",
+            )
+        } else {
+            continue;
+        };
+        census.refusals.block(mapped.pid, mapped.title, why, remedy);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::DescriptionId;
+    use crate::file::table::Slot;
+
+    #[test]
+    fn the_lowest_number_of_who_has_it() {
+        let ring = Uring {
+            inode: 77,
+            entries: 64,
+            ..Uring::default()
+        };
+        let slot = |number, id| Slot {
+            number,
+            cloexec: true,
+            description: DescriptionId(id),
+        };
+        let own = Table {
+            slots: vec![slot(3, 8), slot(5, 9), slot(6, 9)],
+            ..Table::default()
+        };
+        let shared = Table {
+            shares: Some(ProcessId(0)),
+            ..Table::default()
+        };
+        let records = [
+            ring.record(9, 0).unwrap(),
+            own.record(0, 0).unwrap(),
+            shared.record(1, 0).unwrap(),
+            Table::default().record(2, 0).unwrap(),
+        ];
+        let rings = Rings::of(&records).unwrap();
+        let number = |process| rings.number(ProcessId(process), 77);
+        assert_eq!((number(0), number(1), number(2)), (Some(5), Some(5), None));
+        assert_eq!(rings.entries[&77], 4096);
+    }
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The System V segments of a tree as they are found: each once, whoever has it attached, and whether
+//! somebody outside has.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use crust_sys::shm;
+use nix::errno::Errno;
+use nix::sys::stat::fstat;
+
+use super::Segment;
+use crate::memory::pages::Taken;
+use crate::pathless::Unreachable;
+use crate::pathless::data;
+use crate::pathless::memfd;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::ProcessId;
+use crust_model::refusal::Refusals;
+use crust_proc::smaps::Vma;
+use crust_tracee::frozen_process::FrozenProcess;
+
+/// A segment that was found.
+struct Kept {
+    owner: ProcessId,
+    /// How many mappings of it the tree has.
+    attached: u64,
+    /// How many there are.
+    of_all: u64,
+    state: Segment,
+    file: File,
+}
+
+/// The segments of a tree as they are found.
+#[derive(Default)]
+pub struct FoundSegments {
+    known: BTreeMap<i32, std::result::Result<Kept, Unreachable>>,
+}
+
+impl FoundSegments {
+    /// Notes a mapping of a segment: its number and length, or why it cannot be carried over.
+    ///
+    /// # Errors
+    ///
+    /// Of looking at it.
+    pub fn note(
+        &mut self,
+        process: &FrozenProcess,
+        vma: &Vma,
+    ) -> Result<std::result::Result<(i32, u64), Unreachable>> {
+        let id = vma.inode as i32;
+        let found = match self.known.entry(id) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(place) => place.insert(look(process, vma, id)?),
+        };
+        Ok(match found {
+            Ok(kept) => {
+                kept.attached += 1;
+                kept.owner = kept.owner.min(process.id);
+                Ok((id, kept.state.length()))
+            }
+            Err(why) => Err(why.clone()),
+        })
+    }
+
+    /// When all mappings are known: refuses segments that others have attached too.
+    pub fn settle(&mut self, tree: &[FrozenProcess], refusals: &mut Refusals) {
+        let all = || self.known.values().flatten();
+        let Some(maker) = all().map(|kept| kept.owner).min() else {
+            return;
+        };
+        for kept in all() {
+            let (pid, state) = (tree[kept.owner.0 as usize].pid, &kept.state);
+            let title = format!("System V segment {}", state.id);
+            if kept.of_all != kept.attached {
+                refusals.block(
+                    pid,
+                    title,
+                    format!(
+                        "the tree has {} of its {} mappings: programs outside would have another segment \
+                         than the restored ones",
+                        kept.attached, kept.of_all
+                    ),
+                    "dump a tree that contains all who have it attached, or have the others detach it",
+                );
+            } else if state.has_huge_pages() && state.creator_uid != 0 {
+                refusals.lose(
+                    pid,
+                    title,
+                    format!(
+                        "it has huge pages, and was made by user {}; a restore makes it as root",
+                        state.creator_uid
+                    ),
+                    "",
+                );
+            }
+        }
+        let maker_pid = tree[maker.0 as usize].pid;
+        for kept in self.known.values_mut().flatten() {
+            (kept.owner, kept.state.maker) = (maker, maker_pid);
+        }
+    }
+
+    /// What is to be copied into the image.
+    pub fn into_taken(self) -> impl Iterator<Item = Taken> {
+        self.known.into_values().flatten().map(|kept| {
+            let (owner, mut state) = (kept.owner, kept.state);
+            let runs = state.contents.runs.clone();
+            Taken::new(kept.file, runs, move |offset| {
+                state.contents.offset = offset;
+                state.record(owner.0, state.id as u32)
+            })
+        })
+    }
+}
+
+fn look(
+    process: &FrozenProcess,
+    vma: &Vma,
+    id: i32,
+) -> Result<std::result::Result<Kept, Unreachable>> {
+    let failed = |errno| Error::task(process.pid, format!("{}: look at it", vma.title()), errno);
+    let link = format!("map_files/{}", vma.entry());
+    let file = File::from(crust_proc::open(&process.proc, process.pid, &link)?);
+    let contents = data::contents(&file).map_err(failed)?;
+    let device = memfd::device(contents.huge).map_err(failed)?;
+    let segment = match shm::stat(id) {
+        Err(Errno::EINVAL | Errno::EIDRM) => None,
+        result => Some(result.map_err(failed)?),
+    };
+    let is_it = fstat(file.as_fd()).map_err(failed)?.st_dev == device;
+    let Some(segment) = segment.filter(|segment| is_it && segment.size == contents.size) else {
+        return Ok(Err(Unreachable::new(
+            "a System V segment that crust does not find: it is in another IPC namespace",
+            "run crust in the namespaces of the program",
+        )));
+    };
+    Ok(Ok(Kept {
+        owner: process.id,
+        attached: 0,
+        of_all: segment.attached,
+        state: Segment {
+            id,
+            key: segment.key,
+            uid: segment.uid,
+            gid: segment.gid,
+            creator_uid: segment.creator_uid,
+            creator_gid: segment.creator_gid,
+            mode: segment.mode,
+            contents,
+            maker: 0,
+        },
+        file,
+    }))
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A System V shared memory segment (`shmget`), with all that the kernel knows of it but the times.
+//!
+//! Unlike other shared memory it is there whether anybody has it attached or not, and has a number that
+//! programs keep and pass on. So it moves into the image with the processes: it is removed when a dump has
+//! killed them, and a restore makes it again under its number, which the kernel can be told
+//! (`kernel.shm_next_id`) for the next one that is made. If the restore fails, it is removed again.
+//!
+//! Segments that nobody in the tree has attached stay where they are.
+
+pub mod capture;
+pub mod restore;
+
+use crust_image::{PAGE_SIZE, Record};
+use crust_sys::shm;
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+pub use self::capture::FoundSegments;
+pub use self::restore::Segments;
+use crate::pathless::Contents;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::refusal::Refusals;
+
+/// A segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Its number.
+    pub id: i32,
+    /// The key by which others find it, or 0.
+    pub key: i32,
+    /// The user that owns it.
+    pub uid: u32,
+    /// The group that owns it.
+    pub gid: u32,
+    /// The user that made it.
+    pub creator_uid: u32,
+    /// The group that made it.
+    pub creator_gid: u32,
+    /// Permissions, and whether it is locked or to be removed ([`shm`]).
+    pub mode: u32,
+    /// What is in it.
+    pub contents: Contents,
+    /// The process that makes it again, one for all: its pid.
+    pub maker: i32,
+}
+
+impl State for Segment {
+    const TAG: u16 = 0x0224;
+    const NAME: &'static str = "System V segment";
+    const SUPPORT: &'static str = "Number, key, size, mode, owner, creator, contents; whether it is \
+        locked or to be removed; also of huge pages. Those that no program outside of the tree has \
+        attached: a dump that kills removes them. Their times, and who made and attached them, are lost.";
+
+    fn describe(&self) -> String {
+        let key = match self.key {
+            libc::IPC_PRIVATE => "no key".to_owned(),
+            key => format!("key {key:#x}"),
+        };
+        let removed = if self.mode & shm::DEST != 0 {
+            ", to be removed"
+        } else {
+            ""
+        };
+        let contents = self.contents.describe();
+        format!("{} with {key}{removed}: {contents}", self.title())
+    }
+}
+
+impl Segment {
+    fn title(&self) -> String {
+        format!("segment {}", self.id)
+    }
+
+    fn has_huge_pages(&self) -> bool {
+        self.contents.huge != 0
+    }
+
+    /// Its length in memory.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        let page = 1_u64.checked_shl(self.contents.huge.into()).unwrap_or(0);
+        let length = self
+            .contents
+            .size
+            .checked_next_multiple_of(page.max(PAGE_SIZE));
+        length.unwrap_or(self.contents.size)
+    }
+}
+
+/// The segments in the records of an image.
+fn recorded(records: &[Record]) -> impl Iterator<Item = Result<Segment>> {
+    records
+        .iter()
+        .filter(|record| record.tag == Segment::TAG)
+        .map(Segment::from_record)
+}
+
+/// Notes which numbers and keys are taken.
+///
+/// # Errors
+///
+/// If a record cannot be decoded.
+pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
+    for segment in recorded(records) {
+        let segment = segment?;
+        let title = format!("System V segment {}", segment.id);
+        let mut block = |why: String, id: i32| {
+            let remedy =
+                format!("remove that one (ipcrm -m {id}), or end the programs that use it");
+            refusals.block(0, title.as_str(), why, remedy);
+        };
+        if !matches!(shm::stat(segment.id), Err(Errno::EINVAL | Errno::EIDRM)) {
+            block("there is one with this number now".into(), segment.id);
+        } else if segment.key != libc::IPC_PRIVATE {
+            if let Ok(id) = shm::find(segment.key) {
+                let key = segment.key;
+                block(format!("segment {id} has its key {key:#x} now"), id);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes the segments of processes that a dump has killed: they are in the image now.
+///
+/// # Errors
+///
+/// If a record cannot be decoded.
+pub fn moved(records: &[Record]) -> Result<()> {
+    for segment in recorded(records) {
+        let id = segment?.id;
+        // One that was marked as removed has gone with the last process.
+        match shm::remove(id) {
+            Ok(()) | Err(Errno::EINVAL | Errno::EIDRM) => {}
+            Err(errno) => tracing::warn!(id, %errno, "a System V segment stays behind"),
+        }
+    }
+    Ok(())
+}
+
+/// Removes what a failed restore has made, when its processes are gone.
+pub struct Undo<'a>(Option<&'a [Record]>);
+
+impl<'a> Undo<'a> {
+    /// Before anything is made: none of the segments of `records` is there.
+    #[must_use]
+    pub fn new(records: &'a [Record]) -> Self {
+        Self(Some(records))
+    }
+
+    /// The restore has succeeded.
+    pub fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        for segment in recorded(self.0.unwrap_or_default()).flatten() {
+            // Somebody else may have been quicker.
+            let is_ours =
+                |found: shm::Segment| found.creator == segment.maker && found.attached == 0;
+            if shm::stat(segment.id).is_ok_and(is_ours) {
+                let _ = shm::remove(segment.id);
+            }
+        }
+    }
+}

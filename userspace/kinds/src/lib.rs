@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The kinds of kernel objects: what is captured of each, and by which steps it comes back.
+//!
+//! A kind is one file: a plain serde structure that implements [`State`](crust_model::object::State) and the trait of its
+//! family ([`task::ProcessAspect`], [`task::ThreadAspect`], [`memory::MappingKind`], [`memory::aspect::SpaceAspect`],
+//! [`file::FileKind`]), and a line in the table of that family. [`registry`] has all of them.
+//!
+//! A capture reads ([`capture::Capture`]); a plan is made without looking at the machine
+//! ([`plan_context::Resolve`]); only `conflicts` asks this machine whether it has what an image needs. Kinds use stopped
+//! tasks (`crust-tracee`) and what the kernel tells (`crust-hooks`); they must not know how a plan is executed.
+
+#![forbid(unsafe_code)]
+
+pub mod capture;
+pub mod file;
+pub mod ipc;
+pub mod memory;
+pub mod namespace;
+pub mod pathless;
+pub mod plan_context;
+pub mod registry;
+pub mod task;

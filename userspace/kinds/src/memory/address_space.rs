@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What the kernel knows of an address space beside its mappings (`struct mm_struct`): which
+//! program it runs, where code, data, heap, stack, arguments and environment are, the auxiliary
+//! vector, and what was said of huge and of equal pages.
+//!
+//! `/proc/PID/{exe,cmdline,environ,auxv}`, `[heap]`, `[stack]` and `brk()` derive from it. All of it
+//! is set by one call, `prctl(PR_SET_MM, PR_SET_MM_MAP)`.
+
+use crust_sys::uapi::process_state;
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::Found;
+use super::layout::Layout;
+use super::program::Program;
+use crust_hooks::Hooks;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+use crust_model::plan::Stage;
+use crust_proc::Fields;
+use crust_proc::Stat;
+use crust_proc::smaps::Vma;
+
+// linux/prctl.h; the libc crate lacks it.
+const PR_THP_DISABLE_EXCEPT_ADVISED: u64 = 1 << 1;
+
+/// An address space, without its mappings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressSpace {
+    /// The addresses in `struct prctl_mm_map`, in its order: start and end of code, start and end of
+    /// data, start of the heap, the break, the start of the stack, start and end of the arguments,
+    /// start and end of the environment.
+    pub bounds: [u64; 11],
+    /// The auxiliary vector, as `/proc/PID/auxv` has it.
+    pub auxv: Vec<u8>,
+    /// The program.
+    pub program: Program,
+    /// `PR_SET_THP_DISABLE`: its flags plus one, or 0.
+    pub thp_disable: u8,
+    /// `PR_SET_MEMORY_MERGE`.
+    pub merge_all: bool,
+}
+
+impl State for AddressSpace {
+    const TAG: u16 = 0x0200;
+    const VERSION: u16 = 2;
+    const NAME: &'static str = "address space";
+    const SUPPORT: &'static str =
+        "Program, arguments, environment, auxiliary vector, heap and stack stay what they were.";
+
+    fn describe(&self) -> String {
+        let program = self.program.describe();
+        format!("{program}, heap {:x}-{:x}", self.bounds[4], self.bounds[5])
+    }
+}
+
+impl AddressSpace {
+    /// Reads it; `None` if its program cannot be found again.
+    ///
+    /// # Errors
+    ///
+    /// Of reading `/proc`, and those of [`Hooks::process`].
+    pub fn capture(found: &mut Found<'_>, hooks: &dyn Hooks) -> Result<Option<Self>> {
+        let process = found.process;
+        let task = process.pid;
+        let Some(program) = Program::capture(found)? else {
+            return Ok(None);
+        };
+        let mm = hooks.process(process)?;
+        let says = |bit| mm.state & bit != 0;
+        Ok(Some(Self {
+            bounds: bounds(
+                &crust_proc::read(&process.proc, process.pid, "stat")?,
+                mm.brk,
+            )
+            .ok_or_else(|| Error::malformed(format!("/proc/{task}/stat"), "too short"))?,
+            auxv: process.auxv.clone(),
+            program,
+            thp_disable: match (
+                says(process_state::THP_DISABLE),
+                says(process_state::THP_DISABLE_EXCEPT_ADVISED),
+            ) {
+                (_, true) => 1 + PR_THP_DISABLE_EXCEPT_ADVISED as u8,
+                (true, false) => 1,
+                (false, false) => 0,
+            },
+            merge_all: merges_all(found)?,
+        }))
+    }
+
+    /// Before any page is there: which kind of pages it may have; and the program, if others have it.
+    ///
+    /// # Errors
+    ///
+    /// If the image does not have the program.
+    pub fn prepare(&self, layout: &mut Layout<'_>) -> Result<()> {
+        self.program.prepare(layout)?;
+        if let Some(flags) = self.thp_disable.checked_sub(1) {
+            let call = Call::new(
+                "no transparent huge pages",
+                libc::SYS_prctl,
+                [
+                    libc::PR_SET_THP_DISABLE.into(),
+                    1.into(),
+                    u64::from(flags).into(),
+                    0.into(),
+                    0.into(),
+                ],
+            );
+            layout.call(Stage::MapMemory, call);
+        }
+        Ok(())
+    }
+
+    /// When all mappings are there.
+    pub fn settle(&self, layout: &mut Layout<'_>) {
+        let stage = Stage::SealMemory;
+        let (number, opened) = self.program.open(layout);
+        let map = self.prctl_mm_map(number);
+        let length = map.bytes.len() as u64;
+        layout.call(
+            stage,
+            Call::new(
+                "bounds, program and auxiliary vector",
+                libc::SYS_prctl,
+                [
+                    libc::PR_SET_MM.into(),
+                    libc::PR_SET_MM_MAP.into(),
+                    Arg::Data(map),
+                    length.into(),
+                    0.into(),
+                ],
+            ),
+        );
+        for open in opened {
+            layout.call(
+                stage,
+                Call::new("close the program", libc::SYS_close, [open]),
+            );
+        }
+        if self.merge_all {
+            let call = Call::new(
+                "merge equal pages",
+                libc::SYS_prctl,
+                [
+                    libc::PR_SET_MEMORY_MERGE.into(),
+                    1.into(),
+                    0.into(),
+                    0.into(),
+                    0.into(),
+                ],
+            );
+            layout.call(stage, call);
+        }
+    }
+
+    /// `struct prctl_mm_map`: the bounds, a pointer to the auxiliary vector, its length, the
+    /// descriptor of the program.
+    fn prctl_mm_map(&self, exe: i32) -> Data {
+        let mut map = Data::words(&self.bounds);
+        let auxv = map.bytes.len();
+        map.bytes.extend([0; 8]);
+        map.bytes.extend((self.auxv.len() as u32).to_ne_bytes());
+        map.bytes.extend(exe.to_ne_bytes());
+        map.pointer(auxv, Data::new(self.auxv.clone()))
+    }
+}
+
+/// The bounds of `struct prctl_mm_map`, from `/proc/PID/stat` and the break.
+fn bounds(stat: &[u8], brk: u64) -> Option<[u64; 11]> {
+    let stat = Stat::parse(stat)?;
+    let field = |number| Some(stat.field(number)).filter(|address| *address != 0);
+    let start_brk = field(47)?;
+    Some([
+        field(26)?,
+        field(27)?,
+        field(45)?,
+        field(46)?,
+        start_brk,
+        brk,
+        field(28)?,
+        field(48)?,
+        field(49)?,
+        field(50)?,
+        field(51)?,
+    ])
+}
+
+/// Whether `PR_SET_MEMORY_MERGE` was said; kernels that cannot tell do not have it either.
+fn merges_all(found: &Found<'_>) -> Result<bool> {
+    let process = found.process;
+    match crust_proc::read_text(&process.proc, process.pid, "ksm_stat") {
+        Ok(text) => Ok(Fields::new(text).get("ksm_merge_any") == Some("yes")),
+        Err(Error::Task {
+            errno: Errno::ENOENT,
+            ..
+        }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Notes what no kernel tells of an address space, where it could matter.
+pub fn untold(vmas: &[Vma], found: &mut Found<'_>) {
+    use crust_proc::smaps::trait_bit::DONT_EXPAND;
+    use crust_proc::smaps::trait_bit::LOCKED;
+    use crust_proc::smaps::trait_bit::PFN_MAP;
+    let mut plain = vmas
+        .iter()
+        .filter(|vma| !vma.is_any(DONT_EXPAND | PFN_MAP))
+        .peekable();
+    // With a single exception it was not `mlockall`.
+    if plain.peek().is_some() && plain.all(|vma| vma.is(LOCKED)) {
+        found.refusals.lose(
+            found.process.pid,
+            "mlockall",
+            "all memory is locked; whether memory to come is to be locked too (MCL_FUTURE) is \
+             told by no kernel interface, and it will not be",
+            "have the program call mlockall again after the restore if it needs that",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_come_in_the_order_of_the_structure() {
+        let mut fields: Vec<String> = (3..=52).map(|number| number.to_string()).collect();
+        fields[0] = "S".into();
+        let stat = format!("7 (a) b (c) {}\n", fields.join(" "));
+        assert_eq!(
+            bounds(stat.as_bytes(), 1000),
+            Some([26, 27, 45, 46, 47, 1000, 28, 48, 49, 50, 51])
+        );
+        assert_eq!(bounds(b"7 (a) S 1 2", 0), None);
+    }
+
+    #[test]
+    fn the_structure_has_its_size() {
+        let space = AddressSpace {
+            auxv: vec![1; 32],
+            ..AddressSpace::default()
+        };
+        let map = space.prctl_mm_map(7);
+        assert_eq!(map.bytes.len(), 104);
+        assert_eq!(map.bytes[96..], [32, 0, 0, 0, 7, 0, 0, 0]);
+        assert_eq!(map.pointers, [(88, Data::new(vec![1; 32]))]);
+    }
+}

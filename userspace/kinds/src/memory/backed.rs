@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! How files without a path are filled: the process that makes one maps all of it, at addresses that
+//! no process of the image uses, reads the pages from the image, and takes the mapping away
+//! before the file gets its times and seals.
+//!
+//! A file that somebody maps privately, or runs, is filled while its maker lays out its own memory,
+//! and that is before anybody else gets at it ([`Stage::ShareMemory`]): a private mapping that is
+//! locked gets its pages when it is locked. All others are filled when memory is, by several threads.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crust_image::{PAGE_SIZE, Record};
+
+use super::holes::Holes;
+use super::layout::Layout;
+use crate::pathless::Anchor;
+use crate::pathless::Anchors;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::plan::Call;
+use crust_model::plan::ProcessId;
+use crust_model::plan::Stage;
+use crust_model::plan::reserved;
+
+/// The files without a path of an image.
+#[derive(Default)]
+pub struct Backed {
+    anchors: Anchors,
+    /// Where those that have contents are mapped to be filled.
+    at: BTreeMap<u32, Range<u64>>,
+    of_process: BTreeMap<ProcessId, Vec<u32>>,
+}
+
+impl Backed {
+    /// Finds places for them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if there is no room, or the records contradict each other.
+    pub fn of(records: &[Record], first_reserved: i32, holes: &mut Holes) -> Result<Self> {
+        let anchors = Anchors::of(records, first_reserved)?;
+        let mut at = BTreeMap::new();
+        let mut of_process: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for anchor in anchors.all() {
+            let unnamed = anchor.file.unnamed();
+            let of_process = of_process.entry(anchor.process).or_default();
+            of_process.push(unnamed.id);
+            let contents = &unnamed.contents;
+            let Some(last) = contents.runs.ranges().last() else {
+                continue;
+            };
+            let page = 1_u64.checked_shl(contents.huge.into()).unwrap_or(0);
+            let page = page.max(PAGE_SIZE);
+            let malformed = |problem| Error::malformed(anchor.file.title(), problem);
+            if last.end / PAGE_SIZE > contents.size.div_ceil(PAGE_SIZE) {
+                return Err(malformed("it has pages behind its end"));
+            }
+            let length = last
+                .end
+                .checked_next_multiple_of(page)
+                .ok_or_else(|| malformed("its pages are too far apart"))?;
+            let start = holes
+                .take_aligned(length, page)
+                .ok_or_else(|| malformed("there is no room for it"))?;
+            at.insert(unnamed.id, start..start + length);
+        }
+        Ok(Self {
+            anchors,
+            at,
+            of_process,
+        })
+    }
+
+    /// Where one is while it is restored.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if the image does not have it.
+    pub fn anchor(&self, id: u32) -> Result<&Anchor> {
+        self.anchors.get(id)
+    }
+
+    fn of_process(&self, process: ProcessId) -> impl Iterator<Item = (&Anchor, &Range<u64>)> {
+        let own = self.of_process.get(&process).into_iter().flatten();
+        own.filter_map(|id| {
+            let at = self.at.get(id).unwrap_or(&NOWHERE);
+            Some((self.anchors.get(*id).ok()?, at))
+        })
+    }
+
+    /// Maps those that the process makes, and fills those that have to be complete early.
+    pub fn map(&self, layout: &mut Layout<'_>) {
+        let stage = Stage::MapMemory;
+        for (anchor, at) in self.of_process(layout.task.process) {
+            let unnamed = anchor.file.unnamed();
+            if !at.is_empty() {
+                map(anchor, at, layout);
+            }
+            if is_early(anchor) {
+                fill(anchor, stage, at, layout);
+                unmap(anchor, stage, at, layout);
+            }
+            if unnamed.is_program {
+                reopen(anchor, layout);
+            }
+        }
+    }
+
+    /// Fills the others.
+    pub fn fill(&self, layout: &mut Layout<'_>) {
+        for (anchor, at) in self.of_process(layout.task.process) {
+            if !is_early(anchor) {
+                fill(anchor, Stage::FillMemory, at, layout);
+            }
+        }
+    }
+
+    /// Completes them, and lets go of them.
+    pub fn release(&self, layout: &mut Layout<'_>) {
+        let stage = Stage::SealMemory;
+        for (anchor, at) in self.of_process(layout.task.process) {
+            if !is_early(anchor) {
+                unmap(anchor, stage, at, layout);
+            }
+            for call in anchor.finish() {
+                layout.call(stage, call);
+            }
+        }
+    }
+}
+
+const NOWHERE: Range<u64> = 0..0;
+
+/// Whether it is filled, and gone from where it was filled, before its maker maps its own memory.
+pub(super) fn is_early(anchor: &Anchor) -> bool {
+    let unnamed = anchor.file.unnamed();
+    unnamed.is_private || unnamed.is_program
+}
+
+fn map(anchor: &Anchor, at: &Range<u64>, layout: &mut Layout<'_>) {
+    // Huge pages are not reserved for what is a hole, and stays one.
+    let flags = libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE | libc::MAP_NORESERVE;
+    let call = Call::new(
+        format!("{}: map all of it", anchor.file.title()),
+        libc::SYS_mmap,
+        [
+            at.start.into(),
+            (at.end - at.start).into(),
+            (libc::PROT_READ | libc::PROT_WRITE).into(),
+            flags.into(),
+            anchor.number.into(),
+            0.into(),
+        ],
+    );
+    layout.call(Stage::MapMemory, call.returns(at.start));
+}
+
+fn fill(anchor: &Anchor, stage: Stage, at: &Range<u64>, layout: &mut Layout<'_>) {
+    let contents = &anchor.file.unnamed().contents;
+    contents.fill(&anchor.file.title(), stage, at.start, layout);
+}
+
+fn unmap(anchor: &Anchor, stage: Stage, at: &Range<u64>, layout: &mut Layout<'_>) {
+    if at.is_empty() {
+        return;
+    }
+    let call = Call::new(
+        format!("{}: unmap all of it", anchor.file.title()),
+        libc::SYS_munmap,
+        [at.start.into(), (at.end - at.start).into()],
+    );
+    layout.call(stage, call);
+}
+
+/// Keeps it open for reading only: nobody may have a program open for writing. (A memfd as it was made
+/// does not count as such, and needs to be writable to be sealed.)
+fn reopen(anchor: &Anchor, layout: &mut Layout<'_>) {
+    if anchor.file.is_open_when_made() {
+        return;
+    }
+    let stage = Stage::MapMemory;
+    let proc = layout.reserved(reserved::PROC);
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+    let opened = layout.call(stage, anchor.open(layout.task.process, proc, flags));
+    let title = anchor.file.title();
+    let args = [opened.into(), anchor.number.into(), libc::O_CLOEXEC.into()];
+    let what = format!("{title}: keep it for reading");
+    layout.call(stage, Call::new(what, libc::SYS_dup3, args));
+    let what = format!("{title}: close where it was");
+    layout.call(stage, Call::new(what, libc::SYS_close, [opened.into()]));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::table::Table;
+    use crate::memory::Mappings;
+    use crate::memory::address_space::AddressSpace;
+    use crate::memory::area::Area;
+    use crate::memory::file_backed::Behind;
+    use crate::memory::file_backed::FileBacked;
+    use crate::memory::file_backed::PrivateFile;
+    use crate::memory::file_backed::SharedFile;
+    use crate::memory::plan::tests::calls;
+    use crate::memory::plan::tests::planned;
+    use crate::memory::program::Program;
+    use crate::pathless::UnnamedFile;
+    use crate::pathless::memfd::Memfd;
+    use crust_model::object::State;
+    use crust_proc::smaps::trait_bit as t;
+
+    fn memfd(id: u32, name: &str) -> Memfd {
+        let mut memfd = Memfd {
+            name: name.into(),
+            seals: 1,
+            ..Memfd::default()
+        };
+        memfd.unnamed.id = id;
+        memfd.unnamed.contents.size = 5000;
+        memfd.unnamed.contents.runs.push(0..8192);
+        memfd
+    }
+
+    fn mapping<const SHARED: bool>(file: u32, start: u64, traits: u64) -> FileBacked<SHARED> {
+        FileBacked {
+            area: Area {
+                start,
+                length: 8192,
+                traits: traits | t::READ,
+            },
+            file: Behind::Unnamed(file),
+            offset: 0,
+        }
+    }
+
+    /// The first process makes two files: one is mapped by both for writing, the other is run by the second.
+    fn records() -> Vec<Record> {
+        let shared =
+            |start| -> SharedFile { mapping(0, start, t::WRITE | t::MAY_WRITE | t::MAY_SHARE) };
+        let code: PrivateFile = mapping(1, 0x50_0000, t::EXEC);
+        let mut program = memfd(1, "program");
+        program.unnamed.is_private = true;
+        program.unnamed.is_program = true;
+        let runs_it = AddressSpace {
+            program: Program::Unnamed(1),
+            ..AddressSpace::default()
+        };
+        let table = |pid| Table {
+            pid,
+            ..Table::default()
+        };
+        [
+            table(500).record(0, 0),
+            table(501).record(1, 0),
+            AddressSpace::default().record(0, 0),
+            Mappings(vec![shared(0x20_0000)]).record(0, 0),
+            runs_it.record(1, 0),
+            Mappings(vec![shared(0x30_0000)]).record(1, 0),
+            Mappings(vec![code]).record(1, 0),
+            memfd(0, "data").to_record(0),
+            program.to_record(0),
+        ]
+        .into_iter()
+        .collect::<Result<_>>()
+        .unwrap()
+    }
+
+    #[test]
+    fn what_is_run_is_complete_before_others_get_it() {
+        let plan = planned(&records()).unwrap();
+        let (first, second) = (ProcessId(0).leader(), ProcessId(1).leader());
+        assert_eq!(
+            calls(&plan, Stage::MapMemory, first),
+            [
+                "unmap the blank below scratch",
+                "unmap the blank above scratch",
+                "memfd data: map all of it",
+                "memfd program: map all of it",
+                "memfd program: read 8 KiB",
+                "memfd program: unmap all of it",
+                "memory 200000-202000: map",
+                "unmap where the vDSO was parked",
+            ]
+        );
+        assert_eq!(
+            calls(&plan, Stage::ShareMemory, second),
+            [
+                "open memfd program",
+                "program: move it out of the way",
+                "program: close where it was",
+                "open memfd program",
+                "memory 500000-502000: map",
+                "pidfd_open of p0, which has memfd data",
+                "take memfd data",
+                "close the pidfd",
+                "memory 300000-302000: map",
+                "close a mapped file",
+                "close a mapped file",
+            ]
+        );
+        assert_eq!(
+            calls(&plan, Stage::FillMemory, first),
+            ["memfd data: read 8 KiB"]
+        );
+        let sealed = calls(&plan, Stage::SealMemory, first);
+        assert_eq!(
+            sealed[..7],
+            [
+                "memfd data: unmap all of it",
+                "memfd data: set the times",
+                "memfd data: seal",
+                "memfd data: close fd 9",
+                "memfd program: set the times",
+                "memfd program: seal",
+                "memfd program: close fd 8",
+            ]
+        );
+    }
+
+    #[test]
+    fn pages_behind_the_end_are_an_error() {
+        let mut records = records();
+        let mut wrong = memfd(2, "wrong");
+        wrong.unnamed.contents.runs.push(8192..12288);
+        records.push(wrong.to_record(0).unwrap());
+        assert!(planned(&records).is_err());
+    }
+
+    #[test]
+    fn a_file_that_the_image_lacks_is_an_error() {
+        let mut records = records();
+        records.truncate(8);
+        assert!(planned(&records).is_err());
+    }
+}

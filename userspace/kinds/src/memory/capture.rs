@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The memory of a tree as it is found: mappings are read, told apart, and captured by their kinds.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+
+use crust_sys::RemoteAddr;
+
+use super::KINDS;
+use super::MappingKind;
+use super::Mappings;
+use super::address_space;
+use super::address_space::AddressSpace;
+use super::aspect;
+use super::build_id::BuildIds;
+use super::file_backed::Behind;
+use super::mapped_file::Looked;
+use super::mapped_file::MappedFile;
+use super::mapped_file::MappedFiles;
+use super::policy;
+use super::refused;
+use super::shadow_stack;
+use super::vdso;
+use super::vdso::Vdso;
+use crate::capture::Capture;
+use crate::capture::DumpOptions;
+use crate::file::uring::rings::MappedRing;
+use crate::ipc::sysv_shm::FoundSegments;
+use crate::pathless::UnnamedFiles;
+use crate::pathless::Unreachable;
+use crate::pathless::capture::Place;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::refusal::Refusals;
+use crust_proc::smaps;
+use crust_proc::smaps::Vma;
+use crust_proc::smaps::trait_bit;
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::parallel;
+
+/// A file that a process has mapped, or runs.
+#[derive(Debug)]
+pub enum Look {
+    /// It can be found again by its path.
+    Named(MappedFile),
+    /// It has no path: its number among those that have none.
+    Unnamed(u32),
+}
+
+/// A capture of one process's memory under way.
+pub struct Found<'a> {
+    /// The process.
+    pub process: &'a FrozenProcess,
+    /// What cannot be carried.
+    pub refusals: &'a mut Refusals,
+    /// The files without a path, of the whole tree.
+    pub unnamed: &'a mut UnnamedFiles,
+    /// The System V segments, of the whole tree.
+    pub segments: &'a mut FoundSegments,
+    /// The mappings of io_urings, of the whole tree.
+    pub rings: &'a mut Vec<MappedRing>,
+    /// Where the threads stand in their shadow stacks.
+    pub shadow_stacks: shadow_stack::Pointers,
+    /// The build ids of programs and libraries.
+    pub build_ids: &'a mut BuildIds,
+    options: &'a DumpOptions,
+    /// `/proc/PID/numa_maps`; `None` if the kernel does not have it.
+    pub numa_maps: Option<String>,
+    files: MappedFiles,
+    // By what `maps` says of a file; `None` was refused.
+    known: BTreeMap<(u64, u64, Vec<u8>), Option<Behind>>,
+}
+
+impl Found<'_> {
+    /// The file behind a mapping, or `None` after a refusal.
+    ///
+    /// # Errors
+    ///
+    /// Of looking at it in `/proc/PID/map_files`.
+    pub fn file(&mut self, vma: &Vma, private: bool) -> Result<Option<Behind>> {
+        let key = (vma.device, vma.inode, vma.name.clone());
+        let behind = if let Some(behind) = self.known.get(&key) {
+            *behind
+        } else {
+            let link = format!("map_files/{}", vma.entry());
+            let behind = match self.look(&link, &vma.name)? {
+                Ok(Look::Named(file)) => {
+                    self.files.files.push((file, false));
+                    Some(Behind::Named(self.files.files.len() as u32 - 1))
+                }
+                Ok(Look::Unnamed(id)) => Some(Behind::Unnamed(id)),
+                Err(unreachable) => {
+                    self.refusals.block(
+                        self.process.pid,
+                        vma.title(),
+                        unreachable.why,
+                        unreachable.remedy,
+                    );
+                    None
+                }
+            };
+            self.known.insert(key, behind);
+            behind
+        };
+        match behind {
+            Some(Behind::Named(place)) => self.files.files[place as usize].1 |= private,
+            Some(Behind::Unnamed(id)) if private => self.unnamed.is_private(id),
+            Some(Behind::Unnamed(id)) if vma.is(trait_bit::MAY_WRITE) => {
+                self.unnamed.is_written(id);
+            }
+            _ => {}
+        }
+        Ok(behind)
+    }
+
+    /// The file to which a link of the process leads, by its path or without one.
+    ///
+    /// # Errors
+    ///
+    /// Of looking at it.
+    pub fn look(
+        &mut self,
+        link: &str,
+        path: &[u8],
+    ) -> Result<std::result::Result<Look, Unreachable>> {
+        let there = match MappedFile::look(self.process, link, path)? {
+            Looked::Named(file) => return Ok(Ok(Look::Named(file))),
+            Looked::Unreachable(why) => return Ok(Err(why)),
+            Looked::Unnamed(there) => there,
+        };
+        let place = Place {
+            process: self.process.id,
+            pid: self.process.pid,
+            proc: self.process.proc.as_fd(),
+            link,
+        };
+        let identity = (there.st_dev, there.st_ino);
+        let noted = self.unnamed.note(&place, identity, self.options)?;
+        Ok(noted.map(Look::Unnamed))
+    }
+
+    /// Reads memory of the process.
+    ///
+    /// # Errors
+    ///
+    /// Of `process_vm_readv`.
+    pub fn read_memory(&self, start: u64, bytes: &mut [u8]) -> Result<()> {
+        let pid = self.process.task();
+        crust_sys::memory::read(pid, RemoteAddr(start), bytes)
+            .map_err(|errno| Error::task(pid, format!("read memory at {start:x}"), errno))
+    }
+}
+
+/// Captures the memory of all processes, without its contents.
+///
+/// # Errors
+///
+/// Of `/proc`, and of the hooks.
+pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
+    let living = capture
+        .tree
+        .iter()
+        .filter(|process| process.zombie.is_none());
+    let living: Vec<&FrozenProcess> = living.collect();
+    // The kernel looks at every page for both.
+    let alone = living.len() == 1;
+    let told = parallel::map(&living, 8, |process| {
+        let vmas = || smaps::parse(&crust_proc::read(&process.proc, process.pid, "smaps")?);
+        let policies = || policy::read(process);
+        match alone {
+            true => parallel::both(vmas, policies),
+            false => (vmas(), policies()),
+        }
+    });
+    for (process, (vmas, policies)) in living.into_iter().zip(told) {
+        capture_process(process, vmas?, policies?, capture)?;
+    }
+    capture.segments.settle(capture.tree, &mut capture.refusals);
+    Ok(())
+}
+
+fn capture_process(
+    process: &FrozenProcess,
+    mut vmas: Vec<Vma>,
+    numa_maps: Option<String>,
+    capture: &mut Capture<'_>,
+) -> Result<()> {
+    // Every process has this page at the same place, in the kernel's half.
+    vmas.retain(|vma| vma.name != b"[vsyscall]");
+
+    let mut found = Found {
+        process,
+        refusals: &mut capture.refusals,
+        unnamed: &mut capture.unnamed,
+        segments: &mut capture.segments,
+        rings: &mut capture.rings,
+        shadow_stacks: shadow_stack::Pointers::of(process)?,
+        build_ids: &mut capture.build_ids,
+        options: capture.options,
+        numa_maps,
+        files: MappedFiles::default(),
+        known: BTreeMap::new(),
+    };
+    let space = AddressSpace::capture(&mut found, capture.hooks)?;
+    address_space::untold(&vmas, &mut found);
+    let aspects = aspect::capture(&vmas, &mut found, capture.hooks)?;
+
+    let mut of_kind: Vec<Vec<Vma>> = KINDS.iter().map(|_| Vec::new()).collect();
+    for vma in vmas {
+        let kind = KINDS.iter().position(|kind| (kind.matches)(&vma));
+        match (refused::why(&vma), kind) {
+            (None, Some(kind)) => of_kind[kind].push(vma),
+            (Some((why, remedy)), _) => {
+                found.refusals.block(process.pid, vma.title(), why, remedy);
+            }
+            (None, None) => found.refusals.block(
+                process.pid,
+                vma.title(),
+                "memory of a kind that crust does not know",
+                "report it with this message",
+            ),
+        }
+    }
+    let mut records = Vec::new();
+    for (kind, vmas) in KINDS.iter().zip(&of_kind) {
+        records.extend((kind.capture)(vmas, &mut found)?);
+    }
+    found.shadow_stacks.refuse(process, found.refusals);
+    let mut files = found.files;
+    for (file, private) in &mut files.files {
+        if *private {
+            file.build_id = found.build_ids.get(&file.path, file.identity());
+        }
+    }
+    for record in &records {
+        if record.tag == Vdso::TAG {
+            let list = Mappings::<Vdso>::from_record(record)?.0;
+            let here = vdso::of_this_kernel()?;
+            Vdso::moved_apart(&list, here, process.pid, &mut capture.refusals);
+        }
+    }
+    if let Some(space) = space {
+        capture.records.push(space.record(process.id.0, 0)?);
+    }
+    if !files.files.is_empty() {
+        capture.records.push(files.record(process.id.0, 0)?);
+    }
+    capture.records.extend(aspects);
+    capture.records.extend(records);
+    Ok(())
+}

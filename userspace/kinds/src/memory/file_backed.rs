@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A mapping of a file. Of a private one (programs and libraries) the pages that the program has
+//! written are its own and in the image, all others come from the file. The contents of a shared
+//! one are the file's: nothing of them is in the image, unless it is a file that no path leads to
+//! ([`unnamed`](crate::pathless)), whose contents the image has apart.
+
+use serde::{Deserialize, Serialize};
+
+use super::Content;
+use super::Found;
+use super::MappingKind;
+use super::area::Area;
+use super::layout::Layout;
+use crust_model::Result;
+use crust_model::plan::Stage;
+use crust_proc::smaps::Vma;
+use crust_proc::smaps::trait_bit;
+
+/// A private mapping of a file.
+pub type PrivateFile = FileBacked<false>;
+
+/// A shared mapping of a file.
+pub type SharedFile = FileBacked<true>;
+
+/// The file behind a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Behind {
+    /// It has a path: its place in [`MappedFiles`](super::mapped_file::MappedFiles).
+    Named(u32),
+    /// It has none: its number among those without.
+    Unnamed(u32),
+}
+
+impl Default for Behind {
+    fn default() -> Self {
+        Self::Named(0)
+    }
+}
+
+/// A mapping of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileBacked<const SHARED: bool> {
+    /// Where and how.
+    pub area: Area,
+    /// The file.
+    pub file: Behind,
+    /// Where in the file it begins, in bytes.
+    pub offset: u64,
+}
+
+impl<const SHARED: bool> MappingKind for FileBacked<SHARED> {
+    const TAG: u16 = if SHARED { 0x0212 } else { 0x0211 };
+    const VERSION: u16 = 2;
+    const NAME: &'static str = if SHARED {
+        "shared file mapping"
+    } else {
+        "private file mapping"
+    };
+    const SUPPORT: &'static str = if SHARED {
+        "By the file's path; the contents are the file's. Also of memfds and deleted files."
+    } else {
+        "The pages that were written; the others come from the file. Also of memfds and deleted files."
+    };
+    const CONTENT: Content = if SHARED {
+        Content::Elsewhere
+    } else {
+        Content::Written
+    };
+
+    fn matches(vma: &Vma) -> bool {
+        vma.inode != 0 && vma.is(trait_bit::MAY_SHARE) == SHARED
+    }
+
+    fn capture(vma: &Vma, found: &mut Found<'_>) -> Result<Option<Self>> {
+        Ok(found.file(vma, !SHARED)?.map(|file| Self {
+            area: Area::of(vma),
+            file,
+            offset: vma.offset,
+        }))
+    }
+
+    fn area(&self) -> &Area {
+        &self.area
+    }
+
+    fn plan(list: &[Self], layout: &mut Layout<'_>) -> Result<()> {
+        for mapping in list {
+            // Whoever opened the file for reading only may not make a shared mapping writable
+            // later; a private one needs no more than that.
+            let writable = SHARED && mapping.area.is(trait_bit::MAY_WRITE);
+            if layout.keeps(&mapping.area.range()) {
+                mapping.area.map(Stage::MapMemory, layout, None);
+                continue;
+            }
+            let (stage, file) = layout.open(mapping.file, writable)?;
+            mapping
+                .area
+                .map(stage, layout, Some((file, mapping.offset)));
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        let file = match self.file {
+            Behind::Named(place) => format!("file {place}"),
+            Behind::Unnamed(id) => format!("file {id} without a path"),
+        };
+        format!("{} {file} at {:#x}", self.area.describe(), self.offset)
+    }
+}

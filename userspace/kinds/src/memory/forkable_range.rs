@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Private memory as a `fork` passes it on: a range, and what is behind it.
+//!
+//! What can be changed later (protection, advice, names) does not matter here; what `mmap` alone can
+//! say does.
+
+use std::ops::Range;
+
+use crust_image::Record;
+
+use super::Mappings;
+use super::area::Area;
+use super::file_backed::Behind;
+use super::file_backed::PrivateFile;
+use super::mapped_file::MappedFile;
+use super::mapped_file::MappedFiles;
+use super::private_anonymous::PrivateAnonymous;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_proc::smaps::trait_bit as t;
+
+/// What only `mmap` can say of private memory.
+const FORM: u64 = t::GROWS_DOWN | t::NO_RESERVE;
+
+/// Memory that is not passed on as it is, or whose pages cannot be handled one by one.
+const APART: u64 = t::DONT_FORK | t::WIPE_ON_FORK | t::DROPPABLE | t::HUGETLB;
+
+/// A mapping of private memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plot {
+    /// Where.
+    pub range: Range<u64>,
+    form: u64,
+    /// The file behind it, and where in it the plot begins.
+    file: Option<(MappedFile, u64)>,
+}
+
+impl Plot {
+    fn of(area: &Area, file: Option<(MappedFile, u64)>) -> Option<Self> {
+        (!area.is_any(APART)).then(|| Self {
+            range: area.range(),
+            form: area.traits & FORM,
+            file,
+        })
+    }
+
+    /// Whether this and `other`, of another process, could be parts of one mapping.
+    #[must_use]
+    pub fn goes_with(&self, other: &Self) -> bool {
+        let files = match (&self.file, &other.file) {
+            (None, None) => true,
+            (Some((file, offset)), Some((others, at))) => {
+                // The same place of the file at the same address.
+                file == others
+                    && offset.wrapping_sub(self.range.start) == at.wrapping_sub(other.range.start)
+            }
+            _ => false,
+        };
+        files && self.form == other.form
+    }
+
+    /// Makes it as large as it must be to hold `range`, too.
+    pub fn extend(&mut self, range: &Range<u64>) {
+        if let Some((_, offset)) = &mut self.file {
+            *offset -= self.range.start.saturating_sub(range.start);
+        }
+        self.range.start = self.range.start.min(range.start);
+        self.range.end = self.range.end.max(range.end);
+    }
+
+    /// The file behind it, and where in it it begins.
+    #[must_use]
+    pub fn file(&self) -> Option<(&MappedFile, u64)> {
+        self.file.as_ref().map(|(file, offset)| (file, *offset))
+    }
+
+    /// As an area that can be mapped and filled.
+    #[must_use]
+    pub fn area(&self) -> Area {
+        Area {
+            start: self.range.start,
+            length: self.range.end - self.range.start,
+            traits: self.form | t::READ | t::WRITE,
+        }
+    }
+}
+
+/// The plots among the records of a process, in the order of their addresses.
+///
+/// # Errors
+///
+/// If a record cannot be decoded.
+pub fn plots<'r>(records: impl IntoIterator<Item = &'r Record>) -> Result<Vec<Plot>> {
+    let mut all = Vec::new();
+    let mut of_files = Vec::new();
+    let mut files = Vec::new();
+    for record in records {
+        match record.tag {
+            MappedFiles::TAG => files = MappedFiles::from_record(record)?.files,
+            <Mappings<PrivateFile> as State>::TAG => {
+                of_files = Mappings::<PrivateFile>::from_record(record)?.0;
+            }
+            <Mappings<PrivateAnonymous> as State>::TAG => {
+                let list = Mappings::<PrivateAnonymous>::from_record(record)?.0;
+                all.extend(list.iter().filter_map(|one| Plot::of(&one.area, None)));
+            }
+            _ => {}
+        }
+    }
+    for mapping in of_files {
+        // A file without a path is not there yet when children are made.
+        let Behind::Named(place) = mapping.file else {
+            continue;
+        };
+        let Some((file, _)) = files.get(place as usize) else {
+            return Err(Error::malformed(
+                mapping.area.what("map"),
+                format!("there is no mapped file {place}"),
+            ));
+        };
+        let file = Some((file.clone(), mapping.offset));
+        all.extend(Plot::of(&mapping.area, file));
+    }
+    all.sort_unstable_by_key(|plot| plot.range.start);
+    Ok(all)
+}
+
+/// Where two processes have plots that go together.
+#[must_use]
+pub fn common(ours: &[Plot], theirs: &[Plot]) -> Vec<Range<u64>> {
+    let mut all = Vec::new();
+    let mut from = 0;
+    for plot in ours {
+        while theirs
+            .get(from)
+            .is_some_and(|other| other.range.end <= plot.range.start)
+        {
+            from += 1;
+        }
+        for other in &theirs[from..] {
+            if other.range.start >= plot.range.end {
+                break;
+            }
+            if plot.goes_with(other) {
+                let start = plot.range.start.max(other.range.start);
+                all.push(start..plot.range.end.min(other.range.end));
+            }
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub fn anonymous(range: Range<u64>) -> Plot {
+        Plot {
+            range,
+            form: 0,
+            file: None,
+        }
+    }
+
+    fn of_file(range: Range<u64>, offset: u64) -> Plot {
+        Plot {
+            file: Some((MappedFile::default(), offset)),
+            ..anonymous(range)
+        }
+    }
+
+    #[test]
+    fn the_same_place_of_a_file_at_the_same_address() {
+        let plot = of_file(0x5000..0x8000, 0x1000);
+        assert!(plot.goes_with(&of_file(0x7000..0x9000, 0x3000)));
+        assert!(!plot.goes_with(&of_file(0x7000..0x9000, 0x1000)));
+        assert!(!plot.goes_with(&anonymous(0x5000..0x8000)));
+        let mut larger = plot;
+        larger.extend(&(0x4000..0x9000));
+        assert_eq!(larger.file().unwrap().1, 0);
+        assert_eq!(larger.range, 0x4000..0x9000);
+    }
+
+    #[test]
+    fn common_ranges() {
+        let ours = [
+            anonymous(0x1000..0x4000),
+            of_file(0x4000..0x6000, 0),
+            anonymous(0x8000..0x9000),
+        ];
+        let theirs = [
+            anonymous(0x0000..0x2000),
+            anonymous(0x3000..0x5000),
+            anonymous(0x8000..0x9000),
+        ];
+        assert_eq!(
+            common(&ours, &theirs),
+            [0x1000..0x2000, 0x3000..0x4000, 0x8000..0x9000]
+        );
+    }
+}

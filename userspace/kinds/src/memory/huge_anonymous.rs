@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Private anonymous memory of huge pages (`MAP_HUGETLB`). Behind each such mapping is a file of hugetlbfs
+//! that nobody else has, `/anon_hugepage`; nothing of it shows but its name in `/proc/PID/maps`.
+//!
+//! Such pages are not copied by a fork for a dump that leaves the program running: the kernel may have
+//! none left for what the program then writes, and would take the program down.
+
+use serde::{Deserialize, Serialize};
+
+use super::Content;
+use super::Found;
+use super::MappingKind;
+use super::area::Area;
+use super::layout::Layout;
+use crust_model::Result;
+use crust_model::plan::Stage;
+use crust_proc::smaps::Vma;
+use crust_proc::smaps::trait_bit;
+
+/// What `/proc/PID/maps` calls anonymous memory of huge pages, shared or not.
+pub const NAME: &[u8] = b"/anon_hugepage (deleted)";
+
+/// A mapping of private anonymous memory of huge pages.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HugeAnonymous {
+    /// Where and how.
+    pub area: Area,
+    /// The size of its pages, as a power of two.
+    pub huge: u8,
+}
+
+impl MappingKind for HugeAnonymous {
+    const TAG: u16 = 0x0215;
+    const NAME: &'static str = "private memory of huge pages";
+    const SUPPORT: &'static str = "MAP_HUGETLB, with pages of any size that the machine of the restore \
+        has enough of: contents, protection, advice.";
+    const CONTENT: Content = Content::Private;
+
+    fn matches(vma: &Vma) -> bool {
+        vma.is(trait_bit::HUGETLB) && !vma.is(trait_bit::MAY_SHARE) && vma.name == NAME
+    }
+
+    fn capture(vma: &Vma, _found: &mut Found<'_>) -> Result<Option<Self>> {
+        Ok(Some(Self {
+            area: Area::of(vma),
+            huge: vma.huge,
+        }))
+    }
+
+    fn area(&self) -> &Area {
+        &self.area
+    }
+
+    fn plan(list: &[Self], layout: &mut Layout<'_>) -> Result<()> {
+        for mapping in list {
+            mapping
+                .area
+                .map_huge(Stage::MapMemory, layout, mapping.huge);
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        let size = 1_u64.checked_shl(self.huge.into()).unwrap_or(0) >> 10;
+        format!("{} pages of {size} KiB", self.area.describe())
+    }
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The huge pages that an image needs, and those that a machine has to give. A restore that found out too
+//! late would have been killed (`SIGBUS`), so they are counted before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::ops::Range;
+
+use crust_image::Record;
+
+use super::MappingKind;
+use super::Mappings;
+use super::area::Area;
+use super::file_backed::Behind;
+use super::file_backed::PrivateFile;
+use super::file_backed::SharedFile;
+use super::huge_anonymous::HugeAnonymous;
+use crate::ipc::sysv_shm::Segment;
+use crate::memory::pages::Runs;
+use crate::memory::pages::SharedMemory;
+use crate::memory::pages::StoredPages;
+use crate::pathless::Anchors;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::refusal::Refusals;
+use crust_proc::smaps::trait_bit;
+
+/// How many pages are needed, by the sizes of pages, as powers of two.
+type Needs = BTreeMap<u8, u64>;
+
+/// Pages of one size in a range.
+fn pages(huge: u8, range: &Range<u64>) -> Range<u64> {
+    let size = 1_u64.checked_shl(huge.into()).unwrap_or(u64::MAX);
+    range.start / size..range.end.div_ceil(size)
+}
+
+/// The pages of one size that have one of the `runs`.
+fn touched(huge: u8, runs: &Runs) -> BTreeSet<u64> {
+    let runs = runs.ranges().iter();
+    runs.flat_map(|run| pages(huge, run)).collect()
+}
+
+fn count(pages: Range<u64>) -> u64 {
+    pages.end - pages.start
+}
+
+/// What the mappings and objects of an image need.
+fn needs(records: &[Record]) -> Result<Needs> {
+    let mut needs = Needs::new();
+    let mut need = |huge: u8, pages: u64| {
+        if huge != 0 {
+            *needs.entry(huge).or_default() += pages;
+        }
+    };
+    let mut stored: BTreeMap<u32, Runs> = BTreeMap::new();
+    let mut unnamed: BTreeMap<u32, (u8, BTreeSet<u64>)> = BTreeMap::new();
+    for anchor in Anchors::of(records, 0)?.all() {
+        let (id, contents) = (anchor.file.unnamed().id, &anchor.file.unnamed().contents);
+        if contents.huge != 0 {
+            unnamed.insert(id, (contents.huge, touched(contents.huge, &contents.runs)));
+        }
+    }
+    for record in records
+        .iter()
+        .filter(|record| record.tag == StoredPages::TAG)
+    {
+        stored.insert(record.owner, StoredPages::from_record(record)?.runs);
+    }
+    let is_reserved = |area: &Area| !area.is(trait_bit::NO_RESERVE);
+    for record in records {
+        match record.tag {
+            HugeAnonymous::TAG => {
+                for mapping in Mappings::<HugeAnonymous>::from_record(record)?.0 {
+                    let range = mapping.area.range();
+                    let pages = if is_reserved(&mapping.area) {
+                        count(pages(mapping.huge, &range))
+                    } else {
+                        let runs = stored.get(&record.owner).cloned().unwrap_or_default();
+                        let touched = touched(mapping.huge, &runs);
+                        touched.range(pages(mapping.huge, &range)).count() as u64
+                    };
+                    need(mapping.huge, pages);
+                }
+            }
+            SharedMemory::TAG => {
+                let memory = SharedMemory::from_record(record)?;
+                let pages = if memory.no_reserve {
+                    touched(memory.huge, &memory.runs).len() as u64
+                } else {
+                    count(pages(memory.huge, &(0..memory.size)))
+                };
+                need(memory.huge, pages);
+            }
+            Segment::TAG => {
+                let segment = Segment::from_record(record)?;
+                let huge = segment.contents.huge;
+                need(huge, count(pages(huge, &(0..segment.contents.size))));
+            }
+            SharedFile::TAG => {
+                for mapping in Mappings::<SharedFile>::from_record(record)?.0 {
+                    if let Behind::Unnamed(id) = mapping.file {
+                        if let Some((huge, of_file)) = unnamed.get_mut(&id) {
+                            let end = mapping.offset.saturating_add(mapping.area.length);
+                            if is_reserved(&mapping.area) {
+                                of_file.extend(pages(*huge, &(mapping.offset..end)));
+                            }
+                        }
+                    }
+                }
+            }
+            PrivateFile::TAG => {
+                for mapping in Mappings::<PrivateFile>::from_record(record)?.0 {
+                    if let Behind::Unnamed(id) = mapping.file {
+                        if let Some((huge, _)) = unnamed.get(&id) {
+                            need(*huge, count(pages(*huge, &(0..mapping.area.length))));
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    for (huge, of_file) in unnamed.into_values() {
+        need(huge, of_file.len() as u64);
+    }
+    Ok(needs)
+}
+
+/// How many pages of a size the kernel could give now.
+fn free(huge: u8) -> u64 {
+    let kib = (1_u64 << huge) >> 10;
+    let number = |name: &str| -> u64 {
+        let path = format!("/sys/kernel/mm/hugepages/hugepages-{kib}kB/{name}");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    };
+    let pool = number("free_hugepages").saturating_sub(number("resv_hugepages"));
+    let beyond = number("nr_overcommit_hugepages").saturating_sub(number("surplus_hugepages"));
+    pool + beyond
+}
+
+/// Notes if this machine has too few huge pages for an image.
+///
+/// # Errors
+///
+/// If a record cannot be decoded.
+pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
+    for (huge, needed) in needs(records)? {
+        let (free, kib) = (free(huge), (1_u64 << huge) >> 10);
+        if free < needed {
+            refusals.block(
+                0,
+                "huge pages",
+                format!(
+                    "of {kib} KiB: the image needs {needed}, and this machine has {free} to give"
+                ),
+                format!("give it more: /sys/kernel/mm/hugepages/hugepages-{kib}kB/nr_hugepages"),
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn runs(range: Range<u64>) -> Runs {
+        let mut runs = Runs::default();
+        runs.push(range);
+        runs
+    }
+
+    #[test]
+    fn what_is_reserved_counts_whole_and_the_rest_by_its_pages() {
+        let mapping = |start, traits| HugeAnonymous {
+            area: Area {
+                start,
+                length: 8 * MIB,
+                traits,
+            },
+            huge: 21,
+        };
+        let pages = StoredPages {
+            runs: runs(18 * MIB + 4096..22 * MIB),
+            ..StoredPages::default()
+        };
+        let mappings = vec![mapping(0, 0), mapping(16 * MIB, trait_bit::NO_RESERVE)];
+        let memory = SharedMemory {
+            huge: 30,
+            size: 2048 * MIB,
+            ..SharedMemory::default()
+        };
+        let plain = SharedMemory {
+            inode: 1,
+            size: 2048 * MIB,
+            ..SharedMemory::default()
+        };
+        let records = [
+            Mappings(mappings).record(0, 0).unwrap(),
+            pages.record(0, 0).unwrap(),
+            memory.record(0, 0).unwrap(),
+            plain.record(0, 1).unwrap(),
+        ];
+        assert_eq!(
+            needs(&records).unwrap(),
+            Needs::from([(21, 4 + 2), (30, 2)])
+        );
+    }
+
+    #[test]
+    fn pages_that_no_machine_has_are_a_conflict() {
+        let memory = SharedMemory {
+            huge: 50,
+            size: 1 << 50,
+            ..SharedMemory::default()
+        };
+        let mut refusals = Refusals::default();
+        let records = [memory.record(0, 0).unwrap()];
+        conflicts(&records, &mut refusals).unwrap();
+        assert!(refusals.as_slice()[0].why.contains("needs 1, and"));
+    }
+}

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The address space of one process in the making: the steps that rebuild it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::backed::Backed;
+use super::file_backed::Behind;
+use super::mapped_file::MappedFile;
+use super::shared_anonymous::Objects;
+use crate::ipc::sysv_shm::Segments;
+use crate::memory::pages::StoredPages;
+use crust_arch::TASK_SIZE;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+use crust_model::plan::CallRef;
+use crust_model::plan::Data;
+use crust_model::plan::Operation;
+use crust_model::plan::Plan;
+use crust_model::plan::Stage;
+use crust_model::plan::Step;
+use crust_model::plan::TaskId;
+use crust_model::plan::reserved;
+use crust_model::plan::scratch;
+
+/// What several processes have memory of.
+#[derive(Default)]
+pub struct Common {
+    /// The objects of shared memory.
+    pub objects: Objects,
+    /// The files without a path.
+    pub backed: Backed,
+    /// The System V segments.
+    pub segments: Segments,
+}
+
+/// What a kind has to hand while it plans its mappings.
+pub struct Layout<'a> {
+    /// Who makes the calls.
+    pub task: TaskId,
+    /// The objects of shared memory, of all processes.
+    pub objects: &'a Objects,
+    /// The files without a path, of all processes.
+    pub backed: &'a Backed,
+    /// The System V segments, of all processes.
+    pub segments: &'a Segments,
+    /// Where the mappings begin, in their order, that get their protection together with a key at the
+    /// end ([`ProtectionKeys`](super::protection_keys::ProtectionKeys)).
+    pub keyed: Vec<u64>,
+    plan: &'a mut Plan,
+    files: &'a [(MappedFile, bool)],
+    pages: Option<&'a StoredPages>,
+    kept: &'a [Range<u64>],
+    opened: BTreeMap<(Behind, bool), (Stage, Arg)>,
+}
+
+impl<'a> Layout<'a> {
+    /// Begins with an empty address space: all of the blank goes, but scratch and parked vDSO, and what
+    /// is `kept` because it was inherited.
+    pub fn begin(
+        plan: &'a mut Plan,
+        task: TaskId,
+        files: &'a [(MappedFile, bool)],
+        pages: Option<&'a StoredPages>,
+        common: &'a Common,
+        kept: &'a [Range<u64>],
+    ) -> Self {
+        let mut layout = Self {
+            task,
+            objects: &common.objects,
+            backed: &common.backed,
+            segments: &common.segments,
+            keyed: Vec::new(),
+            plan,
+            files,
+            pages,
+            kept,
+            opened: BTreeMap::new(),
+        };
+        for call in unmap_others(layout.plan, kept) {
+            layout.call(Stage::MapMemory, call);
+        }
+        layout
+    }
+
+    /// Whether there is memory for a mapping, which was inherited.
+    #[must_use]
+    pub fn keeps(&self, range: &Range<u64>) -> bool {
+        let next = self.kept.partition_point(|kept| kept.end <= range.start);
+        self.kept.get(next) == Some(range)
+    }
+
+    /// What is there before the mappings of the process itself.
+    #[must_use]
+    pub fn occupied(&self) -> Vec<Range<u64>> {
+        let scratch = self.plan.scratch.0..self.plan.scratch.0 + scratch::TOTAL;
+        self.kept.iter().cloned().chain([scratch]).collect()
+    }
+
+    /// The scratch memory of the executor.
+    #[must_use]
+    pub fn scratch(&self) -> Range<u64> {
+        self.plan.scratch.0..self.plan.scratch.0 + scratch::SIZE
+    }
+
+    /// Drops pages of memory that was inherited: what is read there next is zeros, or the file.
+    pub fn forget(&mut self, range: &Range<u64>) {
+        let call = Call::new(
+            format!("forget {:x}-{:x}", range.start, range.end),
+            libc::SYS_madvise,
+            [
+                range.start.into(),
+                (range.end - range.start).into(),
+                libc::MADV_DONTNEED.into(),
+            ],
+        );
+        self.call(Stage::MapMemory, call);
+    }
+
+    /// Adds a call that reads pages.
+    pub fn fill(&mut self, call: Call) {
+        self.call(Stage::FillMemory, call);
+    }
+
+    /// Adds a call.
+    pub fn call(&mut self, stage: Stage, call: Call) -> CallRef {
+        self.plan.call(stage, self.task, call)
+    }
+
+    /// Adds a call of another thread of the process.
+    pub fn call_of(&mut self, thread: u32, stage: Stage, call: Call) {
+        let task = self.of_thread(thread);
+        self.plan.call(stage, task, call);
+    }
+
+    /// Adds a step of another thread of the process.
+    pub fn step_of(&mut self, thread: u32, stage: Stage, step: Step) {
+        let task = self.of_thread(thread);
+        self.plan.step(stage, task, step);
+    }
+
+    /// Adds an operation of another thread of the process.
+    pub fn operate_of(&mut self, thread: u32, stage: Stage, operation: impl Operation + 'static) {
+        let task = self.of_thread(thread);
+        self.plan.operate(stage, task, operation);
+    }
+
+    fn of_thread(&self, thread: u32) -> TaskId {
+        TaskId {
+            thread,
+            ..self.task
+        }
+    }
+
+    /// Adds a step that is no call.
+    pub fn step(&mut self, stage: Stage, step: Step) {
+        self.plan.step(stage, self.task, step);
+    }
+
+    /// Where the vDSO of the blank waits.
+    #[must_use]
+    pub fn park(&self) -> Range<u64> {
+        let start = self.plan.scratch.0 + scratch::PARKED;
+        start..start + scratch::PARK_SIZE
+    }
+
+    /// The number of a descriptor that the executor keeps open, see [`reserved`].
+    #[must_use]
+    pub fn reserved(&self, which: i32) -> i32 {
+        self.plan.reserved_fds + which
+    }
+
+    /// A number for a descriptor within one stage.
+    #[must_use]
+    pub fn temporary(&self) -> i32 {
+        self.plan.temporary_fd(self.task.process)
+    }
+
+    /// Whether the image has pages for this range.
+    #[must_use]
+    pub fn fills(&self, range: &Range<u64>) -> bool {
+        self.pages.is_some_and(|pages| pages.touch(range))
+    }
+
+    /// The descriptor of a file, opened once for all its mappings, and the stage in which they are
+    /// made: files that another process makes come after one's own memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if the image has no such file.
+    pub fn open(&mut self, file: Behind, writable: bool) -> Result<(Stage, Arg)> {
+        if let Some(opened) = self.opened.get(&(file, writable)) {
+            return Ok(opened.clone());
+        }
+        let opened = match file {
+            Behind::Named(place) => self.open_named(place, writable),
+            Behind::Unnamed(id) => self.open_unnamed(id, writable),
+        }?;
+        self.opened.insert((file, writable), opened.clone());
+        Ok(opened)
+    }
+
+    fn open_named(&mut self, file: u32, writable: bool) -> Result<(Stage, Arg)> {
+        let Some((mapped, _)) = self.files.get(file as usize) else {
+            return Err(Error::malformed(
+                format!("mappings of {}", self.task.process),
+                format!("there is no mapped file {file}"),
+            ));
+        };
+        let mode = if writable {
+            libc::O_RDWR
+        } else {
+            libc::O_RDONLY
+        };
+        let call = open_call(mapped, mode);
+        let opened = self.call(Stage::MapMemory, call);
+        Ok((Stage::MapMemory, opened.into()))
+    }
+
+    fn open_unnamed(&mut self, id: u32, writable: bool) -> Result<(Stage, Arg)> {
+        let backed = self.backed;
+        let anchor = backed.anchor(id)?;
+        let process = self.task.process;
+        let stage = if anchor.process == process {
+            Stage::MapMemory
+        } else {
+            Stage::ShareMemory
+        };
+        let opened = if !writable {
+            let proc = self.reserved(reserved::PROC);
+            let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+            self.call(stage, anchor.open(process, proc, flags)).into()
+        } else if anchor.process == process {
+            anchor.number.into()
+        } else {
+            // Not opened again: of a memfd that would count as a writer.
+            let pidfd = self.call(stage, anchor.open_maker());
+            let taken = self.call(stage, anchor.take(pidfd.into()));
+            let close = Call::new("close the pidfd", libc::SYS_close, [pidfd.into()]);
+            self.call(stage, close);
+            taken.into()
+        };
+        Ok((stage, opened))
+    }
+
+    /// All is mapped: nothing of the preparations stays.
+    pub fn end(mut self) {
+        for (stage, opened) in std::mem::take(&mut self.opened).into_values() {
+            // What is no result is a number that the process keeps for longer.
+            if let Arg::Returned(_) = opened {
+                let close = Call::new("close a mapped file", libc::SYS_close, [opened]);
+                self.call(stage, close);
+            }
+        }
+        let park = unmap("where the vDSO was parked", &self.park());
+        self.call(Stage::MapMemory, park);
+    }
+}
+
+fn unmap(what: &str, range: &Range<u64>) -> Call {
+    Call::new(
+        format!("unmap {what}"),
+        libc::SYS_munmap,
+        [range.start.into(), (range.end - range.start).into()],
+    )
+}
+
+/// Unmaps all but scratch memory and what is kept, which is sorted.
+pub fn unmap_others(plan: &Plan, kept: &[Range<u64>]) -> Vec<Call> {
+    let scratch = plan.scratch.0..plan.scratch.0 + scratch::TOTAL;
+    let below = kept.partition_point(|range| range.start < scratch.start);
+    let (below, above) = kept.split_at(below);
+    let mut calls = Vec::new();
+    let mut start = 0;
+    for range in below.iter().chain([&scratch]).chain(above) {
+        if start < range.start {
+            let what = match start < scratch.start {
+                true => "the blank below scratch",
+                false => "the blank above scratch",
+            };
+            calls.push(unmap(what, &(start..range.start)));
+        }
+        start = range.end;
+    }
+    calls.push(unmap("the blank above scratch", &(start..TASK_SIZE)));
+    calls
+}
+
+/// Opens a file by its path.
+pub fn open_call(file: &MappedFile, mode: i32) -> Call {
+    Call::new(
+        format!("open {}", String::from_utf8_lossy(&file.path)),
+        libc::SYS_openat,
+        [
+            libc::AT_FDCWD.into(),
+            Data::string(&file.path).into(),
+            (mode | libc::O_CLOEXEC).into(),
+            0.into(),
+        ],
+    )
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! How many mappings a process may have (`vm.max_map_count`), and how many it has while it is restored.
+
+use std::collections::BTreeMap;
+
+use crust_image::Record;
+use nix::errno::Errno;
+
+use super::Mappings;
+use super::attach::Attach;
+use super::backed;
+use super::kind_of;
+use crate::ipc::sysv_shm::Segment;
+use crate::memory::pages::SharedMemory;
+use crate::pathless::Anchors;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::refusal::Refusals;
+
+/// What the restore itself has mapped: scratch memory. Where the vDSO was parked is nothing by then.
+const OURS: u64 = 1;
+
+/// How many mappings each process has, at most, while it is restored: its own, and all of each object of
+/// shared memory, file without a path and segment that it makes; and for a moment a segment of which it has parts.
+///
+/// # Errors
+///
+/// If a record cannot be decoded.
+pub fn needed(records: &[Record]) -> Result<BTreeMap<u32, u64>> {
+    let mut needed = BTreeMap::new();
+    for record in records {
+        let count = match kind_of(record) {
+            Some(kind) => (kind.areas)(record)?.len() as u64,
+            None if [SharedMemory::TAG, Segment::TAG].contains(&record.tag) => 1,
+            None => continue,
+        };
+        let aside = u64::from(record.tag == Mappings::<Attach>::TAG);
+        *needed.entry(record.owner).or_insert(OURS) += count + aside;
+    }
+    for anchor in Anchors::of(records, 0)?.all() {
+        if !backed::is_early(anchor) && !anchor.file.unnamed().contents.runs.is_empty() {
+            *needed.entry(anchor.process.0).or_insert(OURS) += 1;
+        }
+    }
+    Ok(needed)
+}
+
+/// The limit.
+///
+/// # Errors
+///
+/// If it cannot be read.
+pub fn of_this_machine() -> Result<u64> {
+    const PATH: &str = "/proc/sys/vm/max_map_count";
+    let text = std::fs::read_to_string(PATH).map_err(|error| {
+        let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+        Error::system(format!("read {PATH}"), errno)
+    })?;
+    text.trim()
+        .parse()
+        .map_err(|_| Error::malformed(PATH, "is no number"))
+}
+
+/// Notes if a process needs more mappings than it may have.
+pub fn conflicts(needed: u64, limit: u64, task: i32, refusals: &mut Refusals) {
+    if needed > limit {
+        refusals.block(
+            task,
+            "memory",
+            format!("its restore takes {needed} mappings, and a process may have {limit} here"),
+            format!(
+                "raise the limit, which can be lowered again: sysctl vm.max_map_count={needed}"
+            ),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Mappings;
+    use crate::memory::private_anonymous::PrivateAnonymous;
+
+    #[test]
+    fn a_process_needs_one_more_than_it_has() {
+        let two = Mappings(vec![PrivateAnonymous::default(); 2]);
+        let records = [
+            two.record(7, 0).unwrap(),
+            SharedMemory::default().record(7, 0).unwrap(),
+        ];
+        let needed = needed(&records).unwrap();
+        assert_eq!(needed, BTreeMap::from([(7, 4)]));
+        let mut refusals = Refusals::default();
+        conflicts(needed[&7], 4, 7, &mut refusals);
+        assert!(!refusals.forbid());
+        conflicts(needed[&7], 3, 7, &mut refusals);
+        assert!(refusals.forbid());
+        assert!(of_this_machine().unwrap() > 100);
+    }
+}

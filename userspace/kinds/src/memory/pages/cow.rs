@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A copy of a process's memory that costs a fork: the kernel copies page tables, and a page only
+//! when the program writes to it.
+//!
+//! The copy is a child that never runs an instruction of the program. It must not disturb it
+//! either, so it holds none of its descriptors (a pipe would stay open), and it must leave no zombie
+//! that the program does not know of:
+//!
+//! * Linux 7.3 has `CLONE_AUTOREAP`: nobody has to wait for such a child.
+//! * Before, a helper that shares the memory forks the copy, and is killed and waited for by the
+//!   program itself, in the same stop; the orphan goes to init, which waits for everybody.
+
+use std::fs::File;
+
+use crust_sys::process::CloneArgs;
+use crust_sys::ptrace::{self, option};
+use crust_sys::wait;
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use zerocopy::IntoBytes;
+
+use super::copy::Source;
+use crust_model::Error;
+use crust_model::Result;
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::remote;
+use crust_tracee::remote::Caller;
+use crust_tracee::remote::Remote;
+use crust_tracee::remote::Room;
+use crust_tracee::remote::Undo;
+
+// linux/sched.h of 7.3; the libc crate lacks it.
+const CLONE_AUTOREAP: u64 = 1 << 34;
+
+/// A stack pointer at which nothing can be. Should crust be killed before it has told the kernel to
+/// kill the child with it, that is how the child knows that it has to end
+/// ([`stub`](crust_sys::stub)).
+const NOWHERE: u64 = 16;
+
+/// Should crust be killed, the child ends, and the program must not be left with a zombie.
+const WAIT: Undo = Undo {
+    nr: libc::SYS_wait4,
+    rest: [0, libc::__WALL as u64],
+};
+
+/// A process made by a frozen one. Dropped, it is gone.
+struct Child(Caller);
+
+/// The memory of a frozen process as it is now, whatever becomes of the process.
+pub(super) struct CowCopy(Child);
+
+impl CowCopy {
+    /// Copies the memory of a process. Other processes of the tree must be frozen too. `None` if it
+    /// has no vDSO to make the call in, if crust would not know the copy by its number, or if it would
+    /// be an orphan and `orphans` are not allowed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Task`] if there may be no more processes, or no more memory.
+    pub(super) fn of(process: &FrozenProcess, orphans: bool) -> Result<Option<Self>> {
+        let Some(leader) = process.leader() else {
+            return Ok(None);
+        };
+        if process.syscall_insn.is_none() || !has_our_numbers(process)? {
+            return Ok(None);
+        }
+        let room = Room::of(process);
+        let mut target = Remote::new(process, leader, room.as_ref())?;
+        let copy = match reaped(&mut target, process.options) {
+            // An older kernel.
+            Ok(None)
+            | Err(Error::Task {
+                errno: Errno::EINVAL | Errno::ENOSYS,
+                ..
+            }) if orphans => orphaned(&mut target, process.options).map(Some),
+            Err(Error::Task {
+                errno: Errno::EINVAL | Errno::ENOSYS,
+                ..
+            }) => Ok(None),
+            copy => copy,
+        };
+        target.finish()?;
+        let Some(copy) = copy? else {
+            return Ok(None);
+        };
+        // Signals to the group of the program are not for the copy, and the numbers of its group and
+        // session are not held by it.
+        copy.0.call("leave the session", libc::SYS_setsid, &[])?;
+        // Its table is the program's. This gives it one of its own, without copying the other.
+        const CLOSE_RANGE_UNSHARE: u64 = 1 << 1;
+        let all = [0, u64::from(u32::MAX), CLOSE_RANGE_UNSHARE];
+        copy.0
+            .call("drop the descriptors", libc::SYS_close_range, &all)?;
+        Ok(Some(Self(copy)))
+    }
+
+    /// The copy as one that makes calls.
+    pub(super) fn caller(&self) -> &Caller {
+        &self.0
+    }
+
+    /// What it has in its memory.
+    pub(super) fn source(&self) -> Result<Source> {
+        let pid = self.0.pid;
+        let failed = |error: std::io::Error| {
+            let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
+            Error::task(pid, "open the memory of a copy", errno)
+        };
+        let memory = File::open(format!("/proc/{pid}/mem")).map_err(failed)?;
+        Ok(Source::Copy(pid, memory))
+    }
+}
+
+/// A copy that nobody has to wait for. `None` if there is no room for the arguments.
+fn reaped(target: &mut Remote<'_>, options: i32) -> Result<Option<Child>> {
+    let flags = CLONE_AUTOREAP | (libc::CLONE_FILES | libc::CLONE_PTRACE) as u64;
+    let args = CloneArgs {
+        flags,
+        stack: NOWHERE,
+        stack_size: 16,
+        ..CloneArgs::default()
+    };
+    let Some(place) = target.data(args.as_bytes())? else {
+        return Ok(None);
+    };
+    let args = [place.0, size_of::<CloneArgs>() as u64];
+    let made = target.make("copy the process", libc::SYS_clone3, &args, WAIT)?;
+    Child::new(made, target.caller(), options).map(Some)
+}
+
+/// A copy whose parent is gone.
+fn orphaned(target: &mut Remote<'_>, options: i32) -> Result<Child> {
+    let flags = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_PTRACE;
+    let args = [flags as u64, NOWHERE];
+    let made = target.make("make a helper", libc::SYS_clone, &args, WAIT)?;
+    let helper = Child::new(made, target.caller(), options);
+    let copy = helper.and_then(|helper| {
+        let flags = libc::CLONE_FILES | libc::CLONE_PTRACE;
+        let made = helper
+            .0
+            .call("copy the process", libc::SYS_clone, &[flags as u64, 0])?;
+        Child::new(made, &helper.0, options)
+    });
+    // It has been killed by now, whatever happened.
+    let wait = [made, 0, libc::__WALL as u64, 0];
+    target.call("wait for the helper", libc::SYS_wait4, &wait)?;
+    copy
+}
+
+impl Child {
+    /// Takes charge of a child that a tracee, which has these options, has just made with `CLONE_PTRACE`.
+    fn new(pid: u64, parent: &Caller, options: i32) -> Result<Self> {
+        let pid = pid as i32;
+        let child = Self(Caller {
+            pid,
+            tid: pid,
+            ..parent.clone()
+        });
+        remote::await_event_stop(pid, "wait for its first stop", &mut Vec::new())?;
+        ptrace::set_options(pid, options | option::EXITKILL)
+            .map_err(|errno| Error::task(pid, "bind its life to that of crust", errno))?;
+        Ok(child)
+    }
+}
+
+impl std::ops::Deref for Child {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.0
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = kill(Pid::from_raw(self.0.pid), Signal::SIGKILL);
+        while wait::wait(self.0.tid).is_ok_and(|(_, status)| !status.is_end()) {}
+    }
+}
+
+/// Whether the numbers that a process sees are those that crust sees.
+fn has_our_numbers(process: &FrozenProcess) -> Result<bool> {
+    let theirs = crust_proc::link(&process.proc, process.pid, "ns/pid")?;
+    Ok(std::fs::read_link("/proc/self/ns/pid").is_ok_and(|ours| ours == theirs))
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A copy that writes what it has into the image itself: the kernel copies each page once, and not
+//! first to crust and then to the file.
+//!
+//! It gets the image as any process gets a descriptor of another one, with a message over a socket,
+//! and writes with `pwritev` from where the pages are.
+
+use std::fs::File;
+use std::io::IoSlice;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd};
+
+use crust_sys::memory::MAX_RANGES;
+use crust_sys::{RemoteAddr, memory, pidfd};
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use zerocopy::IntoBytes;
+
+use super::Runs;
+use super::copy;
+use super::cow::CowCopy;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+use crust_tracee::batch;
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::remote::Caller;
+
+/// Memory of a process that is worth a copy which writes it: to make one and to give it the image
+/// takes as long as to copy some megabytes.
+pub(super) const WORTH: u64 = 16 << 20;
+
+/// Bytes of one call: after each of them the user is told, and heard.
+const PIECE: u64 = 64 << 20;
+
+/// Memory for the arguments of its calls.
+const SCRATCH: u64 = MAX_RANGES as u64 * 16;
+
+/// See above.
+pub(super) struct Scribe {
+    caller: Caller,
+    scratch: RemoteAddr,
+    /// The number that the image has in it.
+    image: u64,
+}
+
+impl Scribe {
+    /// Has a copy write up to byte `end` of the image. `None` if it may not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Gone`] if the copy has died.
+    pub(super) fn new(
+        copy: &CowCopy,
+        process: &FrozenProcess,
+        image: &File,
+        end: u64,
+    ) -> Result<Option<Self>> {
+        // What is written would count for the control group of the program, which may have a limit.
+        let groups = crust_proc::read(&process.proc, process.pid, "cgroup")?;
+        if std::fs::read("/proc/self/cgroup").is_ok_and(|ours| ours != groups) {
+            return Ok(None);
+        }
+        match Self::prepare(copy.caller(), image, end) {
+            Err(Error::Task {
+                operation, errno, ..
+            }) => {
+                tracing::info!(%operation, %errno, "a copy cannot write, and is read");
+                Ok(None)
+            }
+            result => result,
+        }
+    }
+
+    fn prepare(caller: &Caller, image: &File, end: u64) -> Result<Option<Self>> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let args = [0, SCRATCH, protection as u64, flags as u64, u64::MAX, 0];
+        let scratch = RemoteAddr(caller.call("map scratch memory", libc::SYS_mmap, &args)?);
+        let failed = |what: &'static str| move |errno| Error::task(caller.tid, what, errno);
+
+        let args = [u64::from(libc::RLIMIT_FSIZE), scratch.0];
+        caller.call("ask for its limits", libc::SYS_getrlimit, &args)?;
+        let mut limit = 0_u64;
+        memory::read(caller.pid, scratch, limit.as_mut_bytes()).map_err(failed("its limits"))?;
+        if limit < end {
+            return Ok(None);
+        }
+
+        let family = [
+            libc::AF_UNIX as u64,
+            (libc::SOCK_DGRAM | libc::SOCK_CLOEXEC) as u64,
+            0,
+            scratch.0,
+        ];
+        caller.call("make a socket", libc::SYS_socketpair, &family)?;
+        let mut sockets = [0_i32; 2];
+        memory::read(caller.pid, scratch, sockets.as_mut_bytes())
+            .map_err(failed("the numbers of its sockets"))?;
+        let ours = pidfd::open(caller.pid)
+            .and_then(|copy| pidfd::get_fd(copy.as_fd(), sockets[0]))
+            .map_err(failed("take a socket of it"))?;
+        sendmsg::<()>(
+            ours.as_raw_fd(),
+            &[IoSlice::new(b"i")],
+            &[ControlMessage::ScmRights(&[image.as_raw_fd()])],
+            MsgFlags::empty(),
+            None,
+        )
+        .map_err(failed("send it the image"))?;
+
+        // struct msghdr with room for one byte and for one descriptor.
+        let header = Data::words(&[0, 0, 0, 1, 0, 24, 0])
+            .pointer(16, Data::words(&[0, 1]).pointer(0, Data::words(&[0])))
+            .pointer(32, Data::words(&[0; 3]));
+        let args = [
+            sockets[1].into(),
+            header.into(),
+            libc::MSG_CMSG_CLOEXEC.into(),
+        ];
+        let call = Call::new("receive the image", libc::SYS_recvmsg, args);
+        let args = batch::place(caller, scratch, &call)?;
+        caller.call(&call.what, call.nr, &args)?;
+        let mut header = [0_u64; 7];
+        memory::read(caller.pid, RemoteAddr(args[1]), header.as_mut_bytes())
+            .map_err(failed("what it received"))?;
+        // struct cmsghdr: length, level and type, then the descriptor.
+        let mut control = [0_i32; 6];
+        memory::read(caller.pid, RemoteAddr(header[4]), control.as_mut_bytes())
+            .map_err(failed("what it received"))?;
+        if header[5] < 20 || control[2..4] != [libc::SOL_SOCKET, libc::SCM_RIGHTS] {
+            // Its security module has kept it from the file.
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            caller: caller.clone(),
+            scratch,
+            image: control[4] as u64,
+        }))
+    }
+
+    /// Writes `runs` into the image from `offset` on. What the copy itself may not read is left out,
+    /// and comes back: pages, and where they go.
+    ///
+    /// `written` is told the bytes of each piece, and can end it.
+    pub(super) fn write(
+        &self,
+        runs: &Runs,
+        offset: u64,
+        mut written: impl FnMut(u64) -> Result<()>,
+    ) -> Result<Vec<(Runs, u64)>> {
+        const WHAT: &str = "write pages to the image";
+        let mut left = Vec::new();
+        for (before, ranges) in runs.groups(MAX_RANGES, PIECE) {
+            let words: Vec<u64> = ranges
+                .iter()
+                .flat_map(|range| [range.start, range.end - range.start])
+                .collect();
+            memory::write(self.caller.pid, self.scratch, words.as_bytes())
+                .map_err(|errno| Error::task(self.caller.tid, WHAT, errno))?;
+            let at = offset + before;
+            let args = [self.image, self.scratch.0, ranges.len() as u64, at];
+            let done = match self.caller.raw(WHAT, libc::SYS_pwritev, &args)? {
+                done @ 0.. => done as u64,
+                error if error == -(Errno::EFAULT as i64) => 0,
+                error => return Err(Error::system(WHAT, Errno::from_raw(-error as i32))),
+            };
+            let rest = rest(&ranges, done);
+            if !rest.ranges().is_empty() {
+                left.push((rest, at + done));
+            }
+            written(ranges.iter().map(copy::length).sum::<usize>() as u64)?;
+        }
+        Ok(left)
+    }
+}
+
+/// The ranges without their first `done` bytes.
+fn rest(ranges: &[Range<u64>], mut done: u64) -> Runs {
+    let mut rest = Runs::default();
+    for range in ranges {
+        let skipped = done.min(range.end - range.start);
+        done -= skipped;
+        if range.start + skipped < range.end {
+            rest.push(range.start + skipped..range.end);
+        }
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left() {
+        let ranges = [0x1000..0x3000, 0x8000..0x9000];
+        assert_eq!(rest(&ranges, 0).ranges(), ranges);
+        assert_eq!(
+            rest(&ranges, 0x1000).ranges(),
+            [0x2000..0x3000, 0x8000..0x9000]
+        );
+        assert_eq!(rest(&ranges, 0x2800).ranges()[0], 0x8800..0x9000);
+        assert!(rest(&ranges, 0x3000).ranges().is_empty());
+    }
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The contents of memory: which pages an image holds, where, and how they get there and back.
+//!
+//! A dump asks the kernel for the pages that exist (`PAGEMAP_SCAN`), gives each process one
+//! stretch of the image for them, and copies ([`Snapshot`]); the stretch has the pages in the order of their
+//! addresses and nothing between them, so a restore reads many runs of pages with one `preadv`
+//! that the restored process itself makes: straight from the page cache into its memory.
+
+pub mod copy;
+pub mod cow;
+pub mod fill;
+pub mod fork_writer;
+pub mod runs;
+pub mod scan;
+pub mod shared_pages;
+pub mod snapshot;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+
+use crust_image::{PAGE_SIZE, Record};
+use serde::{Deserialize, Serialize};
+
+pub use self::runs::Runs;
+pub use self::scan::present;
+pub use self::snapshot::Snapshot;
+use crate::memory;
+use crate::memory::Content;
+use crate::memory::MappingKind;
+use crate::memory::Mappings;
+use crate::memory::shared_anonymous::SharedAnonymous;
+use crate::pathless::data;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::Row;
+use crust_model::object::State;
+use crust_proc::smaps::trait_bit;
+use crust_tracee::frozen_process::FrozenProcess;
+
+/// The private pages of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredPages {
+    /// Where in the image the first one is; the others follow without a gap.
+    pub offset: u64,
+    /// Their addresses.
+    pub runs: Runs,
+    /// Addresses that fault whatever the protection (`MADV_GUARD_INSTALL`).
+    pub guards: Runs,
+    /// Pages that it still shares with its parent, or that the parent lends to it: they are stored
+    /// with the parent, or with whom that has inherited them from.
+    pub inherited: Runs,
+    /// Pages that children share and the process itself does not have any more; they follow its own.
+    pub lent: Runs,
+}
+
+impl State for StoredPages {
+    const TAG: u16 = 0x0220;
+    const VERSION: u16 = 2;
+    const NAME: &'static str = "pages";
+    const SUPPORT: &'static str = "All private pages that differ from zeros or from the file, those that processes share since \
+         a fork once, and shared again after the restore; guard pages.";
+
+    fn describe(&self) -> String {
+        format!(
+            "{} KiB in {} runs at {:#x}, {} KiB shared with its parent, {} KiB lent to children",
+            self.runs.bytes() >> 10,
+            self.runs.ranges().len(),
+            self.offset,
+            self.inherited.bytes() >> 10,
+            self.lent.bytes() >> 10
+        )
+    }
+}
+
+impl StoredPages {
+    /// Where in the image the pages are that it lends.
+    fn lent_at(&self) -> u64 {
+        self.offset + self.runs.bytes()
+    }
+}
+
+/// An object of shared anonymous memory. Its owner is the first process that has it mapped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedMemory {
+    /// Its inode, by which mappings refer to it.
+    pub inode: u64,
+    /// The size of its pages, as a power of two, if they are huge; else 0.
+    pub huge: u8,
+    /// Its size in bytes, which may be more than is mapped.
+    pub size: u64,
+    /// Made with `MAP_NORESERVE`.
+    pub no_reserve: bool,
+    /// Where in the image the first page is.
+    pub offset: u64,
+    /// Where in the object the pages belong.
+    pub runs: Runs,
+}
+
+impl State for SharedMemory {
+    const TAG: u16 = 0x0221;
+    const VERSION: u16 = 2;
+    const NAME: &'static str = "shared memory";
+    const SUPPORT: &'static str =
+        "The contents of shared anonymous memory, once for all processes.";
+
+    fn describe(&self) -> String {
+        format!(
+            "object {}: {} KiB of {} KiB at {:#x}",
+            self.inode,
+            self.runs.bytes() >> 10,
+            self.size >> 10,
+            self.offset
+        )
+    }
+}
+
+/// A file whose contents an image has to hold.
+pub struct Taken {
+    file: File,
+    runs: Runs,
+    record: Box<dyn FnOnce(u64) -> Result<Record>>,
+}
+
+impl Taken {
+    /// Pages of a file; `record` makes the record about them, when it is known where they go.
+    pub fn new(
+        file: File,
+        runs: Runs,
+        record: impl FnOnce(u64) -> Result<Record> + 'static,
+    ) -> Self {
+        Self {
+            file,
+            runs,
+            record: Box::new(record),
+        }
+    }
+
+    /// The record about it, if its pages begin at this place of the image.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be encoded.
+    pub fn into_record(self, offset: u64) -> Result<Record> {
+        (self.record)(offset)
+    }
+}
+
+/// What `inspect` and the documentation know of pages.
+pub fn rows() -> impl Iterator<Item = Row> {
+    [Row::of::<StoredPages>(), Row::of::<SharedMemory>()].into_iter()
+}
+
+/// The objects of shared memory, each with its first process and opened; without their offsets.
+fn shared_objects(
+    records: &[Record],
+    tree: &[FrozenProcess],
+) -> Result<Vec<(SharedMemory, u32, File)>> {
+    let mut objects: BTreeMap<(u8, u64), (SharedMemory, u32, File)> = BTreeMap::new();
+    // In the order of the tree, so that it is the first process that has an object.
+    let of_processes = memory::by_owner(records);
+    for (&owner, records) in &of_processes {
+        let process = &tree[owner as usize];
+        for record in records {
+            if record.tag != SharedAnonymous::TAG {
+                continue;
+            }
+            for mapping in Mappings::<SharedAnonymous>::from_record(record)?.0 {
+                let no_reserve = mapping.area.is(trait_bit::NO_RESERVE);
+                let key = (mapping.huge, mapping.object);
+                if let Some((memory, ..)) = objects.get_mut(&key) {
+                    memory.no_reserve |= no_reserve;
+                    continue;
+                }
+                let range = mapping.area.range();
+                let name = format!("map_files/{:x}-{:x}", range.start, range.end);
+                let file = File::from(crust_proc::open(&process.proc, process.pid, &name)?);
+                let what = "look for pages of shared memory";
+                let contents =
+                    data::contents(&file).map_err(|errno| Error::task(process.pid, what, errno))?;
+                let memory = SharedMemory {
+                    inode: mapping.object,
+                    huge: mapping.huge,
+                    size: contents.size.next_multiple_of(PAGE_SIZE),
+                    no_reserve,
+                    offset: 0,
+                    runs: contents.runs,
+                };
+                objects.insert(key, (memory, owner, file));
+            }
+        }
+    }
+    Ok(objects.into_values().collect())
+}
+
+/// Whether pages of such a mapping are looked for in the page tables, and which ones count.
+fn is_scanned(content: Content) -> bool {
+    matches!(content, Content::Private | Content::Written)
+}

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The contents of all memory of a tree at one moment.
+//!
+//! Each process that is to go on meanwhile is copied by a fork ([`CowCopy`]). If it has much memory, the
+//! copy writes it itself ([`Scribe`]), which is half the work for the kernel. Of what stands still the
+//! pages are read by one thread while another one writes; only where there is one processor for
+//! both, a copy that writes is faster here too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crust_image::{Record, Writer};
+use nix::errno::Errno;
+
+use super::Runs;
+use super::SharedMemory;
+use super::StoredPages;
+use super::Taken;
+use super::copy;
+use super::copy::Job;
+use super::copy::Source;
+use super::cow::CowCopy;
+use super::fork_writer;
+use super::fork_writer::Scribe;
+use super::scan;
+use super::shared_objects;
+use super::shared_pages;
+use super::shared_pages::Holder;
+use crate::capture::DumpOptions;
+use crate::memory;
+use crate::memory::Content;
+use crate::memory::forkable_range;
+use crate::task::settings::Settings;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::ProcessId;
+use crust_model::progress::Progress;
+use crust_proc::smaps::trait_bit;
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::interrupt::Interrupts;
+use crust_tracee::parallel;
+
+/// Memory that was taken, and is yet to be written.
+pub struct Snapshot<'a> {
+    options: &'a DumpOptions,
+    interrupts: &'a Interrupts,
+    /// Where all pages will be.
+    records: Vec<Record>,
+    /// What copies write.
+    scribes: Vec<(Scribe, Arc<Source>, Vec<Job>)>,
+    /// What is read.
+    jobs: Vec<Job>,
+    /// They live as long as they are needed.
+    copies: Vec<CowCopy>,
+}
+
+/// A stretch of pages of one source.
+struct Part {
+    job: Job,
+    /// The process, if its fork would have the same pages.
+    forked: Option<u32>,
+}
+
+impl<'a> Snapshot<'a> {
+    /// Takes it of a frozen tree. `records` are those that [`memory::capture`] made for the processes
+    /// of `tree`.
+    ///
+    /// With `leave_running`, what a fork would not copy (shared memory, `MADV_DONTFORK`,
+    /// `MADV_WIPEONFORK`) is written to the image right away, and the tree may go on when this returns.
+    /// Where a process may not fork, all of it is written right away, and a warning says so.
+    ///
+    /// # Errors
+    ///
+    /// If a process dies, the image cannot be written, or the user asks to end.
+    pub fn take(
+        records: &[Record],
+        tree: &[FrozenProcess],
+        taken: Vec<Taken>,
+        image: &mut Writer,
+        options: &'a DumpOptions,
+        interrupts: &'a Interrupts,
+        progress: &mut dyn Progress,
+    ) -> Result<Self> {
+        let (written, parts) = gather(records, tree, taken, image)?;
+        let mut snapshot = Self {
+            options,
+            interrupts,
+            records: written,
+            scribes: Vec::new(),
+            jobs: Vec::new(),
+            copies: Vec::new(),
+        };
+        let orphans = !has_subreaper(records)?;
+        let scribes = !options.checksum && (options.leave_running || parallel::processors() == 1);
+        let end = image.pages_end();
+        let mut of_forks: BTreeMap<u32, Vec<Job>> = BTreeMap::new();
+        for part in parts {
+            match part.forked {
+                Some(process) => of_forks.entry(process).or_default().push(part.job),
+                None => snapshot.jobs.push(part.job),
+            }
+        }
+        for (process, jobs) in of_forks {
+            let process = &tree[process as usize];
+            let bytes: u64 = jobs.iter().map(|job| job.runs.bytes()).sum();
+            let scribe = scribes && bytes >= fork_writer::WORTH;
+            if !scribe && !options.leave_running {
+                snapshot.jobs.extend(jobs);
+                continue;
+            }
+            match copy_of(process, orphans)? {
+                Some(copy) => snapshot.assign(copy, process, jobs, scribe.then_some(end), image)?,
+                None => {
+                    if options.leave_running {
+                        tracing::warn!(process.pid, "no copy of it: it is stopped for longer");
+                    }
+                    snapshot.jobs.extend(jobs);
+                }
+            }
+        }
+        if options.leave_running {
+            let of_copies = |job: &Job| matches!(*job.source, Source::Copy(..));
+            let (later, now) = std::mem::take(&mut snapshot.jobs)
+                .into_iter()
+                .partition(of_copies);
+            snapshot.jobs = now;
+            snapshot.read(image, progress)?;
+            snapshot.jobs = later;
+        }
+        Ok(snapshot)
+    }
+
+    /// Has pages be read from a copy, or written by it, up to byte `end` of the image.
+    fn assign(
+        &mut self,
+        copy: CowCopy,
+        process: &FrozenProcess,
+        jobs: Vec<Job>,
+        end: Option<u64>,
+        image: &Writer,
+    ) -> Result<()> {
+        let source = Arc::new(copy.source()?);
+        let scribe = match end {
+            Some(end) => Scribe::new(&copy, process, image.file(), end)?,
+            None => None,
+        };
+        match scribe {
+            Some(scribe) => self.scribes.push((scribe, source, jobs)),
+            // A copy is read more slowly than what stands still.
+            None if !self.options.leave_running => {
+                self.jobs.extend(jobs);
+                return Ok(());
+            }
+            None => self
+                .jobs
+                .extend(jobs.into_iter().map(|job| job.from(&source))),
+        }
+        self.copies.push(copy);
+        Ok(())
+    }
+
+    /// Writes what is left, and returns the records of all.
+    ///
+    /// # Errors
+    ///
+    /// If the image cannot be written, or the user asks to end.
+    pub fn write(mut self, image: &mut Writer, progress: &mut dyn Progress) -> Result<Vec<Record>> {
+        let jobs = self.scribes.iter().flat_map(|(.., jobs)| jobs);
+        let total = jobs.map(|job| job.runs.bytes()).sum();
+        let mut done = 0;
+        for (scribe, source, jobs) in std::mem::take(&mut self.scribes) {
+            for job in jobs {
+                let left = scribe.write(&job.runs, job.offset, |bytes| {
+                    done += bytes;
+                    progress.memory(done, total);
+                    self.interrupts.check()
+                })?;
+                for (runs, offset) in left {
+                    self.jobs.push(Job::new(Arc::clone(&source), runs, offset));
+                }
+            }
+        }
+        self.read(image, progress)?;
+        drop(self.copies);
+        Ok(self.records)
+    }
+
+    /// Copies what is read.
+    fn read(&self, image: &mut Writer, progress: &mut dyn Progress) -> Result<()> {
+        let total = self.jobs.iter().map(|job| job.runs.bytes()).sum();
+        let sums = copy::copy(
+            &self.jobs,
+            image.file(),
+            self.options.checksum,
+            &mut |done| {
+                progress.memory(done, total);
+                self.interrupts.check()
+            },
+        )?;
+        for (offset, length, checksum) in sums {
+            image.sum_pages(offset, length, checksum);
+        }
+        Ok(())
+    }
+}
+
+/// A copy of a process, or none if it may not have one.
+fn copy_of(process: &FrozenProcess, orphans: bool) -> Result<Option<CowCopy>> {
+    match CowCopy::of(process, orphans) {
+        Err(Error::Task {
+            errno: Errno::EAGAIN | Errno::ENOMEM | Errno::ENOSPC | Errno::EPERM,
+            task,
+            operation,
+        }) => {
+            tracing::info!(task, operation, "cannot fork");
+            Ok(None)
+        }
+        result => result,
+    }
+}
+
+/// What has to be copied, with its place in the image, and the records about it.
+fn gather(
+    records: &[Record],
+    tree: &[FrozenProcess],
+    taken: Vec<Taken>,
+    image: &mut Writer,
+) -> Result<(Vec<Record>, Vec<Part>)> {
+    let mut parts = Vec::new();
+    let mut written = Vec::new();
+    for (memory, owner, file) in shared_objects(records, tree)? {
+        let offset = image.reserve_pages(memory.runs.bytes());
+        let memory = SharedMemory { offset, ..memory };
+        written.push(memory.record(owner, written.len() as u32)?);
+        parts.push(Part {
+            job: Job::new(Arc::new(Source::File(file)), memory.runs, offset),
+            forked: None,
+        });
+    }
+    for Taken { file, runs, record } in taken {
+        let offset = image.reserve_pages(runs.bytes());
+        written.push(record(offset)?);
+        parts.push(Part {
+            job: Job::new(Arc::new(Source::File(file)), runs, offset),
+            forked: None,
+        });
+    }
+    let mut never_forked = BTreeSet::new();
+    let mut holders = Vec::new();
+    let mut rest = Vec::new();
+    let by_owner = memory::by_owner(records);
+    for process in tree.iter().filter(|process| process.zombie.is_none()) {
+        let own = by_owner.get(&process.id.0).map_or(&[][..], Vec::as_slice);
+        let areas = memory::contents(own)?;
+        let (pages, guards) = scan::private_pages(process, &areas)?;
+        holders.push(Holder {
+            process,
+            plots: forkable_range::plots(own.iter().copied())?,
+            pages,
+        });
+        let mut not_forked: Vec<_> = areas
+            .iter()
+            .filter(|(area, _)| area.is_any(trait_bit::DONT_FORK | trait_bit::WIPE_ON_FORK))
+            .map(|(area, _)| area.range())
+            .collect();
+        // The kernel may have no huge page left for what a process writes after a fork.
+        let has_huge = areas.iter().any(|(area, content)| {
+            area.is(trait_bit::HUGETLB) && matches!(content, Content::Private | Content::Written)
+        });
+        if has_huge {
+            not_forked.clear();
+            not_forked.push(0..u64::MAX);
+            never_forked.insert(process.id);
+        }
+        rest.push((guards, not_forked, Arc::new(Source::task(process)?)));
+    }
+    let heritages = shared_pages::find(&holders)?;
+    let sources: BTreeMap<ProcessId, Arc<Source>> = holders
+        .iter()
+        .zip(&rest)
+        .map(|(holder, (.., source))| (holder.process.id, Arc::clone(source)))
+        .collect();
+    for ((holder, heritage), (guards, not_forked, source)) in
+        holders.into_iter().zip(heritages).zip(rest)
+    {
+        let runs = holder.pages.without(&heritage.inherited);
+        let mut lent = Runs::default();
+        for (range, _) in &heritage.lent {
+            lent.push(range.clone());
+        }
+        let pages = StoredPages {
+            offset: image.reserve_pages(runs.bytes() + lent.bytes()),
+            runs,
+            guards,
+            inherited: heritage.inherited,
+            lent,
+        };
+        let owner = holder.process.id.0;
+        written.push(pages.record(owner, 0)?);
+        for (before, excepted, runs) in pages.runs.split(&not_forked) {
+            parts.push(Part {
+                job: Job::new(Arc::clone(&source), runs, pages.offset + before),
+                forked: (!excepted).then_some(owner),
+            });
+        }
+        let mut offset = pages.lent_at();
+        for (range, child) in heritage.lent {
+            let mut runs = Runs::default();
+            runs.push(range);
+            let length = runs.bytes();
+            parts.push(Part {
+                job: Job::new(Arc::clone(&sources[&child]), runs, offset),
+                forked: (!never_forked.contains(&child)).then_some(child.0),
+            });
+            offset += length;
+        }
+    }
+    Ok((written, parts))
+}
+
+/// Whether a process of the tree adopts orphans, and would find one that it does not know of.
+fn has_subreaper(records: &[Record]) -> Result<bool> {
+    for record in records.iter().filter(|record| record.tag == Settings::TAG) {
+        if Settings::from_record(record)?.subreaper {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! How address spaces are built again: the order of the steps of one, and what several share.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crust_image::Record;
+use crust_sys::RemoteAddr;
+
+use super::KINDS;
+use super::Mappings;
+use super::address_space::AddressSpace;
+use super::area::Area;
+use super::aspect;
+use super::aspect::Moment;
+use super::backed::Backed;
+use super::fork_groups::Estates;
+use super::fork_groups::Member;
+use super::forkable_range::plots;
+use super::holes::Holes;
+use super::kind_of;
+use super::layout::Common;
+use super::layout::Layout;
+use super::mapped_file::MappedFiles;
+use super::shadow_stack;
+use super::shadow_stack::ShadowStack;
+use super::uring_memory;
+use super::uring_memory::UringMemory;
+use crate::file::uring::rings::Rings;
+use crate::ipc::sysv_shm::Segments;
+use crate::memory::pages::SharedMemory;
+use crate::memory::pages::StoredPages;
+use crate::plan_context::Resolve;
+use crate::task::limits::Limits;
+use crate::task::tree;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::ProcessId;
+use crust_model::plan::Stage;
+use crust_model::plan::Step;
+use crust_model::plan::scratch;
+
+/// Plans the memory of all processes, and where scratch memory goes.
+///
+/// [`Plan::reserved_fds`](crust_model::plan::Plan::reserved_fds) must be known.
+///
+/// # Errors
+///
+/// [`Error::Malformed`] if the records contradict each other.
+pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
+    let records = resolve.records;
+    let processes = super::by_owner(records);
+    let mut used = Vec::new();
+    for record in records {
+        if let Some(kind) = kind_of(record) {
+            used.extend((kind.areas)(record)?.iter().map(Area::range));
+        }
+    }
+    let mut holes = Holes::between(used);
+    let start = holes
+        .take(scratch::TOTAL)
+        .ok_or_else(|| Error::malformed("address spaces", "no room is left for scratch memory"))?;
+    resolve.plan.scratch = RemoteAddr(start);
+
+    let mut common = Common::default();
+    let mut filled: BTreeMap<ProcessId, Vec<(Range<u64>, SharedMemory)>> = BTreeMap::new();
+    let pids = pids(resolve);
+    for record in resolve.of_tag(SharedMemory::TAG) {
+        let memory = SharedMemory::from_record(record)?;
+        let owner = ProcessId(record.owner);
+        let pid = *pids
+            .get(&owner)
+            .ok_or_else(|| Error::malformed(owner.to_string(), "the plan does not make it"))?;
+        let at = common.objects.add(&memory, owner, pid, &mut holes)?;
+        filled.entry(owner).or_default().push((at, memory));
+    }
+
+    common.backed = Backed::of(records, resolve.plan.reserved_fds, &mut holes)?;
+    common.segments = Segments::of(records, &mut holes)?;
+
+    let rings = Rings::of(records)?;
+
+    let estates = estates(resolve, &processes)?;
+    estates.plan(&mut resolve.plan)?;
+
+    for (&owner, of_process) in &processes {
+        let own = |tag| of_process.iter().find(|record| record.tag == tag).copied();
+        let Some(space) = own(AddressSpace::TAG) else {
+            continue;
+        };
+        let space = AddressSpace::from_record(space)?;
+        let files = own(MappedFiles::TAG).map(MappedFiles::from_record);
+        let files = files.transpose()?.unwrap_or_default().files;
+        let stored = own(StoredPages::TAG).map(StoredPages::from_record);
+        let stored = stored.transpose()?;
+        let process = ProcessId(owner);
+        let task = process.leader();
+        let kept = estates.kept(process);
+
+        let pages = stored.as_ref();
+        let plan = &mut resolve.plan;
+        let mut layout = Layout::begin(plan, task, &files, pages, &common, kept);
+        if let Some(record) = own(Mappings::<UringMemory>::TAG) {
+            uring_memory::place(record, &rings, &mut layout)?;
+        }
+        estates.forget(process, &mut layout);
+        space.prepare(&mut layout)?;
+        aspect::plan(of_process, Moment::Empty, &mut layout)?;
+        common.backed.map(&mut layout);
+        common.segments.make(&mut layout);
+        let mut areas = Vec::new();
+        for kind in KINDS {
+            if let Some(record) = own(kind.row.tag) {
+                (kind.plan)(record, &mut layout)?;
+                areas.extend((kind.areas)(record)?);
+            }
+        }
+        aspect::plan(of_process, Moment::Mapped, &mut layout)?;
+        estates.fill(process, &mut layout)?;
+        for (at, memory) in filled.get(&task.process).into_iter().flatten() {
+            memory.fill(at, &mut layout);
+        }
+        common.backed.fill(&mut layout);
+        common.segments.fill(&mut layout);
+        common.objects.release(&mut layout);
+        common.backed.release(&mut layout);
+        common.segments.release(&mut layout);
+        for area in &areas {
+            area.settle(&mut layout);
+        }
+        space.settle(&mut layout);
+        if let Some(stored) = &stored {
+            stored.guard(&mut layout);
+        }
+        for area in &areas {
+            area.lock(&mut layout);
+        }
+        aspect::plan(of_process, Moment::Filled, &mut layout)?;
+        for area in &areas {
+            area.seal(&mut layout);
+        }
+        if let Some(record) = own(Mappings::<ShadowStack>::TAG) {
+            let stacks = Mappings::<ShadowStack>::from_record(record)?.0;
+            let hard = Limits::hard(records, process, libc::RLIMIT_STACK)?;
+            shadow_stack::make(&stacks, &areas, hard, &mut layout);
+        }
+        layout.end();
+    }
+    Ok(())
+}
+
+/// What processes share with their parents.
+fn estates(resolve: &Resolve<'_>, processes: &BTreeMap<u32, Vec<&Record>>) -> Result<Estates> {
+    let parents: Vec<Option<u32>> = tree::members(resolve.records)?
+        .into_iter()
+        .map(|member| member.parent)
+        .collect();
+    let mut makers = BTreeMap::new();
+    for (task, steps) in resolve.plan.stages.get(&Stage::Spawn).into_iter().flatten() {
+        for step in steps {
+            if let Step::SpawnChild { child, .. } = step {
+                makers.insert(*child, Some(task.process).filter(|maker| maker != child));
+            }
+        }
+    }
+    let mut members = BTreeMap::new();
+    for (&owner, records) in processes {
+        let stored = records.iter().find(|record| record.tag == StoredPages::TAG);
+        if let Some(stored) = stored {
+            let id = ProcessId(owner);
+            let parent = parents.get(owner as usize).copied().flatten();
+            let parent = parent.map(ProcessId);
+            let mut maker = makers.get(&id).copied().flatten();
+            while let Some(stand_in) = maker.filter(|maker| maker.0 as usize >= parents.len()) {
+                // It is a copy of who makes it.
+                maker = makers.get(&stand_in).copied().flatten();
+            }
+            let member = Member {
+                parent,
+                is_heir: maker == parent,
+                plots: plots(records.iter().copied())?,
+                stored: StoredPages::from_record(stored)?,
+            };
+            members.insert(id, member);
+        }
+    }
+    Ok(Estates::of(members))
+}
+
+/// The pids that the processes will have, as the plan says.
+fn pids(resolve: &Resolve<'_>) -> BTreeMap<ProcessId, i32> {
+    let steps = resolve
+        .plan
+        .stages
+        .values()
+        .flat_map(BTreeMap::values)
+        .flatten();
+    steps
+        .filter_map(|step| match step {
+            Step::SpawnChild { child, pid, .. } => Some((*child, *pid.last()?)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::memory::pages::Runs;
+    use crate::memory::private_anonymous::PrivateAnonymous;
+    use crate::memory::shared_anonymous::SharedAnonymous;
+    use crate::plan_context::RestoreOptions;
+    use crust_hooks::Abilities;
+    use crust_model::plan::Plan;
+    use crust_model::plan::TaskId;
+    use crust_model::refusal::Refusals;
+    use crust_proc::smaps::trait_bit as t;
+
+    const PAGE: u64 = 4096;
+
+    fn area(start: u64, pages: u64, traits: u64) -> Area {
+        Area {
+            start,
+            length: pages * PAGE,
+            traits,
+        }
+    }
+
+    fn runs(range: Range<u64>) -> Runs {
+        let mut runs = Runs::default();
+        runs.push(range);
+        runs
+    }
+
+    /// Two processes that share memory, the second at another address; the first has a locked heap
+    /// that it may not write, and a reserved range.
+    fn records() -> Vec<Record> {
+        let heap = PrivateAnonymous {
+            area: area(0x40_0000, 2, t::READ | t::LOCKED | t::DONT_FORK),
+            name: Some(b"mine".to_vec()),
+        };
+        let reserved = PrivateAnonymous {
+            area: area(0x80_0000, 1 << 28, t::NO_RESERVE),
+            name: None,
+        };
+        let shared = |start| SharedAnonymous {
+            area: area(start, 1, t::READ | t::WRITE | t::MAY_SHARE),
+            object: 77,
+            huge: 0,
+            offset: PAGE,
+            name: None,
+        };
+        let pages = StoredPages {
+            offset: 0x1000,
+            runs: runs(0x40_1000..0x40_2000),
+            guards: runs(0x80_0000..0x80_1000),
+            ..StoredPages::default()
+        };
+        let memory = SharedMemory {
+            inode: 77,
+            huge: 0,
+            size: 4 * PAGE,
+            no_reserve: false,
+            offset: 0x2000,
+            runs: runs(PAGE..2 * PAGE),
+        };
+        let space = AddressSpace::default();
+        [
+            space.record(0, 0),
+            Mappings(vec![heap, reserved]).record(0, 0),
+            Mappings(vec![shared(0x20_0000)]).record(0, 0),
+            pages.record(0, 0),
+            memory.record(0, 0),
+            space.record(1, 0),
+            Mappings(vec![shared(0x30_0000)]).record(1, 0),
+        ]
+        .into_iter()
+        .collect::<Result<_>>()
+        .unwrap()
+    }
+
+    pub(crate) fn planned(records: &[Record]) -> Result<Plan> {
+        let mut resolve = Resolve {
+            records,
+            abilities: Abilities::default(),
+            options: &RestoreOptions::default(),
+            caller: (1, 1),
+            survivors: BTreeMap::new(),
+            plan: Plan {
+                reserved_fds: 10,
+                ..Plan::default()
+            },
+            refusals: Refusals::default(),
+            timers: std::collections::HashMap::new(),
+        };
+        for (child, pid) in [(0, 500), (1, 501)] {
+            let step = Step::SpawnChild {
+                child: ProcessId(child),
+                pid: vec![pid],
+                exit_signal: 17,
+                flags: 0,
+            };
+            let task = ProcessId(child).leader();
+            resolve.plan.step(Stage::Spawn, task, step);
+        }
+        plan(&mut resolve)?;
+        Ok(resolve.plan)
+    }
+
+    /// What the calls of a stage are for.
+    pub(crate) fn calls(plan: &Plan, stage: Stage, task: TaskId) -> Vec<&str> {
+        plan.stages[&stage][&task]
+            .iter()
+            .map(|step| match step {
+                Step::Call(call) => &*call.what,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_plan_of_two_processes_that_share_memory() {
+        let plan = planned(&records()).unwrap();
+        let (first, second) = (ProcessId(0).leader(), ProcessId(1).leader());
+        // The reserved range is where scratch memory would go.
+        assert_eq!(plan.scratch, RemoteAddr(0x100_0080_0000));
+        let shared = plan.scratch.0 + scratch::TOTAL.next_multiple_of(2 << 20);
+
+        assert_eq!(
+            calls(&plan, Stage::MapMemory, first),
+            [
+                "unmap the blank below scratch",
+                "unmap the blank above scratch",
+                "memory 400000-402000: map",
+                "memory 400000-402000: advise",
+                "memory 400000-402000: name",
+                "memory 800000-10000800000: map",
+                "make shared memory 77",
+                "unmap where the vDSO was parked",
+            ]
+        );
+        let Step::Call(map) = &plan.stages[&Stage::MapMemory][&first][2] else {
+            panic!("no call");
+        };
+        // Pages have to be read into it, which its own protection does not allow.
+        assert_eq!(map.args[2], (libc::PROT_READ | libc::PROT_WRITE).into());
+        assert_eq!(
+            calls(&plan, Stage::ShareMemory, first),
+            ["memory 200000-201000: duplicate shared memory"]
+        );
+        assert_eq!(
+            calls(&plan, Stage::ShareMemory, second),
+            [
+                "open shared memory 77",
+                "memory 300000-301000: map",
+                "close shared memory",
+            ]
+        );
+        let Step::Call(open) = &plan.stages[&Stage::ShareMemory][&second][0] else {
+            panic!("no call");
+        };
+        let path = format!("500/map_files/{shared:x}-{:x}", shared + 4 * PAGE);
+        assert_eq!(open.args[1], crust_model::plan::Data::string(path).into());
+        assert_eq!(
+            calls(&plan, Stage::FillMemory, first),
+            ["pages: read 4 KiB", "shared memory: read 4 KiB"]
+        );
+        assert_eq!(
+            calls(&plan, Stage::SealMemory, first),
+            [
+                "unmap shared memory where it was made",
+                "memory 400000-402000: protect",
+                "open ",
+                "program: number of the descriptor",
+                "bounds, program and auxiliary vector",
+                "close the program",
+                "close the program",
+                "memory 800000-801000: guard",
+                "memory 400000-402000: lock",
+            ]
+        );
+        assert_eq!(plan, planned(&records()).unwrap());
+    }
+
+    #[test]
+    fn records_that_contradict_each_other_are_an_error() {
+        let without = |tag| {
+            let mut records = records();
+            records.retain(|record| record.tag != tag);
+            planned(&records)
+        };
+        assert!(without(SharedMemory::TAG).is_err());
+        let mut twice = records();
+        twice.push(twice[4].clone());
+        assert!(planned(&twice).is_err());
+    }
+
+    /// The numbers are in images.
+    #[test]
+    fn traits_keep_their_bits() {
+        assert_eq!(t::READ, 1);
+        assert_eq!(t::LOCKED, 1 << 11);
+        assert_eq!(t::DONT_FORK, 1 << 15);
+        assert_eq!(t::HUGE_PAGE, 1 << 27);
+        assert_eq!(t::SEALED, 1 << 36);
+    }
+}

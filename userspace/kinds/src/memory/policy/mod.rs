@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! On which nodes of the machine memory is taken: the policy of each thread (`set_mempolicy(2)`), and
+//! that of ranges of addresses (`mbind(2)`), which comes before it.
+//!
+//! `/proc/PID/task/TID/numa_maps` shows for each mapping its policy, or else that of the thread, and
+//! does not say which of the two it is. The page of `[vsyscall]` has never one of its own, the vDSO
+//! nearly never: they show what the thread has. A mapping that shows the same for all threads, and whose
+//! threads all have the same, is taken for one without.
+//! On which node a page was is not carried over; it is taken by the policy again.
+
+pub mod mode;
+pub mod numa_maps;
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use self::mode::MODES;
+pub use self::mode::Policy;
+use self::mode::RELATIVE;
+use self::mode::parse_nodes;
+use self::numa_maps::of_thread;
+use self::numa_maps::parse;
+pub use self::numa_maps::read;
+use super::Found;
+use super::aspect::Moment;
+use super::aspect::SpaceAspect;
+use super::layout::Layout;
+use crust_hooks::Hooks;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Call;
+use crust_model::plan::Stage;
+use crust_model::refusal::Refusals;
+use crust_proc::smaps::Vma;
+use crust_tracee::parallel;
+
+/// A range of addresses that has a policy of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// The first byte.
+    pub start: u64,
+    /// How many bytes.
+    pub length: u64,
+    /// The policy.
+    pub policy: Policy,
+}
+
+/// All policies of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryPolicies {
+    /// Those of the threads, by their numbers; none if all have the default.
+    pub threads: Vec<Policy>,
+    /// Those of memory.
+    pub bound: Vec<Bound>,
+}
+
+impl State for MemoryPolicies {
+    const TAG: u16 = 0x0203;
+    const NAME: &'static str = "memory policies";
+    const SUPPORT: &'static str =
+        "of each thread and each mapping: mode, flags and nodes; no kernel tells of home nodes";
+
+    fn describe(&self) -> String {
+        let threads = self.threads.iter().map(|policy| {
+            let name = MODES.get((policy.mode & 0xff) as usize);
+            format!("{} {:?}, ", name.unwrap_or(&"?"), policy.nodes)
+        });
+        let threads: String = threads.take(1).collect();
+        format!("{threads}{} mappings", self.bound.len())
+    }
+}
+
+/// The call by which a thread gets a policy.
+fn set(policy: &Policy) -> Call {
+    let (mask, bits) = policy.mask();
+    let args = [u64::from(policy.mode).into(), mask.into(), bits.into()];
+    Call::new("memory policy", libc::SYS_set_mempolicy, args)
+}
+
+impl Bound {
+    fn call(&self) -> Call {
+        let end = self.start + self.length;
+        let (mask, bits) = self.policy.mask();
+        Call::new(
+            format!("memory {:x}-{end:x}: policy", self.start),
+            libc::SYS_mbind,
+            [
+                self.start.into(),
+                self.length.into(),
+                u64::from(self.policy.mode).into(),
+                mask.into(),
+                bits.into(),
+                0.into(),
+            ],
+        )
+    }
+}
+
+/// The nodes from which crust may take memory, and so what it restores; `None` if the kernel knows of none.
+fn allowed_nodes() -> Option<BTreeSet<u32>> {
+    std::fs::metadata("/proc/self/numa_maps").ok()?;
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    match crust_proc::Fields::new(status).get("Mems_allowed_list") {
+        Some(list) => parse_nodes(list),
+        // A kernel without control groups of memory nodes.
+        None => {
+            let nodes = std::fs::read_to_string("/sys/devices/system/node/has_memory").ok()?;
+            parse_nodes(nodes.trim())
+        }
+    }
+}
+
+/// The mappings with a policy of their own, neighbours with the same in one. `shown` is what is shown for
+/// a thread with the policy `of_thread`, and `to_other` for one with another policy, if there is one.
+fn bound(
+    vmas: &[Vma],
+    shown: &[(u64, Policy)],
+    of_thread: &Policy,
+    to_other: &[(u64, Policy)],
+) -> Vec<Bound> {
+    let mut bound: Vec<Bound> = Vec::new();
+    let (mut shown, mut to_other) = (shown.iter().peekable(), to_other.iter().peekable());
+    for vma in vmas {
+        let start = vma.range.start;
+        while shown.next_if(|(at, _)| *at < start).is_some() {}
+        while to_other.next_if(|(at, _)| *at < start).is_some() {}
+        let Some((_, policy)) = shown.next_if(|(at, _)| *at == start) else {
+            continue;
+        };
+        let same_to_other = to_other
+            .next_if(|(at, _)| *at == start)
+            .is_some_and(|(_, other)| other == policy);
+        if policy.is_default() || (policy == of_thread && !same_to_other) {
+            continue;
+        }
+        match bound.last_mut() {
+            Some(last) if last.start + last.length == start && last.policy == *policy => {
+                last.length += vma.length();
+            }
+            _ => bound.push(Bound {
+                start,
+                length: vma.length(),
+                policy: policy.clone(),
+            }),
+        }
+    }
+    bound
+}
+
+impl SpaceAspect for MemoryPolicies {
+    fn capture(vmas: &[Vma], found: &mut Found<'_>, _: &dyn Hooks) -> Result<Option<Self>> {
+        let process = found.process;
+        let Some(text) = found.numa_maps.take() else {
+            return Ok(None);
+        };
+        let shown = match parse(&text) {
+            Ok(shown) => shown,
+            Err(line) => {
+                found.refusals.block(
+                    process.pid,
+                    "memory policy",
+                    format!("the kernel shows one that crust does not understand: {line}"),
+                    "have the program set another (set_mempolicy, mbind)",
+                );
+                return Ok(None);
+            }
+        };
+        let witness = vmas
+            .iter()
+            .rev()
+            .find(|vma| vma.name == b"[vdso]")
+            .map(|vma| vma.range.start);
+        let leader = shown
+            .iter()
+            .rev()
+            .find(|(at, _)| *at >= 1 << 63 || witness == Some(*at))
+            .or(shown.last())
+            .map(|(_, policy)| policy.clone())
+            .unwrap_or_default();
+        let others = process.threads.get(1..).unwrap_or_default();
+        let others = parallel::map(others, 64, |thread| {
+            of_thread(process, thread.tid, &shown, &leader)
+        });
+        let threads = std::iter::once(Ok(leader)).chain(others);
+        let mut threads: Vec<Policy> = threads.collect::<Result<_>>()?;
+        let other = threads.iter().position(|policy| *policy != threads[0]);
+        let text = match other {
+            Some(other) => {
+                let name = format!("task/{}/numa_maps", process.threads[other].tid);
+                crust_proc::read_text(&process.proc, process.pid, &name)?
+            }
+            None => String::new(),
+        };
+        let to_other = parse(&text).unwrap_or_default();
+        if process.ended_leader.is_some() {
+            // It stands first while it is restored, and what the others have begins with its own.
+            threads.insert(0, threads[0].clone());
+        }
+        let policies = Self {
+            bound: bound(vmas, &shown, &threads[0], &to_other),
+            threads: if threads.iter().all(Policy::is_default) {
+                Vec::new()
+            } else {
+                threads
+            },
+        };
+        if policies.bound.iter().any(|one| one.policy.can_have_home()) {
+            found.refusals.lose(
+                process.pid,
+                "memory policy",
+                "whether memory has a home node (set_mempolicy_home_node) is told by no kernel \
+                 interface, and it will have none",
+                "have the program set it again after the restore if it needs that",
+            );
+        }
+        let none = policies == Self::default();
+        Ok((!none).then_some(policies))
+    }
+
+    fn plan(&self, moment: Moment, layout: &mut Layout<'_>) {
+        match moment {
+            Moment::Empty => {
+                if let Some((leader, others)) = self.threads.split_first() {
+                    // Others begin with what the leader has.
+                    layout.call(Stage::MapMemory, set(leader));
+                    for (number, own) in others.iter().enumerate() {
+                        if own != leader {
+                            layout.call_of(number as u32 + 1, Stage::Attributes, set(own));
+                        }
+                    }
+                }
+            }
+            Moment::Mapped => {
+                for bound in &self.bound {
+                    layout.call(Stage::ShareMemory, bound.call());
+                }
+            }
+            Moment::Filled => {}
+        }
+    }
+
+    fn conflicts(&self, task: i32, refusals: &mut Refusals) {
+        let Some(allowed) = allowed_nodes() else {
+            refusals.block(
+                task,
+                "memory policy",
+                "this kernel knows of no nodes of memory (CONFIG_NUMA)",
+                "restore under a kernel like that of the dump",
+            );
+            return;
+        };
+        let of_memory = self.bound.iter().map(|bound| &bound.policy);
+        let missing: BTreeSet<u32> = of_memory
+            .chain(&self.threads)
+            .filter(|policy| policy.mode & RELATIVE == 0)
+            .flat_map(|policy| policy.nodes.difference(&allowed).copied())
+            .collect();
+        if !missing.is_empty() {
+            refusals.block(
+                task,
+                "memory policy",
+                format!(
+                    "it names nodes that this machine does not have, or whose memory crust may not \
+                     use (cpuset.mems): {missing:?}"
+                ),
+                "restore on a machine with as many nodes, or where its control group allows them",
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(mode: u32, nodes: &[u32]) -> Policy {
+        Policy {
+            mode,
+            nodes: nodes.iter().copied().collect(),
+        }
+    }
+
+    #[test]
+    fn neighbours_are_bound_at_once_and_what_shows_the_policy_of_the_thread_not_at_all() {
+        let text = "1000 bind:0\n2000 bind:0 anon=1\n4000 bind:0\n5000 default\n\
+                    6000 interleave:0 heap\n7000 interleave:0\nffffffffff600000 interleave:0\n";
+        let other = "1000 bind:0\n6000 interleave:0\n7000 default\n";
+        let vma = |start: u64, end: u64| Vma {
+            range: start..end,
+            ..Vma::default()
+        };
+        let vmas = [
+            vma(0x1000, 0x2000),
+            vma(0x2000, 0x3000),
+            vma(0x4000, 0x5000),
+            vma(0x5000, 0x6000),
+            vma(0x6000, 0x7000),
+            vma(0x7000, 0x8000),
+        ];
+        let ranges = |other: &str| -> Vec<_> {
+            let (shown, other) = (parse(text).unwrap(), parse(other).unwrap());
+            let bound = bound(&vmas, &shown, &policy(3, &[0]), &other);
+            let pages = |one: &Bound| (one.start >> 12, one.length >> 12);
+            bound.iter().map(pages).collect()
+        };
+        assert_eq!(ranges(""), [(1, 2), (4, 1)]);
+        // To another thread it shows the same: it has that policy itself.
+        assert_eq!(ranges(other), [(1, 2), (4, 1), (6, 1)]);
+    }
+
+    /// What this machine's kernel writes.
+    #[test]
+    fn reads_the_policies_of_the_test() {
+        let Ok(text) = std::fs::read_to_string("/proc/self/numa_maps") else {
+            // A kernel without NUMA.
+            return;
+        };
+        assert!(allowed_nodes().is_some_and(|nodes| !nodes.is_empty()));
+        assert!(parse(&text).is_ok_and(|shown| !shown.is_empty()));
+    }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The program that a process runs, to which `/proc/PID/exe` leads: a file with a path, a memfd
+//! (`fexecve`), or a file that was deleted since (an update replaced it).
+//!
+//! The kernel lets nobody write to a program that runs (`ETXTBSY`), and nobody set a file that somebody
+//! may write to as the program. So one without a path is filled before, and its maker keeps it open
+//! for reading only.
+
+use serde::{Deserialize, Serialize};
+
+use super::Found;
+use super::capture::Look;
+use super::layout::Layout;
+use super::layout::open_call;
+use super::mapped_file::MappedFile;
+use super::mapped_file::MappedFiles;
+use super::mapped_file::read_link;
+use crust_model::Result;
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+use crust_model::plan::Stage;
+use crust_model::plan::reserved;
+use crust_model::refusal::Refusals;
+
+/// A program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Program {
+    /// A file that its path leads to.
+    Named(MappedFile),
+    /// One without a path, by its number among those.
+    Unnamed(u32),
+}
+
+impl Default for Program {
+    fn default() -> Self {
+        Self::Named(MappedFile::default())
+    }
+}
+
+impl Program {
+    /// That of a process, or `None` after a refusal.
+    ///
+    /// # Errors
+    ///
+    /// Of looking at `/proc/PID/exe`.
+    pub fn capture(found: &mut Found<'_>) -> Result<Option<Self>> {
+        let path = read_link(found.process, "exe")?;
+        let (proc, pid) = (&found.process.proc, found.process.pid);
+        if crust_proc::stat_of(proc, pid, "exe")?.st_mode & 0o111 == 0 {
+            found.refusals.block(
+                pid,
+                format!("program {}", String::from_utf8_lossy(&path)),
+                "nobody may execute it any more, and a restore could not make it the program of a process",
+                "give it that permission again (chmod +x)",
+            );
+            return Ok(None);
+        }
+        Ok(match found.look("exe", &path)? {
+            Ok(Look::Named(mut file)) => {
+                file.build_id = found.build_ids.get(&file.path, file.identity());
+                Some(Self::Named(file))
+            }
+            Ok(Look::Unnamed(id)) => {
+                found.unnamed.is_program(id);
+                Some(Self::Unnamed(id))
+            }
+            Err(unreachable) => {
+                let object = format!("program {}", String::from_utf8_lossy(&path));
+                found
+                    .refusals
+                    .block(pid, object, unreachable.why, unreachable.remedy);
+                None
+            }
+        })
+    }
+
+    /// Gets one without a path at hand while its maker has it.
+    ///
+    /// # Errors
+    ///
+    /// If the image does not have it.
+    pub fn prepare(&self, layout: &mut Layout<'_>) -> Result<()> {
+        let Self::Unnamed(id) = self else {
+            return Ok(());
+        };
+        let stage = Stage::ShareMemory;
+        let proc = layout.reserved(reserved::PROC);
+        let anchor = layout.backed.anchor(*id)?;
+        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+        let open = anchor.open(layout.task.process, proc, flags);
+        let opened = layout.call(stage, open);
+        let number = layout.temporary();
+        let args = [opened.into(), number.into(), libc::O_CLOEXEC.into()];
+        layout.call(
+            stage,
+            Call::new("program: move it out of the way", libc::SYS_dup3, args),
+        );
+        layout.call(
+            stage,
+            Call::new(
+                "program: close where it was",
+                libc::SYS_close,
+                [opened.into()],
+            ),
+        );
+        Ok(())
+    }
+
+    /// Has it open in [`Stage::SealMemory`] at a number, and tells which, and what is to be
+    /// closed behind.
+    pub fn open(&self, layout: &mut Layout<'_>) -> (i32, Vec<Arg>) {
+        let Self::Named(file) = self else {
+            let number = layout.temporary();
+            return (number, vec![Arg::from(number)]);
+        };
+        // A descriptor number must be known to stand in a structure.
+        let stage = Stage::SealMemory;
+        let number = layout.temporary();
+        let fd = layout.call(stage, open_call(file, libc::O_RDONLY));
+        layout.call(
+            stage,
+            Call::new(
+                "program: number of the descriptor",
+                libc::SYS_dup3,
+                [fd.into(), number.into(), libc::O_CLOEXEC.into()],
+            ),
+        );
+        (number, vec![Arg::from(number), Arg::from(fd)])
+    }
+
+    /// Notes if it is not the same any more.
+    pub fn conflicts(self, task: i32, refusals: &mut Refusals) {
+        if let Self::Named(file) = self {
+            let files = vec![(file, true)];
+            MappedFiles { files }.conflicts(task, refusals);
+        }
+    }
+
+    /// Its path, for people.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Named(file) => String::from_utf8_lossy(&file.path).into_owned(),
+            Self::Unnamed(id) => format!("file {id} without a path"),
+        }
+    }
+}

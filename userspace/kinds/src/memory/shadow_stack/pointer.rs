@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The pointer of a shadow stack, which the kernel sets when it makes one, and a tracer may move.
+
+use crust_sys::ptrace;
+use nix::errno::Errno;
+
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::plan::Operation;
+use crust_model::plan::TaskHandle;
+
+/// The kernel has made a shadow stack for the thread, which goes on where it was in it.
+#[derive(Debug)]
+pub(super) struct MovePointer {
+    /// The end of the stack, where the pointer must be now, if that matters.
+    pub from: Option<u64>,
+    /// Where the pointer was.
+    pub to: u64,
+}
+
+impl Operation for MovePointer {
+    fn describe(&self) -> String {
+        format!("move the pointer of its shadow stack to {:x}", self.to)
+    }
+
+    fn run(&self, task: &mut dyn TaskHandle) -> Result<()> {
+        let tid = task.tid();
+        let failed = |what: &str, errno| Error::task(tid, what, errno);
+        let made = ptrace::shadow_stack(tid)
+            .map_err(|errno| failed("read the pointer of its shadow stack", errno))?;
+        if let Some(from) = self.from.filter(|from| made != Some(*from)) {
+            let made = made.unwrap_or_default();
+            let what = format!("have its shadow stack end at {from:#x}, and not at {made:#x}");
+            return Err(failed(&what, Errno::EEXIST));
+        }
+        ptrace::set_shadow_stack(tid, self.to)
+            .map_err(|errno| failed("set the pointer of its shadow stack", errno))
+    }
+}

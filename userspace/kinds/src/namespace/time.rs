@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The clocks that count from the start of the machine, and the time namespace, which adds something to
+//! them (`time_namespaces(7)`).
+//!
+//! A program that was in a time namespace of its own is restored in one with the same offsets. With
+//! `restore --keep-clocks` every program is restored in one whose offsets make the clocks go on from
+//! where they were at the dump: the time in between has not passed for them.
+
+use std::path::PathBuf;
+
+use crust_image::Record;
+use nix::time::ClockId;
+use serde::{Deserialize, Serialize};
+
+use crate::capture::Capture;
+use crate::task;
+use crate::task::Member;
+use crust_hooks::Abilities;
+use crust_model::object::State;
+use crust_model::plan::After;
+use crust_model::plan::Clocks as Plan;
+use crust_model::plan::Offsets;
+use crust_model::plan::SECOND;
+use crust_tracee::clock;
+
+use crate::plan_context::Resolve;
+use crate::plan_context::RestoreOptions;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::refusal::Refusals;
+use crust_tracee::texts::NAMESPACES;
+use crust_tracee::texts::Texts;
+
+/// The clocks at the dump, as the program saw them, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clocks {
+    /// `CLOCK_MONOTONIC`.
+    pub monotonic: u64,
+    /// `CLOCK_BOOTTIME`.
+    pub boottime: u64,
+    /// `CLOCK_REALTIME`, since 1970.
+    pub realtime: u64,
+    /// What its time namespace added to the first two.
+    pub offsets: Offsets,
+    /// Whether that was another one than crust's.
+    pub apart: bool,
+}
+
+impl State for Clocks {
+    const TAG: u16 = 0x0400;
+    const NAME: &'static str = "clocks";
+    const SUPPORT: &'static str = "A time namespace that the whole tree is in, with its offsets; with \
+                                   `restore --keep-clocks` the monotonic and the boot-time clock \
+                                   go on from where they were.";
+
+    fn describe(&self) -> String {
+        let seconds = |time: u64| format!("{}.{:09}", time / SECOND, time % SECOND);
+        let apart = if self.apart {
+            ", in a time namespace"
+        } else {
+            ""
+        };
+        format!(
+            "monotonic {} s, since boot {} s, real {} s{apart}",
+            seconds(self.monotonic),
+            seconds(self.boottime),
+            seconds(self.realtime)
+        )
+    }
+}
+
+/// The places of the links in what is read of a thread.
+fn links(namespaces: &[Option<PathBuf>]) -> [Option<&PathBuf>; 2] {
+    ["time_for_children", "time"].map(|name| {
+        let place = NAMESPACES.iter().position(|other| *other == name)?;
+        namespaces.get(place)?.as_ref()
+    })
+}
+
+/// Captures the clocks of a tree, and names what is in another time namespace than its root.
+///
+/// # Errors
+///
+/// What broke.
+pub fn capture(texts: &[Texts], capture: &mut Capture<'_>) -> Result<()> {
+    let Some((root, of_root)) = capture
+        .tree
+        .first()
+        .and_then(|root| Some((root, texts.first()?.1.first()?)))
+    else {
+        return Ok(());
+    };
+    let [_, home] = links(&of_root.namespaces);
+    for (process, (_, threads)) in capture.tree.iter().zip(texts) {
+        for (thread, text) in process.threads.iter().zip(threads) {
+            let theirs = links(&text.namespaces);
+            // A thread that is not the leader is where the leader is.
+            let elsewhere = |link: &&PathBuf| Some(*link) != home;
+            if theirs.iter().flatten().any(elsewhere) {
+                capture.refusals.block(
+                    thread.tid,
+                    "time namespace",
+                    "it is in another one than the root of its tree, or has another one for its children, \
+                     which crust does not restore yet",
+                    "have the whole tree be in one (unshare --time --fork), and dump it from its root on",
+                );
+            }
+        }
+    }
+    let own = std::fs::read_link("/proc/self/ns/time").ok();
+    let offsets = offsets_of(&root.proc, root.pid)?;
+    let ours = clock::own_offsets();
+    let since_start = |clock, theirs: i64, ours: i64| -> Result<u64> {
+        Ok(clock::read(clock)?.saturating_add_signed(theirs - ours))
+    };
+    let clocks = Clocks {
+        monotonic: since_start(ClockId::CLOCK_MONOTONIC, offsets.monotonic, ours.monotonic)?,
+        boottime: since_start(ClockId::CLOCK_BOOTTIME, offsets.boottime, ours.boottime)?,
+        realtime: clock::read(ClockId::CLOCK_REALTIME)?,
+        offsets,
+        apart: home != own.as_ref(),
+    };
+    capture.records.push(clocks.record(0, 0)?);
+    Ok(())
+}
+
+/// What the time namespace of a process (and of its children) adds; nothing on a kernel without.
+///
+/// # Errors
+///
+/// [`Error::Gone`] if it has died.
+pub fn offsets_of(proc: impl std::os::fd::AsFd, pid: i32) -> Result<Offsets> {
+    const NAME: &str = "timens_offsets";
+    match crust_proc::read_text(proc, pid, NAME) {
+        Ok(text) => Offsets::parse(&text).ok_or_else(|| {
+            Error::malformed(
+                format!("/proc/{pid}/{NAME}"),
+                "cannot be read as it should be",
+            )
+        }),
+        Err(Error::Task {
+            errno: nix::errno::Errno::ENOENT,
+            ..
+        }) => Ok(Offsets::default()),
+        Err(error) => Err(error),
+    }
+}
+
+impl Clocks {
+    /// Plans in which time namespace the tree is born.
+    pub(super) fn plan(&self, resolve: &mut Resolve<'_>) {
+        resolve.plan.clocks = Plan {
+            before: self.offsets,
+            after: self.after(resolve.options),
+        };
+    }
+
+    fn after(&self, options: &RestoreOptions) -> After {
+        if options.keep_clocks {
+            After::Continued {
+                monotonic: self.monotonic,
+                boottime: self.boottime,
+            }
+        } else if self.apart {
+            After::Shifted(self.offsets)
+        } else {
+            After::OfCrust
+        }
+    }
+
+    /// What the clocks say on this machine that say `machine` (monotonic and since boot) in the initial
+    /// namespace: by how much they are behind, if they are.
+    fn behind(&self, after: After, machine: [u64; 2], ours: Offsets) -> Option<u64> {
+        let offsets = match after {
+            After::Continued { .. } => return None,
+            After::Shifted(offsets) => offsets,
+            After::OfCrust => ours,
+        };
+        let behind = |before: u64, now: u64, offset: i64| {
+            i128::from(before) - (i128::from(now) + i128::from(offset))
+        };
+        let most = behind(self.monotonic, machine[0], offsets.monotonic).max(behind(
+            self.boottime,
+            machine[1],
+            offsets.boottime,
+        ));
+        u64::try_from(most).ok().filter(|&most| most > 0)
+    }
+}
+
+/// What is in the way on this machine, and what is lost.
+///
+/// # Errors
+///
+/// What in the image makes no sense.
+pub(super) fn conflicts(
+    records: &[Record],
+    options: &RestoreOptions,
+    abilities: Abilities,
+    refusals: &mut Refusals,
+) -> Result<()> {
+    let Some(record) = records.iter().find(|record| record.tag == Clocks::TAG) else {
+        return Ok(());
+    };
+    let clocks = Clocks::from_record(record)?;
+    let members = task::tree::members(records)?;
+    let Some(root) = members.first() else {
+        return Ok(());
+    };
+    let after = clocks.after(options);
+    if after != After::OfCrust && !std::path::Path::new("/proc/self/ns/time").exists() {
+        refusals.block(
+            root.pid,
+            "clocks",
+            "this kernel has no time namespaces (CONFIG_TIME_NS)",
+            "restore it on a kernel that has them, or without --keep-clocks",
+        );
+        return Ok(());
+    }
+    let ours = clock::own_offsets();
+    let machine = [clock::monotonic(), clock::boottime()];
+    if let Some(behind) = clocks.behind(after, machine, ours) {
+        let why = format!(
+            "the machine runs for less long than that of the dump: for the program the monotonic clock goes \
+             back by {} s",
+            behind.div_ceil(SECOND)
+        );
+        refusals.lose(root.pid, "clocks", why, "restore it with --keep-clocks");
+    }
+    if abilities.set_start {
+        starts(&members, &clocks, after, machine, ours, refusals);
+    }
+    Ok(())
+}
+
+/// Names the processes that began before this machine did.
+fn starts(
+    members: &[Member],
+    clocks: &Clocks,
+    after: After,
+    machine: [u64; 2],
+    ours: Offsets,
+    refusals: &mut Refusals,
+) {
+    let [_, shift] = after.shift(clocks.offsets, machine, ours);
+    let now = machine[1];
+    let too_early = |member: &&Member| {
+        let start = member.started.0.checked_add_signed(shift);
+        start.is_none_or(|start| start > now)
+    };
+    let count = members.iter().filter(too_early).count();
+    if let Some(first) = members.iter().find(too_early) {
+        let why = format!(
+            "{count} processes began when this machine had not been started yet, or would have yet to: their \
+             start times are the nearest that there are"
+        );
+        refusals.lose(first.pid, "start time", why, "");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clocks(apart: bool) -> Clocks {
+        Clocks {
+            monotonic: 100 * SECOND,
+            boottime: 120 * SECOND,
+            realtime: 0,
+            offsets: Offsets {
+                monotonic: 10 * SECOND as i64,
+                boottime: 0,
+            },
+            apart,
+        }
+    }
+
+    #[test]
+    fn where_a_tree_is_born() {
+        let mut options = RestoreOptions::default();
+        assert_eq!(clocks(false).after(&options), After::OfCrust);
+        assert_eq!(
+            clocks(true).after(&options),
+            After::Shifted(clocks(true).offsets)
+        );
+        options.keep_clocks = true;
+        let kept = After::Continued {
+            monotonic: 100 * SECOND,
+            boottime: 120 * SECOND,
+        };
+        assert_eq!(clocks(true).after(&options), kept);
+        assert_eq!(clocks(false).after(&options), kept);
+    }
+
+    #[test]
+    fn clocks_that_would_go_back() {
+        let none = Offsets::default();
+        let behind = |apart: bool, machine: [u64; 2]| {
+            let clocks = clocks(apart);
+            let after = clocks.after(&RestoreOptions::default());
+            clocks.behind(after, machine.map(|time| time * SECOND), none)
+        };
+        assert_eq!(behind(false, [200, 200]), None);
+        assert_eq!(behind(false, [95, 200]), Some(5 * SECOND));
+        assert_eq!(behind(true, [95, 200]), None);
+        assert_eq!(behind(true, [95, 110]), Some(10 * SECOND));
+        let kept = After::Continued {
+            monotonic: 0,
+            boottime: 0,
+        };
+        assert_eq!(clocks(true).behind(kept, [0, 0], none), None);
+    }
+}

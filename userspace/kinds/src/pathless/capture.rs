@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The unnamed files of a tree as they are found: each inode once, whoever has it and how.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStringExt;
+
+use crust_sys::statx;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, fstat};
+use nix::sys::statfs::fstatfs;
+
+use super::KINDS;
+use super::Unnamed;
+use super::UnnamedFile;
+use super::attributes;
+use super::data;
+use super::memfd;
+use super::outside;
+use super::outside::Ours;
+use crate::capture::DumpOptions;
+use crate::memory::holes;
+use crate::memory::pages::Taken;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::plan::ProcessId;
+use crust_model::refusal::Refusals;
+use crust_tracee::frozen_process::FrozenProcess;
+
+/// Why a file can neither be opened again by its path nor be in the image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreachable {
+    /// The reason.
+    pub why: String,
+    /// What to do.
+    pub remedy: Cow<'static, str>,
+}
+
+impl Unreachable {
+    /// Because of `why`; `remedy` helps.
+    pub fn new(why: impl Into<String>, remedy: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            why: why.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+/// Who has a file, and the link below its `/proc/PID` that leads there.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The process of the tree.
+    pub process: ProcessId,
+    /// Its pid.
+    pub pid: i32,
+    /// Where the link is: its `/proc/PID`, or that of crust if the file was in flight.
+    pub proc: BorrowedFd<'a>,
+    /// `fd/7`, or a name in `map_files`, or `exe`.
+    pub link: &'a str,
+}
+
+/// A file that was looked at, for the kinds to tell what it is.
+#[derive(Debug)]
+pub struct Seen {
+    /// What the link says.
+    pub path: Vec<u8>,
+    /// What the file says.
+    pub stat: FileStat,
+    /// The mount in which it was opened.
+    pub mount: u64,
+    /// What kind of file system it is in (`f_type`).
+    pub file_system: i64,
+    /// It, opened for reading.
+    pub file: File,
+}
+
+impl Seen {
+    /// Opens a file by a link.
+    fn at(place: &Place<'_>) -> Result<Self> {
+        let link = place.link;
+        let failed = |what: &str, errno| Error::task(place.pid, format!("{what} {link}"), errno);
+        let path = readlinkat(place.proc, link).map_err(|errno| failed("read the link", errno))?;
+        // To be read by crust is no access that the program would know of.
+        let flags = OFlag::O_RDONLY | OFlag::O_NOATIME | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = match openat(place.proc, link, flags, Mode::empty()) {
+            // Only the owner may ask for it, and who may do all.
+            Err(Errno::EPERM) => openat(place.proc, link, flags & !OFlag::O_NOATIME, Mode::empty()),
+            result => result,
+        }
+        .map_err(|errno| failed("open", errno))?;
+        let identity = statx::identity(&file, c"", libc::AT_EMPTY_PATH)
+            .map_err(|errno| failed("statx of", errno))?;
+        Ok(Self {
+            path: path.into_vec(),
+            stat: fstat(&file).map_err(|errno| failed("stat", errno))?,
+            mount: identity.mount,
+            file_system: fstatfs(&file)
+                .map_err(|errno| failed("statfs of", errno))?
+                .filesystem_type()
+                .0,
+            file: File::from(file),
+        })
+    }
+}
+
+/// A file that an image will hold.
+struct Kept {
+    /// The first process that has it.
+    owner: ProcessId,
+    state: Box<dyn UnnamedFile>,
+    file: File,
+    /// The tree has it open for writing, or mapped so that it can write to it.
+    is_written: bool,
+}
+
+/// All unnamed files that were found.
+#[derive(Default)]
+pub struct UnnamedFiles {
+    // By device and inode.
+    known: BTreeMap<(u64, u64), std::result::Result<u32, Unreachable>>,
+    kept: Vec<Kept>,
+}
+
+impl UnnamedFiles {
+    /// The number of a file that no path leads to, or why an image cannot hold it.
+    ///
+    /// # Errors
+    ///
+    /// Of looking at it.
+    pub fn note(
+        &mut self,
+        place: &Place<'_>,
+        (device, inode): (u64, u64),
+        options: &DumpOptions,
+    ) -> Result<std::result::Result<u32, Unreachable>> {
+        if let Some(known) = self.known.get(&(device, inode)) {
+            if let Ok(id) = known {
+                let owner = &mut self.kept[*id as usize].owner;
+                *owner = place.process.min(*owner);
+            }
+            return Ok(known.clone());
+        }
+        let known = self.keep(place, Seen::at(place)?, options)?;
+        self.known.insert((device, inode), known.clone());
+        Ok(known)
+    }
+
+    fn keep(
+        &mut self,
+        place: &Place<'_>,
+        seen: Seen,
+        options: &DumpOptions,
+    ) -> Result<std::result::Result<u32, Unreachable>> {
+        let Some(kind) = KINDS.iter().find(|kind| (kind.matches)(&seen)) else {
+            let path = String::from_utf8_lossy(&seen.path);
+            return Ok(Err(Unreachable::new(
+                format!("{path}: a file without a name, of a kind that crust does not know"),
+                "have the program close it, or run without it, for the dump",
+            )));
+        };
+        let failed = |errno: Errno| {
+            let operation = format!("{}: look for its contents", place.link);
+            Error::task(place.pid, operation, errno)
+        };
+        let contents = data::contents(&seen.file).map_err(failed)?;
+        let end = contents.runs.ranges().last().map_or(0, |last| last.end);
+        if end > holes::LARGEST {
+            let path = String::from_utf8_lossy(&seen.path);
+            return Ok(Err(Unreachable::new(
+                format!(
+                    "{path}: a file without a name with contents at byte {end:#x}, which is too far to map them"
+                ),
+                "have the program close it before the dump",
+            )));
+        }
+        let is_of_kernel = memfd::device(contents.huge).map_err(failed)? == seen.stat.st_dev;
+        if is_of_kernel != kind.is_of_kernel {
+            let path = String::from_utf8_lossy(&seen.path);
+            return Ok(Err(Unreachable::new(
+                format!(
+                    "{path}: shared memory that is no memfd, as a file (opened by a link in /proc, or of a driver)"
+                ),
+                "have the program close it before the dump",
+            )));
+        }
+        let id = self.kept.len() as u32;
+        let attributes = attributes::of(&seen.file).map_err(failed)?;
+        let unnamed = Unnamed::of(id, &seen.stat, contents, attributes);
+        Ok(match (kind.capture)(&seen, unnamed, options)? {
+            Ok(state) => {
+                self.kept.push(Kept {
+                    owner: place.process,
+                    state,
+                    file: seen.file,
+                    is_written: false,
+                });
+                Ok(id)
+            }
+            Err(unreachable) => Err(unreachable),
+        })
+    }
+
+    /// Notes that a file is mapped privately.
+    pub fn is_private(&mut self, id: u32) {
+        self.kept[id as usize].state.unnamed_mut().is_private = true;
+    }
+
+    /// Notes that a file may be written to.
+    pub fn is_written(&mut self, id: u32) {
+        self.kept[id as usize].is_written = true;
+    }
+
+    /// Notes that a process runs a file.
+    pub fn is_program(&mut self, id: u32) {
+        self.kept[id as usize].state.unnamed_mut().is_program = true;
+    }
+
+    /// The process that will make a file, as far as it is known by now.
+    #[must_use]
+    pub fn maker(&self, id: u32) -> ProcessId {
+        self.kept[id as usize].owner
+    }
+
+    /// Whether the first description for reading and writing is the one that makes the file.
+    #[must_use]
+    pub fn is_open_when_made(&self, id: u32) -> bool {
+        self.kept[id as usize].state.is_open_when_made()
+    }
+
+    /// When all are known: refuses those that a process outside of the tree has too.
+    pub fn settle(&self, tree: &[FrozenProcess], refusals: &mut Refusals) {
+        let mut files = BTreeMap::new();
+        for (inode, known) in &self.known {
+            if let Ok(id) = known {
+                let kept = &self.kept[*id as usize];
+                let ours = Ours {
+                    pid: tree[kept.owner.0 as usize].pid,
+                    title: kept.state.title(),
+                    is_written: kept.is_written,
+                };
+                if !kept.state.is_constant() {
+                    files.insert(*inode, ours);
+                }
+            }
+        }
+        outside::refuse(&files, tree, refusals);
+    }
+
+    /// What is to be copied into the image.
+    pub fn into_taken(self) -> impl Iterator<Item = Taken> {
+        self.kept.into_iter().map(|kept| {
+            let Kept {
+                owner,
+                mut state,
+                file,
+                ..
+            } = kept;
+            let runs = state.unnamed().contents.runs.clone();
+            Taken::new(file, runs, move |offset| {
+                state.unnamed_mut().contents.offset = offset;
+                state.to_record(owner.0)
+            })
+        })
+    }
+}
+
+/// Whether what a directory shows and an open file are in the same mount, and so in the same file
+/// system.
+pub(super) fn is_in_mount(directory: &std::ffi::CStr, mount: u64) -> bool {
+    let flags = libc::AT_NO_AUTOMOUNT;
+    statx::identity(nix::fcntl::AT_FDCWD.as_fd(), directory, flags)
+        .is_ok_and(|found| found.mode & libc::S_IFMT == libc::S_IFDIR && found.mount == mount)
+}

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A ghost: a regular file that was deleted while it was open, mapped, or run.
+//!
+//! A restore makes it without a name (`O_TMPFILE`) in the directory where it was, so nobody sees
+//! anything appear there: quotas, permissions, and what is written to disk are those of that file system.
+//! If the directory is gone too, the nearest one above that is left in the same mount
+//! does as well, since a file without a name is in no directory.
+//!
+//! To a program it differs in this: the link in `/proc` that leads to it has the number of its inode
+//! for a name. A file that the program itself has made with `O_TMPFILE` looks so anyway, and can still
+//! be given a name (`linkat`).
+
+use std::ffi::CString;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, SFlag};
+use serde::{Deserialize, Serialize};
+
+use super::Seen;
+use super::Unnamed;
+use super::UnnamedFile;
+use super::UnnamedKind;
+use super::Unreachable;
+use super::capture::is_in_mount;
+use crate::capture::DumpOptions;
+use crate::file::path::FilePath;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Call;
+use crust_model::refusal::Refusals;
+
+/// What `/proc` says behind the path of a file that has no name.
+pub const DELETED: &[u8] = b" (deleted)";
+
+/// `MQUEUE_MAGIC` of linux/magic.h: message queues look like files, and are none.
+const MQUEUE: i64 = 0x1980_0202;
+
+/// How many bytes of a deleted file an image may hold, unless told otherwise; as CRIU has it.
+pub const LIMIT: u64 = 1 << 20;
+
+/// A ghost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ghost {
+    /// What all have.
+    pub unnamed: Unnamed,
+    /// Where it was.
+    pub path: FilePath,
+    /// The directory in which it is made.
+    pub directory: FilePath,
+}
+
+impl State for Ghost {
+    const TAG: u16 = 0x0223;
+    const NAME: &'static str = "deleted file";
+    const SUPPORT: &'static str = "Contents (up to --ghost-limit), size, owner, mode, times, \
+        extended attributes. Open, mapped, or run; made again without a name in its file system. One that has other \
+        names, or that a program outside has too, is refused.";
+
+    fn describe(&self) -> String {
+        format!(
+            "file {} without a path, {}: {}",
+            self.unnamed.id,
+            self.title(),
+            self.unnamed.contents.describe()
+        )
+    }
+}
+
+impl UnnamedFile for Ghost {
+    fn unnamed(&self) -> &Unnamed {
+        &self.unnamed
+    }
+
+    fn unnamed_mut(&mut self) -> &mut Unnamed {
+        &mut self.unnamed
+    }
+
+    fn title(&self) -> String {
+        format!("deleted file {}", self.path)
+    }
+
+    fn make(&self) -> Call {
+        let flags = libc::O_TMPFILE | libc::O_RDWR | libc::O_CLOEXEC;
+        Call::new(
+            format!("{}: make it again in {}", self.title(), self.directory),
+            libc::SYS_openat,
+            [
+                libc::AT_FDCWD.into(),
+                self.directory.data().into(),
+                flags.into(),
+                0o600.into(),
+            ],
+        )
+    }
+
+    fn conflicts(&self, refusals: &mut Refusals) {
+        if let Some((why, remedy)) = obstacle(&self.directory) {
+            refusals.block(
+                0,
+                self.title(),
+                format!("it cannot be made again in {}: {why}", self.directory),
+                remedy,
+            );
+        }
+    }
+
+    fn to_record(&self, owner: u32) -> Result<crust_image::Record> {
+        self.record(owner, self.unnamed.id)
+    }
+}
+
+impl UnnamedKind for Ghost {
+    const IS_OF_KERNEL: bool = false;
+
+    fn matches(seen: &Seen) -> bool {
+        let kind = SFlag::from_bits_truncate(seen.stat.st_mode & SFlag::S_IFMT.bits());
+        kind == SFlag::S_IFREG && seen.path.ends_with(DELETED) && seen.file_system != MQUEUE
+    }
+
+    fn capture(
+        seen: &Seen,
+        unnamed: Unnamed,
+        options: &DumpOptions,
+    ) -> Result<std::result::Result<Self, Unreachable>> {
+        let path = seen.path.strip_suffix(DELETED).unwrap_or(&seen.path);
+        let path = FilePath(path.to_vec());
+        if seen.stat.st_nlink > 0 {
+            return Ok(Err(still_named(&path, seen.stat.st_nlink)));
+        }
+        let Some(directory) = directory_of(&path, seen.mount) else {
+            return Ok(Err(Unreachable::new(
+                format!(
+                    "a deleted file, {path}: nothing is left of its directory in that mount, \
+                     so it is not known where to make it again"
+                ),
+                "have the program close it before the dump",
+            )));
+        };
+        if let Some((why, remedy)) = obstacle(&directory) {
+            return Ok(Err(Unreachable::new(
+                format!("a deleted file, {path}: it could not be made again in {directory}: {why}"),
+                remedy,
+            )));
+        }
+        let (bytes, limit) = (
+            unnamed.contents.runs.bytes(),
+            options.ghost_limit.unwrap_or(LIMIT),
+        );
+        if bytes > limit {
+            return Ok(Err(Unreachable::new(
+                format!(
+                    "a deleted file, {path}: the image would have to hold its {bytes} bytes, and \
+                     the limit is {limit}"
+                ),
+                format!("dump with --ghost-limit {bytes}"),
+            )));
+        }
+        Ok(Ok(Self {
+            unnamed,
+            path,
+            directory,
+        }))
+    }
+}
+
+/// What stands against making a file without a name in a directory, and what helps. One is made, which
+/// nobody sees, and it goes at once.
+fn obstacle(directory: &FilePath) -> Option<(&'static str, &'static str)> {
+    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    let path = Path::new(OsStr::from_bytes(&directory.0));
+    Some(match open(path, flags, Mode::S_IRUSR).err()? {
+        Errno::ENOENT | Errno::ENOTDIR => ("the directory is missing", "make the directory again"),
+        Errno::EOPNOTSUPP | Errno::EISDIR => (
+            "its file system makes no files without a name (O_TMPFILE)",
+            "have the program use one that does: ext4, xfs, btrfs, tmpfs",
+        ),
+        Errno::EROFS => ("its file system is mounted read-only", "mount it writable"),
+        errno => (errno.desc(), "see to it that files can be made there"),
+    })
+}
+
+/// Why a file that has lost the name by which it was opened, but has others, is not carried over.
+pub fn still_named(path: &FilePath, links: u64) -> Unreachable {
+    let names = match links {
+        1 => "another name".to_owned(),
+        links => format!("{links} other names"),
+    };
+    Unreachable::new(
+        format!(
+            "the name {path} was removed, but the file has {names}: a copy would be another file, and \
+             no kernel interface tells them"
+        ),
+        "give the file that name again before the dump (ln), or remove the others (find -samefile)",
+    )
+}
+
+/// The directory of a file, or the nearest one above it that there is in this mount.
+fn directory_of(path: &FilePath, mount: u64) -> Option<FilePath> {
+    let mut directory = PathBuf::from(OsStr::from_bytes(&path.0));
+    while directory.pop() {
+        let bytes = directory.as_os_str().as_bytes();
+        if CString::new(bytes).is_ok_and(|path| is_in_mount(&path, mount)) {
+            return Some(FilePath(bytes.to_vec()));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use crust_sys::statx;
+
+    use super::*;
+
+    fn mount_of(file: &File) -> u64 {
+        statx::identity(file, c"", libc::AT_EMPTY_PATH)
+            .unwrap()
+            .mount
+    }
+
+    #[test]
+    fn the_nearest_directory_that_is_left() {
+        let place = tempfile::tempdir().unwrap();
+        let inner = place.path().join("a/b");
+        fs::create_dir_all(&inner).unwrap();
+        let file = inner.join("file");
+        let path = FilePath(file.as_os_str().as_bytes().to_vec());
+        let mount = mount_of(&File::create(&file).unwrap());
+        let directory = |path: &Path| Some(FilePath(path.as_os_str().as_bytes().to_vec()));
+        assert_eq!(directory_of(&path, mount), directory(&inner));
+        fs::remove_dir_all(place.path().join("a")).unwrap();
+        assert_eq!(directory_of(&path, mount), directory(place.path()));
+        assert_eq!(directory_of(&path, u64::MAX), None);
+    }
+
+    #[test]
+    fn a_missing_directory_is_a_conflict() {
+        let place = tempfile::tempdir().unwrap();
+        let ghost = |directory: &Path| Ghost {
+            unnamed: Unnamed::default(),
+            path: FilePath(b"/gone".to_vec()),
+            directory: FilePath(directory.as_os_str().as_bytes().to_vec()),
+        };
+        let mut refusals = Refusals::default();
+        ghost(place.path()).conflicts(&mut refusals);
+        assert!(!refusals.forbid());
+        ghost(Path::new("/nonexistent")).conflicts(&mut refusals);
+        assert!(refusals.forbid());
+        assert!(refusals.as_slice()[0].why.contains("is missing"));
+    }
+}

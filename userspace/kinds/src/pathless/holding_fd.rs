@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Where the unnamed files of an image are while it is restored: each at a number that no descriptor
+//! of the image has, in the process that makes it, from the beginning of `CreateFiles` until it is
+//! filled, mapped and sealed. It is known from the records alone.
+
+use std::collections::BTreeMap;
+
+use crust_image::Record;
+
+use super::UnnamedFile;
+use crate::file::table::Table;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+use crust_model::plan::Plan;
+use crust_model::plan::ProcessId;
+use crust_model::plan::Stage;
+
+/// One of them.
+pub struct Anchor {
+    /// Who makes it.
+    pub process: ProcessId,
+    /// The pid of that process.
+    pub pid: i32,
+    /// The number of its descriptor there, which is open for reading and writing.
+    pub number: i32,
+    /// What it is.
+    pub file: Box<dyn UnnamedFile>,
+}
+
+/// All of them, by their numbers in the image.
+#[derive(Default)]
+pub struct Anchors(BTreeMap<u32, Anchor>);
+
+impl Anchors {
+    /// Those of an image. They take the numbers below `first_reserved`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if the records contradict each other.
+    pub fn of(records: &[Record], first_reserved: i32) -> Result<Self> {
+        let mut taken: BTreeMap<ProcessId, i32> = BTreeMap::new();
+        let mut owners = None;
+        let mut anchors = BTreeMap::new();
+        for record in records {
+            let Some(file) = super::load(record)? else {
+                continue;
+            };
+            let owners = match &mut owners {
+                Some(owners) => owners,
+                None => owners.insert(owners_of(records)?),
+            };
+            let malformed = |problem| Error::malformed(file.title(), problem);
+            let (process, pid) = *owners
+                .get(&ProcessId(record.owner))
+                .ok_or_else(|| malformed("the process that makes it has no descriptors"))?;
+            let taken = taken.entry(process).or_default();
+            *taken += 1;
+            let anchor = Anchor {
+                process,
+                pid,
+                number: first_reserved - *taken,
+                file,
+            };
+            let id = anchor.file.unnamed().id;
+            if let Some(twice) = anchors.insert(id, anchor) {
+                return Err(Error::malformed(twice.file.title(), "is there twice"));
+            }
+        }
+        Ok(Self(anchors))
+    }
+
+    /// How many numbers they take in a process.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if the records contradict each other.
+    pub fn count(records: &[Record]) -> Result<i32> {
+        let lowest = Self::of(records, 0)?.0.into_values();
+        Ok(lowest.map(|anchor| -anchor.number).max().unwrap_or(0))
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Anchor> {
+        self.0.values()
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if the image does not have it.
+    pub fn get(&self, id: u32) -> Result<&Anchor> {
+        self.0.get(&id).ok_or_else(|| {
+            Error::malformed(
+                format!("file {id} without a path"),
+                "the image does not have it",
+            )
+        })
+    }
+
+    /// Makes them, in tables that are empty yet.
+    pub fn make(&self, plan: &mut Plan) {
+        for anchor in self.all() {
+            let mut call = |call| plan.call(Stage::CreateFiles, anchor.process.leader(), call);
+            let (title, number) = (anchor.file.title(), anchor.number);
+            let made = call(anchor.file.make());
+            call(Call::new(
+                format!("{title}: move it to fd {number}"),
+                libc::SYS_dup3,
+                [made.into(), number.into(), libc::O_CLOEXEC.into()],
+            ));
+            call(Call::new(
+                format!("{title}: close where it was"),
+                libc::SYS_close,
+                [made.into()],
+            ));
+            for equip in anchor.file.unnamed().equip(&title, number) {
+                call(equip);
+            }
+        }
+    }
+}
+
+/// For each process the one that fills its table of descriptors, and the pid of that one: of those who
+/// share a table, the others make nothing.
+fn owners_of(records: &[Record]) -> Result<BTreeMap<ProcessId, (ProcessId, i32)>> {
+    let mut tables = BTreeMap::new();
+    for record in records.iter().filter(|record| record.tag == Table::TAG) {
+        tables.insert(ProcessId(record.owner), Table::from_record(record)?);
+    }
+    let mut owners = BTreeMap::new();
+    for (&process, table) in &tables {
+        let owner = table.shares.unwrap_or(process);
+        let table = tables
+            .get(&owner)
+            .ok_or_else(|| Error::malformed(format!("process {owner}"), "no descriptor table"))?;
+        owners.insert(process, (owner, table.pid));
+    }
+    Ok(owners)
+}
+
+impl Anchor {
+    /// The path that leads to it below `/proc`, for a process.
+    fn path(&self, from: ProcessId) -> Data {
+        Data::string(if from == self.process {
+            format!("self/fd/{}", self.number)
+        } else {
+            format!("{}/fd/{}", self.pid, self.number)
+        })
+    }
+
+    /// The call by which a process opens it again; `proc` is a descriptor of `/proc`.
+    #[must_use]
+    pub fn open(&self, from: ProcessId, proc: i32, flags: i32) -> Call {
+        Call::new(
+            format!("open {}", self.file.title()),
+            libc::SYS_openat,
+            [
+                proc.into(),
+                self.path(from).into(),
+                // The flags that are about what a path leads to.
+                (flags & !(libc::O_TMPFILE | libc::O_NOFOLLOW | libc::O_ASYNC)).into(),
+                0.into(),
+            ],
+        )
+    }
+
+    /// The call that opens a pidfd of the process that has it.
+    #[must_use]
+    pub fn open_maker(&self) -> Call {
+        let title = self.file.title();
+        Call::new(
+            format!("pidfd_open of {}, which has {title}", self.process),
+            libc::SYS_pidfd_open,
+            [self.pid.into(), 0.into()],
+        )
+    }
+
+    /// The call by which another process takes the description itself; `pidfd` is of its maker.
+    #[must_use]
+    pub fn take(&self, pidfd: Arg) -> Call {
+        Call::new(
+            format!("take {}", self.file.title()),
+            libc::SYS_pidfd_getfd,
+            [pidfd, self.number.into(), 0.into()],
+        )
+    }
+
+    /// The calls that complete it, when it is filled and mapped, and let go of it.
+    pub fn finish(&self) -> impl Iterator<Item = Call> {
+        let (title, number) = (self.file.title(), self.number);
+        let close = Call::new(
+            format!("{title}: close fd {number}"),
+            libc::SYS_close,
+            [number.into()],
+        );
+        std::iter::once(self.file.unnamed().set_times(&title, number))
+            .chain(self.file.finish(number))
+            .chain(std::iter::once(close))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pathless::memfd::Memfd;
+
+    fn memfd(id: u32, owner: u32) -> Record {
+        let mut memfd = Memfd::default();
+        memfd.unnamed.id = id;
+        memfd.to_record(owner).unwrap()
+    }
+
+    fn table(owner: u32) -> Record {
+        let table = Table {
+            pid: 100 + owner as i32,
+            ..Table::default()
+        };
+        table.record(owner, 0).unwrap()
+    }
+
+    #[test]
+    fn each_process_counts_down_from_the_reserved_numbers() {
+        let records = [
+            table(0),
+            table(1),
+            memfd(0, 0),
+            memfd(1, 1),
+            memfd(2, 1),
+            memfd(3, 0),
+        ];
+        assert_eq!(Anchors::count(&records).unwrap(), 2);
+        let anchors = Anchors::of(&records, 50).unwrap();
+        let places: Vec<_> = anchors
+            .all()
+            .map(|anchor| (anchor.pid, anchor.number))
+            .collect();
+        assert_eq!(places, [(100, 49), (101, 49), (101, 48), (100, 48)]);
+        assert!(anchors.get(4).is_err());
+    }
+
+    /// The second has its table together with the first, who makes what is the second's.
+    #[test]
+    fn those_who_share_a_table_count_together() {
+        let shared = Table {
+            pid: 101,
+            shares: Some(ProcessId(0)),
+            ..Table::default()
+        };
+        let shared = shared.record(1, 0).unwrap();
+        let records = [table(0), shared, memfd(0, 0), memfd(1, 1)];
+        let anchors = Anchors::of(&records, 50).unwrap();
+        let places: Vec<_> = anchors
+            .all()
+            .map(|anchor| (anchor.process, anchor.pid, anchor.number))
+            .collect();
+        assert_eq!(places, [(ProcessId(0), 100, 49), (ProcessId(0), 100, 48)]);
+        assert!(Anchors::of(&records[1..], 50).is_err());
+    }
+
+    #[test]
+    fn records_that_contradict_each_other_are_an_error() {
+        assert!(Anchors::count(&[memfd(0, 0)]).is_err());
+        assert!(Anchors::count(&[table(0), memfd(0, 0), memfd(0, 0)]).is_err());
+        assert_eq!(Anchors::count(&[table(0)]).unwrap(), 0);
+    }
+}

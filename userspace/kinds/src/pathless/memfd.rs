@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A memfd: a file in memory that never had a path (`memfd_create`), of plain or of huge pages.
+//!
+//! It is an inode of the kernel's own mount of tmpfs or hugetlbfs, as shared anonymous memory is; its
+//! name, which is for people, is in the links that lead to it. Seals are read from any
+//! descriptor of it, and set when all is mapped and filled: some forbid just that.
+
+use std::ffi::CStr;
+use std::os::fd::AsFd;
+
+use crust_sys::fcntl;
+use nix::errno::Errno;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::fstat;
+use serde::{Deserialize, Serialize};
+
+use super::Seen;
+use super::Unnamed;
+use super::UnnamedFile;
+use super::UnnamedKind;
+use super::Unreachable;
+use crate::capture::DumpOptions;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+use crust_model::refusal::Refusals;
+
+const PREFIX: &[u8] = b"/memfd:";
+
+// linux/fcntl.h; the libc crate lacks it.
+const F_SEAL_EXEC: u32 = 0x20;
+
+/// A memfd.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memfd {
+    /// What all have.
+    pub unnamed: Unnamed,
+    /// The name that was given to `memfd_create`.
+    pub name: Vec<u8>,
+    /// `F_SEAL_*`.
+    pub seals: u32,
+}
+
+impl State for Memfd {
+    const TAG: u16 = 0x0222;
+    const NAME: &'static str = "memfd";
+    const SUPPORT: &'static str = "Contents (holes stay holes), size, name, seals, owner, mode, \
+        times; also of huge pages. Opened, mapped, or run. One that a program outside has too is refused.";
+
+    fn describe(&self) -> String {
+        format!(
+            "file {} without a path, {}: {}",
+            self.unnamed.id,
+            self.title(),
+            self.unnamed.contents.describe()
+        )
+    }
+}
+
+impl Memfd {
+    fn flags(&self) -> u32 {
+        // Not those of `MFD_NOEXEC_SEAL`, where it can be said without: a kernel may insist on it
+        // (vm.memfd_noexec).
+        let mut flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+        flags |= if self.seals & F_SEAL_EXEC != 0 && self.unnamed.mode & 0o111 == 0 {
+            libc::MFD_NOEXEC_SEAL
+        } else {
+            libc::MFD_EXEC
+        };
+        flags | huge_flags(self.unnamed.contents.huge)
+    }
+}
+
+fn huge_flags(huge: u8) -> u32 {
+    match huge {
+        0 => 0,
+        huge => libc::MFD_HUGETLB | u32::from(huge) << libc::MFD_HUGE_SHIFT,
+    }
+}
+
+impl UnnamedFile for Memfd {
+    fn unnamed(&self) -> &Unnamed {
+        &self.unnamed
+    }
+
+    fn unnamed_mut(&mut self) -> &mut Unnamed {
+        &mut self.unnamed
+    }
+
+    fn title(&self) -> String {
+        format!("memfd {}", String::from_utf8_lossy(&self.name))
+    }
+
+    fn make(&self) -> Call {
+        Call::new(
+            format!("{}: make", self.title()),
+            libc::SYS_memfd_create,
+            [
+                Data::string(&self.name).into(),
+                u64::from(self.flags()).into(),
+            ],
+        )
+    }
+
+    fn finish(&self, number: i32) -> Vec<Call> {
+        if self.seals == 0 {
+            return Vec::new();
+        }
+        let call = Call::new(
+            format!("{}: seal", self.title()),
+            libc::SYS_fcntl,
+            [
+                number.into(),
+                libc::F_ADD_SEALS.into(),
+                u64::from(self.seals).into(),
+            ],
+        );
+        vec![call]
+    }
+
+    fn is_open_when_made(&self) -> bool {
+        true
+    }
+
+    fn is_constant(&self) -> bool {
+        let all = (libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE) as u32;
+        self.seals & all == all
+    }
+
+    fn conflicts(&self, refusals: &mut Refusals) {
+        // It goes at once.
+        let flags = MFdFlags::from_bits_retain(self.flags());
+        let Err(errno) = memfd_create(c"crust", flags) else {
+            return;
+        };
+        let (why, remedy) = match errno {
+            Errno::EACCES => (
+                "this machine allows no memfds that can be run (vm.memfd_noexec)",
+                "set vm.memfd_noexec to 0 or 1",
+            ),
+            Errno::EINVAL | Errno::ENODEV if self.unnamed.contents.huge != 0 => (
+                "this kernel has no huge pages of that size",
+                "restore it on one that has",
+            ),
+            errno => (errno.desc(), "see to it that memfds can be made"),
+        };
+        refusals.block(0, self.title(), why, remedy);
+    }
+
+    fn to_record(&self, owner: u32) -> Result<crust_image::Record> {
+        self.record(owner, self.unnamed.id)
+    }
+}
+
+impl UnnamedKind for Memfd {
+    const IS_OF_KERNEL: bool = true;
+
+    fn matches(seen: &Seen) -> bool {
+        seen.path.starts_with(PREFIX)
+    }
+
+    fn capture(
+        seen: &Seen,
+        unnamed: Unnamed,
+        _options: &DumpOptions,
+    ) -> Result<std::result::Result<Self, Unreachable>> {
+        let name = seen.path.strip_prefix(PREFIX).unwrap_or_default();
+        let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
+        let seals = fcntl::seals(seen.file.as_fd())
+            .map_err(|errno| Error::system("F_GET_SEALS of a memfd", errno))?;
+        Ok(Ok(Self {
+            unnamed,
+            name: name.to_vec(),
+            seals,
+        }))
+    }
+}
+
+/// The device of the mount in which the kernel has memfds with pages of such a size, and other shared
+/// memory.
+///
+/// # Errors
+///
+/// If there are no such pages.
+pub fn device(huge: u8) -> nix::Result<u64> {
+    const NAME: &CStr = c"crust";
+    let flags = libc::MFD_CLOEXEC | libc::MFD_NOEXEC_SEAL | huge_flags(huge);
+    let file = match memfd_create(NAME, MFdFlags::from_bits_retain(flags)) {
+        // Before 6.3.
+        Err(Errno::EINVAL) => memfd_create(
+            NAME,
+            MFdFlags::from_bits_retain(flags & !libc::MFD_NOEXEC_SEAL),
+        ),
+        result => result,
+    }?;
+    Ok(fstat(&file)?.st_dev)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_say_what_seals_and_mode_say() {
+        let memfd = |seals, mode, huge| {
+            let mut memfd = Memfd {
+                seals,
+                ..Memfd::default()
+            };
+            memfd.unnamed.mode = mode;
+            memfd.unnamed.contents.huge = huge;
+            memfd.flags() & !(libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING)
+        };
+        assert_eq!(memfd(0, 0o777, 0), libc::MFD_EXEC);
+        assert_eq!(memfd(F_SEAL_EXEC, 0o666, 0), libc::MFD_NOEXEC_SEAL);
+        // It was made executable, changed, and sealed: the seal comes at the end.
+        assert_eq!(memfd(F_SEAL_EXEC, 0o755, 0), libc::MFD_EXEC);
+        assert_eq!(memfd(0, 0o600, 0), libc::MFD_EXEC);
+        assert_eq!(
+            memfd(0, 0o777, 21),
+            libc::MFD_EXEC | libc::MFD_HUGETLB | libc::MFD_HUGE_2MB
+        );
+    }
+
+    #[test]
+    fn all_memfds_are_in_one_mount() {
+        assert_eq!(device(0), device(0));
+    }
+}

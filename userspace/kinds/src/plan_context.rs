@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! From image to plan: what the kinds have to hand while they emit their steps.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crust_image::Record;
+use crust_sys::signal::OfTimer;
+
+use crate::task::posix_timers::Expired;
+use crust_hooks::Abilities;
+use crust_model::plan::Plan;
+use crust_model::plan::ProcessId;
+use crust_model::plan::TaskId;
+use crust_model::refusal::Refusals;
+
+/// What the user decided about a restore.
+#[derive(Clone, Debug, Default)]
+pub struct RestoreOptions {
+    /// `--shell-job`: terminal, session and group are those of the caller.
+    pub shell_job: bool,
+    /// `--restore-detached`.
+    pub detached: bool,
+    /// `--leave-stopped`.
+    pub leave_stopped: bool,
+    /// `--keep-clocks`: the clocks that count from the start of the machine go on from where they were.
+    pub keep_clocks: bool,
+}
+
+/// A plan in the making. Pure: nothing here asks the machine.
+pub struct Resolve<'a> {
+    /// All records of the image.
+    pub records: &'a [Record],
+    /// What the kernel of the restore can do.
+    pub abilities: Abilities,
+    /// The user's decisions.
+    pub options: &'a RestoreOptions,
+    /// Session and group of the caller, for `--shell-job`.
+    pub caller: (i32, i32),
+    /// For each process whose leader is to end before the rest goes on, the thread that acts in its stead
+    /// after [`Stage::Exit`](crust_model::plan::Stage::Exit).
+    pub survivors: BTreeMap<ProcessId, TaskId>,
+    /// What has been planned.
+    pub plan: Plan,
+    /// What will be lost, or stands against the restore.
+    pub refusals: Refusals,
+    /// POSIX timers that expire by themselves, and with that queue their signals; those that are made to.
+    pub timers: HashMap<(ProcessId, OfTimer), Option<Expired>>,
+}
+
+impl Resolve<'_> {
+    /// Who does what concerns a process after [`Stage::Exit`](crust_model::plan::Stage::Exit).
+    #[must_use]
+    pub fn survivor(&self, process: ProcessId) -> TaskId {
+        let survivor = self.survivors.get(&process);
+        survivor.copied().unwrap_or(process.leader())
+    }
+
+    /// The records of one kind.
+    pub fn of_tag(&self, tag: u16) -> impl Iterator<Item = &Record> {
+        self.records.iter().filter(move |record| record.tag == tag)
+    }
+}

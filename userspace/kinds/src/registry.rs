@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! All kinds of objects that an image can hold, whatever their family.
+//!
+//! `inspect` and `docs/support.md` are made from this; what is not here cannot be carried over.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use crust_image::Record;
+
+use crate::file;
+use crate::memory;
+use crate::namespace;
+use crate::task;
+use crust_model::Result;
+use crust_model::object::Row;
+use crust_model::refusal::Refusals;
+
+/// The families, by the high byte of their tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// What belongs to a process or thread.
+    Task,
+    /// Memory.
+    Mapping,
+    /// Open files.
+    File,
+    /// What a whole tree has in common.
+    Namespace,
+    /// One that this crust does not know.
+    Unknown,
+}
+
+impl Family {
+    /// The family of a tag.
+    #[must_use]
+    pub fn of(tag: u16) -> Self {
+        match tag >> 8 {
+            1 => Self::Task,
+            2 => Self::Mapping,
+            3 => Self::File,
+            4 => Self::Namespace,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// The rows of all tables, by tag.
+#[derive(Clone)]
+pub struct Kinds(Vec<Row>);
+
+impl Kinds {
+    /// All that there are.
+    #[must_use]
+    pub fn all() -> Self {
+        Self::new(
+            task::rows()
+                .chain(memory::rows())
+                .chain(file::rows())
+                .chain(namespace::rows()),
+        )
+    }
+
+    fn new(rows: impl Iterator<Item = Row>) -> Self {
+        let mut rows: Vec<Row> = rows.collect();
+        rows.sort_by_key(|row| row.tag);
+        Self(rows)
+    }
+
+    /// The kind with a tag; `None` if a newer crust wrote the record.
+    #[must_use]
+    pub fn get(&self, tag: u16) -> Option<&Row> {
+        let at = self.0.binary_search_by_key(&tag, |row| row.tag).ok()?;
+        Some(&self.0[at])
+    }
+
+    /// Refuses the records that this crust does not know, once for each kind: a restore without them
+    /// would lose something that a newer crust could save.
+    pub fn refuse_unknown(&self, records: &[Record], refusals: &mut Refusals) {
+        let unknown: BTreeSet<u16> = records
+            .iter()
+            .map(|record| record.tag)
+            .filter(|tag| self.get(*tag).is_none())
+            .collect();
+        for tag in unknown {
+            refusals.block(
+                0,
+                format!("kind {tag:#06x}"),
+                "the image has objects of a kind that this crust does not know",
+                "restore it with the crust that wrote it, or a newer one",
+            );
+        }
+    }
+
+    /// What a record is called, and what it says, for people.
+    ///
+    /// # Errors
+    ///
+    /// If the body is not what its kind encodes.
+    pub fn describe(&self, record: &Record) -> Result<(String, String)> {
+        match self.get(record.tag) {
+            Some(row) => Ok((row.name.into(), (row.describe)(record)?)),
+            None => Ok((
+                format!("unknown kind {:#06x}", record.tag),
+                format!("{} bytes; a newer crust wrote it", record.body.len()),
+            )),
+        }
+    }
+
+    /// `docs/support.md`: what is carried over, kind by kind.
+    #[must_use]
+    pub fn support(&self) -> String {
+        let mut text = String::from(INTRODUCTION);
+        for (family, title) in [
+            (Family::Task, "Processes and threads"),
+            (Family::Mapping, "Memory"),
+            (Family::File, "Open files"),
+            (Family::Namespace, "Namespaces"),
+        ] {
+            let _ = write!(
+                text,
+                "\n## {title}\n\n| kind | tag | what is carried over |\n|---|---|---|\n"
+            );
+            for row in self.0.iter().filter(|row| Family::of(row.tag) == family) {
+                let support = sentence(row.support);
+                let _ = writeln!(text, "| {} | `{:#06x}` | {support} |", row.name, row.tag);
+            }
+        }
+        text
+    }
+}
+
+/// With a capital letter and a full stop, in one line, as a cell of a table.
+fn sentence(text: &str) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut letters = words.chars();
+    let mut sentence: String = letters
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .collect();
+    sentence.push_str(&letters.as_str().replace('|', "\\|"));
+    if !sentence.ends_with('.') {
+        sentence.push('.');
+    }
+    sentence
+}
+
+const INTRODUCTION: &str = "\
+# What crust carries over
+
+Made by `crust support` from the tables of kinds in `userspace/kinds/src/`; do not edit. A kind has a number in
+images, its tag, which is never used for anything else.
+
+Whatever a program has that is not in these tables is *refused*, with its reason and a remedy, before anything is touched:
+`crust explain PID` shows the list for a program. `crust check` shows what a kernel lacks, and what that costs.
+
+What a kernel shows to nobody cannot be refused either, and is lost: all I/O ports at once (`iopl`), the session keyring, L1D
+flushing. Some things it tells only to the process itself: that it is in a Landlock domain, a closed TSC or CPUID, a local descriptor
+table that is not in use, keyrings, restrictions of io_uring. Without the module a process is asked for these
+(for Landlock, if it has `no_new_privs` or CAP_SYS_PTRACE), and its main thread, and they are refused. With the module nothing is
+asked of the process itself, and they are lost, as is permission for AMX that no thread makes use of; `explain --backend mainline` asks
+all the same.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_tag_or_name_is_used_twice_and_every_tag_is_of_its_family() {
+        for (family, rows) in [
+            (Family::Task, task::rows().collect::<Vec<_>>()),
+            (Family::Mapping, memory::rows().collect()),
+            (Family::File, file::rows().collect()),
+            (Family::Namespace, namespace::rows().collect()),
+        ] {
+            for row in rows {
+                assert_eq!(Family::of(row.tag), family, "{}", row.name);
+            }
+        }
+        let all = Kinds::all();
+        let tags: HashSet<_> = all.0.iter().map(|row| row.tag).collect();
+        let names: HashSet<_> = all.0.iter().map(|row| row.name).collect();
+        assert_eq!((tags.len(), names.len()), (all.0.len(), all.0.len()));
+    }
+
+    #[test]
+    fn words_become_a_sentence_in_a_cell() {
+        assert_eq!(sentence("of  all\n kinds, a|b"), "Of all kinds, a\\|b.");
+        assert_eq!(sentence("/dev/null."), "/dev/null.");
+        for row in Kinds::all().0 {
+            assert!(!row.support.trim().is_empty(), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn a_record_of_a_newer_crust_is_shown_as_such_and_not_restored() {
+        let record = Record {
+            tag: 0x7f01,
+            version: 1,
+            owner: 0,
+            part: 0,
+            body: vec![1, 2],
+        };
+        let kinds = Kinds::all();
+        let (name, what) = kinds.describe(&record).unwrap();
+        assert_eq!(name, "unknown kind 0x7f01");
+        assert_eq!(what, "2 bytes; a newer crust wrote it");
+
+        let mut refusals = Refusals::default();
+        kinds.refuse_unknown(&[record.clone(), record], &mut refusals);
+        assert!(refusals.forbid());
+        let objects: Vec<_> = refusals.as_slice().iter().map(|one| &one.object).collect();
+        assert_eq!(objects, ["kind 0x7f01"]);
+    }
+}

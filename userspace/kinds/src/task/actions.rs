@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What a process does on each signal (`rt_sigaction(2)`).
+
+use crust_sys::uapi;
+use serde::{Deserialize, Serialize};
+
+use super::ProcessAspect;
+use super::ProcessView;
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+use crust_model::plan::ProcessId;
+use crust_model::plan::Stage;
+
+/// What one `sigset_t` of the kernel takes, in bytes.
+pub(super) const SET_SIZE: u64 = 8;
+const SIG_IGN: u64 = 1;
+/// Children that end leave no zombies (`SA_NOCLDWAIT`).
+const NO_ZOMBIES: u64 = 2;
+
+/// The action of one signal, as the kernel has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Action {
+    handler: u64,
+    flags: u64,
+    restorer: u64,
+    mask: u64,
+}
+
+/// The actions that are not the default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actions {
+    actions: Vec<(i32, Action)>,
+    /// It has children that ended and that it has not waited for.
+    has_zombies: bool,
+}
+
+impl State for Actions {
+    const TAG: u16 = 0x0103;
+    const NAME: &'static str = "signal actions";
+    const SUPPORT: &'static str = "handler, flags, restorer and mask of all signals";
+
+    fn describe(&self) -> String {
+        let count = |ignored: bool| {
+            let is = |action: &Action| (action.handler == SIG_IGN) == ignored;
+            self.actions.iter().filter(|(_, action)| is(action)).count()
+        };
+        format!("{} handled, {} ignored", count(false), count(true))
+    }
+}
+
+impl Actions {
+    /// Whether the kernel does with a signal what it does by default.
+    pub(super) fn is_default(&self, signal: i32) -> bool {
+        const SIG_DFL: u64 = 0;
+        let own = |(number, action): &(i32, Action)| *number == signal && action.handler != SIG_DFL;
+        !self.actions.iter().any(own)
+    }
+}
+
+/// Nobody can choose what these two do.
+fn fixed(signal: i32) -> bool {
+    signal == libc::SIGKILL || signal == libc::SIGSTOP
+}
+
+impl ProcessAspect for Actions {
+    fn capture(view: &ProcessView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>> {
+        let actions = capture
+            .hooks
+            .signal_actions(view.process)?
+            .into_iter()
+            .zip(1..)
+            .map(|(action, signal)| {
+                let uapi::Sigaction {
+                    handler,
+                    flags,
+                    restorer,
+                    mask,
+                } = action;
+                (
+                    signal,
+                    Action {
+                        handler,
+                        flags,
+                        restorer,
+                        mask,
+                    },
+                )
+            })
+            .filter(|(signal, action)| !fixed(*signal) && *action != Action::default())
+            .collect();
+        let has_zombies = view.process.has_zombies;
+        Ok(Some(Self {
+            actions,
+            has_zombies,
+        }))
+    }
+
+    fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()> {
+        // The blank has the default action for all others.
+        for &(signal, action) in &self.actions {
+            let words = [action.handler, action.flags, action.restorer, action.mask];
+            let args = [
+                signal.into(),
+                Data::words(&words).into(),
+                0.into(),
+                SET_SIZE.into(),
+            ];
+            let call = Call::new(
+                format!("action of signal {signal}"),
+                libc::SYS_rt_sigaction,
+                args,
+            );
+            // With these the kernel would not keep the zombies that are yet to be made.
+            let reaps = action.handler == SIG_IGN || action.flags & NO_ZOMBIES != 0;
+            let stage = if signal == libc::SIGCHLD && self.has_zombies && reaps {
+                Stage::Resume
+            } else {
+                Stage::Attributes
+            };
+            let task = match stage {
+                Stage::Resume => resolve.survivor(process),
+                _ => process.leader(),
+            };
+            resolve.plan.call(stage, task, call);
+        }
+        Ok(())
+    }
+}

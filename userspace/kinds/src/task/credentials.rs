@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Who a thread acts as, and what it may do (`credentials(7)`, `capabilities(7)`).
+
+use crust_sys::uapi;
+use serde::{Deserialize, Serialize};
+
+use super::ThreadAspect;
+use super::ThreadView;
+use super::missing;
+use super::tree;
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+use crust_model::plan::Expect;
+use crust_model::plan::Stage;
+use crust_model::plan::TaskId;
+use crust_model::refusal::Weight;
+use crust_tracee::privileges;
+
+const CAP_SETPCAP: u32 = 8;
+/// `CAP_CHECKPOINT_RESTORE`, the last one that there is.
+const LAST_CAP: u32 = 40;
+const SECBIT_NO_SETUID_FIXUP: u64 = 1 << 2;
+/// `_LINUX_CAPABILITY_VERSION_3`.
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
+const RUN_AS_ROOT: &str = "run crust as root, outside of a container that drops capabilities";
+
+/// Real, effective, saved and file system id.
+type Ids = [u32; 4];
+
+/// The credentials of a thread. Sets of capabilities have bit `n` for capability `n`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credentials {
+    uids: Ids,
+    gids: Ids,
+    groups: Vec<u32>,
+    inheritable: u64,
+    permitted: u64,
+    effective: u64,
+    bounding: u64,
+    ambient: u64,
+    securebits: u32,
+    no_new_privs: bool,
+    /// The signal that it gets when its parent ends.
+    parent_death_signal: i32,
+}
+
+impl State for Credentials {
+    const TAG: u16 = 0x0107;
+    const NAME: &'static str = "credentials";
+    const SUPPORT: &'static str = "user and group ids, groups, capabilities, securebits, \
+                                   no_new_privs, parent death signal, of each thread";
+
+    fn describe(&self) -> String {
+        format!(
+            "uid {}, gid {}, {} groups, capabilities {:#x}",
+            self.uids[1],
+            self.gids[1],
+            self.groups.len(),
+            self.effective
+        )
+    }
+}
+
+impl ThreadAspect for Credentials {
+    fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
+        let status = &view.text.status;
+        let tid = view.thread.tid;
+        let ids = |field: &str| -> Result<Ids> {
+            status
+                .numbers(field)
+                .and_then(|ids| ids.try_into().ok())
+                .ok_or_else(|| missing(tid, field))
+        };
+        let capabilities = |field: &str| status.hex(field).ok_or_else(|| missing(tid, field));
+        let uapi::Thread {
+            securebits,
+            pdeath_signal,
+            ..
+        } = view.kernel;
+        Ok(Some(Self {
+            uids: ids("Uid")?,
+            gids: ids("Gid")?,
+            groups: status
+                .numbers("Groups")
+                .ok_or_else(|| missing(tid, "Groups"))?,
+            inheritable: capabilities("CapInh")?,
+            permitted: capabilities("CapPrm")?,
+            effective: capabilities("CapEff")?,
+            bounding: capabilities("CapBnd")?,
+            ambient: capabilities("CapAmb")?,
+            securebits,
+            no_new_privs: status.number("NoNewPrivs") == Some(1),
+            parent_death_signal: pdeath_signal,
+        }))
+    }
+
+    /// Each step needs privileges that a later one takes away: ids, then sets of capabilities
+    /// while `CAP_SETPCAP` is kept, then what is final.
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        self.check(task, resolve);
+        let mut call = |what: String, nr, args: Vec<_>, expect| {
+            let call = Call {
+                expect,
+                ..Call::new(format!("credentials: {what}"), nr, args)
+            };
+            resolve.plan.call(Stage::Credentials, task, call);
+        };
+        let groups: Vec<u8> = self.groups.iter().flat_map(|id| id.to_ne_bytes()).collect();
+        let args = vec![(self.groups.len() as u64).into(), Data::new(groups).into()];
+        call("groups".into(), libc::SYS_setgroups, args, Expect::Success);
+        // A change of user ids would empty the sets.
+        let bits = vec![
+            libc::PR_SET_SECUREBITS.into(),
+            SECBIT_NO_SETUID_FIXUP.into(),
+        ];
+        call(
+            "securebits for now".into(),
+            libc::SYS_prctl,
+            bits,
+            Expect::Success,
+        );
+        for (what, all, fs, ids) in [
+            (
+                "group ids",
+                libc::SYS_setresgid,
+                libc::SYS_setfsgid,
+                self.gids,
+            ),
+            (
+                "user ids",
+                libc::SYS_setresuid,
+                libc::SYS_setfsuid,
+                self.uids,
+            ),
+        ] {
+            let [real, effective, saved, filesystem] = ids.map(u64::from);
+            let args = vec![real.into(), effective.into(), saved.into()];
+            call(what.into(), all, args, Expect::Success);
+            if filesystem != effective {
+                // It returns the old one, whether it worked or not: the second call tells.
+                for expect in [Expect::Exactly(effective), Expect::Exactly(filesystem)] {
+                    call(
+                        format!("file system {what}"),
+                        fs,
+                        vec![filesystem.into()],
+                        expect,
+                    );
+                }
+            }
+        }
+        let kept = 1 << CAP_SETPCAP;
+        let args = self.capset(self.permitted | kept, self.effective | kept);
+        call(
+            "capabilities for now".into(),
+            libc::SYS_capset,
+            args,
+            Expect::Success,
+        );
+        let ambient = |what: i32, capability: u32| {
+            vec![
+                libc::PR_CAP_AMBIENT.into(),
+                what.into(),
+                u64::from(capability).into(),
+                0.into(),
+                0.into(),
+            ]
+        };
+        let args = ambient(libc::PR_CAP_AMBIENT_CLEAR_ALL, 0);
+        call(
+            "no ambient capabilities".into(),
+            libc::SYS_prctl,
+            args,
+            Expect::Success,
+        );
+        for capability in (0..=LAST_CAP).filter(|n| self.ambient & 1 << n != 0) {
+            let args = ambient(libc::PR_CAP_AMBIENT_RAISE, capability);
+            let what = format!("ambient capability {capability}");
+            call(what, libc::SYS_prctl, args, Expect::Success);
+        }
+        for capability in (0..=LAST_CAP).filter(|n| self.bounding & 1 << n == 0) {
+            let args = vec![libc::PR_CAPBSET_DROP.into(), u64::from(capability).into()];
+            let what = format!("capability {capability} leaves the bounding set");
+            call(what, libc::SYS_prctl, args, Expect::Success);
+        }
+        let args = vec![
+            libc::PR_SET_SECUREBITS.into(),
+            u64::from(self.securebits).into(),
+        ];
+        call("securebits".into(), libc::SYS_prctl, args, Expect::Success);
+        let args = self.capset(self.permitted, self.effective);
+        call(
+            "capabilities".into(),
+            libc::SYS_capset,
+            args,
+            Expect::Success,
+        );
+        let adopted = task.process.0 == 0 && resolve.options.detached;
+        if self.parent_death_signal != 0 && adopted {
+            // Its parent is crust, which ends as soon as the program runs.
+            resolve.refusals.lose(
+                tree::number(resolve.records, task),
+                "parent death signal",
+                "its parent is crust, and ends: it would get this signal at once",
+                "restore it without --restore-detached",
+            );
+        } else if self.parent_death_signal != 0 {
+            // The kernel forgets it when credentials change.
+            let args = vec![
+                libc::PR_SET_PDEATHSIG.into(),
+                self.parent_death_signal.into(),
+            ];
+            call(
+                "parent death signal".into(),
+                libc::SYS_prctl,
+                args,
+                Expect::Success,
+            );
+        }
+        if self.no_new_privs {
+            let args = [libc::PR_SET_NO_NEW_PRIVS as u64, 1, 0, 0, 0].map(Arg::from);
+            let call = Call::new("credentials: no_new_privs", libc::SYS_prctl, args);
+            // Behind what it would forbid, as another security label.
+            resolve.plan.call(Stage::Timers, task, call);
+        }
+        Ok(())
+    }
+}
+
+impl Credentials {
+    /// Notes what the task would not get from crust, or get from it. Of those that are alike, once.
+    fn check(&self, task: TaskId, resolve: &mut Resolve<'_>) {
+        let own = resolve.abilities.own;
+        let sets = self.permitted | self.effective | self.inheritable | self.ambient;
+        let (records, refusals) = (resolve.records, &mut resolve.refusals);
+        let mut note = |weight, object: &str, why: String, remedy: &str| {
+            let noted = refusals.as_slice().iter().any(|one| one.why == why);
+            if !noted {
+                refusals.note(weight, tree::number(records, task), object, why, remedy);
+            }
+        };
+        let missing = sets & !own.effective;
+        if missing != 0 {
+            let names = match own.effective {
+                0 => "none".into(),
+                _ => format!("not {}", privileges::names(missing)),
+            };
+            note(
+                Weight::Blocker,
+                "capabilities",
+                format!("of those that it has crust itself has {names}"),
+                RUN_AS_ROOT,
+            );
+        }
+        let missing = self.bounding & !own.bounding & !missing;
+        if missing != 0 {
+            let names = privileges::names(missing);
+            note(
+                Weight::Loss,
+                "capabilities",
+                format!("it could have had these, which crust cannot: {names}"),
+                RUN_AS_ROOT,
+            );
+        }
+        if own.no_new_privs && !self.no_new_privs {
+            note(
+                Weight::Loss,
+                "no_new_privs",
+                "it is set for crust, so also for what crust restores".into(),
+                "run crust without it",
+            );
+        }
+        if own.is_filtered {
+            note(
+                Weight::Loss,
+                "seccomp",
+                "the calls of crust are filtered, so also those of what crust restores".into(),
+                "run crust outside of a container that filters its system calls",
+            );
+        }
+    }
+
+    /// The arguments of `capset(2)`: a header and two structures of three 32-bit sets.
+    fn capset(&self, permitted: u64, effective: u64) -> Vec<crust_model::plan::Arg> {
+        let words = |words: &[u32]| {
+            Data::new(
+                words
+                    .iter()
+                    .flat_map(|word| word.to_ne_bytes())
+                    .collect::<Vec<u8>>(),
+            )
+        };
+        let low = |set: u64| set as u32;
+        let high = |set: u64| (set >> 32) as u32;
+        let sets = [effective, permitted, self.inheritable];
+        let data = [sets.map(low), sets.map(high)].concat();
+        vec![words(&[CAPABILITY_VERSION, 0]).into(), words(&data).into()]
+    }
+}

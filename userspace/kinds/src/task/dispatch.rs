@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Syscall user dispatch (`PR_SET_SYSCALL_USER_DISPATCH`): system calls of a thread become a `SIGSYS`
+//! with which the program emulates them, but those from a range of addresses, and as long as a byte of
+//! its memory says so.
+//!
+//! The tracer reads it and sets it (Linux 6.4). It is set when the thread makes no more calls for us.
+
+use crust_sys::ptrace::{self, UserDispatch};
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::ThreadAspect;
+use super::ThreadView;
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Operation;
+use crust_model::plan::Planned;
+use crust_model::plan::Stage;
+use crust_model::plan::Step;
+use crust_model::plan::TaskHandle;
+use crust_model::plan::TaskId;
+
+/// What is set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dispatch(UserDispatch);
+
+impl State for Dispatch {
+    const TAG: u16 = 0x011b;
+    const NAME: &'static str = "syscall user dispatch";
+    const SUPPORT: &'static str = "its range and its selector, of each thread";
+
+    fn describe(&self) -> String {
+        let UserDispatch {
+            selector,
+            offset,
+            len,
+            ..
+        } = self.0;
+        format!(
+            "selector at {selector:#x}, but not for calls from {offset:#x} to {:#x}",
+            offset.wrapping_add(len)
+        )
+    }
+}
+
+impl ThreadAspect for Dispatch {
+    fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
+        let tid = view.thread.tid;
+        match ptrace::user_dispatch(tid) {
+            Ok(config) => Ok((config.mode != 0).then_some(Self(config))),
+            // EIO: a kernel before 6.4, which does not tell.
+            Err(Errno::EIO | Errno::EINVAL) => Ok(None),
+            Err(errno) => Err(Error::task(tid, "read syscall user dispatch", errno)),
+        }
+    }
+
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        let operation = Planned::new(SetDispatch(self.0));
+        resolve
+            .plan
+            .step(Stage::Resume, task, Step::OperateAtEnd(operation));
+        Ok(())
+    }
+}
+
+/// The system calls of the thread are dispatched to itself from here on.
+#[derive(Debug)]
+struct SetDispatch(UserDispatch);
+
+impl Operation for SetDispatch {
+    fn describe(&self) -> String {
+        "have its system calls dispatched to itself".into()
+    }
+
+    fn run(&self, task: &mut dyn TaskHandle) -> Result<()> {
+        ptrace::set_user_dispatch(task.tid(), &self.0)
+            .map_err(|errno| Error::task(task.tid(), "set its syscall user dispatch", errno))
+    }
+}

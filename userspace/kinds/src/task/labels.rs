@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Labels of a security module: that of a thread (`/proc/PID/attr/current`), and those that it has chosen
+//! for what it makes (`exec`, `fscreate`, `keycreate`, `sockcreate`).
+//!
+//! A restored thread begins with the label of crust, and asks for its own by the same files; whether it may
+//! is up to the module. Smack wants `CAP_MAC_ADMIN` for that, so it comes before the credentials. SELinux and
+//! AppArmor decide about capabilities by the label, so there it comes behind them; and before
+//! `no_new_privs`, which would forbid it.
+//!
+//! Landlock has no labels: the domain of a thread is shown to nobody.
+
+use serde::{Deserialize, Serialize};
+
+use super::ThreadAspect;
+use super::ThreadView;
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Arg;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+use crust_model::plan::Stage;
+use crust_model::plan::TaskId;
+use crust_tracee::security_labels::FILES;
+use crust_tracee::security_labels::Module;
+use crust_tracee::security_labels::own;
+
+/// The files in which a thread has something else than crust: number, and what is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Labels(Vec<(u32, Vec<u8>)>);
+
+impl State for Labels {
+    const TAG: u16 = 0x011c;
+    const NAME: &'static str = "security labels";
+    const SUPPORT: &'static str = "of SELinux, AppArmor or Smack, of each thread: its own if crust has \
+                                   another, and those for programs, files, keys and sockets";
+
+    fn describe(&self) -> String {
+        let words: Vec<_> = self
+            .0
+            .iter()
+            .map(|(number, value)| {
+                let name = FILES.get(*number as usize).map_or("?", |file| file.name);
+                format!("{name}: {}", String::from_utf8_lossy(label(value)))
+            })
+            .collect();
+        words.join(", ")
+    }
+}
+
+/// The label alone: without the end of the line, and the mode that AppArmor tells with it.
+fn label(value: &[u8]) -> &[u8] {
+    let end = value
+        .iter()
+        .rposition(|byte| !matches!(byte, b'\n' | 0))
+        .map_or(0, |last| last + 1);
+    let value = &value[..end];
+    if !value.ends_with(b")") {
+        return value;
+    }
+    let mode = value.windows(2).rposition(|two| two == b" (");
+    &value[..mode.unwrap_or(value.len())]
+}
+
+impl ThreadAspect for Labels {
+    fn capture(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>> {
+        let mut labels = Vec::new();
+        for ((number, own), theirs) in own().iter().zip(&view.text.labels) {
+            let theirs = theirs.as_deref().unwrap_or_default();
+            if label(theirs) != label(own.as_deref().unwrap_or_default()) {
+                labels.push((*number as u32, label(theirs).to_vec()));
+            }
+        }
+        let is_late =
+            |(number, _): &(u32, Vec<u8>)| FILES[*number as usize].module != Module::Smack;
+        if labels.iter().any(is_late) {
+            let (process, tid) = (view.process, view.thread.tid);
+            let root = crust_proc::link(&process.proc, process.pid, "root")?;
+            if root.as_os_str() != "/" {
+                capture.refusals.block(
+                    tid,
+                    "security label",
+                    "it has another label than crust and a root directory of its own, from which it could not \
+                     ask for it",
+                    "run crust with the same label, or the program without a root directory of its own",
+                );
+            }
+        }
+        Ok((!labels.is_empty()).then_some(Self(labels)))
+    }
+
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        for (number, value) in &self.0 {
+            let Some(file) = FILES.get(*number as usize) else {
+                return Err(Error::malformed(Self::NAME, "a file that there is not"));
+            };
+            let (stage, word) = match file.module {
+                Module::Smack => (Stage::Attributes, ""),
+                Module::AppArmor(word) => (Stage::Credentials, word),
+                Module::Other => (Stage::Credentials, ""),
+            };
+            let what = format!(
+                "security label: {} {}",
+                file.name,
+                String::from_utf8_lossy(value)
+            );
+            let path = Data::string(format!("/proc/thread-self/attr/{}", file.name));
+            let args = [
+                libc::AT_FDCWD.into(),
+                path.into(),
+                (libc::O_WRONLY | libc::O_CLOEXEC).into(),
+            ];
+            let open = Call::new(format!("{what}: open"), libc::SYS_openat, args);
+            let opened = resolve.plan.call(stage, task, open);
+            let text = [word.as_bytes(), value].concat();
+            let length = text.len() as u64;
+            let args = [Arg::Returned(opened), Data::new(text).into(), length.into()];
+            let write = Call::new(format!("{what}: write"), libc::SYS_write, args).returns(length);
+            resolve.plan.call(stage, task, write);
+            let args = [Arg::Returned(opened)];
+            let close = Call::new(format!("{what}: close"), libc::SYS_close, args);
+            resolve.plan.call(stage, task, close);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_without_their_mode() {
+        for (text, is) in [
+            ("unconfined\n", "unconfined"),
+            ("/usr/sbin/cupsd (enforce)\n", "/usr/sbin/cupsd"),
+            ("a (b) (complain)\n", "a (b)"),
+            (
+                "system_u:system_r:init_t:s0\0",
+                "system_u:system_r:init_t:s0",
+            ),
+            ("_", "_"),
+            ("", ""),
+        ] {
+            assert_eq!(label(text.as_bytes()), is.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What belongs to a process or a thread and is neither memory nor a file.
+//!
+//! An *aspect* is a plain struct with two functions: `capture` reads it from a stopped task, `plan`
+//! says by which system calls a restored task gets it back. A new aspect is a file and a line in
+//! [`PROCESS`] or [`THREAD`]. Who there is, and in which group and session, is [`tree`]; what a
+//! task may not have at all is [`unsupported`].
+//!
+//! The order of the tables is the order of the steps within a stage: what takes privileges away
+//! stands last.
+
+pub mod actions;
+pub mod altstack;
+pub mod clear_child_tid;
+pub mod core_sched;
+pub mod credentials;
+pub mod directories;
+pub mod dispatch;
+pub mod flags;
+pub mod ioperm;
+pub mod itimers;
+pub mod labels;
+pub mod limits;
+pub mod name;
+pub mod pending;
+pub mod personality;
+pub mod posix_timers;
+pub mod registers;
+pub mod robust;
+pub mod rseq;
+pub mod scheduling;
+pub mod seccomp;
+pub mod session_replay;
+pub mod settings;
+pub mod shadow_stack;
+pub mod sharing;
+pub mod start_time;
+pub mod timer_slack;
+pub mod tls_segments;
+pub mod tree;
+pub mod unsupported;
+pub mod usage;
+pub mod view;
+
+use std::time::Instant;
+
+use crust_image::Record;
+
+use self::sharing::Sharing;
+pub use self::tree::Member;
+pub use self::view::ProcessView;
+pub use self::view::ThreadView;
+use crate::capture::Capture;
+use crate::namespace;
+use crate::plan_context::Resolve;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::Row;
+use crust_model::object::State;
+use crust_model::plan::ProcessId;
+use crust_model::plan::TaskId;
+use crust_model::refusal::Refusals;
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::texts;
+
+/// A field of `/proc/PID/status` that every kernel has, or an error that names it.
+fn missing(task: i32, field: &str) -> Error {
+    Error::malformed(
+        format!("/proc/{task}/status"),
+        format!("has no valid `{field}`"),
+    )
+}
+
+/// Something that a process has once.
+pub trait ProcessAspect: State {
+    /// Reads it; `None` if there is nothing to carry over.
+    ///
+    /// # Errors
+    ///
+    /// What broke; what cannot be carried over goes to [`Capture::refusals`] instead.
+    fn capture(view: &ProcessView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>>;
+
+    /// Adds the steps that bring it back.
+    ///
+    /// # Errors
+    ///
+    /// What in the state makes no sense.
+    fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()>;
+}
+
+/// Something that each thread has.
+pub trait ThreadAspect: State {
+    /// Reads it; `None` if there is nothing to carry over.
+    ///
+    /// # Errors
+    ///
+    /// What broke; what cannot be carried over goes to [`Capture::refusals`] instead.
+    fn capture(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>>;
+
+    /// Adds the steps that bring it back.
+    ///
+    /// # Errors
+    ///
+    /// What in the state makes no sense.
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()>;
+}
+
+/// A line of [`PROCESS`].
+pub struct ProcessEntry {
+    row: Row,
+    capture: fn(&ProcessView<'_>, &mut Capture<'_>) -> Result<()>,
+    plan: fn(&Record, &mut Resolve<'_>) -> Result<()>,
+}
+
+impl ProcessEntry {
+    const fn of<T: ProcessAspect>() -> Self {
+        Self {
+            row: Row::of::<T>(),
+            capture: |view, capture| {
+                if let Some(state) = T::capture(view, capture)? {
+                    capture.records.push(state.record(view.process.id.0, 0)?);
+                }
+                Ok(())
+            },
+            plan: |record, resolve| T::from_record(record)?.plan(ProcessId(record.owner), resolve),
+        }
+    }
+}
+
+/// A line of [`THREAD`].
+pub struct ThreadEntry {
+    row: Row,
+    capture: fn(&ThreadView<'_>, &mut Capture<'_>) -> Result<()>,
+    plan: fn(&Record, &mut Resolve<'_>) -> Result<()>,
+}
+
+impl ThreadEntry {
+    const fn of<T: ThreadAspect>() -> Self {
+        Self {
+            row: Row::of::<T>(),
+            capture: |view, capture| {
+                if let Some(state) = T::capture(view, capture)? {
+                    let record = state.record(view.process.id.0, view.number)?;
+                    capture.records.push(record);
+                }
+                Ok(())
+            },
+            plan: |record, resolve| {
+                let task = TaskId {
+                    process: ProcessId(record.owner),
+                    thread: record.part,
+                };
+                T::from_record(record)?.plan(task, resolve)
+            },
+        }
+    }
+}
+
+/// What a process has once.
+pub static PROCESS: &[ProcessEntry] = &[
+    ProcessEntry::of::<actions::Actions>(),
+    ProcessEntry::of::<settings::Settings>(),
+    ProcessEntry::of::<limits::Limits>(),
+    ProcessEntry::of::<directories::Directories>(),
+    ProcessEntry::of::<posix_timers::PosixTimers>(),
+    ProcessEntry::of::<itimers::Itimers>(),
+    ProcessEntry::of::<pending::Shared>(),
+    ProcessEntry::of::<seccomp::Seccomp>(),
+];
+
+/// What each thread has.
+pub static THREAD: &[ThreadEntry] = &[
+    ThreadEntry::of::<name::Name>(),
+    ThreadEntry::of::<scheduling::Scheduling>(),
+    ThreadEntry::of::<timer_slack::Slack>(),
+    ThreadEntry::of::<start_time::Started>(),
+    ThreadEntry::of::<personality::Personality>(),
+    ThreadEntry::of::<flags::Flags>(),
+    ThreadEntry::of::<altstack::AltStack>(),
+    ThreadEntry::of::<clear_child_tid::ClearChildTid>(),
+    ThreadEntry::of::<rseq::Rseq>(),
+    ThreadEntry::of::<robust::RobustList>(),
+    ThreadEntry::of::<pending::Private>(),
+    ThreadEntry::of::<shadow_stack::Features>(),
+    ThreadEntry::of::<ioperm::Ports>(),
+    ThreadEntry::of::<tls_segments::Segments>(),
+    ThreadEntry::of::<core_sched::Core>(),
+    ThreadEntry::of::<credentials::Credentials>(),
+    ThreadEntry::of::<labels::Labels>(),
+    ThreadEntry::of::<dispatch::Dispatch>(),
+    ThreadEntry::of::<registers::Registers>(),
+];
+
+/// The rows of all kinds of this family, for `inspect` and the list of what is supported.
+pub fn rows() -> impl Iterator<Item = Row> {
+    [Row::of::<tree::Member>(), Row::of::<usage::Usage>()]
+        .into_iter()
+        .chain(PROCESS.iter().map(|entry| entry.row))
+        .chain(THREAD.iter().map(|entry| entry.row))
+}
+
+/// Captures everything of this family, of all processes.
+///
+/// # Errors
+///
+/// What broke; what cannot be carried over goes to [`Capture::refusals`] instead.
+pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
+    let tree = capture.tree;
+    let begun = Instant::now();
+    let texts = texts::read(tree, capture.hooks.abilities().read_only)?;
+    tracing::debug!(took = ?begun.elapsed(), "tasks: /proc is read");
+    capture.hooks.prepare(tree, &texts)?;
+    tracing::debug!(took = ?begun.elapsed(), "tasks: the program was asked");
+    namespace::time::capture(&texts, capture)?;
+    let sharing = sharing::look(capture)?;
+    for ((process, texts), sharing) in tree.iter().zip(&texts).zip(sharing) {
+        capture_process(process, texts, sharing, capture)?;
+    }
+    tracing::debug!(took = ?begun.elapsed(), "tasks: all is captured");
+    tree::check(capture)
+}
+
+fn capture_process(
+    process: &FrozenProcess,
+    (of_process, of_threads): &texts::Texts,
+    sharing: Sharing,
+    capture: &mut Capture<'_>,
+) -> Result<()> {
+    let view = match (process.leader(), of_process, of_threads.first()) {
+        (Some(leader), Some(text), Some(of_leader)) => {
+            unsupported::check_process(process, text, of_leader, capture)?;
+            Some(ProcessView::new(
+                process, leader, text, of_threads, sharing, capture,
+            )?)
+        }
+        _ => None,
+    };
+    tree::capture(process, view.as_ref(), capture)?;
+    usage::capture(process, of_threads, capture)?;
+    if let Some(view) = &view {
+        for entry in PROCESS {
+            (entry.capture)(view, capture)?;
+        }
+    }
+    for ((number, thread), text) in process.numbered().zip(of_threads) {
+        let view = ThreadView::new(process, number, thread, text, capture)?;
+        unsupported::check_thread(&view, capture)?;
+        for entry in THREAD {
+            (entry.capture)(&view, capture)?;
+        }
+    }
+    Ok(())
+}
+
+/// Plans everything of this family, for all processes.
+///
+/// # Errors
+///
+/// What in the image makes no sense; what stands against the restore goes to
+/// [`Resolve::refusals`].
+pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
+    tree::plan(resolve)?;
+    usage::plan(resolve)?;
+    core_sched::plan(resolve)?;
+    let records = resolve.records;
+    for entry in PROCESS {
+        for record in records.iter().filter(|record| record.tag == entry.row.tag) {
+            (entry.plan)(record, resolve)?;
+        }
+    }
+    for entry in THREAD {
+        for record in records.iter().filter(|record| record.tag == entry.row.tag) {
+            (entry.plan)(record, resolve)?;
+        }
+    }
+    Ok(())
+}
+
+/// Notes what this machine lacks for the tasks of an image.
+///
+/// # Errors
+///
+/// If a record cannot be decoded.
+pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
+    registers::conflicts(records, refusals)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn tags_are_unique_and_of_this_family() {
+        let rows: Vec<_> = rows().collect();
+        let tags: BTreeSet<u16> = rows.iter().map(|row| row.tag).collect();
+        assert_eq!(tags.len(), rows.len());
+        assert!(tags.iter().all(|tag| (0x0100..0x0200).contains(tag)));
+    }
+}

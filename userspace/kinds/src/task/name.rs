@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The name of a thread (`comm`).
+
+use serde::{Deserialize, Serialize};
+
+use super::ThreadAspect;
+use super::ThreadView;
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+use crust_model::plan::Stage;
+use crust_model::plan::TaskId;
+
+/// Up to 15 bytes, any but zero.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Name {
+    bytes: Vec<u8>,
+}
+
+impl Name {
+    /// Of a thread that has ended, too.
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes }
+    }
+}
+
+impl State for Name {
+    const TAG: u16 = 0x010A;
+    const NAME: &'static str = "name";
+    const SUPPORT: &'static str = "of each thread (`comm`)";
+
+    fn describe(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+}
+
+impl ThreadAspect for Name {
+    fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
+        let bytes = view.text.stat.comm.clone();
+        Ok(Some(Self { bytes }))
+    }
+
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        let name = Data::string(&self.bytes);
+        let args = [libc::PR_SET_NAME.into(), name.into()];
+        let call = Call::new("name", libc::SYS_prctl, args);
+        resolve.plan.call(Stage::Attributes, task, call);
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Signals that wait: in the queue of a thread, and in that of its process.
+//!
+//! A task may send itself a signal with any `siginfo_t` (kernel/signal.c:do_rt_sigqueueinfo), also
+//! one that says that the kernel or another process sent it. The restored task does so while it
+//! blocks all signals, in the order in which they waited.
+
+use crust_sys::ptrace::{self, Queue};
+use crust_sys::signal::{SigInfo, bit};
+use serde::{Deserialize, Serialize};
+
+use super::ProcessAspect;
+use super::ProcessView;
+use super::ThreadAspect;
+use super::ThreadView;
+use super::missing;
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
+use crate::task::posix_timers::Expired;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+use crust_model::plan::ProcessId;
+use crust_model::plan::Stage;
+use crust_model::plan::Step;
+use crust_model::plan::TaskId;
+use crust_proc::Fields;
+use crust_tracee::remote::END_OF_BATCH;
+
+/// The signals that wait in the queue of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shared {
+    pub(super) signals: Vec<SigInfo>,
+    /// Who the process is.
+    pid: i32,
+}
+
+/// The signals that wait in the queue of a thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Private {
+    signals: Vec<SigInfo>,
+    /// Who the thread is: its process, itself.
+    ids: (i32, i32),
+}
+
+/// All that waits in a queue, also those signals of which the kernel only kept the number.
+fn all(tid: i32, mut signals: Vec<SigInfo>, status: &Fields, field: &str) -> Result<Vec<SigInfo>> {
+    // It may be older than the queue.
+    let mask = status.hex(field).ok_or_else(|| missing(tid, field))?;
+    // These two are told by the state of the process and not by its queue.
+    signals.retain(|info| info.signal() != libc::SIGSTOP && info.signal() != libc::SIGKILL);
+    let with_info = signals
+        .iter()
+        .fold(0, |mask, info| mask | bit(info.signal()));
+    let bare = mask & !with_info & !bit(libc::SIGSTOP) & !bit(libc::SIGKILL);
+    signals.extend(
+        (1..=64)
+            .filter(|signal| bare & bit(*signal) != 0)
+            .map(|signal| {
+                // What the kernel makes up for them: SI_USER, from nobody (collect_signal()).
+                let mut bytes = signal.to_ne_bytes().to_vec();
+                bytes.resize(SigInfo::SIZE, 0);
+                SigInfo { bytes }
+            }),
+    );
+    Ok(signals)
+}
+
+/// Has a task queue signals, each by a call. The one by which it tells of the end of a batch must wait until
+/// there are no more batches. The signal of a timer comes by itself: the timer is made to expire, or still
+/// will (it has expired when it was looked at already).
+///
+/// That can be in a later stage than the timers are made, which is needed if another thread makes them.
+fn queue(
+    signals: &[SigInfo],
+    task: TaskId,
+    resolve: &mut Resolve<'_>,
+    call: impl Fn(&SigInfo) -> Call,
+) {
+    let timer = |info: &SigInfo, resolve: &Resolve<'_>| {
+        let id = (task.process, info.timer()?);
+        Some((id, *resolve.timers.get(&id)?))
+    };
+    let has_timers = signals.iter().any(|info| timer(info, resolve).is_some());
+    let stage = if has_timers && task.thread != 0 {
+        Stage::Resume
+    } else {
+        Stage::Timers
+    };
+    for info in signals {
+        if let Some((id, expired)) = timer(info, resolve) {
+            for call in expired.iter().flat_map(Expired::again) {
+                resolve.plan.call(stage, task, call);
+            }
+            resolve.timers.insert(id, None);
+        } else if info.signal() == END_OF_BATCH {
+            let step = Step::CallAtLast(call(info));
+            let task = match task.thread {
+                0 => resolve.survivor(task.process),
+                _ => task,
+            };
+            resolve.plan.step(Stage::Resume, task, step);
+        } else {
+            resolve.plan.call(stage, task, call(info));
+        }
+    }
+}
+
+fn describe(signals: &[SigInfo]) -> String {
+    let numbers: Vec<_> = signals
+        .iter()
+        .map(|info| info.signal().to_string())
+        .collect();
+    format!("signals {}", numbers.join(", "))
+}
+
+impl State for Shared {
+    const TAG: u16 = 0x0104;
+    const NAME: &'static str = "pending signals of the process";
+    const SUPPORT: &'static str = "in their order, with their whole siginfo";
+
+    fn describe(&self) -> String {
+        describe(&self.signals)
+    }
+}
+
+impl ProcessAspect for Shared {
+    fn capture(view: &ProcessView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
+        let queued = view.signals()?.to_vec();
+        let signals = all(view.leader.tid, queued, view.status, "ShdPnd")?;
+        let pid = view.process.pid;
+        Ok((!signals.is_empty()).then_some(Self { signals, pid }))
+    }
+
+    fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()> {
+        queue(&self.signals, process.leader(), resolve, |info| {
+            let signal = info.signal();
+            let args = [
+                self.pid.into(),
+                signal.into(),
+                Data::new(info.bytes.clone()).into(),
+            ];
+            let what = format!("pending signal {signal}");
+            Call::new(what, libc::SYS_rt_sigqueueinfo, args)
+        });
+        Ok(())
+    }
+}
+
+impl State for Private {
+    const TAG: u16 = 0x0105;
+    const NAME: &'static str = "pending signals of a thread";
+    const SUPPORT: &'static str = "in their order, with their whole siginfo";
+
+    fn describe(&self) -> String {
+        describe(&self.signals)
+    }
+}
+
+impl ThreadAspect for Private {
+    fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
+        let tid = view.thread.tid;
+        let queued = ptrace::queued_signals(tid, Queue::Private)
+            .map_err(|errno| Error::task(tid, "read the pending signals", errno))?;
+        let signals = all(tid, queued, &view.text.status, "SigPnd")?;
+        let ids = (view.process.pid, view.thread.tid);
+        Ok((!signals.is_empty()).then_some(Self { signals, ids }))
+    }
+
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        queue(&self.signals, task, resolve, |info| {
+            let signal = info.signal();
+            let args = [
+                self.ids.0.into(),
+                self.ids.1.into(),
+                signal.into(),
+                Data::new(info.bytes.clone()).into(),
+            ];
+            let what = format!("pending signal {signal} of the thread");
+            Call::new(what, libc::SYS_rt_tgsigqueueinfo, args)
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,517 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What the processor holds of a thread, its signal mask, and the system call that it is in.
+//!
+//! Registers are kept raw. A thread that was stopped within a system call has an error number of
+//! the kernel's own in `rax` (`-ERESTARTSYS` ...) and the number of the call in `orig_rax`; the
+//! kernel that lets the restored thread go applies its rules to them, as it would have done. Two
+//! states are more than registers:
+//!
+//! * `-ERESTART_RESTARTBLOCK`: how the call goes on is in the kernel (`struct restart_block`). The thread
+//!   makes the same call with what is left of its limit and is interrupted at once: so the kernel
+//!   sets up the restart block itself.
+//! * A call with a limit of which the kernel keeps nothing ([`limit`](crust_tracee::syscall_timeout)).
+//! * A call with a signal mask of its own ([`masked`]): signals that come before it is begun again
+//!   would meet the mask from outside. Its thread is let go from the entry of that call.
+
+use std::collections::BTreeSet;
+
+use crust_image::Record;
+use crust_sys::ptrace;
+use crust_sys::uapi::{self, restart};
+use crust_sys::{RemoteAddr, memory, xstate};
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::ThreadAspect;
+use super::ThreadView;
+use super::tree;
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
+use crust_arch::sigmask_syscalls;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+use crust_model::plan::Operation;
+use crust_model::plan::ProcessId;
+use crust_model::plan::Processor;
+use crust_model::plan::Stage;
+use crust_model::plan::Step;
+use crust_model::plan::TaskHandle;
+use crust_model::plan::TaskId;
+use crust_model::refusal::Refusals;
+use crust_tracee::instruction;
+use crust_tracee::syscall_timeout;
+use crust_tracee::syscall_timeout::End;
+use crust_tracee::syscall_timeout::Remaining;
+use crust_tracee::syscall_timeout::TimeoutLocation;
+
+/// Linux's `ERESTART_RESTARTBLOCK`, which user space never sees.
+const RESTART_BLOCK: i64 = -516;
+/// Its `ERESTARTNOHAND`: the call is begun again, unless a handler runs before.
+const UNLESS_HANDLED: i64 = -514;
+/// The code segment of 64-bit programs (`__USER_CS`).
+const CODE_64: u64 = 0x33;
+/// A segment selector with this bit is of the local descriptor table.
+const SELECTOR_LOCAL: u64 = 1 << 2;
+
+/// How the interrupted system call of a thread goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Interrupted {
+    /// A sleep with so many nanoseconds left; `left_at` is where the program wants to be told what
+    /// is left if a signal ends it.
+    Sleep { clock: i32, left: u64, left_at: u64 },
+    /// `poll`, with so many nanoseconds left if it has a limit.
+    Poll {
+        fds: u64,
+        count: u32,
+        left: Option<u64>,
+    },
+    /// A futex that is waited for, with so many nanoseconds left.
+    Futex {
+        address: u64,
+        operation: u32,
+        value: u32,
+        left: u64,
+    },
+    /// A futex that is waited for until a point in time: the same call again.
+    FutexUntil { args: [u64; 6] },
+    /// The thread makes this call anew: until the same point in time, without a limit, or with all of its
+    /// time.
+    Anew { nr: u64 },
+    /// It is not known what the call was: it returns `EINTR`.
+    Lost,
+    /// It has a signal mask of its own, and is entered anew.
+    Masked,
+}
+
+impl Interrupted {
+    /// Whether the kernel has told how it goes on.
+    fn is_known(&self) -> bool {
+        !matches!(self, Self::Anew { .. } | Self::Lost | Self::Masked)
+    }
+}
+
+/// The state of the processor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registers {
+    general: Vec<u8>,
+    xstate: Vec<u8>,
+    signal_mask: u64,
+    interrupted: Option<Interrupted>,
+    limit: Option<Remaining>,
+}
+
+impl State for Registers {
+    const TAG: u16 = 0x0101;
+    const VERSION: u16 = 2;
+    const NAME: &'static str = "registers";
+    const SUPPORT: &'static str = "general registers and the whole XSTATE, signal mask; interrupted \
+                                   system calls go on, sleeps for the time that was left";
+
+    fn describe(&self) -> String {
+        let at = ptrace::registers_from_bytes(&self.general).map_or(String::new(), |registers| {
+            format!("at {:#x}, ", registers.rip)
+        });
+        let call = match &self.interrupted {
+            None => String::new(),
+            Some(call) => format!(", in a call: {call:?}"),
+        };
+        let limit = match self.limit {
+            Some(Remaining {
+                left: Some(left), ..
+            }) => format!(", {left} ns of its wait are left"),
+            _ => String::new(),
+        };
+        format!(
+            "{at}{} bytes of extended state, blocked signals {:#x}{call}{limit}",
+            self.xstate.len(),
+            self.signal_mask
+        )
+    }
+}
+
+/// What a call is called that waits.
+fn call_name(nr: i64) -> String {
+    let name = match nr {
+        libc::SYS_nanosleep => "nanosleep",
+        libc::SYS_clock_nanosleep => "clock_nanosleep",
+        libc::SYS_poll => "poll",
+        libc::SYS_futex => "futex",
+        libc::SYS_epoll_wait => "epoll_wait",
+        libc::SYS_epoll_pwait => "epoll_pwait",
+        libc::SYS_epoll_pwait2 => "epoll_pwait2",
+        libc::SYS_rt_sigtimedwait => "sigtimedwait",
+        libc::SYS_semtimedop => "semtimedop",
+        libc::SYS_ppoll => "ppoll",
+        libc::SYS_select | libc::SYS_pselect6 => "select",
+        // It was interrupted before.
+        libc::SYS_restart_syscall => "sleep or wait",
+        _ => return format!("system call {nr}"),
+    };
+    name.into()
+}
+
+/// Whether the mask of the call in which the thread is differs from that around it.
+fn is_masked(view: &ThreadView<'_>, signal_mask: u64) -> bool {
+    let registers = &view.thread.registers;
+    sigmask_syscalls::in_call(registers)
+        && view
+            .text
+            .status
+            .hex("SigBlk")
+            .is_some_and(|own| own != signal_mask)
+        && instruction::before(view.thread.tid, registers) == Some(instruction::SYSCALL)
+}
+
+/// A call made by `int $0x80`, of which the kernel knows how it goes on. What the restored thread has
+/// begun again by a call of its own would go on as one with the number of a 64-bit program.
+fn interrupted_32(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Interrupted {
+    const RESTART_SYSCALL: u64 = 0;
+    let (tid, registers) = (view.thread.tid, &view.thread.registers);
+    let number = match registers.orig_rax {
+        RESTART_SYSCALL => instruction::number_before(tid, registers).map(u64::from),
+        nr => Some(nr),
+    };
+    let (will, interrupted) = match number {
+        Some(nr) => ("gets all of its time again", Interrupted::Anew { nr }),
+        None => ("returns EINTR", Interrupted::Lost),
+    };
+    capture.refusals.lose(
+        tid,
+        "system call",
+        format!("it was made by a 64-bit program in the way of 32-bit ones (int $0x80): it {will}"),
+        "build the program without such calls",
+    );
+    interrupted
+}
+
+fn interrupted(
+    view: &ThreadView<'_>,
+    signal_mask: u64,
+    capture: &mut Capture<'_>,
+) -> Option<Interrupted> {
+    let registers = &view.thread.registers;
+    let nr = registers.orig_rax as i64;
+    if nr < 0 {
+        return None;
+    }
+    let tid = view.thread.tid;
+    let name = call_name(nr);
+    let result = registers.rax as i64;
+    if is_masked(view, signal_mask) {
+        return Some(Interrupted::Masked);
+    }
+    let is_counted = capture.hooks.abilities().add_usage;
+    if result == UNLESS_HANDLED && syscall_timeout::is_until_used(nr, registers) && !is_counted {
+        capture.refusals.lose(
+            tid,
+            &name,
+            "it sleeps until so much CPU time is used, which this kernel counts from zero for a restored process: \
+             it sleeps for longer",
+            "load the module",
+        );
+    }
+    if result != RESTART_BLOCK {
+        return None;
+    }
+    if instruction::before(tid, registers) == Some(instruction::INTERRUPT) {
+        return Some(interrupted_32(view, capture));
+    }
+    let block = &view.kernel.restart;
+    let args = syscall_timeout::arguments(registers);
+    match block.kind {
+        restart::NANOSLEEP => {
+            return Some(Interrupted::Sleep {
+                clock: block.clock,
+                left: block.remaining,
+                left_at: block.addr,
+            });
+        }
+        restart::POLL => {
+            return Some(Interrupted::Poll {
+                fds: block.addr,
+                count: block.val,
+                left: (block.remaining != u64::MAX).then_some(block.remaining),
+            });
+        }
+        restart::FUTEX => return Some(futex(block, args)),
+        _ => {}
+    }
+    let Some(limit) = view.thread.limit else {
+        capture.refusals.lose(
+            tid,
+            name,
+            "this kernel does not tell how it goes on: it returns EINTR",
+            "load the module",
+        );
+        return Some(Interrupted::Lost);
+    };
+    let call = limit.left().and_then(|left| kept(limit.number, args, left));
+    Some(call.unwrap_or(Interrupted::Anew {
+        nr: limit.number as u64,
+    }))
+}
+
+/// What a kernel that does not tell keeps of a call.
+fn kept(nr: i64, args: [u64; 6], left: u64) -> Option<Interrupted> {
+    let call = match nr {
+        libc::SYS_nanosleep => Interrupted::Sleep {
+            clock: libc::CLOCK_MONOTONIC,
+            left,
+            left_at: args[1],
+        },
+        libc::SYS_clock_nanosleep => Interrupted::Sleep {
+            clock: args[0] as i32,
+            left,
+            left_at: args[3],
+        },
+        libc::SYS_poll => Interrupted::Poll {
+            fds: args[0],
+            count: args[1] as u32,
+            left: Some(left),
+        },
+        libc::SYS_futex if syscall_timeout::is_relative(args[1]) => Interrupted::Futex {
+            address: args[0],
+            operation: args[1] as u32,
+            value: args[2] as u32,
+            left,
+        },
+        _ => return None,
+    };
+    Some(call)
+}
+
+/// What is left of the limit of a call, if somebody but the kernel has to see to it; names a limit of which
+/// nothing is known, or that cannot be changed.
+fn limit(
+    view: &ThreadView<'_>,
+    interrupted: Option<&Interrupted>,
+    capture: &mut Capture<'_>,
+) -> Option<Remaining> {
+    let ThreadView {
+        thread, process, ..
+    } = *view;
+    let limit = thread.limit.filter(|_| process.stopped.is_none())?;
+    let mut lose = |why: &str, remedy: &str| {
+        let why = format!("{why}: it gets all of its time again");
+        let name = call_name(limit.number);
+        capture.refusals.lose(thread.tid, name, why, remedy);
+    };
+    if limit.end == End::Unknown {
+        let by_module = limit.place == TimeoutLocation::Kernel;
+        if !(by_module && interrupted.is_some_and(Interrupted::is_known)) {
+            let remedy = if by_module { "load the module" } else { "" };
+            lose("the kernel does not tell since when it waits", remedy);
+        }
+        return None;
+    }
+    let address = match limit.place {
+        TimeoutLocation::Register => return None,
+        TimeoutLocation::Timespec(address) | TimeoutLocation::Timeval(address) => {
+            Some(RemoteAddr(address))
+        }
+        TimeoutLocation::Receive(_) | TimeoutLocation::Send(_) | TimeoutLocation::Kernel => None,
+    };
+    if let Some(address) = address {
+        let mut same = [0; 16];
+        let there = memory::read(process.task(), address, &mut same)
+            .and_then(|()| memory::write(process.task(), address, &same));
+        if there.is_err() {
+            lose("its limit is in memory that cannot be written", "");
+            return None;
+        }
+    }
+    Some(Remaining {
+        number: limit.number,
+        place: limit.place,
+        left: limit.left(),
+    })
+}
+
+fn futex(block: &uapi::Restart, args: [u64; 6]) -> Interrupted {
+    let operation =
+        args[1] as u32 & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME) as u32;
+    if operation == libc::FUTEX_WAIT as u32 {
+        Interrupted::Futex {
+            address: block.addr,
+            operation: args[1] as u32,
+            value: block.val,
+            left: block.remaining,
+        }
+    } else {
+        // All other waits are told a point in time, which stays where it is.
+        Interrupted::FutexUntil { args }
+    }
+}
+
+/// Notes processes whose registers this processor does not have.
+///
+/// # Errors
+///
+/// If a record cannot be decoded.
+pub(super) fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
+    let Some(here) = xstate::here() else {
+        return Ok(());
+    };
+    let mut told = BTreeSet::new();
+    for record in records.iter().filter(|record| record.tag == Registers::TAG) {
+        let registers = Registers::from_record(record)?;
+        if !xstate::fits(&registers.xstate, here) && told.insert(record.owner) {
+            let task = TaskId {
+                process: ProcessId(record.owner),
+                thread: record.part,
+            };
+            refusals.block(
+                tree::number(records, task),
+                "extended registers",
+                format!(
+                    "they are those of another processor: {} bytes, and {} here",
+                    registers.xstate.len(),
+                    here.0
+                ),
+                "restore it on a processor with the same features (flags in /proc/cpuinfo)",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The call by which a process may use the tiles of AMX.
+pub(super) fn ask_for_tiles() -> Call {
+    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+    const TILES: u64 = 18;
+    Call::new(
+        "ask for AMX",
+        libc::SYS_arch_prctl,
+        [ARCH_REQ_XCOMP_PERM.into(), TILES.into()],
+    )
+}
+
+impl ThreadAspect for Registers {
+    fn capture(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>> {
+        let thread = view.thread;
+        let registers = &thread.registers;
+        let selectors = [registers.ds, registers.es, registers.fs, registers.gs];
+        if registers.cs != CODE_64
+            || selectors
+                .iter()
+                .any(|selector| selector & SELECTOR_LOCAL != 0)
+        {
+            capture.refusals.block(
+                thread.tid,
+                format!("thread {}", thread.tid),
+                "it executes 32-bit code or has segments of its own",
+                "only 64-bit programs can be dumped",
+            );
+        }
+        let failed = |what: &'static str| move |errno| Error::task(thread.tid, what, errno);
+        let xstate = ptrace::xstate(thread.tid).map_err(failed("read the extended state"))?;
+        let signal_mask = thread.mask;
+        let interrupted = interrupted(view, signal_mask, capture);
+        Ok(Some(Self {
+            general: ptrace::register_bytes(registers).into(),
+            xstate,
+            signal_mask,
+            interrupted,
+            limit: limit(view, interrupted.as_ref(), capture),
+        }))
+    }
+
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        let mut registers = ptrace::registers_from_bytes(&self.general)
+            .ok_or_else(|| Error::malformed("registers", "there are not as many as x86-64 has"))?;
+        let mut again = None;
+        match self.interrupted {
+            Some(Interrupted::Anew { nr }) => {
+                registers.rax = UNLESS_HANDLED as u64;
+                registers.orig_rax = nr;
+            }
+            Some(Interrupted::Lost) => {
+                registers.rax = -(Errno::EINTR as i64) as u64;
+                registers.orig_rax = u64::MAX;
+            }
+            None | Some(Interrupted::Masked) => {}
+            Some(call) => again = Some(Step::Reenter(reenter(call))),
+        }
+        let processor = Processor {
+            general: ptrace::register_bytes(&registers).into(),
+            xstate: self.xstate.clone(),
+            signal_mask: self.signal_mask,
+            enters: self.interrupted == Some(Interrupted::Masked),
+            limit: self.limit,
+        };
+        if xstate::has_tiles(&self.xstate) {
+            let call = ask_for_tiles();
+            resolve.plan.call(Stage::Attributes, task, call);
+            resolve.plan.operate(Stage::Resume, task, LoadTiles);
+        }
+        let step = Step::SetProcessor(Box::new(processor));
+        for step in [step].into_iter().chain(again) {
+            resolve.plan.step(Stage::Resume, task, step);
+        }
+        Ok(())
+    }
+}
+
+/// The thread loads its tiles (AMX), so that it has room for them.
+#[derive(Debug)]
+struct LoadTiles;
+
+impl Operation for LoadTiles {
+    fn describe(&self) -> String {
+        "touch its tiles (AMX)".into()
+    }
+
+    fn run(&self, task: &mut dyn TaskHandle) -> Result<()> {
+        task.load_tiles()
+    }
+}
+
+/// The call by which the thread gets into the state in which it was.
+fn reenter(call: Interrupted) -> Call {
+    let seconds = |ns: u64| Data::words(&[ns / 1_000_000_000, ns % 1_000_000_000]);
+    match call {
+        Interrupted::Sleep {
+            clock,
+            left,
+            left_at,
+        } => Call::new(
+            "sleep for the time that is left",
+            libc::SYS_clock_nanosleep,
+            [clock.into(), 0.into(), seconds(left).into(), left_at.into()],
+        ),
+        Interrupted::Poll { fds, count, left } => {
+            // It takes milliseconds; not a part of one is given away.
+            let limit = left.map_or(-1, |left| {
+                left.div_ceil(1_000_000).min(i32::MAX as u64) as i32
+            });
+            let args = [fds.into(), u64::from(count).into(), limit.into()];
+            Call::new("poll for the time that is left", libc::SYS_poll, args)
+        }
+        Interrupted::Futex {
+            address,
+            operation,
+            value,
+            left,
+        } => Call::new(
+            "wait for a futex for the time that is left",
+            libc::SYS_futex,
+            [
+                address.into(),
+                u64::from(operation).into(),
+                u64::from(value).into(),
+                seconds(left).into(),
+            ],
+        ),
+        Interrupted::FutexUntil { args } => {
+            Call::new("wait for a futex", libc::SYS_futex, args.map(Into::into))
+        }
+        Interrupted::Anew { .. } | Interrupted::Lost | Interrupted::Masked => {
+            unreachable!("these are only registers")
+        }
+    }
+    .whatever()
+}

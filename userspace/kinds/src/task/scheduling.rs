@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! How a thread is scheduled: policy, priority, processors, disk priority.
+
+use crust_sys::task;
+use serde::{Deserialize, Serialize};
+
+use super::ThreadAspect;
+use super::ThreadView;
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+use crust_model::plan::Stage;
+use crust_model::plan::TaskId;
+
+const SCHED_FLAG_UTIL_CLAMP_MIN: u64 = 0x20;
+const SCHED_FLAG_UTIL_CLAMP_MAX: u64 = 0x40;
+/// The scale of utilisation clamps (`SCHED_CAPACITY_SCALE`).
+const FULL: u32 = 1024;
+const IOPRIO_WHO_PROCESS: u64 = 1;
+/// The class of an I/O priority is above this bit; class 0 is "as the CPU priority says".
+const IOPRIO_CLASS_SHIFT: u32 = 13;
+
+/// The attributes that the scheduler has of a thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scheduling {
+    attributes: task::Scheduling,
+    /// The processors that it may run on, as the kernel's mask.
+    affinity: Vec<u8>,
+    io_priority: u32,
+}
+
+impl State for Scheduling {
+    const TAG: u16 = 0x010C;
+    const NAME: &'static str = "scheduling";
+    const SUPPORT: &'static str =
+        "policy, nice value, priority, utilisation clamps, affinity, I/O priority, of each thread";
+
+    fn describe(&self) -> String {
+        let attributes = &self.attributes;
+        let processors: u32 = self.affinity.iter().map(|byte| byte.count_ones()).sum();
+        format!(
+            "policy {}, nice {}, priority {}, {processors} processors, I/O priority {:#x}",
+            attributes.policy, attributes.nice, attributes.priority, self.io_priority
+        )
+    }
+}
+
+impl ThreadAspect for Scheduling {
+    fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
+        let tid = view.thread.tid;
+        let failed = |what: &str| {
+            let what = what.to_owned();
+            move |errno| Error::task(tid, what, errno)
+        };
+        let mut affinity = task::affinity(tid).map_err(failed("sched_getaffinity"))?;
+        while affinity.last() == Some(&0) {
+            affinity.pop();
+        }
+        let mut io_priority = task::io_priority(tid).map_err(failed("ioprio_get"))?;
+        if io_priority >> IOPRIO_CLASS_SHIFT == 0 {
+            io_priority = 0;
+        }
+        let mut attributes = task::scheduling(tid).map_err(failed("sched_getattr"))?;
+        // It is kept beside policies that do not use it, of which the call does not tell it.
+        attributes.nice = view.text.stat.signed(19) as i32;
+        Ok(Some(Self {
+            attributes,
+            affinity,
+            io_priority,
+        }))
+    }
+
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        // The kernel takes whole longs.
+        let mut mask = self.affinity.clone();
+        mask.resize(mask.len().next_multiple_of(8), 0);
+        let args = [0.into(), (mask.len() as u64).into(), Data::new(mask).into()];
+        let call = Call::new("scheduling: affinity", libc::SYS_sched_setaffinity, args);
+        resolve.plan.call(Stage::Attributes, task, call);
+        if !self.is_ordinary() {
+            let args = [
+                u64::from(libc::PRIO_PROCESS).into(),
+                0.into(),
+                self.attributes.nice.into(),
+            ];
+            let call = Call::new("scheduling: nice value", libc::SYS_setpriority, args);
+            resolve.plan.call(Stage::Attributes, task, call);
+        }
+        let args = [0.into(), self.attributes().into(), 0.into()];
+        let call = Call::new("scheduling: attributes", libc::SYS_sched_setattr, args);
+        resolve.plan.call(Stage::Attributes, task, call);
+        if self.io_priority != 0 {
+            let args = [
+                IOPRIO_WHO_PROCESS.into(),
+                0.into(),
+                u64::from(self.io_priority).into(),
+            ];
+            let call = Call::new("scheduling: I/O priority", libc::SYS_ioprio_set, args);
+            resolve.plan.call(Stage::Attributes, task, call);
+        }
+        Ok(())
+    }
+}
+
+impl Scheduling {
+    /// Whether the policy is one that uses the nice value.
+    fn is_ordinary(&self) -> bool {
+        let ordinary = [libc::SCHED_OTHER, libc::SCHED_BATCH];
+        ordinary.contains(&(self.attributes.policy as i32))
+    }
+
+    /// The `struct sched_attr` that `sched_setattr(2)` takes.
+    fn attributes(&self) -> Data {
+        let attributes = &self.attributes;
+        let real_time = attributes.policy == libc::SCHED_DEADLINE as u32;
+        // The slice of an ordinary thread is told as its runtime, and would be taken as a wish (Linux
+        // 6.12: kernel/sched/syscalls.c:__setparam_fair).
+        let own = |value: u64| if real_time { value } else { 0 };
+        let mut flags = attributes.flags;
+        // The kernel tells the clamps that are in force, also if nobody asked for them, and a
+        // kernel without them refuses to be asked.
+        if attributes.util_min != 0 {
+            flags |= SCHED_FLAG_UTIL_CLAMP_MIN;
+        }
+        if attributes.util_max != 0 && attributes.util_max != FULL {
+            flags |= SCHED_FLAG_UTIL_CLAMP_MAX;
+        }
+        let clamped = flags & (SCHED_FLAG_UTIL_CLAMP_MIN | SCHED_FLAG_UTIL_CLAMP_MAX) != 0;
+        let size: u32 = if clamped { 56 } else { 48 };
+        let mut bytes = Vec::with_capacity(size as usize);
+        bytes.extend(size.to_ne_bytes());
+        bytes.extend(attributes.policy.to_ne_bytes());
+        bytes.extend(flags.to_ne_bytes());
+        let nice = if self.is_ordinary() {
+            attributes.nice
+        } else {
+            0
+        };
+        bytes.extend(nice.to_ne_bytes());
+        bytes.extend(attributes.priority.to_ne_bytes());
+        bytes.extend(own(attributes.runtime).to_ne_bytes());
+        bytes.extend(own(attributes.deadline).to_ne_bytes());
+        bytes.extend(own(attributes.period).to_ne_bytes());
+        if clamped {
+            bytes.extend(attributes.util_min.to_ne_bytes());
+            bytes.extend(attributes.util_max.to_ne_bytes());
+        }
+        Data::new(bytes)
+    }
+}

@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What a thread may not call (`seccomp(2)`): strict mode, or a chain of filters.
+//!
+//! The kernel shows the filters of a traced thread as classic BPF programs, to who has `CAP_SYS_ADMIN`
+//! and no filters itself. It does not show which threads have the *same* filter, and not only an equal
+//! one, which decides whether one of them may give its filters to the others
+//! (`SECCOMP_FILTER_FLAG_TSYNC`). Equal beginnings of chains are taken to be the same: [`order`] makes
+//! each filter once, in a thread that makes those that are to have it too.
+//!
+//! While it is restored a task is traced, and its filters rest. They are installed while it still has all
+//! privileges; with `SECCOMP_FILTER_FLAG_SPEC_ALLOW`, for what comes without that flag is a state of its
+//! own, the [`switches`](super::flags) of speculation.
+
+pub mod order;
+
+use std::collections::HashMap;
+
+use crust_sys::ptrace;
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::ProcessAspect;
+use super::ProcessView;
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+use crust_model::plan::ProcessId;
+use crust_model::plan::Stage;
+use crust_model::plan::TaskId;
+use crust_model::refusal::Refusals;
+
+// linux/seccomp.h
+const SET_MODE_STRICT: u64 = 0;
+const SET_MODE_FILTER: u64 = 1;
+const FLAG_LOG: u64 = 1 << 1;
+const FLAG_SPEC_ALLOW: u64 = 1 << 2;
+const ACTION: u32 = 0xffff_0000;
+const USER_NOTIF: u32 = 0x7fc0_0000;
+
+/// Bytes of an instruction (`struct sock_filter`).
+const INSTRUCTION: usize = 8;
+
+const RUN_AS_ROOT: &str =
+    "run crust as root of the machine, and outside of a container that filters its system calls";
+
+/// A filter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Filter {
+    /// Classic BPF.
+    program: Vec<u8>,
+    /// `SECCOMP_FILTER_FLAG_LOG`.
+    log: bool,
+}
+
+/// What a thread is under.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Mode {
+    Free,
+    Strict,
+    /// Numbers of filters, in the order in which they were installed.
+    Filters(Vec<u32>),
+}
+
+/// Of a process of which at least one thread is under something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seccomp {
+    filters: Vec<Filter>,
+    threads: Vec<Mode>,
+}
+
+impl State for Seccomp {
+    const TAG: u16 = 0x011a;
+    const NAME: &'static str = "seccomp";
+    const SUPPORT: &'static str = "strict mode, filters in their order and whether they log, of each \
+                                   thread; threads that shared filters share them. Listeners \
+                                   (SECCOMP_RET_USER_NOTIF) and native eBPF are refused";
+
+    fn describe(&self) -> String {
+        let longest = self.chains().iter().map(Vec::len).max().unwrap_or(0);
+        let strict = self.threads.iter().filter(|mode| **mode == Mode::Strict);
+        format!(
+            "{} different filters, {longest} in one thread at most; {} threads in strict mode",
+            self.filters.len(),
+            strict.count()
+        )
+    }
+}
+
+impl Filter {
+    /// The instructions: code, and number.
+    fn instructions(&self) -> impl Iterator<Item = (u16, u32)> {
+        self.program.chunks_exact(INSTRUCTION).map(|bytes| {
+            let code = u16::from_ne_bytes([bytes[0], bytes[1]]);
+            (
+                code,
+                u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
+            )
+        })
+    }
+
+    /// Whether it may ask a listener. Where a result is computed, a number like the one that does so is
+    /// taken for it.
+    fn asks_a_listener(&self) -> bool {
+        const RETURN: u16 = 0x06;
+        const RETURN_COMPUTED: u16 = 0x16;
+        let computes = self.instructions().any(|(code, _)| code == RETURN_COMPUTED);
+        self.instructions()
+            .any(|(code, number)| number & ACTION == USER_NOTIF && (code == RETURN || computes))
+    }
+
+    /// The call that installs it.
+    pub(super) fn install(&self) -> Call {
+        let length = (self.program.len() / INSTRUCTION) as u64;
+        let program = Data::words(&[length, 0]).pointer(8, Data::new(self.program.clone()));
+        let log = if self.log { FLAG_LOG } else { 0 };
+        let args = [
+            SET_MODE_FILTER.into(),
+            (FLAG_SPEC_ALLOW | log).into(),
+            program.into(),
+        ];
+        let what = format!("seccomp: install a filter of {length} instructions");
+        Call::new(what, libc::SYS_seccomp, args)
+    }
+}
+
+impl Seccomp {
+    /// Notes that it cannot be restored where crust may not have filters rest.
+    pub(super) fn check(pid: i32, resolve: &mut Resolve<'_>) {
+        if !resolve.abilities.own.can_suspend_filters() {
+            resolve.refusals.block(
+                pid,
+                "seccomp",
+                "its system calls were filtered, and crust may not have the filters rest while it restores \
+                 the program: that needs CAP_SYS_ADMIN, and that crust has none itself",
+                RUN_AS_ROOT,
+            );
+        }
+    }
+
+    /// For each thread the numbers of its filters.
+    pub(super) fn chains(&self) -> Vec<Vec<u32>> {
+        let chain = |mode: &Mode| match mode {
+            Mode::Filters(chain) => chain.clone(),
+            Mode::Free | Mode::Strict => Vec::new(),
+        };
+        self.threads.iter().map(chain).collect()
+    }
+
+    /// A filter by its number.
+    pub(super) fn filter(&self, number: u32) -> Result<&Filter> {
+        self.filters
+            .get(number as usize)
+            .ok_or_else(|| Error::malformed(Self::NAME, "a filter is missing"))
+    }
+}
+
+#[cfg(test)]
+impl Seccomp {
+    /// Of threads with these chains; filter `n` returns `n`.
+    pub(super) fn of_chains(chains: &[&[u32]]) -> Self {
+        let filter = |number: u32| {
+            let [a, b, c, d] = number.to_ne_bytes();
+            let program = vec![0x06, 0, 0, 0, a, b, c, d];
+            Filter {
+                program,
+                log: false,
+            }
+        };
+        let last = chains.iter().copied().flatten().max().copied().unwrap_or(0);
+        Self {
+            filters: (0..=last).map(filter).collect(),
+            threads: chains
+                .iter()
+                .map(|chain| Mode::Filters(chain.to_vec()))
+                .collect(),
+        }
+    }
+}
+
+/// The filters of a process, each once.
+#[derive(Default)]
+struct Library {
+    numbers: HashMap<Filter, u32>,
+    all: Vec<Filter>,
+}
+
+impl Library {
+    /// The filters of a thread; `None` if they cannot be had.
+    fn chain(&mut self, tid: i32, refusals: &mut Refusals) -> Result<Option<Vec<u32>>> {
+        let mut chain = Vec::new();
+        loop {
+            let program = match ptrace::seccomp_filter(tid, chain.len()) {
+                Ok(program) => program,
+                Err(Errno::ENOENT) => return Ok(Some(chain)),
+                Err(errno) => return unreadable(tid, errno, refusals).map(|()| None),
+            };
+            // A kernel before 4.16 does not tell, and knows no flag.
+            let flags = ptrace::seccomp_flags(tid, chain.len()).unwrap_or(0);
+            let filter = Filter {
+                program,
+                log: flags & FLAG_LOG != 0,
+            };
+            if let Some(&number) = self.numbers.get(&filter) {
+                chain.push(number);
+                continue;
+            }
+            if filter.asks_a_listener() {
+                refusals.block(
+                    tid,
+                    "seccomp",
+                    "a filter has a listener decide on calls (SECCOMP_RET_USER_NOTIF); what waits there, and \
+                     who listens, cannot be read",
+                    "dump it without the program that supervises it, as a container runtime",
+                );
+                return Ok(None);
+            }
+            let number = self.all.len() as u32;
+            self.all.push(filter.clone());
+            self.numbers.insert(filter, number);
+            chain.push(number);
+        }
+    }
+}
+
+/// Why a filter cannot be read.
+fn unreadable(tid: i32, errno: Errno, refusals: &mut Refusals) -> Result<()> {
+    let (why, remedy) = match errno {
+        Errno::EMEDIUMTYPE => (
+            "a filter is no classic BPF program, and the kernel does not give it back",
+            "start the program without its sandbox",
+        ),
+        Errno::EACCES | Errno::EPERM => (
+            "crust may not read its filters: that needs CAP_SYS_ADMIN, and that crust has none itself",
+            RUN_AS_ROOT,
+        ),
+        Errno::EINVAL | Errno::EIO => (
+            "this kernel does not show its filters (PTRACE_SECCOMP_GET_FILTER)",
+            "Linux 4.4 with CONFIG_SECCOMP_FILTER and CONFIG_CHECKPOINT_RESTORE",
+        ),
+        errno => return Err(Error::task(tid, "read its seccomp filters", errno)),
+    };
+    refusals.block(tid, "seccomp", why, remedy);
+    Ok(())
+}
+
+impl ProcessAspect for Seccomp {
+    fn capture(view: &ProcessView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>> {
+        const STRICT: i64 = 1;
+        const FILTER: i64 = 2;
+        let modes = view
+            .threads
+            .iter()
+            .map(|text| text.status.number("Seccomp").unwrap_or(0));
+        if modes.clone().all(|mode| mode == 0) {
+            return Ok(None);
+        }
+        if !view.process.filters_rest() {
+            capture.refusals.block(
+                view.process.pid,
+                "seccomp",
+                "its system calls are filtered, and crust may not have the filters rest: that needs \
+                 CAP_SYS_ADMIN, and that crust has none itself",
+                RUN_AS_ROOT,
+            );
+            return Ok(None);
+        }
+        let mut library = Library::default();
+        let mut threads = Vec::new();
+        for (thread, mode) in view.process.threads.iter().zip(modes) {
+            threads.push(match mode {
+                0 => Mode::Free,
+                STRICT => Mode::Strict,
+                FILTER => match library.chain(thread.tid, &mut capture.refusals)? {
+                    Some(chain) => Mode::Filters(chain),
+                    None => return Ok(None),
+                },
+                mode => {
+                    return Err(Error::malformed(
+                        format!("thread {}", thread.tid),
+                        format!("it has seccomp mode {mode}, which this crust does not know"),
+                    ));
+                }
+            });
+        }
+        if view.process.ended_leader.is_some() {
+            // It is there again for as long as it takes to make the others, and makes them as one of them.
+            let first = threads.iter().find(|mode| **mode != Mode::Strict);
+            threads.insert(0, first.cloned().unwrap_or(Mode::Free));
+        }
+        Ok(Some(Self {
+            filters: library.all,
+            threads,
+        }))
+    }
+
+    /// Filters are installed while threads are made: see `tree`. This is for the others.
+    fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()> {
+        for (thread, mode) in (0..).zip(&self.threads) {
+            if *mode == Mode::Strict {
+                let args = [SET_MODE_STRICT.into(), 0.into(), 0.into()];
+                let call = Call::new("seccomp: strict mode", libc::SYS_seccomp, args);
+                let task = TaskId { process, thread };
+                // When no thread is made any more, which would have it too.
+                resolve.plan.call(Stage::Attributes, task, call);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of instructions: code and number.
+    fn filter(instructions: &[(u16, u32)]) -> Filter {
+        let bytes = |&(code, number): &(u16, u32)| {
+            let [a, b] = code.to_ne_bytes();
+            let [c, d, e, f] = number.to_ne_bytes();
+            [a, b, 0, 0, c, d, e, f]
+        };
+        Filter {
+            program: instructions.iter().flat_map(bytes).collect(),
+            log: true,
+        }
+    }
+
+    #[test]
+    fn listeners_are_seen() {
+        const ALLOW: u32 = 0x7fff_0000;
+        // return; load a constant; return what was computed
+        assert!(filter(&[(0x20, 0), (0x06, USER_NOTIF | 7), (0x06, ALLOW)]).asks_a_listener());
+        assert!(filter(&[(0x00, USER_NOTIF), (0x16, 0)]).asks_a_listener());
+        // It compares an argument with that number.
+        assert!(!filter(&[(0x15, USER_NOTIF), (0x06, ALLOW)]).asks_a_listener());
+        assert!(!filter(&[(0x00, ALLOW), (0x16, 0)]).asks_a_listener());
+    }
+
+    #[test]
+    fn a_filter_is_installed_with_its_flags() {
+        let call = filter(&[(0x06, 0), (0x06, 1)]).install();
+        assert_eq!(call.args[..2], [1_u64.into(), 6_u64.into()]);
+        let crust_model::plan::Arg::Data(program) = &call.args[2] else {
+            panic!("no program");
+        };
+        assert_eq!(program.bytes[..8], 2_u64.to_ne_bytes());
+        assert_eq!(
+            (program.pointers[0].0, program.pointers[0].1.bytes.len()),
+            (8, 16)
+        );
+    }
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What a thread may do about its shadow stack: write to it (`WRSS`), and what it may not switch on or off any more
+//! (`ARCH_SHSTK_LOCK`). The shadow stacks themselves are [memory](crate::memory::shadow_stack).
+
+use serde::{Deserialize, Serialize};
+
+use super::ThreadAspect;
+use super::ThreadView;
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Call;
+use crust_model::plan::Stage;
+use crust_model::plan::TaskId;
+
+const ARCH_SHSTK_ENABLE: u64 = 0x5001;
+const ARCH_SHSTK_LOCK: u64 = 0x5003;
+const WRSS: u64 = 1 << 1;
+/// The words for features in `/proc/PID/status`, and their bits.
+const FEATURES: [(&str, u64); 2] = [("shstk", 1 << 0), ("wrss", WRSS)];
+
+/// The features beyond a shadow stack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Features {
+    /// It may write to shadow stacks.
+    writes: bool,
+    /// Those that cannot be changed any more.
+    locked: u64,
+}
+
+impl State for Features {
+    const TAG: u16 = 0x011d;
+    const VERSION: u16 = 2;
+    const NAME: &'static str = "shadow stack features";
+    const SUPPORT: &'static str =
+        "writing to shadow stacks (WRSS), and what ARCH_SHSTK_LOCK has locked, of each thread";
+
+    fn describe(&self) -> String {
+        let writes = if self.writes { "wrss, " } else { "" };
+        format!("{writes}locked {:#x}", self.locked)
+    }
+}
+
+/// The bits of the features in such a field.
+fn features(words: &str) -> u64 {
+    let known = FEATURES
+        .iter()
+        .filter(|(word, _)| words.split_ascii_whitespace().any(|one| one == *word));
+    known.fold(0, |all, (_, bit)| all | bit)
+}
+
+impl ThreadAspect for Features {
+    fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
+        let field = |name| view.text.status.get(name).map_or(0, features);
+        let this = Self {
+            writes: field("x86_Thread_features") & WRSS != 0,
+            locked: field("x86_Thread_features_locked"),
+        };
+        Ok((this.writes || this.locked != 0).then_some(this))
+    }
+
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        let mut call = |what, operation: u64, features: u64| {
+            let call = Call::new(
+                what,
+                libc::SYS_arch_prctl,
+                [operation.into(), features.into()],
+            );
+            resolve.plan.call(Stage::Attributes, task, call);
+        };
+        if self.writes {
+            call("shadow stack: allow writing", ARCH_SHSTK_ENABLE, WRSS);
+        }
+        if self.locked != 0 {
+            call("shadow stack: lock", ARCH_SHSTK_LOCK, self.locked);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_features() {
+        assert_eq!(features(""), 0);
+        assert_eq!(features("shstk wrss "), 3);
+        assert_eq!(features("wrss shstk2"), 2);
+    }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What processes share that are no threads of each other: by `clone(2)` with `CLONE_FILES`, `CLONE_FS` or `CLONE_VM`.
+//!
+//! `kcmp` compares what two tasks have, and its answer is an order, so that those who share are found by sorting. A
+//! restored process shares with its parent, by the same flags; there is no other way to share.
+
+use std::cmp::Ordering;
+
+use crust_sys::kcmp::{self, Kind};
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::capture::Capture;
+use crate::file::collect::bisect;
+
+use crust_model::Error;
+use crust_model::Result;
+use crust_tracee::frozen_process::FrozenProcess;
+
+/// What a process shares with its parent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sharing {
+    /// The table of descriptors.
+    pub files: bool,
+    /// Working directory, root directory and umask.
+    pub directories: bool,
+}
+
+impl Sharing {
+    /// The flags of `clone` that have a child share the same.
+    #[must_use]
+    pub fn flags(self) -> u64 {
+        let flag = |shared, flag: i32| if shared { flag as u64 } else { 0 };
+        flag(self.files, libc::CLONE_FILES) | flag(self.directories, libc::CLONE_FS)
+    }
+}
+
+/// Finds out what the processes of a tree share with their parents, and notes what they may not.
+///
+/// # Errors
+///
+/// If a process has died.
+pub fn look(capture: &mut Capture<'_>) -> Result<Vec<Sharing>> {
+    let mut all = vec![Sharing::default(); capture.tree.len()];
+    for (kind, what) in [
+        (Kind::Vm, "address space"),
+        (Kind::Fs, "working directory and umask"),
+        (Kind::Files, "table of descriptors"),
+    ] {
+        let firsts = firsts(capture.tree, kind)?;
+        for (process, first) in capture.tree.iter().zip(&firsts) {
+            let parent = process.parent.map(|parent| parent.0 as usize);
+            let with = match first {
+                // Those outside are too many to look at; who made it is the most likely one.
+                _ if parent.is_none() => sharer_outside(process, kind)?,
+                Some(first) if *first != process.id.0 as usize => Some(capture.tree[*first].pid),
+                _ => None,
+            };
+            let Some(with) = with else { continue };
+            let is_of_parent = parent.is_some_and(|parent| firsts[parent] == *first);
+            let sharing = &mut all[process.id.0 as usize];
+            match kind {
+                Kind::Files if capture.tree[with_number(*first)].ended_leader.is_some() => {
+                    capture.refusals.block(
+                        process.pid,
+                        what,
+                        format!("it is shared with process {with}, whose first thread has ended"),
+                        "dump it when one of them has called exec or has ended",
+                    );
+                }
+                Kind::Files if is_of_parent => sharing.files = true,
+                // The root directory changes when others still look for files.
+                Kind::Fs if is_of_parent && has_root_of_its_own(process)? => capture.refusals.block(
+                    process.pid,
+                    what,
+                    format!("it is shared with process {with}, and so is another root directory (chroot)"),
+                    "dump it when one of them has called exec or has ended",
+                ),
+                Kind::Fs if is_of_parent => sharing.directories = true,
+                Kind::Vm => capture.refusals.block(
+                    process.pid,
+                    what,
+                    format!("it is shared with process {with} (vfork, or clone with CLONE_VM)"),
+                    "if this is a vfork, try again when the child has called exec",
+                ),
+                _ => capture.refusals.block(
+                    process.pid,
+                    what,
+                    format!(
+                        "it is shared with process {with} (clone with CLONE_FILES or CLONE_FS), which is not its \
+                         parent in the tree"
+                    ),
+                    "dump it when one of them has called exec or has ended",
+                ),
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn has_root_of_its_own(process: &FrozenProcess) -> Result<bool> {
+    let root = crust_proc::link(&process.proc, process.pid, "root")?;
+    Ok(root != std::path::Path::new("/"))
+}
+
+fn with_number(first: Option<usize>) -> usize {
+    first.unwrap_or_default()
+}
+
+/// For each process the first one that has the same object; none for zombies.
+fn firsts(tree: &[FrozenProcess], kind: Kind) -> Result<Vec<Option<usize>>> {
+    let mut sorted: Vec<usize> = Vec::new();
+    let mut firsts = Vec::new();
+    for (number, process) in tree.iter().enumerate() {
+        if process.leader().is_none() {
+            firsts.push(None);
+            continue;
+        }
+        let task = process.task();
+        let compare = |&known: &usize| {
+            kcmp::tasks(tree[known].task(), task, kind)
+                .map_err(|errno| Error::task(task, "kcmp", errno))
+        };
+        firsts.push(Some(match bisect(&sorted, compare)? {
+            Ok(found) => sorted[found],
+            Err(place) => {
+                sorted.insert(place, number);
+                number
+            }
+        }));
+    }
+    Ok(firsts)
+}
+
+/// The parent of the root, if it shares with the root.
+fn sharer_outside(root: &FrozenProcess, kind: Kind) -> Result<Option<i32>> {
+    if root.leader().is_none() {
+        return Ok(None);
+    }
+    let parent = crust_proc::stat(&root.proc, root.pid, "stat")?.signed(4) as i32;
+    match kcmp::tasks(parent, root.task(), kind) {
+        Ok(Ordering::Equal) => Ok(Some(parent)),
+        // It may be in another namespace, or have ended.
+        Ok(_) | Err(Errno::ESRCH | Errno::EPERM | Errno::EINVAL) => Ok(None),
+        Err(errno) => Err(Error::task(root.pid, "kcmp with its parent", errno)),
+    }
+}

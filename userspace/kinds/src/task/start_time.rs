@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! When a thread began (field 22 of `/proc/PID/task/TID/stat`), in ticks, which is as exact as anybody can see
+//! it. Of the leader, that is when the process began: see [`tree`](super::tree).
+
+use std::os::fd::AsFd;
+
+use crust_sys::pidfd;
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::ThreadAspect;
+use super::ThreadView;
+use super::usage;
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Operation;
+use crust_model::plan::Stage;
+use crust_model::plan::TaskHandle;
+use crust_model::plan::TaskId;
+use crust_proc::Stat;
+use crust_tracee::clock;
+
+/// Clock ticks of `/proc/PID/stat` (`USER_HZ`, 100 on x86) in nanoseconds.
+pub(super) const TICK: u64 = 10_000_000;
+
+/// On the boot-time clock, as the kernel has it, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started(pub u64);
+
+impl Started {
+    /// As `stat` tells crust: the kernel adds what its time namespace adds.
+    pub(super) fn of(stat: &Stat) -> Self {
+        let boottime = stat.field(22) * TICK;
+        Self(boottime.saturating_add_signed(-clock::own_offsets().boottime))
+    }
+
+    /// Has the module set it, when the task is there. Without the module it is lost, of which the root's
+    /// loss tells.
+    pub(super) fn set(self, stage: Stage, task: TaskId, resolve: &mut Resolve<'_>) {
+        if resolve.abilities.set_start {
+            resolve.plan.operate(stage, task, SetStart(self.0));
+        }
+    }
+}
+
+impl State for Started {
+    const TAG: u16 = 0x0118;
+    const VERSION: u16 = 2;
+    const NAME: &'static str = "start of a thread";
+    const SUPPORT: &'static str = "of each thread but the first, whose is that of the process (with \
+                                   the module)";
+
+    fn describe(&self) -> String {
+        format!("{} ns after boot", self.0)
+    }
+}
+
+impl ThreadAspect for Started {
+    fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
+        let other = view.number != 0;
+        Ok(other.then(|| Self::of(&view.text.stat)))
+    }
+
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        self.set(Stage::Resume, task, resolve);
+        Ok(())
+    }
+}
+
+/// The module sets when the thread began, or with it the process, in nanoseconds on the boot-time clock.
+#[derive(Debug)]
+struct SetStart(u64);
+
+impl Operation for SetStart {
+    fn describe(&self) -> String {
+        format!("module: set the start time to {} ns after boot", self.0)
+    }
+
+    fn run(&self, task: &mut dyn TaskHandle) -> Result<()> {
+        let tid = task.tid();
+        let failed = |errno| Error::task(tid, "set the start time", errno);
+        let handle = match task.id().thread {
+            0 => pidfd::open(task.pid()),
+            _ => pidfd::open_thread(tid),
+        };
+        let handle = handle.map_err(failed)?;
+        let (before, after) = task.offsets();
+        // Nothing has begun before the machine, or will yet begin.
+        let boottime = self
+            .0
+            .saturating_add_signed(before.boottime - after.boottime)
+            .min(clock::boottime());
+        // The kernel takes it as crust sees the clock.
+        let boottime = boottime.saturating_add_signed(clock::own_offsets().boottime);
+        match task.device()?.set_start(handle.as_fd(), boottime) {
+            Err(Errno::EPERM) => {
+                usage::lose_forbidden(task, "start time");
+                Ok(())
+            }
+            result => result.map_err(failed),
+        }
+    }
+}

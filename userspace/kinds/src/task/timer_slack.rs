@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! How late a thread's sleeps may end (`PR_SET_TIMERSLACK`).
+//!
+//! The default, to which `prctl(PR_SET_TIMERSLACK, 0)` returns, is what the thread's creator had
+//! as its current slack when it made it (kernel/fork.c:copy_process). So the plan gives the
+//! creator that slack for the moment: see `tree`.
+
+use serde::{Deserialize, Serialize};
+
+use super::ThreadAspect;
+use super::ThreadView;
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Call;
+use crust_model::plan::Stage;
+use crust_model::plan::TaskId;
+
+/// What a task has if nobody changed it.
+pub(super) const USUAL: u64 = 50_000;
+
+/// In nanoseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slack {
+    current: u64,
+    /// What `PR_SET_TIMERSLACK` with 0 sets.
+    pub(super) default: u64,
+}
+
+impl State for Slack {
+    const TAG: u16 = 0x0117;
+    const NAME: &'static str = "timer slack";
+    const SUPPORT: &'static str =
+        "the current one, and with the module the default, of each thread";
+
+    fn describe(&self) -> String {
+        format!("{} ns, default {} ns", self.current, self.default)
+    }
+}
+
+/// The call that sets it; 0 would not mean zero to it.
+pub(super) fn set(slack: u64) -> Call {
+    let args = [libc::PR_SET_TIMERSLACK.into(), slack.into()];
+    Call::new("timer slack", libc::SYS_prctl, args)
+}
+
+impl ThreadAspect for Slack {
+    fn capture(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>> {
+        let kernel = &view.kernel;
+        let known = capture.hooks.abilities().read_only;
+        if !known && kernel.timer_slack != USUAL && kernel.timer_slack != 0 {
+            capture.refusals.lose(
+                view.thread.tid,
+                "timer slack",
+                "a mainline kernel does not tell the default to which PR_SET_TIMERSLACK returns",
+                "load the module",
+            );
+        }
+        let default = if known {
+            kernel.default_timer_slack
+        } else {
+            USUAL
+        };
+        // Threads with a real-time policy have none (kernel/sys.c:prctl).
+        let current = kernel.timer_slack;
+        Ok(((current, default) != (USUAL, USUAL) && current != 0)
+            .then_some(Self { current, default }))
+    }
+
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        resolve
+            .plan
+            .call(Stage::Attributes, task, set(self.current));
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Segments of a thread in the global descriptor table (`set_thread_area(2)`), which 64-bit programs have
+//! only if they ask for them as 32-bit programs do.
+//!
+//! The tracer reads and sets them. Those of the local table (`modify_ldt(2)`) are shown to nobody else: a
+//! thread that uses one is refused (`registers`).
+
+use crust_sys::ptrace::{self, SEGMENTS, Segment};
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::ThreadAspect;
+use super::ThreadView;
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Operation;
+use crust_model::plan::Stage;
+use crust_model::plan::TaskHandle;
+use crust_model::plan::TaskId;
+
+/// Those that are there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segments(Vec<Segment>);
+
+impl State for Segments {
+    const TAG: u16 = 0x0129;
+    const NAME: &'static str = "segments";
+    const SUPPORT: &'static str = "those of set_thread_area, of each thread";
+
+    fn describe(&self) -> String {
+        let words: Vec<_> = self
+            .0
+            .iter()
+            .map(|[number, base, limit, _]| format!("{number}: {limit:#x} from {base:#x}"))
+            .collect();
+        words.join(", ")
+    }
+}
+
+/// What the kernel tells of an entry that is not used: not present, and not to be written to.
+fn is_empty([_, base, limit, flags]: &Segment) -> bool {
+    const EMPTY: u32 = 1 << 3 | 1 << 5;
+    (*base, *limit, *flags) == (0, 0, EMPTY)
+}
+
+impl ThreadAspect for Segments {
+    fn capture(view: &ThreadView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
+        let tid = view.thread.tid;
+        let mut segments = Vec::new();
+        for number in SEGMENTS {
+            match ptrace::segment(tid, number) {
+                Ok(segment) if is_empty(&segment) => {}
+                Ok(segment) => segments.push(segment),
+                // A kernel without 32-bit programs.
+                Err(Errno::EIO | Errno::EINVAL) => return Ok(None),
+                Err(errno) => return Err(Error::task(tid, "read its segments", errno)),
+            }
+        }
+        Ok((!segments.is_empty()).then_some(Self(segments)))
+    }
+
+    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+        for segment in &self.0 {
+            resolve
+                .plan
+                .operate(Stage::Resume, task, SetSegment(*segment));
+        }
+        Ok(())
+    }
+}
+
+/// A segment of the thread in the global descriptor table.
+#[derive(Debug)]
+struct SetSegment(Segment);
+
+impl Operation for SetSegment {
+    fn describe(&self) -> String {
+        format!("set segment {}", self.0[0])
+    }
+
+    fn run(&self, task: &mut dyn TaskHandle) -> Result<()> {
+        ptrace::set_segment(task.tid(), self.0)
+            .map_err(|errno| Error::task(task.tid(), "set a segment", errno))
+    }
+}

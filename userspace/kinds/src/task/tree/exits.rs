@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What has ended or stopped, and what parents have heard of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crust_sys::signal::bit;
+
+use super::Member;
+use crate::plan_context::Resolve;
+use crate::task::actions;
+use crate::task::pending;
+use crate::task::session_replay;
+use crate::task::session_replay::Place;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Call;
+use crust_model::plan::Data;
+use crust_model::plan::Heard;
+use crust_model::plan::ProcessId;
+use crust_model::plan::Stage;
+use crust_model::plan::StayStopped;
+use crust_model::plan::Step;
+
+/// Plans which processes stay stopped.
+pub(super) fn stops(members: &[Member], places: &[Place], resolve: &mut Resolve<'_>) -> Result<()> {
+    let stopped: BTreeMap<u32, (i32, Heard)> = (0..)
+        .zip(members)
+        .filter(|(_, member)| member.zombie.is_none())
+        .filter_map(|(id, member)| Some((id, member.stopped?)))
+        .collect();
+    if stopped.is_empty() {
+        return Ok(());
+    }
+    let has_job_control = session_replay::kept_groups(places);
+    let mut handled = BTreeSet::new();
+    for record in resolve.of_tag(actions::Actions::TAG) {
+        if let Some((signal, _)) = stopped.get(&record.owner) {
+            if !actions::Actions::from_record(record)?.is_default(*signal) {
+                handled.insert(record.owner);
+            }
+        }
+    }
+    let mut told = BTreeSet::new();
+    for record in resolve.of_tag(pending::Shared::TAG) {
+        let signals = pending::Shared::from_record(record)?.signals;
+        if signals.iter().any(|info| info.signal() == libc::SIGCHLD) {
+            told.insert(record.owner);
+        }
+    }
+    for (id, (by, heard)) in stopped {
+        let member = &members[id as usize];
+        // A process of its own accord stops by a signal that it does not handle, if a shell can let it go on.
+        let can = !handled.contains(&id) && has_job_control.contains(&member.pgid);
+        let signal = if can { by } else { libc::SIGSTOP };
+        if signal != by && heard != Heard::Status && member.parent.is_some() {
+            resolve.refusals.lose(
+                member.pid,
+                "stopped process",
+                format!("its parent will hear that signal {signal} has stopped it, and not {by}"),
+                "",
+            );
+        }
+        let parent = member.parent.unwrap_or(id);
+        let stop = StayStopped {
+            signal,
+            parent: ProcessId(parent),
+            heard: if member.parent.is_some() {
+                heard
+            } else {
+                Heard::Nothing
+            },
+            signal_waits: told.contains(&parent),
+        };
+        let task = resolve.survivor(ProcessId(id));
+        let step = Step::StayStopped(stop);
+        resolve.plan.step(Stage::Resume, task, step);
+    }
+    Ok(())
+}
+
+/// The ends of zombies tell their parents, who were told before: unless it was still waiting, the
+/// signal is taken away.
+pub(super) fn zombies(members: &[Member], resolve: &mut Resolve<'_>) -> Result<()> {
+    let mut ended: BTreeMap<u32, u64> = BTreeMap::new();
+    for member in members.iter().filter(|member| member.zombie.is_some()) {
+        if let Some(parent) = member.parent.filter(|_| member.exit_signal > 0) {
+            *ended.entry(parent).or_default() |= bit(member.exit_signal);
+        }
+    }
+    if ended.is_empty() {
+        return Ok(());
+    }
+    for record in resolve.of_tag(pending::Shared::TAG) {
+        if let Some(told) = ended.get_mut(&record.owner) {
+            for info in pending::Shared::from_record(record)?.signals {
+                *told &= !bit(info.signal());
+            }
+        }
+    }
+    for (parent, told) in ended.into_iter().filter(|(_, told)| *told != 0) {
+        let args = [
+            Data::words(&[told]).into(),
+            0.into(),
+            Data::words(&[0, 0]).into(),
+            actions::SET_SIZE.into(),
+        ];
+        // If the process does not block it, the signal may have gone already.
+        let call = Call::new(
+            "forget the end of its zombies",
+            libc::SYS_rt_sigtimedwait,
+            args,
+        );
+        let task = resolve.survivor(ProcessId(parent));
+        resolve.plan.call(Stage::Resume, task, call.whatever());
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Groups and sessions: who makes them, and who joins them when.
+
+use std::collections::BTreeSet;
+
+use super::ids::SetIds;
+use crate::plan_context::Resolve;
+use crate::task::session_replay::Place;
+use crate::task::session_replay::Replay;
+use crust_model::plan::Call;
+use crust_model::plan::ProcessId;
+use crust_model::plan::Stage;
+use crust_model::plan::Step;
+
+/// Makes the groups whose makers are elsewhere, or dead: then others take their places until all have joined.
+pub(super) fn groups(replay: &Replay, processes: usize, resolve: &mut Resolve<'_>) {
+    let join = |process: i32, group: i32| {
+        Call::new(
+            format!("make process group {group}"),
+            libc::SYS_setpgid,
+            [process.into(), group.into()],
+        )
+    };
+    for &(group, maker) in &replay.left {
+        let maker = ProcessId(maker as u32).leader();
+        resolve.plan.call(Stage::Leaders, maker, join(0, group));
+    }
+    for (&(group, member), number) in replay.orphaned.iter().zip(processes..) {
+        let task = ProcessId(member as u32).leader();
+        let child = ProcessId(number as u32);
+        let birth = Step::SpawnChild {
+            child,
+            pid: vec![group],
+            exit_signal: 0,
+            flags: 0,
+        };
+        resolve.plan.step(Stage::Leaders, task, birth);
+        let call = join(group, group);
+        resolve.plan.call(Stage::Leaders, task, call);
+        resolve
+            .plan
+            .step(Stage::ShareFiles, task, Step::Dismiss { child });
+    }
+}
+
+/// Puts processes into their groups and sessions; those that made another group before go to theirs last.
+pub(super) fn place(
+    places: &[Place],
+    inherited: Option<(i32, i32)>,
+    left: &[(i32, usize)],
+    resolve: &mut Resolve<'_>,
+) {
+    let late: BTreeSet<usize> = left.iter().map(|&(_, maker)| maker).collect();
+    let groups: BTreeSet<i32> = places.iter().map(|place| place.pgid).collect();
+    for (place, id) in places.iter().zip(0..) {
+        let Place { pid, pgid, sid, .. } = *place;
+        if inherited == Some((pgid, sid)) {
+            continue;
+        }
+        let task = ProcessId(id).leader();
+        if resolve.abilities.set_ids {
+            // A session is where its leader is, and a group where the process of its number is.
+            let (stage, first) = if sid == pid {
+                (Stage::Leaders, pgid)
+            } else if groups.contains(&pid) {
+                (Stage::Groups, pid)
+            } else {
+                (Stage::Members, pgid)
+            };
+            resolve
+                .plan
+                .operate(stage, task, SetIds { pgid: first, sid });
+            if first != pgid {
+                let ids = SetIds { pgid, sid: 0 };
+                resolve.plan.operate(Stage::Members, task, ids);
+            }
+        } else if sid != pid {
+            // A session leader is in its own group already.
+            let stage = if pgid == pid {
+                Stage::Leaders
+            } else if late.contains(&(id as usize)) {
+                Stage::CreateFiles
+            } else {
+                Stage::Members
+            };
+            let args = [0.into(), pgid.into()];
+            let call = Call::new(
+                format!("join process group {pgid}"),
+                libc::SYS_setpgid,
+                args,
+            );
+            resolve.plan.call(stage, task, call);
+        }
+    }
+}

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! How a tree is made again: [`spawn`], [`groups_sessions`] in groups and sessions, [`exits`].
+
+use super::Member;
+use super::exits;
+use super::groups_sessions;
+use super::members;
+use super::outer;
+use super::places_of;
+use super::spawn;
+use crate::plan_context::Resolve;
+use crate::task::session_replay;
+use crate::task::session_replay::Replay;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::plan::ProcessId;
+use crust_model::plan::Stage;
+use crust_model::plan::Step;
+use crust_model::plan::TaskId;
+
+/// Plans all processes and threads, their groups and sessions, their ends.
+///
+/// # Errors
+///
+/// What in the image makes no sense.
+pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
+    let mut members = members(resolve.records)?;
+    let Some(root) = members.first() else {
+        return Err(Error::malformed("image", "holds no process"));
+    };
+    let root_pid = root.pid;
+    let mut inherited = None;
+    if let Some(outer) = outer(&members).filter(|_| resolve.options.shell_job) {
+        let (sid, pgid) = resolve.caller;
+        inherited = Some((pgid, sid));
+        let leads_group = members.iter().any(|member| member.pid == outer.0);
+        for member in members.iter_mut().filter(|member| member.sid == outer.1) {
+            member.sid = sid;
+            // A job that is a group of its own stays one: a shell below the shell knows its number.
+            if member.pgid == outer.0 && !leads_group {
+                member.pgid = pgid;
+            }
+        }
+    }
+    let places = places_of(&members);
+    let anyhow = || Replay {
+        before: vec![false; members.len()],
+        ..Replay::default()
+    };
+    let replay = if resolve.abilities.set_ids {
+        anyhow()
+    } else {
+        session_replay::replay(&places, inherited).unwrap_or_else(|problems| {
+            for problem in problems {
+                resolve.refusals.block(
+                    members[problem.process].pid,
+                    problem.object,
+                    format!("{}, which this kernel cannot restore", problem.why),
+                    "load the module",
+                );
+            }
+            anyhow()
+        })
+    };
+    if !resolve.abilities.set_start {
+        resolve.refusals.lose(
+            root_pid,
+            "start time",
+            "on this kernel the processes begin now: their start times in /proc/PID/stat are new",
+            "load the module",
+        );
+    }
+    for (member, id) in members.iter().zip(0..) {
+        if member.ended_leader.is_some() {
+            let first = TaskId {
+                thread: 1,
+                ..ProcessId(id).leader()
+            };
+            resolve.survivors.insert(ProcessId(id), first);
+        }
+    }
+    spawn::spawn(&members, &replay, resolve)?;
+    groups_sessions::groups(&replay, members.len() + replay.fosters.len(), resolve);
+    groups_sessions::place(&places, inherited, &replay.left, resolve);
+    for (member, id) in members.iter().zip(0..) {
+        finish(member, ProcessId(id), resolve);
+    }
+    exits::stops(&members, &places, resolve)?;
+    exits::zombies(&members, resolve)
+}
+
+fn finish(member: &Member, process: ProcessId, resolve: &mut Resolve<'_>) {
+    let leader = process.leader();
+    member.started.set(Stage::Members, leader, resolve);
+    if let Some(status) = member.zombie {
+        resolve
+            .plan
+            .step(Stage::Exit, leader, Step::Exit { status });
+    } else if let Some(status) = member.ended_leader {
+        let step = Step::ExitLeader { status };
+        resolve.plan.step(Stage::Exit, leader, step);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan_context::RestoreOptions;
+    use crate::task::seccomp::Seccomp;
+    use crate::task::sharing::Sharing;
+    use crate::task::start_time::Started;
+    use crust_hooks::Abilities;
+    use crust_model::object::State;
+    use crust_model::plan::Plan;
+    use crust_model::refusal::Refusals;
+
+    fn member(pid: i32, parent: Option<u32>, pgid: i32, sid: i32) -> Member {
+        Member {
+            pid,
+            parent,
+            threads: vec![pid],
+            pgid,
+            sid,
+            exit_signal: libc::SIGCHLD,
+            zombie: None,
+            ended_leader: None,
+            stopped: None,
+            sharing: Sharing::default(),
+            auto_reap: false,
+            started: Started(2),
+        }
+    }
+
+    /// The steps of a stage, in words, and whether the restore is refused.
+    fn planned(members: &[Member], abilities: Abilities, stage: Stage) -> (Vec<String>, bool) {
+        let records: Vec<_> = (0..)
+            .zip(members)
+            .map(|(id, member)| member.record(id, 0).unwrap())
+            .collect();
+        planned_of(&records, abilities, stage)
+    }
+
+    fn planned_of(
+        records: &[crust_image::Record],
+        abilities: Abilities,
+        stage: Stage,
+    ) -> (Vec<String>, bool) {
+        let mut resolve = Resolve {
+            records,
+            abilities,
+            options: &RestoreOptions::default(),
+            caller: (1, 1),
+            survivors: std::collections::BTreeMap::new(),
+            plan: Plan::default(),
+            refusals: Refusals::default(),
+            timers: std::collections::HashMap::new(),
+        };
+        plan(&mut resolve).unwrap();
+        let words = |step: &Step| match step {
+            Step::Call(call) => call.what.clone(),
+            Step::SpawnChild { child, pid, .. } => format!("make {child} {pid:?}"),
+            Step::SpawnThread { thread, tid } => format!("make {thread} {tid:?}"),
+            Step::Operate(operation) => format!("{operation:?}"),
+            other => format!("{other:?}"),
+        };
+        let steps = resolve.plan.stages.remove(&stage).unwrap_or_default();
+        let lines = steps
+            .iter()
+            .flat_map(|(task, steps)| {
+                steps
+                    .iter()
+                    .map(move |step| format!("{task} {}", words(step)))
+            })
+            .collect();
+        (lines, resolve.refusals.forbid())
+    }
+
+    /// A leader with a child that it left behind in its parent's session.
+    fn late_leader() -> [Member; 4] {
+        [
+            member(10, None, 10, 10),
+            member(11, Some(0), 11, 11),
+            member(12, Some(1), 10, 10),
+            member(13, Some(1), 13, 11),
+        ]
+    }
+
+    #[test]
+    fn without_the_module_sessions_are_replayed() {
+        let (spawn, refused) = planned(&late_leader(), Abilities::default(), Stage::Spawn);
+        assert!(!refused);
+        assert_eq!(
+            spawn,
+            [
+                "p0.0 make p0 [10]",
+                "p0.0 session: lead a new one",
+                "p0.0 make p1 [11]",
+                "p1.0 make p2 [12]",
+                "p1.0 session: lead a new one",
+                "p1.0 make p3 [13]",
+            ]
+        );
+        let (leaders, _) = planned(&late_leader(), Abilities::default(), Stage::Leaders);
+        assert_eq!(leaders, ["p3.0 join process group 13"]);
+    }
+
+    #[test]
+    fn with_the_module_everybody_is_put_where_it_was() {
+        let module = Abilities {
+            set_pid: true,
+            set_ids: true,
+            set_start: true,
+            add_usage: true,
+            read_only: true,
+            ..Abilities::default()
+        };
+        let mut members = late_leader();
+        // A session and a group of nobody in the tree.
+        members[2].sid = 77;
+        members[2].pgid = 78;
+        let (leaders, refused) = planned(&members, module, Stage::Leaders);
+        assert!(!refused);
+        assert_eq!(
+            leaders,
+            [
+                "p0.0 SetIds { pgid: 10, sid: 10 }",
+                "p1.0 SetIds { pgid: 11, sid: 11 }"
+            ]
+        );
+        let (others, _) = planned(&members, module, Stage::Members);
+        assert!(
+            others.contains(&"p2.0 SetIds { pgid: 78, sid: 77 }".to_owned()),
+            "{others:?}"
+        );
+        // Groups that have each other's numbers: both processes are in the session first.
+        let mut crossed = late_leader();
+        crossed[2] = member(12, Some(1), 13, 11);
+        crossed[3] = member(13, Some(1), 12, 11);
+        let (first, _) = planned(&crossed, module, Stage::Groups);
+        assert_eq!(
+            first,
+            [
+                "p2.0 SetIds { pgid: 12, sid: 11 }",
+                "p3.0 SetIds { pgid: 13, sid: 11 }"
+            ]
+        );
+        let (then, _) = planned(&crossed, module, Stage::Members);
+        assert!(
+            then.contains(&"p2.0 SetIds { pgid: 13, sid: 0 }".to_owned()),
+            "{then:?}"
+        );
+        // Without it, others stand in for the dead leaders.
+        let (spawn, refused) = planned(&members, Abilities::default(), Stage::Spawn);
+        assert!(!refused);
+        let stands_in = ["p1.0 make p4 [77]", "p4.0 make p2 [12]"];
+        assert!(
+            stands_in
+                .iter()
+                .all(|line| spawn.contains(&(*line).to_owned())),
+            "{spawn:?}"
+        );
+        let (leaders, _) = planned(&members, Abilities::default(), Stage::Leaders);
+        assert!(
+            leaders.contains(&"p2.0 make p5 [78]".to_owned()),
+            "{leaders:?}"
+        );
+    }
+
+    #[test]
+    fn filters_are_installed_while_threads_are_made() {
+        let member = Member {
+            threads: vec![10, 11, 12, 13],
+            ..member(10, None, 10, 10)
+        };
+        // The last two have one in common that the first has not.
+        let seccomp = Seccomp::of_chains(&[&[0], &[], &[0, 1], &[0, 1, 2]]);
+        let records = [member.record(0, 0).unwrap(), seccomp.record(0, 0).unwrap()];
+        let may = crust_tracee::privileges::Privileges {
+            effective: u64::MAX,
+            knows_filters: true,
+            ..Default::default()
+        };
+        let abilities = Abilities {
+            own: may,
+            ..Abilities::default()
+        };
+        let (steps, refused) = planned_of(&records, abilities, Stage::Threads);
+        assert!(!refused);
+        let install = "seccomp: install a filter of 1 instructions";
+        assert_eq!(
+            steps,
+            [
+                "p0.0 make p0.1 [11]".into(),
+                format!("p0.0 {install}"),
+                "p0.0 make p0.2 [12]".into(),
+                format!("p0.2 {install}"),
+                "p0.2 make p0.3 [13]".into(),
+                format!("p0.3 {install}"),
+            ]
+        );
+        let (_, refused) = planned_of(&records, Abilities::default(), Stage::Threads);
+        assert!(refused);
+    }
+
+    #[test]
+    fn a_tree_with_a_hole_is_refused() {
+        let records = [member(10, None, 10, 10).record(1, 0).unwrap()];
+        assert!(members(&records).is_err());
+    }
+}

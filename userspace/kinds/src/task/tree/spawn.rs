@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Births: who makes which process and thread, and installs filters meanwhile; those who stand in for the dead.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Member;
+use crate::plan_context::Resolve;
+use crate::task::seccomp;
+use crate::task::seccomp::Seccomp;
+use crate::task::seccomp::order::Act;
+use crate::task::session_replay::Replay;
+use crate::task::timer_slack;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Call;
+use crust_model::plan::ProcessId;
+use crust_model::plan::Stage;
+use crust_model::plan::Step;
+use crust_model::plan::TaskId;
+
+/// Makes processes and threads, each with the timer slack of its creator as its default.
+pub(super) fn spawn(members: &[Member], replay: &Replay, resolve: &mut Resolve<'_>) -> Result<()> {
+    let mut defaults = BTreeMap::new();
+    for record in resolve.of_tag(timer_slack::Slack::TAG) {
+        let task = TaskId {
+            process: ProcessId(record.owner),
+            thread: record.part,
+        };
+        defaults.insert(task, timer_slack::Slack::from_record(record)?.default);
+    }
+    let mut filters = BTreeMap::new();
+    for record in resolve.of_tag(Seccomp::TAG) {
+        filters.insert(record.owner, Seccomp::from_record(record)?);
+    }
+    for owner in filters.keys() {
+        let member = members.get(*owner as usize);
+        Seccomp::check(member.map_or(0, |member| member.pid), resolve);
+    }
+    let default = |task: TaskId| defaults.get(&task).copied().unwrap_or(timer_slack::USUAL);
+    let root = ProcessId(0).leader();
+    if default(root) != timer_slack::USUAL {
+        resolve.refusals.lose(
+            members[0].pid,
+            "default timer slack",
+            "that of the root is inherited from crust",
+            "",
+        );
+    }
+    let mut children = vec![Vec::new(); members.len()];
+    let orphans: BTreeSet<usize> = replay
+        .fosters
+        .iter()
+        .flat_map(|foster| &foster.children)
+        .copied()
+        .collect();
+    for (child, member) in members.iter().enumerate() {
+        if let Some(parent) = member.parent.filter(|_| !orphans.contains(&child)) {
+            children[parent as usize].push(child);
+        }
+    }
+    let child = |id: usize| {
+        let child = ProcessId(id as u32);
+        let step = Step::SpawnChild {
+            child,
+            pid: vec![members[id].pid],
+            exit_signal: members[id].exit_signal,
+            flags: members[id].flags(),
+        };
+        (child.leader(), step)
+    };
+    // The root has no parent that could make it: this is for the executor.
+    resolve.plan.step(Stage::Spawn, root, child(0).1);
+    let adopters: BTreeSet<usize> = replay.fosters.iter().map(|foster| foster.adopter).collect();
+    for &adopter in &adopters {
+        let task = ProcessId(adopter as u32).leader();
+        resolve.plan.call(Stage::Spawn, task, adopts(true));
+        resolve.plan.call(Stage::Members, task, adopts(false));
+    }
+    for (id, member) in members.iter().enumerate() {
+        let task = ProcessId(id as u32).leader();
+        let mut slack = if id == 0 {
+            timer_slack::USUAL
+        } else {
+            default(task)
+        };
+        let mut make = |(new, step): (TaskId, Step), resolve: &mut Resolve<'_>| {
+            give_slack(&mut slack, default(new), Stage::Spawn, task, resolve);
+            resolve.plan.step(Stage::Spawn, task, step);
+        };
+        let (early, late): (Vec<_>, Vec<_>) =
+            children[id].iter().partition(|&&id| replay.before[id]);
+        for id in early {
+            make(child(id), resolve);
+        }
+        if member.sid == member.pid && !resolve.abilities.set_ids {
+            let call = Call::new("session: lead a new one", libc::SYS_setsid, []);
+            let call = call.returns(member.pid as u64);
+            resolve.plan.call(Stage::Spawn, task, call);
+        }
+        for id in late {
+            make(child(id), resolve);
+        }
+        let mut slacks = BTreeMap::from([(task, slack)]);
+        for (by, act) in threads(member, filters.get(&(id as u32)))? {
+            let by = TaskId { thread: by, ..task };
+            match act {
+                Act::Install(filter) => {
+                    let filter = filters[&(id as u32)].filter(filter)?;
+                    resolve.plan.call(Stage::Threads, by, filter.install());
+                }
+                Act::Make(thread) => {
+                    let tid = vec![member.threads[thread as usize]];
+                    let thread = TaskId { thread, ..task };
+                    let slack = slacks.entry(by).or_insert_with(|| default(by));
+                    give_slack(slack, default(thread), Stage::Threads, by, resolve);
+                    let step = Step::SpawnThread { thread, tid };
+                    resolve.plan.step(Stage::Threads, by, step);
+                }
+            }
+        }
+        for (task, slack) in slacks {
+            if !defaults.contains_key(&task) {
+                give_slack(
+                    &mut { slack },
+                    timer_slack::USUAL,
+                    Stage::Attributes,
+                    task,
+                    resolve,
+                );
+            }
+        }
+    }
+    for (foster, number) in replay.fosters.iter().zip(members.len()..) {
+        let maker = foster.leader.unwrap_or(foster.adopter);
+        let (maker, itself) = (ProcessId(maker as u32), ProcessId(number as u32));
+        let leads = foster.leader.is_none();
+        let birth = Step::SpawnChild {
+            child: itself,
+            pid: if leads { vec![foster.session] } else { vec![] },
+            exit_signal: 0,
+            flags: 0,
+        };
+        resolve.plan.step(Stage::Spawn, maker.leader(), birth);
+        if leads {
+            let call = Call::new("session: lead a new one", libc::SYS_setsid, []);
+            let call = call.returns(foster.session as u64);
+            resolve.plan.call(Stage::Spawn, itself.leader(), call);
+        }
+        for &id in &foster.children {
+            let (new, step) = child(id);
+            let call = timer_slack::set(default(new));
+            resolve.plan.call(Stage::Spawn, itself.leader(), call);
+            resolve.plan.step(Stage::Spawn, itself.leader(), step);
+        }
+        let end = Step::Dismiss { child: itself };
+        resolve.plan.step(Stage::Leaders, maker.leader(), end);
+    }
+    Ok(())
+}
+
+/// Who makes the threads of a process, and installs their filters meanwhile.
+fn threads(member: &Member, filters: Option<&Seccomp>) -> Result<Vec<(u32, Act)>> {
+    let Some(filters) = filters else {
+        let others = 1..member.threads.len() as u32;
+        return Ok(others.map(|thread| (0, Act::Make(thread))).collect());
+    };
+    let chains = filters.chains();
+    if chains.len() != member.threads.len() {
+        return Err(Error::malformed(
+            format!("process {}", member.pid),
+            "it has filters of other threads than it has",
+        ));
+    }
+    Ok(seccomp::order::order(&chains))
+}
+
+/// Changes the timer slack of a task, if it has another one.
+fn give_slack(slack: &mut u64, wanted: u64, stage: Stage, task: TaskId, resolve: &mut Resolve<'_>) {
+    if *slack != wanted {
+        *slack = wanted;
+        resolve.plan.call(stage, task, timer_slack::set(wanted));
+    }
+}
+
+/// Has a process adopt orphans, or no more.
+fn adopts(it_does: bool) -> Call {
+    let args = [
+        libc::PR_SET_CHILD_SUBREAPER.into(),
+        u64::from(it_does).into(),
+        0.into(),
+        0.into(),
+        0.into(),
+    ];
+    Call::new("adopt orphans", libc::SYS_prctl, args)
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What a task may not have: it would be lost, so it is refused or named.
+
+use std::cmp::Ordering;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use crust_sys::kcmp::{self, Kind};
+
+use super::ThreadView;
+
+use crate::capture::Capture;
+use crust_model::Error;
+use crust_model::Result;
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::texts::NAMESPACES;
+use crust_tracee::texts::ProcessText;
+use crust_tracee::texts::ThreadText;
+
+/// The namespaces of crust, in the order of [`NAMESPACES`]; it never leaves them.
+fn own_namespaces() -> &'static [Option<PathBuf>] {
+    static OWN: OnceLock<Vec<Option<PathBuf>>> = OnceLock::new();
+    OWN.get_or_init(|| {
+        NAMESPACES
+            .iter()
+            .map(|name| std::fs::read_link(format!("/proc/self/ns/{name}")).ok())
+            .collect()
+    })
+}
+
+/// Names the namespaces of a thread that are not those of crust, but for the time namespace, which is carried
+/// over ([`time`](crate::namespace::time)).
+fn check_namespaces(view: &ThreadView<'_>, capture: &mut Capture<'_>) {
+    let theirs = NAMESPACES.iter().zip(&view.text.namespaces);
+    // A kernel without this kind of namespace has no such link, for nobody.
+    let foreign = theirs
+        .zip(own_namespaces())
+        .filter(|((name, link), own)| link != own && !name.starts_with("time"));
+    for ((name, _), _) in foreign {
+        capture.refusals.block(
+            view.thread.tid,
+            format!("{name} namespace"),
+            "it is not in the one that crust is in, and crust does not restore namespaces yet",
+            "dump it from within its namespaces, for instance from within the container",
+        );
+    }
+}
+
+/// The control groups of crust.
+fn own_cgroup() -> &'static [u8] {
+    static OWN: OnceLock<Vec<u8>> = OnceLock::new();
+    OWN.get_or_init(|| std::fs::read("/proc/self/cgroup").unwrap_or_default())
+}
+
+/// Whether two tasks have the same object.
+fn shares(a: i32, b: i32, kind: Kind) -> Result<bool> {
+    let order = kcmp::tasks(a, b, kind).map_err(|errno| Error::task(b, "kcmp", errno))?;
+    Ok(order == Ordering::Equal)
+}
+
+/// Names what of the processor and its own a process may not have; some of it only the process itself can
+/// be asked about.
+fn check_hidden(
+    process: &FrozenProcess,
+    leader: &ThreadText,
+    capture: &mut Capture<'_>,
+) -> Result<()> {
+    const STRICT: i64 = 1;
+    let hidden = capture.hooks.hidden(process)?;
+    let is_strict = leader.status.number("Seccomp") == Some(STRICT);
+    let untag_mask = leader.status.get("untag_mask");
+    for (is, what, why, remedy) in [
+        (
+            untag_mask.is_some_and(|mask| mask != "0xffffffffffffffff"),
+            "address masking",
+            "the program keeps tags in its addresses (ARCH_ENABLE_TAGGED_ADDR), which crust does not restore \
+             yet",
+            "run it without tagged addresses",
+        ),
+        (
+            hidden.landlock,
+            "Landlock",
+            "the program is in a Landlock domain, whose rules the kernel shows to nobody",
+            "start it without its sandbox",
+        ),
+        (
+            hidden.no_tsc && !is_strict,
+            "time stamp counter",
+            "it is closed to the program (PR_SET_TSC), which crust does not restore yet",
+            "open it again before the dump (PR_TSC_ENABLE)",
+        ),
+        (
+            hidden.no_cpuid,
+            "CPUID instruction",
+            "it is closed to the program (ARCH_SET_CPUID), which crust does not restore yet",
+            "open it again before the dump",
+        ),
+        (
+            hidden.segments,
+            "local descriptor table",
+            "it has entries (modify_ldt), which crust does not restore yet",
+            "clear them before the dump",
+        ),
+        (
+            hidden.keyring,
+            "keyring",
+            "it has one of its own, for the process or its main thread, which nobody else can read",
+            "have the program keep its keys in the keyring of its user",
+        ),
+        (
+            hidden.uring_restrictions,
+            "io_uring restrictions",
+            "those of a task cannot be read, only that there are some",
+            "start the program without them",
+        ),
+    ] {
+        if is {
+            capture.refusals.block(process.pid, what, why, remedy);
+        }
+    }
+    Ok(())
+}
+
+/// Names what a process may not have.
+///
+/// # Errors
+///
+/// What broke.
+pub fn check_process(
+    process: &FrozenProcess,
+    text: &ProcessText,
+    leader: &ThreadText,
+    capture: &mut Capture<'_>,
+) -> Result<()> {
+    let pid = process.pid;
+    check_hidden(process, leader, capture)?;
+    if text.cgroup != own_cgroup() {
+        capture.refusals.lose(
+            pid,
+            "cgroup",
+            "it is in another cgroup than crust, in whose cgroup it is restored",
+            "restore it from where it should be",
+        );
+    }
+    if process.syscall_insn.is_none() && !capture.hooks.abilities().read_only {
+        capture.refusals.block(
+            pid,
+            "process",
+            "it has unmapped its vDSO, in which it would have to make system calls that tell its state",
+            "load the module",
+        );
+    }
+    Ok(())
+}
+
+/// Names what a thread may not have.
+///
+/// # Errors
+///
+/// What broke.
+pub fn check_thread(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<()> {
+    let tid = view.thread.tid;
+    check_namespaces(view, capture);
+    // Its table of descriptors is looked at with those of processes.
+    let task = view.process.task();
+    if tid != task && !shares(task, tid, Kind::Fs)? {
+        capture.refusals.block(
+            tid,
+            "working directory and umask",
+            "the thread has its own, apart from its process (unshare), which crust does not restore yet",
+            "do not unshare it",
+        );
+    }
+    Ok(())
+}

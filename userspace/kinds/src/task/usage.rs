@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The resources that a process has used, and those that its children have that it has waited for:
+//! `times()`, `getrusage()`, `CLOCK_PROCESS_CPUTIME_ID`, and of a zombie what `wait4()` will tell.
+//!
+//! The clocks of CPU time of a process, which anybody may read, tell of all its threads, also those that have
+//! ended; `/proc/PID/stat` has page faults, and times of children in ticks; `/proc/PID/io` has what was read and
+//! written, also by children (kernel/exit.c:wait_task_zombie), whose blocks so become those of the process.
+//! Nobody tells how often threads waited that have ended, and children, and how large children were, or programs
+//! before an exec, or zombies: that is counted from zero. What the module had counted on is with the process, and
+//! not with its threads, whose switches, blocks and size `/proc` shows: a second dump does not see it. Only the
+//! module can have things counted on, and the clocks of single threads no kernel lets anybody set.
+
+use std::os::fd::AsFd;
+
+use crust_sys::{pidfd, uapi};
+use nix::errno::Errno;
+use nix::time::ClockId;
+use serde::{Deserialize, Serialize};
+
+use super::start_time::TICK;
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Operation;
+use crust_model::plan::ProcessId;
+use crust_model::plan::Stage;
+use crust_model::plan::TaskHandle;
+use crust_proc::Fields;
+use crust_proc::Stat;
+use crust_tracee::clock;
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::texts::ThreadText;
+
+/// Of a process: all its threads. Times are in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// `CLOCK_PROCESS_CPUTIME_ID`.
+    pub runtime: u64,
+    /// Time in user mode, as ticks found it there: of `runtime`, the kernel shows the same share.
+    pub utime: u64,
+    /// Time in the kernel, likewise.
+    pub stime: u64,
+    /// Time in user mode of the children that it has waited for.
+    pub cutime: u64,
+    /// Their time in the kernel.
+    pub cstime: u64,
+    /// Page faults without input.
+    pub minflt: u64,
+    /// Page faults with input.
+    pub majflt: u64,
+    /// Page faults of these children without input.
+    pub cminflt: u64,
+    /// Their page faults with input.
+    pub cmajflt: u64,
+    /// Blocks read, of 512 bytes.
+    pub inblock: u64,
+    /// Blocks written, of 512 bytes.
+    pub oublock: u64,
+    /// Times that it waited for something.
+    pub nvcsw: u64,
+    /// Times that another task had its turn.
+    pub nivcsw: u64,
+    /// The most memory that was resident, in bytes.
+    pub maxrss: u64,
+}
+
+impl State for Usage {
+    const TAG: u16 = 0x0119;
+    const NAME: &'static str = "resources used";
+    const VERSION: u16 = 2;
+    const SUPPORT: &'static str = "CPU time, page faults, context switches, blocks, the largest size, of the \
+                                   process and of zombies; CPU time (in ticks) and page faults of children that \
+                                   were waited for (with the module). Lost, since no kernel tells it: context \
+                                   switches of threads that have ended; context switches and largest size of \
+                                   children, whose blocks count as those of the process; largest size of zombies, \
+                                   and of processes before an exec; what of context switches, blocks and largest \
+                                   size is from before an earlier restore. CPU clocks of single threads begin anew.";
+
+    fn describe(&self) -> String {
+        format!(
+            "{} ms of CPU time, children {} ms",
+            self.runtime / 1_000_000,
+            (self.cutime + self.cstime) / 1_000_000
+        )
+    }
+}
+
+// Clocks of a process (include/linux/posix-timers_types.h).
+const CPUCLOCK_PROF: i32 = 0;
+const CPUCLOCK_VIRT: i32 = 1;
+const CPUCLOCK_SCHED: i32 = 2;
+
+/// A clock of the CPU time of a process.
+fn cpu_time(pid: i32, which: i32) -> Result<u64> {
+    clock::read(ClockId::from_raw(!pid << 3 | which))
+}
+
+impl Usage {
+    /// What a process has used, of whose threads, but for a leader that has ended, `threads` tells.
+    fn of(process: &FrozenProcess, threads: &[ThreadText]) -> Result<Self> {
+        let (proc, pid) = (&process.proc, process.pid);
+        let utime = cpu_time(pid, CPUCLOCK_VIRT)?;
+        let own = Self {
+            runtime: cpu_time(pid, CPUCLOCK_SCHED)?,
+            utime,
+            stime: cpu_time(pid, CPUCLOCK_PROF)?.saturating_sub(utime),
+            ..Self::default()
+        };
+        let ended = (process.zombie.is_some() || process.ended_leader.is_some())
+            .then(|| {
+                crust_proc::read_text(proc, pid, &format!("task/{pid}/status")).map(Fields::new)
+            })
+            .transpose()?;
+        let statuses = threads.iter().map(|text| &text.status).chain(&ended);
+        // A kernel without CONFIG_TASK_IO_ACCOUNTING has not counted.
+        let io = crust_proc::read_text(proc, pid, "io").unwrap_or_default();
+        let stat = crust_proc::stat(proc, pid, "stat")?;
+        Ok(own.with(statuses, &Fields::new(io), &stat))
+    }
+
+    /// With what the files of `/proc` tell.
+    fn with<'a>(
+        self,
+        statuses: impl Iterator<Item = &'a Fields> + Clone,
+        io: &Fields,
+        stat: &Stat,
+    ) -> Self {
+        const BLOCK: u64 = 512;
+        let number = |fields: &Fields, name| fields.number(name).unwrap_or(0) as u64;
+        let sum = |name| statuses.clone().map(|status| number(status, name)).sum();
+        let peak = |status: &Fields| {
+            let kib: u64 = status.get("VmHWM")?.split(' ').next()?.parse().ok()?;
+            Some(kib << 10)
+        };
+        Self {
+            cutime: stat.field(16) * TICK,
+            cstime: stat.field(17) * TICK,
+            minflt: stat.field(10),
+            majflt: stat.field(12),
+            cminflt: stat.field(11),
+            cmajflt: stat.field(13),
+            inblock: number(io, "read_bytes") / BLOCK,
+            oublock: number(io, "write_bytes") / BLOCK,
+            nvcsw: sum("voluntary_ctxt_switches"),
+            nivcsw: sum("nonvoluntary_ctxt_switches"),
+            // All threads have the same memory; those that have ended have none.
+            maxrss: statuses.clone().find_map(peak).unwrap_or(0),
+            ..self
+        }
+    }
+
+    /// Whether children have used something that nobody tells of.
+    fn has_had_children(&self) -> bool {
+        (self.cutime, self.cstime, self.cminflt) != (0, 0, 0)
+    }
+}
+
+/// Captures it, also of a zombie.
+///
+/// # Errors
+///
+/// What broke.
+pub fn capture(
+    process: &FrozenProcess,
+    threads: &[ThreadText],
+    capture: &mut Capture<'_>,
+) -> Result<()> {
+    let usage = Usage::of(process, threads)?;
+    capture.records.push(usage.record(process.id.0, 0)?);
+    Ok(())
+}
+
+/// Has the module add it, before there are timers, which would be told; else it is lost.
+///
+/// # Errors
+///
+/// What in the image makes no sense.
+pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
+    let records = resolve.records;
+    let root = super::tree::members(records)?.first().map(|root| root.pid);
+    let root = root.unwrap_or_default();
+    if !resolve.abilities.add_usage {
+        resolve.refusals.lose(
+            root,
+            "resources used",
+            "on this kernel CPU time and page faults of the processes are counted from zero on",
+            "load the module",
+        );
+        return Ok(());
+    }
+    let mut children = false;
+    for record in records.iter().filter(|record| record.tag == Usage::TAG) {
+        let usage = Usage::from_record(record)?;
+        children |= usage.has_had_children();
+        let task = ProcessId(record.owner).leader();
+        resolve.plan.operate(Stage::Members, task, AddUsage(usage));
+    }
+    if children {
+        resolve.refusals.lose(
+            root,
+            "resources used",
+            "how often children waited that have ended, and how large they were, no kernel tells: that is \
+             counted from zero on",
+            "",
+        );
+    }
+    Ok(())
+}
+
+/// The module adds to what the process has used.
+#[derive(Debug)]
+struct AddUsage(Usage);
+
+impl Operation for AddUsage {
+    fn describe(&self) -> String {
+        format!(
+            "module: add {} ms of CPU time to what it has used",
+            self.0.runtime / 1_000_000
+        )
+    }
+
+    fn run(&self, task: &mut dyn TaskHandle) -> Result<()> {
+        let (pid, tid) = (task.pid(), task.tid());
+        let failed = |errno| match errno {
+            Errno::EOVERFLOW => Error::malformed(
+                format!("the resources that process {pid} has used"),
+                "are more than can be: the image is damaged",
+            ),
+            _ => Error::task(tid, "add to the resources used", errno),
+        };
+        let handle = pidfd::open(pid).map_err(failed)?;
+        match task.device()?.add_usage(handle.as_fd(), &(&self.0).into()) {
+            Err(Errno::EPERM) => {
+                lose_forbidden(task, "resources used");
+                Ok(())
+            }
+            result => result.map_err(failed),
+        }
+    }
+}
+
+/// Reports what the kernel does not let crust set: who may do so in a user namespace may not where others see it.
+pub(super) fn lose_forbidden(task: &mut dyn TaskHandle, object: &str) {
+    task.lose(
+        object,
+        "the kernel does not let crust set it, as it is seen from outside of its user namespace: it begins anew",
+        "restore it with CAP_CHECKPOINT_RESTORE in the user namespaces around it too",
+    );
+}
+
+impl From<&Usage> for uapi::Usage {
+    fn from(here: &Usage) -> Self {
+        let &Usage {
+            runtime,
+            utime,
+            stime,
+            cutime,
+            cstime,
+            minflt,
+            majflt,
+            cminflt,
+            cmajflt,
+            inblock,
+            oublock,
+            nvcsw,
+            nivcsw,
+            maxrss,
+        } = here;
+        Self {
+            pidfd: -1,
+            flags: 0,
+            runtime,
+            utime,
+            stime,
+            cutime,
+            cstime,
+            minflt,
+            majflt,
+            cminflt,
+            cmajflt,
+            inblock,
+            oublock,
+            nvcsw,
+            nivcsw,
+            maxrss,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_proc_tells() {
+        let numbers: Vec<String> = (4..=52).map(|number| number.to_string()).collect();
+        let stat = Stat::parse(format!("7 (a) S {}\n", numbers.join(" ")).as_bytes()).unwrap();
+        let status = |switches: u64, more: &str| {
+            Fields::new(format!(
+                "{more}voluntary_ctxt_switches:\t{switches}\nnonvoluntary_ctxt_switches:\t2\n"
+            ))
+        };
+        // The leader has ended.
+        let statuses = [status(3, "VmHWM:\t   12 kB\n"), status(4, "")];
+        let io = Fields::new("rchar: 9\nread_bytes: 1024\nwrite_bytes: 512\n".into());
+        let usage = Usage::default().with(statuses.iter(), &io, &stat);
+        assert_eq!((usage.minflt, usage.majflt), (10, 12));
+        assert_eq!((usage.cminflt, usage.cmajflt), (11, 13));
+        assert_eq!((usage.cutime, usage.cstime), (16 * TICK, 17 * TICK));
+        assert_eq!((usage.nvcsw, usage.nivcsw), (7, 4));
+        assert_eq!((usage.inblock, usage.oublock), (2, 1));
+        assert_eq!(usage.maxrss, 12 << 10);
+    }
+
+    #[test]
+    fn the_clocks_of_a_process() {
+        let own = std::process::id() as i32;
+        let [all, user, run] =
+            [CPUCLOCK_PROF, CPUCLOCK_VIRT, CPUCLOCK_SCHED].map(|which| cpu_time(own, which));
+        assert!(all.unwrap() >= user.unwrap());
+        assert!(run.unwrap() <= clock::read(ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap());
+        assert!(cpu_time(i32::MAX >> 3, CPUCLOCK_SCHED).is_err());
+    }
+}

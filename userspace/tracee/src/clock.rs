@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The clocks that count from the start of the machine, in nanoseconds, as the kernel has them: in
+//! the initial time namespace, wherever crust is.
+
+use std::sync::OnceLock;
+
+use nix::errno::Errno;
+use nix::time::{ClockId, clock_gettime};
+
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::plan::Offsets;
+use crust_model::plan::SECOND;
+
+/// The offsets that are in force for crust itself.
+pub fn own_offsets() -> Offsets {
+    static OWN: OnceLock<Offsets> = OnceLock::new();
+    // Before crust makes a namespace for what it restores, whose offsets the file would then show.
+    *OWN.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/self/timens_offsets");
+        text.ok()
+            .and_then(|text| Offsets::parse(&text))
+            .unwrap_or_default()
+    })
+}
+
+/// `CLOCK_MONOTONIC` of the initial time namespace.
+#[must_use]
+pub fn monotonic() -> u64 {
+    let own = read(ClockId::CLOCK_MONOTONIC).unwrap_or_default();
+    own.saturating_add_signed(-own_offsets().monotonic)
+}
+
+/// `CLOCK_REALTIME`, and `CLOCK_MONOTONIC` of the initial time namespace.
+pub fn day_and_monotonic() -> [u64; 2] {
+    [
+        read(ClockId::CLOCK_REALTIME).unwrap_or_default(),
+        monotonic(),
+    ]
+}
+
+/// `CLOCK_BOOTTIME` of the initial time namespace.
+#[must_use]
+pub fn boottime() -> u64 {
+    let own = read(ClockId::CLOCK_BOOTTIME).unwrap_or_default();
+    own.saturating_add_signed(-own_offsets().boottime)
+}
+
+/// Any clock, as crust sees it.
+///
+/// # Errors
+///
+/// `EINVAL` for a clock that this kernel does not have.
+pub fn read(clock: ClockId) -> Result<u64> {
+    let now = clock_gettime(clock)
+        .map_err(|errno: Errno| Error::system(format!("read clock {}", clock.as_raw()), errno))?;
+    Ok(now.tv_sec() as u64 * SECOND + now.tv_nsec() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_runs() {
+        let before = monotonic();
+        assert!(before > 0 && monotonic() >= before);
+    }
+}

@@ -1,0 +1,520 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Stopping a whole tree of processes, and letting it go.
+//!
+//! Every thread is seized with ptrace and interrupted; threads and children are listed again until
+//! nothing new appears, for what is not stopped yet may still fork. [`Frozen`] holds the tree: dropped,
+//! it lets every task go on as it was. Should crust be killed, the kernel does the same.
+
+use std::collections::HashSet;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use crust_sys::pidfd;
+use crust_sys::ptrace::{self, event, option};
+use crust_sys::wait::{self, Status};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+
+use crate::interrupt::Interrupts;
+use crate::syscall_timeout::Sleeps;
+use crate::syscall_timeout::resume;
+use crate::syscall_timeout::resume::Waiting;
+use crust_model::plan::ProcessId;
+
+use crate::frozen_process::FrozenProcess;
+use crate::frozen_process::FrozenThread;
+use crate::instruction;
+use crate::privileges;
+use crate::stopped;
+use crust_model::Error;
+use crust_model::Result;
+use crust_model::refusal::Refusals;
+
+/// How long a thread may take to stop. One that takes longer is in a wait that nothing can
+/// interrupt,
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// or it waits for a processor, or works in the kernel: it is given so many times as long.
+const BUSY: u32 = 10;
+
+/// How long to wait for news of a thread before looking at it again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A tree whose threads all stand still.
+#[derive(Debug)]
+pub struct Frozen {
+    /// Its processes, parents before their children.
+    pub processes: Vec<FrozenProcess>,
+    /// When the first thread was about to stop.
+    pub since: Instant,
+    /// What has to be detached, if it has not died.
+    pub seized: Vec<i32>,
+    /// What was seen of threads before they were stopped.
+    sleeps: Sleeps,
+}
+
+impl Frozen {
+    /// Stops the tree below `pid`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] for what can never be stopped or read: a task that another program traces,
+    /// a 32-bit task, crust itself. [`Error::Interrupted`].
+    /// Whatever the error is, everything runs again.
+    pub fn tree(pid: i32, interrupts: &Interrupts) -> Result<Self> {
+        let mut frozen = Self {
+            processes: Vec::new(),
+            since: Instant::now(),
+            seized: Vec::new(),
+            sleeps: Sleeps::default(),
+        };
+        let mut known = HashSet::from([pid]);
+        let mut vanished = false;
+        frozen.family(&[pid], None, interrupts, &mut vanished)?;
+        if frozen.processes.is_empty() {
+            return Err(Error::task(pid, "find the process", Errno::ESRCH));
+        }
+        let mut next = 0;
+        while next < frozen.processes.len() {
+            let parent = &frozen.processes[next];
+            let id = parent.id;
+            let mut new = children(parent)?;
+            new.retain(|&child| known.insert(child));
+            frozen.family(&new, Some(id), interrupts, &mut vanished)?;
+            next += 1;
+            // Children of a process that died meanwhile may belong to one that we have seen.
+            if next == frozen.processes.len() && std::mem::take(&mut vanished) {
+                next = 0;
+            }
+        }
+        Ok(frozen)
+    }
+
+    /// How many threads there are.
+    #[must_use]
+    pub fn threads(&self) -> u64 {
+        self.processes
+            .iter()
+            .map(|process| process.threads.len() as u64)
+            .sum()
+    }
+
+    /// Lets the tree go on.
+    pub fn release(mut self) {
+        self.detach();
+    }
+
+    /// Lets the tree go on into a stop (`--leave-stopped`): `SIGCONT` ends it.
+    pub fn release_stopped(mut self) {
+        for process in &self.processes {
+            if process.leader().is_some() {
+                let _ = pidfd::send_signal(process.pidfd.as_fd(), libc::SIGSTOP, None);
+            }
+        }
+        self.detach();
+    }
+
+    fn detach(&mut self) {
+        if self.seized.is_empty() {
+            return;
+        }
+        let waiting = self.waiting();
+        resume::let_go(&waiting);
+        for tid in self.seized.drain(..) {
+            // It can only have died.
+            let _ = ptrace::detach(tid, 0);
+        }
+        resume::note(&waiting);
+    }
+
+    /// The threads that go on with a part of a limit.
+    fn waiting(&mut self) -> Vec<Waiting> {
+        let threads = self.processes.iter().flat_map(|process| &process.threads);
+        let known: HashSet<i32> = threads.map(|thread| thread.tid).collect();
+        let mut waiting: Vec<_> = self
+            .seized
+            .iter()
+            .filter(|tid| !known.contains(tid))
+            .filter_map(|&tid| stopped::given_up(tid, &mut self.sleeps))
+            .collect();
+        let of = |process: &FrozenProcess, thread: &FrozenThread| {
+            Waiting::new(process.pid, thread.tid, thread.limit?.now()?)
+        };
+        let going = self
+            .processes
+            .iter()
+            .filter(|process| process.stopped.is_none());
+        waiting.extend(going.flat_map(|process| {
+            let threads = process.threads.iter();
+            threads.filter_map(move |thread| of(process, thread))
+        }));
+        waiting
+    }
+
+    /// Stops the children of one parent: all are asked to before the first is waited for.
+    fn family(
+        &mut self,
+        pids: &[i32],
+        parent: Option<ProcessId>,
+        interrupts: &Interrupts,
+        vanished: &mut bool,
+    ) -> Result<()> {
+        let mut asked = Vec::new();
+        for &pid in pids {
+            match open_process(pid, parent)? {
+                Some(mut process) => {
+                    let new = self.ask(&mut process, vanished)?;
+                    asked.push((process, new));
+                }
+                None => *vanished = true,
+            }
+        }
+        for (mut process, mut new) in asked {
+            process.id = ProcessId(self.processes.len() as u32);
+            while !new.is_empty() {
+                for tid in new {
+                    match self.await_stop(&mut process, tid, interrupts)? {
+                        Some(thread) => process.threads.push(thread),
+                        None => *vanished = true,
+                    }
+                }
+                // What was not stopped yet may have made more.
+                new = self.ask(&mut process, vanished)?;
+            }
+            if process.zombie.is_none() {
+                if process.threads.is_empty() {
+                    // Its last threads may have ended a moment after its leader.
+                    match process.ended_leader {
+                        Some(_) if is_zombie(&process)? => {
+                            process.zombie = Some(exit_status(&process)?);
+                        }
+                        _ => {
+                            *vanished = true;
+                            continue;
+                        }
+                    }
+                } else {
+                    settle(&mut process)?;
+                }
+            }
+            let of_zombie = process.parent.filter(|_| process.zombie.is_some());
+            if let Some(parent) = of_zombie.and_then(|id| self.processes.get_mut(id.0 as usize)) {
+                parent.has_zombies = true;
+            }
+            self.processes.push(process);
+        }
+        Ok(())
+    }
+
+    /// Begins to trace the threads of a process that are not traced yet, and returns their numbers.
+    fn ask(&mut self, process: &mut FrozenProcess, vanished: &mut bool) -> Result<Vec<i32>> {
+        let known: HashSet<i32> = process.threads.iter().map(|thread| thread.tid).collect();
+        let mut new = Vec::new();
+        for tid in crust_proc::numbers(&process.proc, process.pid, "task")? {
+            if known.contains(&tid) {
+                continue;
+            }
+            match self.seize(process, tid)? {
+                Seized::Yes => new.push(tid),
+                Seized::Gone => *vanished = true,
+                Seized::Zombie(status) => {
+                    process.zombie = Some(status);
+                    return Ok(Vec::new());
+                }
+                Seized::EndedLeader(status) => process.ended_leader = Some(status),
+            }
+        }
+        Ok(new)
+    }
+
+    /// Begins to trace a thread, and asks it to stop.
+    fn seize(&mut self, process: &mut FrozenProcess, tid: i32) -> Result<Seized> {
+        self.sleeps.look(process, tid);
+        match privileges::seize(tid, option::SYSGOOD) {
+            Ok(options) => process.options = options,
+            Err(Errno::ESRCH) => return Ok(Seized::Gone),
+            Err(Errno::EPERM) => return cannot_seize(process, tid),
+            Err(errno) => return Err(Error::task(tid, "PTRACE_SEIZE", errno)),
+        }
+        self.seized.push(tid);
+        match ptrace::interrupt(tid) {
+            // It is dying; the wait will tell.
+            Ok(()) | Err(Errno::ESRCH) => Ok(Seized::Yes),
+            Err(errno) => Err(Error::task(tid, "PTRACE_INTERRUPT", errno)),
+        }
+    }
+
+    /// Waits until a thread stands still. `None`: it has died instead.
+    fn await_stop(
+        &mut self,
+        process: &mut FrozenProcess,
+        tid: i32,
+        interrupts: &Interrupts,
+    ) -> Result<Option<FrozenThread>> {
+        let failed = |errno| Error::task(tid, "wait for it to stop", errno);
+        let mut looks = 0;
+        let mut moments = 0;
+        let mut periods = 0;
+        let stopped = loop {
+            periods += 1;
+            let deadline = Instant::now() + PATIENCE;
+            let stopped = interrupts.wait_for(deadline, PAUSE, || {
+                looks += 1;
+                loop {
+                    match wait::poll(tid).map_err(failed)? {
+                        // A leader that has ended is not told of before all other threads have.
+                        None if looks > 1 && tid == process.pid && is_zombie(process)? => {
+                            process.ended_leader = Some(exit_status(process)?);
+                            return Ok(Some(None));
+                        }
+                        None => return Ok(None),
+                        Some((
+                            _,
+                            Status::Stopped {
+                                signal,
+                                event: event::STOP,
+                            },
+                        )) => {
+                            let is_new = signal == libc::SIGTRAP && moments < stopped::MOMENTS;
+                            if !(is_new && stopped::in_vdso(process, tid)) {
+                                return Ok(Some(Some(signal)));
+                            }
+                            moments += 1;
+                            stopped::a_moment_later(tid).map_err(failed)?;
+                        }
+                        // It was just getting a signal: let it have it.
+                        Some((_, Status::Stopped { signal, event: 0 })) => {
+                            ptrace::cont(tid, signal).map_err(failed)?;
+                        }
+                        Some((_, Status::Stopped { .. } | Status::Continued)) => {
+                            ptrace::cont(tid, 0).map_err(failed)?;
+                        }
+                        Some(_) => return Ok(Some(None)),
+                    }
+                }
+            })?;
+            if let Some(stopped) = stopped {
+                break stopped;
+            }
+            let waits = crust_proc::stat(&process.proc, tid, &format!("task/{tid}/stat"))
+                .is_ok_and(|stat| stat.state == 'D');
+            if !waits && periods < BUSY {
+                continue;
+            }
+            let (why, remedy) = if waits {
+                (
+                    "it waits in the kernel for something that nothing can interrupt, as a disk, or a vfork \
+                     child that has not executed its program",
+                    "try again later; /proc/PID/stack shows where it waits",
+                )
+            } else {
+                (
+                    "it waits for a processor, or works in the kernel",
+                    "try again when the machine has less to do",
+                )
+            };
+            return refuse(
+                tid,
+                format!("thread {tid}"),
+                format!(
+                    "it did not stop within {} s: {why}",
+                    (PATIENCE * periods).as_secs()
+                ),
+                remedy,
+            );
+        };
+        let Some(signal) = stopped else {
+            return Ok(None);
+        };
+        if signal != libc::SIGTRAP {
+            process.stopped = Some(signal);
+        }
+        let (registers, limit) = stopped::registers(process, tid, &mut self.sleeps)?;
+        let mask = ptrace::signal_mask(tid)
+            .map_err(|errno| Error::task(tid, "read the signal mask", errno))?;
+        Ok(Some(FrozenThread {
+            tid,
+            registers,
+            mask,
+            limit,
+        }))
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.detach();
+    }
+}
+
+/// What can be told of a process before it is stopped. `None`: it is gone.
+pub fn open_process(pid: i32, parent: Option<ProcessId>) -> Result<Option<FrozenProcess>> {
+    if pid == std::process::id() as i32 {
+        return refuse(
+            pid,
+            "process",
+            "crust itself is in the tree that it should stop",
+            "run crust from outside of that tree, for example from another terminal",
+        );
+    }
+    let proc = match open_directory(pid) {
+        Ok(proc) => proc,
+        Err(Errno::ENOENT) => return Ok(None),
+        Err(errno) => return Err(Error::task(pid, format!("open /proc/{pid}"), errno)),
+    };
+    let pidfd = match pidfd::open(pid) {
+        Ok(pidfd) => pidfd,
+        Err(Errno::ESRCH) => return Ok(None),
+        Err(errno) => return Err(Error::task(pid, "pidfd_open", errno)),
+    };
+    Ok(Some(FrozenProcess {
+        id: ProcessId::default(),
+        pid,
+        parent,
+        proc,
+        pidfd,
+        threads: Vec::new(),
+        ended_leader: None,
+        zombie: None,
+        options: 0,
+        has_zombies: false,
+        stopped: None,
+        auxv: Vec::new(),
+        syscall_insn: None,
+    }))
+}
+
+/// `/proc/TID`, which is there for any thread, though only leaders are listed.
+fn open_directory(tid: i32) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(format!("/proc/{tid}").as_str(), flags, Mode::empty())
+}
+
+/// What `/proc` tells of the leader of a process; the process as a whole may be read through another thread.
+pub fn stat_of_leader(process: &FrozenProcess) -> Result<crust_proc::Stat> {
+    let pid = process.pid;
+    crust_proc::stat(&process.proc, pid, &format!("task/{pid}/stat"))
+}
+
+/// Whether the leader of a process has ended.
+fn is_zombie(process: &FrozenProcess) -> Result<bool> {
+    match stat_of_leader(process) {
+        Ok(stat) => Ok(stat.state == 'Z'),
+        Err(Error::Gone { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The status of a leader that has ended: of a process, what wait4 will tell. As long as other threads go on only
+/// `/proc` shows it, for the last one that ends decides, and while they are stopped not even that.
+fn exit_status(process: &FrozenProcess) -> Result<i32> {
+    Ok(stat_of_leader(process)?.field(52) as i32)
+}
+
+/// What can be told of a process when all of it stands still.
+fn settle(process: &mut FrozenProcess) -> Result<()> {
+    let pid = process.pid;
+    process
+        .threads
+        .sort_by_key(|thread| (thread.tid != pid, thread.tid));
+    let first = process.threads[0].tid;
+    if process.ended_leader.is_some() {
+        process.proc = open_directory(first)
+            .map_err(|errno| Error::task(first, format!("open /proc/{first}"), errno))?;
+        process.pidfd = match pidfd::open_thread(first) {
+            Err(Errno::EINVAL) => {
+                return refuse(
+                    pid,
+                    "process",
+                    "its first thread has ended, and a kernel before Linux 6.9 has no pidfds of other threads",
+                    "use a newer kernel",
+                );
+            }
+            result => result.map_err(|errno| Error::task(first, "pidfd_open", errno))?,
+        };
+    }
+    process.auxv = crust_proc::read(&process.proc, pid, "auxv")?;
+    process.syscall_insn = instruction::of_process(process);
+    Ok(())
+}
+
+enum Seized {
+    Yes,
+    Gone,
+    /// All of the process has ended, with this status.
+    Zombie(i32),
+    /// It has ended with this status, while other threads of its process go on.
+    EndedLeader(i32),
+}
+
+/// An [`Error::Refused`] with one refusal.
+pub fn refuse<T>(
+    task: i32,
+    object: impl Into<String>,
+    why: impl Into<String>,
+    remedy: impl Into<String>,
+) -> Result<T> {
+    let mut refusals = Refusals::default();
+    refusals.block(task, object, why, remedy);
+    Err(Error::Refused(refusals.into_vec()))
+}
+
+/// Why a thread may not be traced.
+fn cannot_seize(process: &FrozenProcess, tid: i32) -> Result<Seized> {
+    let name = format!("task/{tid}/status");
+    let status = match crust_proc::read_text(&process.proc, tid, &name) {
+        Ok(text) => crust_proc::Fields::new(text),
+        Err(Error::Gone { .. }) => return Ok(Seized::Gone),
+        Err(error) => return Err(error),
+    };
+    let dead = status
+        .get("State")
+        .is_some_and(|state| state.starts_with(['Z', 'X']));
+    if dead && tid != process.pid {
+        // Threads that have exited leave nothing.
+        return Ok(Seized::Gone);
+    }
+    if dead {
+        let threads = crust_proc::numbers(&process.proc, process.pid, "task")?;
+        let status = exit_status(process)?;
+        return Ok(if threads.len() > 1 {
+            Seized::EndedLeader(status)
+        } else {
+            Seized::Zombie(status)
+        });
+    }
+    // Linux 6.8 says so.
+    if status.number("Kthread") == Some(1) {
+        return refuse(
+            tid,
+            "process",
+            "it is a thread of the kernel, not a program",
+            "",
+        );
+    }
+    match status.number("TracerPid") {
+        Some(tracer) if tracer != 0 => refuse(
+            tid,
+            format!("thread {tid}"),
+            format!("process {tracer} traces it already, as a debugger does"),
+            "end the debugger, or let it detach",
+        ),
+        _ => Err(Error::task(tid, "PTRACE_SEIZE", Errno::EPERM)),
+    }
+}
+
+/// The children of a process, of all its threads.
+fn children(process: &FrozenProcess) -> Result<Vec<i32>> {
+    let mut all = Vec::new();
+    for thread in &process.threads {
+        let name = format!("task/{}/children", thread.tid);
+        let text = crust_proc::read_text(&process.proc, thread.tid, &name)?;
+        all.extend(
+            text.split_ascii_whitespace()
+                .filter_map(|word| word.parse::<i32>().ok()),
+        );
+    }
+    Ok(all)
+}

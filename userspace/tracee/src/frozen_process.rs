@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A frozen process as capture sees it: stopped threads, and where to read about them.
+
+use std::os::fd::OwnedFd;
+
+use crust_sys::RemoteAddr;
+use crust_sys::ptrace::option;
+
+use crate::syscall_timeout::Limit;
+use crust_model::plan::ProcessId;
+
+/// A thread that is stopped by ptrace and traced by this (calling) thread.
+#[derive(Debug)]
+pub struct FrozenThread {
+    /// Its thread id, in the pid namespace of crust.
+    pub tid: i32,
+    /// Its general registers as they were when it stopped.
+    pub registers: crust_sys::ptrace::UserRegs,
+    /// The signals that it blocks; in a call with a mask of its own, those around it.
+    pub mask: u64,
+    /// The time limit of the call that it goes on with, unless the kernel sees to it.
+    pub limit: Option<Limit>,
+}
+
+/// A process all of whose threads are stopped.
+#[derive(Debug)]
+pub struct FrozenProcess {
+    /// Its number in the image.
+    pub id: ProcessId,
+    /// Its process id, in the pid namespace of crust.
+    pub pid: i32,
+    /// Its parent in the tree; `None` for the root.
+    pub parent: Option<ProcessId>,
+    /// `/proc/PID`, opened; read everything relative to it (`openat`), so that a reused number
+    /// cannot fool us. If the leader has ended, that of the first thread: of the leader there is not much.
+    pub proc: OwnedFd,
+    /// A pidfd to it, or, if the leader has ended, to the first thread.
+    pub pidfd: OwnedFd,
+    /// Its threads that have not ended, the leader first. Empty for a zombie.
+    pub threads: Vec<FrozenThread>,
+    /// The status with which the leader has ended, if other threads go on.
+    pub ended_leader: Option<i32>,
+    /// The exit status as `wait4` would report it, if it is a zombie.
+    pub zombie: Option<i32>,
+    /// The options with which its threads are traced: `SUSPEND_SECCOMP` is among them where crust may.
+    pub options: i32,
+    /// Whether children of it have ended that it has not waited for.
+    pub has_zombies: bool,
+    /// The signal by which it was stopped before crust came (`SIGSTOP`, `SIGTSTP`, ...), if it was.
+    pub stopped: Option<i32>,
+    /// Its auxiliary vector: pairs of 64-bit words. Empty for a zombie.
+    pub auxv: Vec<u8>,
+    /// A `syscall` instruction in its vDSO, for remote system calls.
+    pub syscall_insn: Option<RemoteAddr>,
+}
+
+impl FrozenProcess {
+    /// The first of its threads, which speaks for all of it: the leader, if that goes on. `None` for a zombie.
+    #[must_use]
+    pub fn leader(&self) -> Option<&FrozenThread> {
+        self.threads.first()
+    }
+
+    /// Whether filters of system calls rest while its threads are traced.
+    #[must_use]
+    pub fn filters_rest(&self) -> bool {
+        self.options & option::SUSPEND_SECCOMP != 0
+    }
+
+    /// The number of a task that has its memory and all else that is the process's.
+    #[must_use]
+    pub fn task(&self) -> i32 {
+        self.leader().map_or(self.pid, |thread| thread.tid)
+    }
+
+    /// Its threads, with their numbers in the process; that of the leader is 0.
+    pub fn numbered(&self) -> impl Iterator<Item = (u32, &FrozenThread)> {
+        let first = u32::from(self.ended_leader.is_some());
+        (first..).zip(&self.threads)
+    }
+}

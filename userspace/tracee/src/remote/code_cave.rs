@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Room for our code in a program that has not been told of it: behind its vDSO.
+//!
+//! The vDSO is an ELF image that does not end where its last page ends. A tracer may write there, as
+//! a debugger does for a breakpoint: the kernel gives the process its own copy of the page
+//! (mm/gup.c: `FOLL_FORCE`; `VM_MAYWRITE` of arch/x86/entry/vdso/vma.c). The program cannot write
+//! there, and nothing reads it.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
+
+use crust_sys::stub::{self, Frame};
+use crust_sys::{RemoteAddr, memory};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use zerocopy::IntoBytes;
+
+use crate::frozen_process::FrozenProcess;
+use crust_arch::vdso;
+use crust_model::Error;
+use crust_model::Result;
+
+const PAGE: u64 = 4096;
+
+/// How many threads of a process are worth being borrowed at the same time.
+const SLOTS: usize = 8;
+
+/// The code that makes calls and finds the way back ([`stub`]), in a process, with what it needs to know
+/// of each thread that is borrowed. Dropped, it is gone again.
+#[derive(Debug)]
+pub struct Room {
+    pid: i32,
+    memory: File,
+    at: RemoteAddr,
+    slots: usize,
+}
+
+/// What is in a room for one thread.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot<'a> {
+    room: &'a Room,
+    frame: RemoteAddr,
+}
+
+impl Room {
+    /// Puts the code into a process; `None` if its vDSO leaves no room, or the kernel does not let us
+    /// write there (`proc_mem.force_override=never`). There is a slot for each thread, or as many as fit.
+    pub fn of(process: &FrozenProcess) -> Option<Self> {
+        let pid = process.task();
+        // The instruction was looked for in the first page only (freeze.rs).
+        let base = RemoteAddr(process.syscall_insn?.0 & !(PAGE - 1));
+        let end = image_end(pid, base)?;
+        let mut rest = vec![0; (end.next_multiple_of(PAGE) - end) as usize];
+        memory::read(pid, base.offset(end), &mut rest).ok()?;
+        let memory = openat(
+            process.proc.as_fd(),
+            "mem",
+            OFlag::O_RDWR | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        );
+        let most = process.threads.len().clamp(1, SLOTS);
+        let (slots, place) = (1..=most)
+            .rev()
+            .find_map(|slots| Some((slots, free(&rest, size(slots))?)))?;
+        let room = Self {
+            pid,
+            memory: memory.ok()?.into(),
+            at: base.offset(end + place as u64),
+            slots,
+        };
+        let mut code = stub::code().to_vec();
+        for _ in 0..slots {
+            code.extend(stub::leave());
+            code.extend(Frame::default().as_bytes());
+        }
+        room.memory.write_all_at(&code, room.at.0).ok()?;
+        Some(room)
+    }
+
+    /// How many threads can be borrowed at the same time.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// The slot of this number.
+    #[must_use]
+    pub fn slot(&self, number: usize) -> Slot<'_> {
+        debug_assert!(number < self.slots);
+        let frame = size(number) + stub::leave().len();
+        Slot {
+            room: self,
+            frame: self.at.offset(frame as u64),
+        }
+    }
+}
+
+impl Slot<'_> {
+    /// Where something of [`stub`] is in the process.
+    pub(super) fn code(&self, place: u64) -> RemoteAddr {
+        self.room.at.offset(place)
+    }
+
+    /// Where a field of the [`Frame`] is.
+    pub(super) fn frame(&self, field: usize) -> RemoteAddr {
+        self.frame.offset(field as u64)
+    }
+
+    /// Writes a part of the [`Frame`], from a field on.
+    pub(super) fn write(&self, field: usize, bytes: &[u8]) -> Result<()> {
+        debug_assert!(field + bytes.len() <= size_of::<Frame>());
+        self.room
+            .memory
+            .write_all_at(bytes, self.frame(field).0)
+            .map_err(|error| {
+                let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
+                Error::task(self.room.pid, "write behind the vDSO", errno)
+            })
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // The process can only have died.
+        let zeros = vec![0; size(self.slots)];
+        let _ = self.memory.write_all_at(&zeros, self.at.0);
+    }
+}
+
+/// How much room is needed.
+fn size(slots: usize) -> usize {
+    stub::code().len() + slots * (stub::leave().len() + size_of::<Frame>())
+}
+
+/// Where the image of the vDSO ends: all 64-bit processes have the same one.
+fn image_end(pid: i32, base: RemoteAddr) -> Option<u64> {
+    static KNOWN: OnceLock<u64> = OnceLock::new();
+    if let Some(&known) = KNOWN.get() {
+        return Some(known);
+    }
+    let mut page = vec![0; PAGE as usize];
+    memory::read(pid, base, &mut page).ok()?;
+    let end = vdso::image_length(&page)?;
+    Some(*KNOWN.get_or_init(|| end))
+}
+
+/// The first place that is free: a tool that was killed may have left its code, and a signal handler
+/// may have interrupted the way back.
+fn free(rest: &[u8], size: usize) -> Option<usize> {
+    let used = |start: usize| rest[start..start + size].iter().any(|&byte| byte != 0);
+    let last = rest.len().checked_sub(size)?;
+    (0..=last).step_by(16).find(|&start| !used(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leavings_are_left() {
+        let size = size(1);
+        let mut rest = vec![0; 2 * size];
+        assert_eq!(free(&rest, size), Some(0));
+        rest[20] = 1;
+        assert_eq!(free(&rest, size), Some(32));
+        rest[32 + size - 1] = 1;
+        assert_eq!(free(&rest, size), None);
+        assert_eq!(free(&[0; 16], size), None);
+    }
+}

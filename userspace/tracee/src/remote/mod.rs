@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Remote system calls: a stopped task is made to do one.
+//!
+//! The task is pointed at a `syscall` instruction, with the number and the arguments in its registers;
+//! it stops at the entry and at the exit of the call. [`Caller`] does that.
+//!
+//! [`Remote`] is for a program that is to go on as if nothing had happened, also if crust is killed
+//! at any instant. Then the kernel lets the program go where it stands. So it must always stand where
+//! it may go on: either it has its own registers and its own mask, or it is at a place of the code in
+//! its [`Room`] from which the way back begins ([`stub`]), and what that needs is in its [`Frame`] there.
+//! The order of requests follows from this:
+//!
+//! * First the frame, then registers that lead to [`stub::back`], and only then the mask that keeps the
+//!   program's signals away: between the last two a signal may come, and finds its handler, a real
+//!   stack, and the kernel's rules for the call that it ends.
+//! * At the end those registers again, then the program's mask, then its registers. A task that is let
+//!   go passes the place where the kernel looks at signals and at calls to begin again, for it is woken
+//!   as if by a signal (kernel/ptrace.c:`__ptrace_unlink`).
+//! * What a call makes is undone on the way back ([`Undo`]) until somebody else takes charge of it.
+//!
+//! What is lost with crust: a `SIGSTOP` that came in the midst of a call, or one of [`stub::SIGNALS`] in
+//! the midst of a batch.
+//!
+//! Filters of the program's system calls (seccomp) rest while it is traced, and are in force on the way
+//! back; syscall user dispatch has to be switched off, and is lost with crust.
+//!
+//! Where there is no room behind the vDSO, calls are made at an instruction of the vDSO itself, one by
+//! one, and the program is not safe against the death of crust in those microseconds.
+
+pub mod caller;
+pub mod code_cave;
+pub mod dispatch;
+pub mod recovery;
+
+use crust_sys::ptrace::{self, UserRegs};
+use crust_sys::stub::{self, Frame, undo};
+use crust_sys::{RemoteAddr, memory, signal};
+use nix::errno::Errno;
+use zerocopy::IntoBytes;
+
+pub use self::caller::Caller;
+pub use self::caller::Deferred;
+pub use self::caller::await_event_stop;
+pub use self::caller::error_number;
+pub use self::caller::into_event_stop;
+pub use self::caller::stopped;
+pub use self::code_cave::Room;
+pub use self::code_cave::Slot;
+pub use self::dispatch::Dispatch;
+use self::recovery::way_back;
+use crate::frozen_process::FrozenProcess;
+use crate::frozen_process::FrozenThread;
+use crust_arch::sigmask_syscalls;
+use crust_model::Error;
+use crust_model::Result;
+
+/// The signal that tells of the end of a batch of a restored task.
+pub const END_OF_BATCH: i32 = stub::SIGNALS[0];
+
+/// What a restored task blocks: all that can be, but [`END_OF_BATCH`].
+pub const BLOCKED: u64 = !signal::bit(END_OF_BATCH);
+
+/// The call that undoes another if crust dies before it has seen its result, which is the first
+/// argument.
+#[derive(Clone, Copy, Debug)]
+pub struct Undo {
+    /// Its number.
+    pub nr: i64,
+    /// Its second and third arguments; the others are 0.
+    pub rest: [u64; 2],
+}
+
+/// A frozen thread of a program, borrowed for system calls. `Drop` puts back registers, signal mask
+/// and everything else, and the thread stands in an event stop again as it did before.
+#[derive(Debug)]
+pub struct Remote<'a> {
+    caller: Caller,
+    slot: Option<Slot<'a>>,
+    registers: UserRegs,
+    mask: u64,
+    /// The mask of the call in which it is, if that has one.
+    own_mask: Option<u64>,
+    /// What dispatches its system calls to itself, which is off meanwhile.
+    dispatch: Dispatch,
+    /// Where memory was borrowed, and what was there.
+    lent: Option<(RemoteAddr, Vec<u8>)>,
+    deferred: Deferred,
+    at: At,
+}
+
+/// How far the borrowing of a thread is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// Nothing of it was changed yet.
+    Prepared,
+    /// It is ours.
+    Borrowed,
+    /// It has been put back, and is about to stop.
+    Leaving,
+    /// It stands as before.
+    Over,
+}
+
+impl<'a> Remote<'a> {
+    /// Borrows a thread. Its seccomp filters must rest ([`FrozenProcess::filters_rest`]).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if the process has no vDSO; [`Error::Task`], [`Error::Gone`].
+    pub fn new(
+        process: &FrozenProcess,
+        thread: &FrozenThread,
+        room: Option<&'a Room>,
+    ) -> Result<Self> {
+        let slot = room.map(|room| room.slot(0));
+        let mut remote = Self::prepare(process, thread, slot)?;
+        remote.begin(u64::MAX)?;
+        Ok(remote)
+    }
+
+    /// As [`new`](Self::new), but does not change anything yet. Each of the threads of a process that are
+    /// borrowed at the same time needs a slot of its own.
+    pub fn prepare(
+        process: &FrozenProcess,
+        thread: &FrozenThread,
+        slot: Option<Slot<'a>>,
+    ) -> Result<Self> {
+        let tid = thread.tid;
+        let Some(instruction) = process.syscall_insn else {
+            return Err(Error::malformed(
+                format!("process {}", process.pid),
+                "it has no vDSO with a syscall instruction",
+            ));
+        };
+        let own_mask = if sigmask_syscalls::in_call(&thread.registers) {
+            let name = format!("task/{tid}/status");
+            let status = crust_proc::Fields::new(crust_proc::read_text(&process.proc, tid, &name)?);
+            status.hex("SigBlk").filter(|&own| own != thread.mask)
+        } else {
+            None
+        };
+        let mut template = thread.registers;
+        template.rbx = undo::NOTHING as u64;
+        if let Some(slot) = slot {
+            template.r15 = slot.frame(0).0;
+        }
+        Ok(Self {
+            caller: Caller {
+                pid: process.pid,
+                tid,
+                instruction: slot.map_or(instruction, |slot| slot.code(stub::single())),
+                template,
+            },
+            slot,
+            registers: thread.registers,
+            mask: thread.mask,
+            own_mask,
+            dispatch: Dispatch::suspend(tid)?,
+            lent: None,
+            deferred: Vec::new(),
+            at: At::Prepared,
+        })
+    }
+
+    /// Takes the thread, if it was not. From here on it blocks the signals in `mask`.
+    pub fn begin(&mut self, mask: u64) -> Result<()> {
+        if self.at != At::Prepared {
+            return Ok(());
+        }
+        let tid = self.caller.tid;
+        if let Some(slot) = self.slot {
+            let mut frame = way_back(&self.registers, self.mask, self.own_mask);
+            if let Some((place, lent)) = &self.lent {
+                (frame.place, frame.lent) = (place.0, lent.len() as u64);
+                frame.spare.as_mut_bytes()[..lent.len()].copy_from_slice(lent);
+            }
+            slot.write(0, frame.as_bytes())?;
+        }
+        self.at = At::Borrowed;
+        self.turn_back()
+            .and_then(|()| ptrace::set_signal_mask(tid, mask))
+            .map_err(|errno| Error::task(tid, "prepare for remote calls", errno))
+    }
+
+    /// Makes a call and returns what the kernel returned, also if it is an error number.
+    pub fn raw(&mut self, what: &str, nr: i64, args: &[u64]) -> Result<i64> {
+        self.set_off(what, nr, args, None)?;
+        self.pass_entry(what)?;
+        self.caller.await_call(what, &mut self.deferred)?;
+        self.caller.returned(what)
+    }
+
+    /// Makes a call that must succeed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Task`] with the error number that the call returned.
+    pub fn call(&mut self, what: &str, nr: i64, args: &[u64]) -> Result<u64> {
+        self.set_off(what, nr, args, None)?;
+        self.pass_entry(what)?;
+        self.returned(what)
+    }
+
+    /// As [`call`](Self::call), for a call that makes something. From the next call on, or the end, what
+    /// it has made is the caller's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Task`] with the error number that the call returned.
+    pub fn make(&mut self, what: &str, nr: i64, args: &[u64], undo: Undo) -> Result<u64> {
+        self.set_off(what, nr, args, Some(undo))?;
+        self.pass_entry(what)?;
+        self.returned(what)
+    }
+
+    /// The first third of a call: the thread is on its way to its entry.
+    pub fn set_off(&mut self, what: &str, nr: i64, args: &[u64], undo: Option<Undo>) -> Result<()> {
+        let Some(undo) = undo else {
+            return self.caller.set_off(what, nr, args);
+        };
+        let mut caller = self.caller.clone();
+        caller.template.rbx = undo.nr as u64;
+        [caller.template.r12, caller.template.r13] = undo.rest;
+        caller.set_off(what, nr, args)
+    }
+
+    /// The second third: the thread is on its way to the exit of the call.
+    pub fn pass_entry(&mut self, what: &str) -> Result<()> {
+        self.caller.await_call(what, &mut self.deferred)?;
+        self.caller.go_on(what)
+    }
+
+    /// The last third: what the call returned, which must have succeeded.
+    pub fn returned(&mut self, what: &str) -> Result<u64> {
+        self.caller.await_call(what, &mut self.deferred)?;
+        let value = self.caller.returned(what)?;
+        self.caller.succeeded(what, value)
+    }
+
+    /// The thread that makes the calls.
+    #[must_use]
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Puts data for a call, of at most 88 bytes, where the thread can read it; `None` without room.
+    /// Nothing may be borrowed.
+    pub fn data(&self, bytes: &[u8]) -> Result<Option<RemoteAddr>> {
+        const FIELD: usize = std::mem::offset_of!(Frame, spare);
+        match self.slot {
+            Some(slot) => {
+                slot.write(FIELD, bytes)?;
+                Ok(Some(slot.frame(FIELD)))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Borrows some of the program's memory, once, at most 88 bytes. `false` if it may not be written to.
+    pub fn borrow(&mut self, place: RemoteAddr, size: usize) -> Result<bool> {
+        const FIELD: usize = std::mem::offset_of!(Frame, place);
+        let tid = self.caller.tid;
+        let mut lent = vec![0; size];
+        let there = memory::read(tid, place, &mut lent);
+        match there.and_then(|()| memory::write(tid, place, &lent)) {
+            Ok(()) => {}
+            Err(Errno::EFAULT) => return Ok(false),
+            Err(errno) => return Err(Error::task(tid, "borrow memory", errno)),
+        }
+        if let Some(slot) = self.slot.filter(|_| self.at != At::Prepared) {
+            let sizes = [place.0, size as u64];
+            slot.write(FIELD, &[sizes.as_bytes(), &lent].concat())?;
+        }
+        self.lent = Some((place, lent));
+        Ok(true)
+    }
+
+    /// On the way back from a batch this memory goes.
+    pub fn unmapped_at_last(&self, start: RemoteAddr, length: u64) -> Result<()> {
+        const FIELD: usize = std::mem::offset_of!(Frame, memory);
+        match self.slot {
+            Some(slot) => slot.write(FIELD, [start.0, length].as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    /// Sets the thread off on a batch whose entries are in place. Before it makes them it answers what every
+    /// thread is asked, to the address `answers`. A signal tells of its end, of which none may wait, and which
+    /// it must not block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] without room.
+    pub fn begin_batch(
+        &mut self,
+        answers: RemoteAddr,
+        entries: (RemoteAddr, RemoteAddr),
+        signal: i32,
+    ) -> Result<()> {
+        let Some(slot) = self.slot else {
+            return Err(Error::malformed("a batch of calls", "has no room"));
+        };
+        self.caller.template.r12 = answers.0;
+        self.caller
+            .begin_batch(slot.code(stub::ask()), entries, signal)
+    }
+
+    /// Waits for the end of a batch.
+    pub fn end_batch(&mut self, signal: i32) -> Result<()> {
+        let code = self.slot.map_or(RemoteAddr(0), |slot| slot.code(0));
+        self.caller.end_batch(code, signal, &mut self.deferred)?;
+        Ok(())
+    }
+
+    /// Puts everything back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Gone`] if the task has died.
+    pub fn finish(mut self) -> Result<()> {
+        self.leave()?;
+        self.settle()
+    }
+
+    /// Puts everything back; the thread is about to stop where it stood.
+    pub fn leave(&mut self) -> Result<()> {
+        const WHAT: &str = "put registers back";
+        match std::mem::replace(&mut self.at, At::Over) {
+            At::Borrowed => {}
+            at => {
+                self.at = at;
+                return Ok(());
+            }
+        }
+        let tid = self.caller.tid;
+        let failed = |errno| Error::task(tid, WHAT, errno);
+        if let Some((place, lent)) = self.lent.take() {
+            memory::write(tid, place, &lent).map_err(failed)?;
+        }
+        if self.own_mask.is_some() && self.take_own_mask()? {
+            return ptrace::set_registers(tid, &self.registers).map_err(failed);
+        }
+        // After a call the task stands behind the place where the kernel looks at signals and at
+        // calls to begin again. One more round brings it there; it executes nothing of its own.
+        self.turn_back()
+            .and_then(|()| ptrace::set_signal_mask(tid, self.mask))
+            .and_then(|()| ptrace::set_registers(tid, &self.registers))
+            .and_then(|()| ptrace::interrupt(tid))
+            .and_then(|()| ptrace::cont(tid, 0))
+            .map_err(failed)?;
+        self.at = At::Leaving;
+        Ok(())
+    }
+
+    /// Waits until the thread stands as before.
+    pub fn settle(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.at, At::Over) == At::Leaving {
+            await_event_stop(self.caller.tid, "put registers back", &mut self.deferred)?;
+        }
+        self.dispatch.resume(self.caller.tid)?;
+        for signal in self.deferred.drain(..) {
+            // It reaches the program when that goes on.
+            let _ = crust_sys::task::tgkill(self.caller.pid, self.caller.tid, signal);
+        }
+        Ok(())
+    }
+
+    /// Sets the registers so that the thread is on its way back, whatever its mask is. If a signal
+    /// comes that is not blocked, the call in which the program was ends there by the rules for it.
+    fn turn_back(&self) -> nix::Result<()> {
+        let Some(slot) = self.slot else {
+            return Ok(());
+        };
+        let mut registers = self.registers;
+        registers.rip = slot.code(stub::back()).0;
+        registers.r15 = slot.frame(0).0;
+        if registers.orig_rax == u64::MAX {
+            registers.rax = 0;
+        }
+        ptrace::set_registers(self.caller.tid, &registers)
+    }
+
+    /// Puts the thread into an event stop within a call that has the mask of its own call, by one that
+    /// does nothing else, and waits for nothing if crust dies meanwhile. Returns whether it could.
+    fn take_own_mask(&mut self) -> Result<bool> {
+        const WHAT: &str = "take the signal mask of its call";
+        let Some(slot) = self.slot else {
+            return Ok(false);
+        };
+        // What was borrowed has been given back.
+        slot.write(std::mem::offset_of!(Frame, place), &[0; 16])?;
+        // The mask; then a limit of no time at all.
+        let words = [self.own_mask.unwrap_or(self.mask), 0, 0];
+        let Some(mask) = self.data(words.as_bytes())? else {
+            return Ok(false);
+        };
+        let tid = self.caller.tid;
+        let args = [0, 0, mask.offset(8).0, mask.0, 8];
+        self.caller.template.rbx = undo::DECIDES as u64;
+        self.caller.set_off(WHAT, libc::SYS_ppoll, &args)?;
+        self.caller.await_call(WHAT, &mut self.deferred)?;
+        // What is in force here is what the kernel will come back to.
+        ptrace::set_signal_mask(tid, self.mask).map_err(|errno| Error::task(tid, WHAT, errno))?;
+        into_event_stop(tid, WHAT, &mut self.deferred)?;
+        Ok(true)
+    }
+}
+
+impl Drop for Remote<'_> {
+    fn drop(&mut self) {
+        // The task can only have died; then there is nothing to put back.
+        let _ = self.leave().and_then(|()| self.settle());
+    }
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The clocks of the processors: when a thread ran last, on the monotonic clock.
+//!
+//! The scheduler has a clock for each processor (`rq_clock_task()`), which leaves out what interrupts
+//! and, in a virtual machine, the host have taken. Two of them may differ by minutes. Compared with
+//! its own reading of later on, such a clock tells a time that is never longer than what has
+//! passed.
+
+use std::collections::HashMap;
+
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
+
+use super::blocked_since::parse_sched;
+use crate::clock;
+
+/// One moment on two clocks.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    /// On that of the processor.
+    processor: u64,
+    /// On the monotonic clock.
+    monotonic: u64,
+}
+
+/// What has been read of the clocks of processors.
+#[derive(Debug, Default)]
+pub(super) struct Clocks(HashMap<usize, Option<Reading>>);
+
+impl Clocks {
+    /// When it was `time` on the clock of a processor: not before that, and hardly after. `None` if the
+    /// kernel does not tell.
+    pub(super) fn monotonic(&mut self, processor: usize, time: u64) -> Option<u64> {
+        let known = self.0.entry(processor).or_default();
+        if known.is_none_or(|reading| reading.processor < time) {
+            *known = read(processor);
+        }
+        let Reading {
+            processor,
+            monotonic,
+        } = (*known)?;
+        Some(monotonic.saturating_sub(at_least(processor.checked_sub(time)?)))
+    }
+}
+
+/// What has passed at least on the monotonic clock. The clocks of the scheduler are not adjusted as that is,
+/// by up to half a thousandth.
+fn at_least(passed: u64) -> u64 {
+    passed - passed / 1024
+}
+
+/// Reads the clock of a processor, by a thread that runs there.
+fn read(processor: usize) -> Option<Reading> {
+    std::thread::scope(|scope| scope.spawn(|| read_here(processor)).join().ok().flatten())
+}
+
+fn read_here(processor: usize) -> Option<Reading> {
+    let mut set = CpuSet::new();
+    set.set(processor).ok()?;
+    sched_setaffinity(Pid::from_raw(0), &set).ok()?;
+    // The kernel brings `exec_start` of a thread that runs up to now when its time is asked for
+    // (kernel/sched/core.c:task_sched_runtime).
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).ok()?;
+    let text = std::fs::read_to_string("/proc/thread-self/sched").ok()?;
+    let (processor, _) = parse_sched(&text)?;
+    Some(Reading {
+        processor,
+        monotonic: clock::monotonic(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_passes_alike() {
+        let mut clocks = Clocks::default();
+        let before = clock::monotonic();
+        let Some(first) = read(0) else {
+            // This kernel does not tell, or there is no such processor for us.
+            return;
+        };
+        let moment = clocks.monotonic(0, first.processor).unwrap();
+        assert!(moment >= before, "{moment} is before {before}");
+        assert!(moment <= clock::monotonic());
+        let later = clocks.monotonic(0, first.processor + 1_000_000_000_000);
+        assert_eq!(later, None, "a moment that has not come yet");
+    }
+
+    #[test]
+    fn clocks_that_run_faster() {
+        assert_eq!(at_least(1024), 1023);
+        assert_eq!(at_least(0), 0);
+    }
+}

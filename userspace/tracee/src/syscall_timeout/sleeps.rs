@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What is seen of threads before they are stopped, and what follows from it when they stand still.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+
+use crust_sys::ptrace::UserRegs;
+
+use super::End;
+use super::Limit;
+use super::blocked_since::Asleep;
+use super::blocked_since::Called;
+use super::note::Note;
+use super::processor::Clocks;
+use super::thread_pidfd;
+use super::wait::Sockets;
+use super::wait::Wait;
+use super::wait::Whole;
+use super::wait::arguments;
+use super::wait::number;
+use crate::clock;
+
+use crate::frozen_process::FrozenProcess;
+
+/// How the threads sleep that are about to be stopped.
+#[derive(Debug, Default)]
+pub struct Sleeps {
+    threads: HashMap<i32, Asleep>,
+    clocks: Clocks,
+    sockets: Sockets,
+}
+
+impl Sleeps {
+    /// Looks at a thread that still runs or sleeps.
+    pub fn look(&mut self, process: &FrozenProcess, tid: i32) {
+        let asleep = Called::of(&process.proc, tid)
+            .filter(|call| self.sockets.may_have_limit(process.pid, call))
+            .and_then(|call| Asleep::of(&process.proc, tid, call));
+        if let Some(asleep) = asleep {
+            self.threads.insert(tid, asleep);
+        }
+    }
+
+    /// The limit of the call from which a thread, which now stands still with these registers, has been
+    /// taken; `None` if there is none, or the kernel has seen to it.
+    pub fn limit(
+        &mut self,
+        process: &FrozenProcess,
+        tid: i32,
+        registers: &UserRegs,
+    ) -> Option<Limit> {
+        let asleep = self
+            .threads
+            .remove(&tid)
+            .filter(|asleep| same(process, tid, registers, asleep));
+        let noted = asleep.and_then(|asleep| {
+            let thread = thread_pidfd(process.pid, tid).ok()?;
+            Note::read(thread.as_fd(), asleep.since)
+        });
+        let number = match noted {
+            Some(note) => note.number,
+            None => number(tid, registers)?,
+        };
+        let wait = Wait::of(process, tid, number, registers)?;
+        let stopped = clock::monotonic();
+        let end = match (wait.whole, wait.left, noted.and_then(|note| note.end)) {
+            (Whole::Endless, ..) => End::Never,
+            (_, Some(left), _) => End::At(stopped.saturating_add(left)),
+            (_, None, Some(end)) => End::At(end),
+            (Whole::Unclear, None, None) => End::Unknown,
+            (Whole::Of(limit), None, None) => asleep
+                .and_then(|asleep| self.clocks.monotonic(asleep.processor, asleep.since))
+                .map_or(End::Unknown, |since| End::At(since.saturating_add(limit))),
+        };
+        Some(Limit {
+            number,
+            place: wait.place,
+            end,
+            stopped,
+        })
+    }
+}
+
+/// Whether a thread that now stands still was taken from the sleep in which it was seen.
+fn same(process: &FrozenProcess, tid: i32, registers: &UserRegs, asleep: &Asleep) -> bool {
+    let call = &asleep.call;
+    let is_same = call.number == registers.orig_rax
+        && call.stack == registers.rsp
+        && call.instruction == registers.rip
+        && call.args == arguments(registers);
+    is_same
+        && crust_proc::read_text(&process.proc, tid, &format!("task/{tid}/status")).is_ok_and(
+            |text| {
+                let switches = crust_proc::Fields::new(text).number("voluntary_ctxt_switches");
+                switches.is_some_and(|switches| asleep.lasted(switches as u64))
+            },
+        )
+}
