@@ -634,7 +634,13 @@ static void add_usage(struct tracee *t)
 	};
 	struct stat_line before, after;
 	uint64_t clock_before, clock_after;
-	bool known = t->steady && is_held(t) && stat_of(t->pid, &before);
+	unsigned long message;
+	/*
+	 * A task in a stop may be on its way off the processor yet, and its clock runs: a request
+	 * waits for that (kernel/ptrace.c:ptrace_check_attach).
+	 */
+	bool known = t->steady && is_held(t) && stat_of(t->pid, &before) &&
+		     !ptrace(PTRACE_GETEVENTMSG, t->pid, 0, &message);
 	bool over;
 	int error;
 
