@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use crust_engine::DumpOptions;
-use crust_engine::{DumpReport, DumpRequest};
+use crust_engine::{DumpOptions, DumpReport, DumpRequest};
 
 use crate::arguments::{Common, Root, Target, size};
 use crate::console::Console;

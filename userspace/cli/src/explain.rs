@@ -8,8 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use crust_engine::DumpOptions;
-use crust_engine::{Explanation, Verdict};
+use crust_engine::{DumpOptions, Explanation, Verdict};
 
 use crate::arguments::{Common, Root, size};
 use crate::output::{count, print, print_json, time};

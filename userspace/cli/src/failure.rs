@@ -4,9 +4,7 @@
 
 use std::process::ExitCode;
 
-use crust_engine::Error;
-use crust_engine::Refusal;
-use crust_engine::check;
+use crust_engine::{Error, Refusal, check};
 use serde::Serialize;
 
 use crate::{output, refusals};

@@ -7,8 +7,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::Args;
-use crust_engine::Family;
-use crust_engine::{Inspection, Process};
+use crust_engine::{Family, Inspection, Process};
 
 use crate::arguments::Source;
 use crate::output::{bytes, count, print, print_json};

@@ -7,10 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use crust_engine::RestoreOptions;
-use crust_engine::foreground;
-use crust_engine::plan_text;
-use crust_engine::{RestoreReport, RestoreRequest};
+use crust_engine::{RestoreOptions, RestoreReport, RestoreRequest, foreground, plan_text};
 
 use crate::arguments::{Common, Source};
 use crate::console::Console;

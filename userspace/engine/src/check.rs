@@ -9,12 +9,10 @@ use std::fs;
 
 use crust_sys::device::{Device, Known};
 use crust_sys::{RemoteAddr, kcmp, pagemap, pidfd, probe, uapi};
+use crust_tracee::privileges::{Privileges, capability};
 use nix::errno::Errno;
 use nix::sys::utsname::uname;
 use serde::Serialize;
-
-use crust_tracee::privileges::Privileges;
-use crust_tracee::privileges::capability;
 
 /// How much it matters that something is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

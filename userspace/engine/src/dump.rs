@@ -5,33 +5,22 @@
 use std::cell::OnceCell;
 use std::time::Instant;
 
+use crust_hooks::{Backend, Chosen, Hooks};
 use crust_image::Writer;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
-use crate::request::Captured;
-use crate::request::DumpReport;
-use crate::request::DumpRequest;
-use crust_hooks::Backend;
-use crust_hooks::Chosen;
-use crust_hooks::Hooks;
-use crust_kinds::capture::Capture;
-use crust_kinds::capture::DumpOptions;
-use crust_kinds::file;
-use crust_kinds::ipc::sysv_shm;
-use crust_kinds::ipc::sysv_shm::FoundSegments;
-use crust_kinds::memory;
+use crust_kinds::capture::{Capture, DumpOptions};
+use crust_kinds::ipc::sysv_shm::{self, FoundSegments};
 use crust_kinds::memory::build_id::BuildIds;
-use crust_kinds::memory::pages::Snapshot;
-use crust_kinds::memory::pages::Taken;
+use crust_kinds::memory::pages::{Snapshot, Taken};
 use crust_kinds::pathless::UnnamedFiles;
-use crust_kinds::task;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::progress::Phase;
-use crust_model::progress::Progress;
+use crust_kinds::{file, memory, task};
+use crust_model::progress::{Phase, Progress};
 use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
 use crust_tracee::freeze::Frozen;
 use crust_tracee::interrupt::Interrupts;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::request::{Captured, DumpReport, DumpRequest};
 
 /// Saves a tree of processes.
 ///

@@ -5,16 +5,14 @@
 
 use std::fs;
 
+use crust_hooks::Backend;
+use crust_kinds::capture::DumpOptions;
+use crust_kinds::registry::{Family, Kinds};
+use crust_model::Result;
+use crust_model::refusal::{Refusal, Weight};
 use serde::Serialize;
 
 use crate::dump;
-use crust_hooks::Backend;
-use crust_kinds::capture::DumpOptions;
-use crust_kinds::registry::Family;
-use crust_kinds::registry::Kinds;
-use crust_model::Result;
-use crust_model::refusal::Refusal;
-use crust_model::refusal::Weight;
 
 /// Whether a dump would be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

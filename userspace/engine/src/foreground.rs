@@ -4,6 +4,7 @@
 
 use std::os::fd::AsFd;
 
+use crust_model::{Error, Result};
 use crust_sys::pidfd;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -13,8 +14,6 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid, getpgrp};
 
 use crate::terminal::Terminal;
-use crust_model::Error;
-use crust_model::Result;
 
 /// How the program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,8 +130,9 @@ fn stop_with(pid: Pid, terminal: &mut Terminal) -> nix::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::process::Command;
+
+    use super::*;
 
     fn ended(script: &str) -> Ended {
         let mut child = Command::new("/bin/sh")

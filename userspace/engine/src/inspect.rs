@@ -6,16 +6,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crust_image::{Reader, Record};
-use serde::Serialize;
-use serde_json::Value;
-
 use crust_kinds::file::table::Table;
-use crust_kinds::registry::Family;
-use crust_kinds::registry::Kinds;
+use crust_kinds::registry::{Family, Kinds};
 use crust_kinds::task::name::Name;
 use crust_kinds::task::tree::Member;
 use crust_model::Result;
 use crust_model::object::State;
+use serde::Serialize;
+use serde_json::Value;
 
 /// What an image holds.
 #[derive(Clone, Debug, PartialEq, Serialize)]

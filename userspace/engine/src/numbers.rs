@@ -7,13 +7,11 @@ use std::cell::OnceCell;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 
+use crust_proc::{Fields, Stat};
 use crust_sys::fcntl::{self, Owner};
 use nix::errno::Errno;
 use nix::sys::signal::{kill, killpg};
 use nix::unistd::Pid;
-
-use crust_proc::Fields;
-use crust_proc::Stat;
 
 /// The numbers that there are on this machine.
 #[derive(Default)]

@@ -15,14 +15,13 @@
 
 use std::path::PathBuf;
 
-use crust_image::Record;
-use serde::{Deserialize, Serialize};
-
 use crust_hooks::Backend;
+use crust_image::Record;
 use crust_kinds::capture::DumpOptions;
 use crust_kinds::plan_context::RestoreOptions;
 use crust_model::plan::Plan;
 use crust_model::refusal::Refusal;
+use serde::{Deserialize, Serialize};
 
 /// A dump.
 #[derive(Clone, Debug)]

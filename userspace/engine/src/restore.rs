@@ -6,36 +6,25 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
+use crust_executor::{core_dump, execute};
+use crust_hooks::Chosen;
 use crust_image::{Reader, Record};
+use crust_kinds::ipc::sysv_shm::Undo;
+use crust_kinds::plan_context::{Resolve, RestoreOptions};
+use crust_kinds::registry::Kinds;
+use crust_kinds::{file, memory, namespace, pathless, task};
+use crust_model::plan::Plan;
+use crust_model::progress::{Phase, Progress};
+use crust_model::refusal::{Refusal, Refusals};
+use crust_model::{Error, Result};
+use crust_tracee::interrupt::Interrupts;
 use nix::errno::Errno;
 use nix::unistd::{Pid, getpgrp, getsid};
 
 use crate::dump::raise_descriptor_limit;
 use crate::numbers::Numbers;
-use crate::request::PlanReport;
-use crate::request::RestoreReport;
-use crate::request::RestoreRequest;
+use crate::request::{PlanReport, RestoreReport, RestoreRequest};
 use crate::terminal::Terminal;
-use crust_executor::core_dump;
-use crust_executor::execute;
-use crust_hooks::Chosen;
-use crust_kinds::file;
-use crust_kinds::ipc::sysv_shm::Undo;
-use crust_kinds::memory;
-use crust_kinds::namespace;
-use crust_kinds::pathless;
-use crust_kinds::plan_context::Resolve;
-use crust_kinds::plan_context::RestoreOptions;
-use crust_kinds::registry::Kinds;
-use crust_kinds::task;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Plan;
-use crust_model::progress::Phase;
-use crust_model::progress::Progress;
-use crust_model::refusal::Refusal;
-use crust_model::refusal::Refusals;
-use crust_tracee::interrupt::Interrupts;
 
 /// Brings a tree of processes back. Its root is a child of the caller.
 ///

@@ -5,14 +5,12 @@
 
 use std::fs;
 
-use crust_sys::{memory, mount};
-use nix::sys::resource::{Resource, getrlimit};
-
-use crust_model::Error;
-use crust_model::Result;
 use crust_model::plan::Plan;
+use crust_model::{Error, Result};
+use crust_sys::{memory, mount};
 use crust_tracee::batch::layout;
 use crust_tracee::remote::Caller;
+use nix::sys::resource::{Resource, getrlimit};
 
 /// The bit of a status as of `wait4`.
 const DUMPED: i32 = 0x80;

@@ -4,15 +4,11 @@
 //!
 //! A page costs as much to make as to fill, and the kernel does both in the thread that asks.
 
-use crate::Executor;
-use crate::Steps;
-use crate::Todo;
-use crate::Work;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Step;
-use crust_model::plan::TaskId;
+use crust_model::plan::{Step, TaskId};
+use crust_model::{Error, Result};
 use crust_tracee::parallel;
+
+use crate::{Executor, Steps, Todo, Work};
 
 /// Calls of `Stage::FillMemory` from which on more threads are worth it: 2 MiB are read by two.
 const MUCH: usize = 64;

@@ -2,21 +2,15 @@
 
 //! The end of a restore: scratch memory goes, registers come, and all tasks are let go.
 
+use crust_model::plan::{ProcessId, TaskId, scratch};
+use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
 use crust_sys::{ptrace, task};
+use crust_tracee::remote::{Caller, error_number};
+use crust_tracee::syscall_timeout::resume::{self, Waiting};
 use nix::errno::Errno;
 
-use crate::Executor;
-use crate::Live;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::ProcessId;
-use crust_model::plan::TaskId;
-use crust_model::plan::scratch;
-use crust_model::refusal::Refusals;
-use crust_tracee::remote::Caller;
-use crust_tracee::remote::error_number;
-use crust_tracee::syscall_timeout::resume;
-use crust_tracee::syscall_timeout::resume::Waiting;
+use crate::{Executor, Live};
 
 /// A tree that is complete and stands still. Dropped, it is gone; [`release`](Self::release) lets
 /// it go.

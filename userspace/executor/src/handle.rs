@@ -2,24 +2,18 @@
 
 //! Operations: what kinds do with a task by themselves, through the handle that they get.
 
+use crust_hooks::module::Ckpt;
+use crust_model::plan::{Offsets, Plan, Planned, TaskHandle, TaskId};
+use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
 use crust_sys::device::Device;
 use crust_sys::stub::{self, TileConfig};
 use crust_sys::{RemoteAddr, memory};
+use crust_tracee::batch::layout;
+use crust_tracee::remote::{Caller, END_OF_BATCH};
 use zerocopy::IntoBytes;
 
 use crate::Executor;
-use crust_hooks::module::Ckpt;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Offsets;
-use crust_model::plan::Plan;
-use crust_model::plan::Planned;
-use crust_model::plan::TaskHandle;
-use crust_model::plan::TaskId;
-use crust_model::refusal::Refusals;
-use crust_tracee::batch::layout;
-use crust_tracee::remote::Caller;
-use crust_tracee::remote::END_OF_BATCH;
 
 /// A task that stands still, in the hands of an operation.
 struct Handle<'a> {

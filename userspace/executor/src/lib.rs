@@ -23,29 +23,20 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::time::Instant;
 
-use crust_sys::ptrace;
-use crust_sys::wait;
-use nix::time::ClockId;
-
-pub use self::finish::Restored;
 use crust_hooks::module::Ckpt;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Call;
-use crust_model::plan::Offsets;
-use crust_model::plan::Plan;
-use crust_model::plan::Planned;
-use crust_model::plan::Processor;
-use crust_model::plan::Stage;
-use crust_model::plan::StayStopped;
-use crust_model::plan::Step;
-use crust_model::plan::TaskId;
-use crust_model::progress::Phase;
-use crust_model::progress::Progress;
+use crust_model::plan::{
+    Call, Offsets, Plan, Planned, Processor, Stage, StayStopped, Step, TaskId,
+};
+use crust_model::progress::{Phase, Progress};
 use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
+use crust_sys::{ptrace, wait};
 use crust_tracee::clock;
 use crust_tracee::interrupt::Interrupts;
 use crust_tracee::remote::Caller;
+use nix::time::ClockId;
+
+pub use self::finish::Restored;
 
 /// A task that there is.
 struct Live {

@@ -6,31 +6,17 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crust_model::plan::{Call, Plan, ProcessId, Step, TaskId, scratch};
+use crust_model::{Error, Result};
 use crust_sys::stub::Entry;
 use crust_sys::{RemoteAddr, memory};
+use crust_tracee::batch::{self, Batch, Returned, layout};
+use crust_tracee::remote::{self, Caller, END_OF_BATCH};
+use crust_tracee::spawn;
 use nix::errno::Errno;
 use zerocopy::FromBytes;
 
-use crate::Executor;
-use crate::Live;
-use crate::Todo;
-use crate::Work;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Call;
-use crust_model::plan::Plan;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Step;
-use crust_model::plan::TaskId;
-use crust_model::plan::scratch;
-use crust_tracee::batch;
-use crust_tracee::batch::Batch;
-use crust_tracee::batch::Returned;
-use crust_tracee::batch::layout;
-use crust_tracee::remote;
-use crust_tracee::remote::Caller;
-use crust_tracee::remote::END_OF_BATCH;
-use crust_tracee::spawn;
+use crate::{Executor, Live, Todo, Work};
 
 /// A batch that is under way.
 struct Running<'p> {

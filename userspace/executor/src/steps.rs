@@ -6,21 +6,16 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
+use crust_model::plan::{Call, Step, TaskId};
+use crust_model::{Error, Result};
 use crust_sys::wait::{self, Status};
 use crust_sys::xstate::has_protection_keys;
 use crust_sys::{RemoteAddr, memory, ptrace};
+use crust_tracee::batch::{self, layout};
+use crust_tracee::remote::END_OF_BATCH;
 use nix::errno::Errno;
 
-use crate::Executor;
-use crate::core_dump;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Call;
-use crust_model::plan::Step;
-use crust_model::plan::TaskId;
-use crust_tracee::batch;
-use crust_tracee::batch::layout;
-use crust_tracee::remote::END_OF_BATCH;
+use crate::{Executor, core_dump};
 
 /// The kernel's `-ERESTART_RESTARTBLOCK`: how the call goes on is in the kernel.
 const RESTART_BLOCK: i64 = -516;

@@ -6,24 +6,16 @@
 //! anything. Its parent is told, as of any child, by `SIGCHLD` and to be waited for; what it had been told
 //! before is taken away again. It is not complete yet, so it can still be had make calls.
 
+use crust_model::plan::{Call, Data, Heard, ProcessId, StayStopped, TaskId};
+use crust_model::{Error, Result};
 use crust_sys::ptrace::{self, event};
 use crust_sys::signal::bit;
 use crust_sys::task;
+use crust_tracee::batch::{self, layout};
+use crust_tracee::remote::{Caller, stopped};
 use nix::errno::Errno;
 
 use crate::Executor;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::Heard;
-use crust_model::plan::ProcessId;
-use crust_model::plan::StayStopped;
-use crust_model::plan::TaskId;
-use crust_tracee::batch;
-use crust_tracee::batch::layout;
-use crust_tracee::remote::Caller;
-use crust_tracee::remote::stopped;
 
 const WHAT: &str = "stay stopped";
 /// What one `sigset_t` of the kernel takes, in bytes.

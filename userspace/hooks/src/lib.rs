@@ -11,15 +11,12 @@
 pub mod mainline;
 pub mod module;
 
+use crust_model::{Error, Result};
 use crust_sys::uapi;
-use nix::errno::Errno;
-
-use crust_model::Error;
-use crust_model::Result;
-use crust_tracee::frozen_process::FrozenProcess;
-use crust_tracee::frozen_process::FrozenThread;
+use crust_tracee::frozen_process::{FrozenProcess, FrozenThread};
 use crust_tracee::privileges::Privileges;
 use crust_tracee::texts::Texts;
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 /// Which implementation of [`Hooks`](crate::Hooks) is used.

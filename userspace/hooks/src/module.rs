@@ -4,20 +4,14 @@
 
 use std::os::fd::AsFd;
 
+use crust_model::{Error, Result};
 use crust_sys::device::{Device, Known, PATH};
 use crust_sys::pidfd;
 use crust_sys::uapi::{self, Process, Request, SetIds, SetPid, SetStart, Sigactions, Thread};
-
-use crate::Abilities;
-use crate::Hooks;
-use crate::Privy;
-use crate::TimerState;
 use crust_tracee::clock;
+use crust_tracee::frozen_process::{FrozenProcess, FrozenThread};
 
-use crust_model::Error;
-use crust_model::Result;
-use crust_tracee::frozen_process::FrozenProcess;
-use crust_tracee::frozen_process::FrozenThread;
+use crate::{Abilities, Hooks, Privy, TimerState};
 
 /// The module.
 #[derive(Debug)]

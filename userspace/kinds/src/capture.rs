@@ -4,16 +4,16 @@
 
 use std::cell::OnceCell;
 
+use crust_hooks::Hooks;
 use crust_image::Record;
+use crust_model::refusal::Refusals;
+use crust_tracee::frozen_process::FrozenProcess;
 
 use crate::file::uring::rings::MappedRing;
 use crate::ipc::sysv_shm::FoundSegments;
 use crate::memory::build_id::BuildIds;
 use crate::pathless::UnnamedFiles;
 use crate::task::posix_timers::TimerList;
-use crust_hooks::Hooks;
-use crust_model::refusal::Refusals;
-use crust_tracee::frozen_process::FrozenProcess;
 
 /// What the user decided about a dump.
 #[derive(Clone, Debug, Default)]

@@ -4,15 +4,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crust_hooks::Abilities;
 use crust_image::Record;
+use crust_model::plan::{Plan, ProcessId, TaskId};
+use crust_model::refusal::Refusals;
 use crust_sys::signal::OfTimer;
 
 use crate::task::posix_timers::Expired;
-use crust_hooks::Abilities;
-use crust_model::plan::Plan;
-use crust_model::plan::ProcessId;
-use crust_model::plan::TaskId;
-use crust_model::refusal::Refusals;
 
 /// What the user decided about a restore.
 #[derive(Clone, Debug, Default)]

@@ -8,14 +8,11 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crust_image::Record;
-
-use crate::file;
-use crate::memory;
-use crate::namespace;
-use crate::task;
 use crust_model::Result;
 use crust_model::object::Row;
 use crust_model::refusal::Refusals;
+
+use crate::{file, memory, namespace, task};
 
 /// The families, by the high byte of their tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -167,8 +164,9 @@ all the same.
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::HashSet;
+
+    use super::*;
 
     #[test]
     fn no_tag_or_name_is_used_twice_and_every_tag_is_of_its_family() {

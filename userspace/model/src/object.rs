@@ -7,10 +7,10 @@
 //! table. Dump, restore, `inspect`, `explain` and `docs/support.md` derive from the tables.
 
 use crust_image::{Record, codec};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use crate::Error;
-use crate::Result;
+use crate::{Error, Result};
 
 /// What every kind of object has: its name, its number in images, its words for people.
 pub trait State: Serialize + DeserializeOwned {

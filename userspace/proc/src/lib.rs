@@ -16,12 +16,10 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
+use crust_model::{Error, Result};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstatat};
-
-use crust_model::Error;
-use crust_model::Result;
 
 /// Opens a file or directory below an open `/proc/PID`, for reading.
 ///

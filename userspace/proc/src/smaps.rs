@@ -9,9 +9,7 @@
 use std::ops::Range;
 
 use crust_image::PAGE_SIZE;
-
-use crust_model::Error;
-use crust_model::Result;
+use crust_model::{Error, Result};
 
 /// What a mapping can be like, as bits. These numbers are in images.
 pub mod trait_bit {

@@ -5,18 +5,13 @@
 //! A batch lies in the scratch memory of its task: an array of [`Entry`], and behind it the data that
 //! the calls point to. What runs it is the code of [`crust_sys::stub`].
 
+use crust_model::plan::{Arg, Call, Data, Expect};
+use crust_model::{Error, Result};
 use crust_sys::stub::{Entry, check};
 use crust_sys::{RemoteAddr, memory};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::remote::Caller;
-use crate::remote::error_number;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::Expect;
+use crate::remote::{Caller, error_number};
 
 /// Where things are in the scratch memory of a restored task, from its beginning, in bytes.
 pub mod layout {
@@ -204,8 +199,9 @@ pub fn returned(entries: &[u8]) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crust_model::plan::CallRef;
+
+    use super::*;
 
     fn encode(calls: &[Call]) -> Result<Batch> {
         Batch::encode(calls.iter(), RemoteAddr(0x1000), |reference| {

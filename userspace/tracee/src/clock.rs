@@ -5,13 +5,10 @@
 
 use std::sync::OnceLock;
 
+use crust_model::plan::{Offsets, SECOND};
+use crust_model::{Error, Result};
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
-
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Offsets;
-use crust_model::plan::SECOND;
 
 /// The offsets that are in force for crust itself.
 pub fn own_offsets() -> Offsets {

@@ -10,6 +10,9 @@ use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use crust_model::plan::ProcessId;
+use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
 use crust_sys::pidfd;
 use crust_sys::ptrace::{self, event, option};
 use crust_sys::wait::{self, Status};
@@ -17,20 +20,11 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
+use crate::frozen_process::{FrozenProcess, FrozenThread};
 use crate::interrupt::Interrupts;
 use crate::syscall_timeout::Sleeps;
-use crate::syscall_timeout::resume;
-use crate::syscall_timeout::resume::Waiting;
-use crust_model::plan::ProcessId;
-
-use crate::frozen_process::FrozenProcess;
-use crate::frozen_process::FrozenThread;
-use crate::instruction;
-use crate::privileges;
-use crate::stopped;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::refusal::Refusals;
+use crate::syscall_timeout::resume::{self, Waiting};
+use crate::{instruction, privileges, stopped};
 
 /// How long a thread may take to stop. One that takes longer is in a wait that nothing can
 /// interrupt,

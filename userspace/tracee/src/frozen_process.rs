@@ -4,11 +4,11 @@
 
 use std::os::fd::OwnedFd;
 
+use crust_model::plan::ProcessId;
 use crust_sys::RemoteAddr;
 use crust_sys::ptrace::option;
 
 use crate::syscall_timeout::Limit;
-use crust_model::plan::ProcessId;
 
 /// A thread that is stopped by ptrace and traced by this (calling) thread.
 #[derive(Debug)]

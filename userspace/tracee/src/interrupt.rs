@@ -8,13 +8,11 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use crust_model::{Error, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-
-use crust_model::Error;
-use crust_model::Result;
 
 const ENDING: [Signal; 4] = [
     Signal::SIGINT,

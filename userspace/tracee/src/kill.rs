@@ -5,6 +5,7 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use crust_model::Result;
 use crust_sys::ptrace::{self, option};
 use crust_sys::{RemoteAddr, memory, pidfd, wait};
 use nix::errno::Errno;
@@ -12,10 +13,7 @@ use nix::errno::Errno;
 use crate::freeze::Frozen;
 use crate::frozen_process::FrozenProcess;
 use crate::interrupt::Interrupts;
-use crate::remote::BLOCKED;
-use crate::remote::Caller;
-use crate::remote::Dispatch;
-use crust_model::Result;
+use crate::remote::{BLOCKED, Caller, Dispatch};
 
 /// How long the parent of the root may take to wait for it.
 const REAPING: Duration = Duration::from_secs(5);

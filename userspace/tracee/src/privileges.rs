@@ -2,10 +2,9 @@
 
 //! What crust itself may do, and under what it stands: programs that it makes inherit that.
 
+use crust_proc::Fields;
 use crust_sys::ptrace::{self, option};
 use nix::errno::Errno;
-
-use crust_proc::Fields;
 
 /// Bits of sets of capabilities (`capabilities(7)`, `include/uapi/linux/capability.h`).
 pub mod capability {

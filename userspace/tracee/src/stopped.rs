@@ -4,23 +4,18 @@
 
 use std::time::{Duration, Instant};
 
+use crust_arch::SYS_IO_PGETEVENTS;
+use crust_model::{Error, Result};
 use crust_sys::ptrace::{self, UserRegs, event};
 use crust_sys::wait::{self, Status};
 use crust_sys::{RemoteAddr, memory};
 use nix::errno::Errno;
 
-use crate::freeze::open_process;
-use crate::freeze::refuse;
+use crate::freeze::{open_process, refuse};
 use crate::frozen_process::FrozenProcess;
 use crate::instruction;
-use crate::syscall_timeout::Limit;
-use crate::syscall_timeout::Sleeps;
-use crate::syscall_timeout::TimeoutLocation;
-use crate::syscall_timeout::resume::Waiting;
-use crate::syscall_timeout::resume::milliseconds;
-use crust_arch::SYS_IO_PGETEVENTS;
-use crust_model::Error;
-use crust_model::Result;
+use crate::syscall_timeout::resume::{Waiting, milliseconds};
+use crate::syscall_timeout::{Limit, Sleeps, TimeoutLocation};
 
 /// The code segment of 64-bit user mode (`__USER_CS`, arch/x86/include/asm/segment.h).
 const USER_CODE_64: u64 = 0x33;

@@ -4,15 +4,11 @@
 
 use std::path::PathBuf;
 
-use crate::freeze;
-use crate::frozen_process::FrozenProcess;
-use crate::frozen_process::FrozenThread;
-use crate::parallel;
-use crate::security_labels;
-use crust_model::Error;
-use crust_model::Result;
-use crust_proc::Fields;
-use crust_proc::Stat;
+use crust_model::{Error, Result};
+use crust_proc::{Fields, Stat};
+
+use crate::frozen_process::{FrozenProcess, FrozenThread};
+use crate::{freeze, parallel, security_labels};
 
 /// Files of `/proc/PID`.
 pub struct ProcessText {

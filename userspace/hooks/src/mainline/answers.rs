@@ -4,20 +4,15 @@
 
 use std::collections::HashMap;
 
+use crust_model::{Error, Result};
 use crust_sys::stub::Answers;
 use crust_sys::uapi;
+use crust_tracee::frozen_process::{FrozenProcess, FrozenThread};
+use crust_tracee::texts::Texts;
 use nix::errno::Errno;
 
-use super::query_set;
-use super::query_set::Questions;
-use crate::Hidden;
-use crate::Privy;
-use crate::TimerState;
-use crust_model::Error;
-use crust_model::Result;
-use crust_tracee::frozen_process::FrozenProcess;
-use crust_tracee::frozen_process::FrozenThread;
-use crust_tracee::texts::Texts;
+use super::query_set::{self, Questions};
+use crate::{Hidden, Privy, TimerState};
 
 /// The answers of one process.
 #[derive(Debug, Default)]

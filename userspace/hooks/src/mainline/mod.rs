@@ -14,20 +14,14 @@ mod thread_query;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use crust_model::{Error, Result};
 use crust_sys::uapi;
+use crust_tracee::frozen_process::{FrozenProcess, FrozenThread};
+use crust_tracee::texts::Texts;
 
 use self::answers::Survey;
 use self::outsider::Strangers;
-use crate::Abilities;
-use crate::Hidden;
-use crate::Hooks;
-use crate::Privy;
-use crate::TimerState;
-use crust_model::Error;
-use crust_model::Result;
-use crust_tracee::frozen_process::FrozenProcess;
-use crust_tracee::frozen_process::FrozenThread;
-use crust_tracee::texts::Texts;
+use crate::{Abilities, Hidden, Hooks, Privy, TimerState};
 
 /// What a stock kernel can be asked.
 #[derive(Debug, Default)]

@@ -12,17 +12,14 @@
 
 use std::collections::HashMap;
 
+use crust_model::{Error, Result};
+use crust_proc::Fields;
 use crust_sys::probe;
 use crust_sys::process::{Birth, Blank};
-
-use crust_model::Error;
-use crust_model::Result;
-use crust_proc::Fields;
 use crust_tracee::frozen_process::FrozenProcess;
 use crust_tracee::privileges::capability;
 use crust_tracee::remote::Caller;
-use crust_tracee::security_labels;
-use crust_tracee::spawn;
+use crust_tracee::{security_labels, spawn};
 
 /// One for each pair of a user and a group that was met.
 #[derive(Debug, Default)]

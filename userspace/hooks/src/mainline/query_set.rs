@@ -2,11 +2,9 @@
 
 //! Questions to a program: system calls that it makes, and what they answered.
 
+use crust_model::plan::{Arg, Call};
 use crust_sys::stub::Answers;
 use crust_sys::{RemoteAddr, uapi, xstate};
-
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
 
 // Requests that `libc` has no names for.
 const PR_GET_TID_ADDRESS: u64 = 40;

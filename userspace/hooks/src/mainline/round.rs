@@ -4,22 +4,16 @@
 
 use std::collections::HashMap;
 
+use crust_model::{Error, Result};
 use crust_sys::RemoteAddr;
+use crust_tracee::frozen_process::{FrozenProcess, FrozenThread};
+use crust_tracee::remote::Room;
+use crust_tracee::texts::{Texts, ThreadText};
 
-use super::answers;
-use super::answers::Survey;
-use super::answers::timer_ids;
+use super::answers::{self, Survey, timer_ids};
 use super::outsider::Strangers;
 use super::query_set::Questions;
-use super::thread_query;
-use super::thread_query::Inquiry;
-use crust_model::Error;
-use crust_model::Result;
-use crust_tracee::frozen_process::FrozenProcess;
-use crust_tracee::frozen_process::FrozenThread;
-use crust_tracee::remote::Room;
-use crust_tracee::texts::Texts;
-use crust_tracee::texts::ThreadText;
+use super::thread_query::{self, Inquiry};
 
 /// How many processes are asked at the same time.
 const TOGETHER: usize = 32;

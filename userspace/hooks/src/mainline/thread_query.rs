@@ -6,27 +6,20 @@
 //! A thread needs some microseconds for its answers, and to wake it takes longer than that. So many are asked at
 //! the same time: an [`Inquiry`] is set off, and goes one step further whenever its thread has stopped.
 
+use crust_model::plan::{Arg, Call};
+use crust_model::{Error, Result};
+use crust_proc::Fields;
 use crust_sys::signal::bit;
 use crust_sys::stub::{self, Answers};
 use crust_sys::{RemoteAddr, memory};
+use crust_tracee::batch::{self, Batch};
+use crust_tracee::clock;
+use crust_tracee::frozen_process::{FrozenProcess, FrozenThread};
+use crust_tracee::remote::{Remote, Slot, Undo};
 use nix::errno::Errno;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::query_set::ANSWER;
-use super::query_set::Questions;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_proc::Fields;
-use crust_tracee::batch;
-use crust_tracee::batch::Batch;
-use crust_tracee::clock;
-use crust_tracee::frozen_process::FrozenProcess;
-use crust_tracee::frozen_process::FrozenThread;
-use crust_tracee::remote::Remote;
-use crust_tracee::remote::Slot;
-use crust_tracee::remote::Undo;
+use super::query_set::{ANSWER, Questions};
 
 const MAP: &str = "map scratch memory";
 const UNMAP: &str = "unmap scratch memory";
@@ -295,8 +288,9 @@ pub fn place(thread: &FrozenThread) -> RemoteAddr {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crust_sys::ptrace;
+
+    use super::*;
 
     #[test]
     fn what_is_lent_is_in_the_page_of_the_stack_pointer() {

@@ -5,23 +5,17 @@
 
 use std::marker::PhantomData;
 
-use serde::{Deserialize, Serialize};
-
-use super::DescriptionId;
-use super::File;
-use super::FileKind;
-use super::Open;
-use super::collect::Census;
-use super::fd_plan::Bench;
-use super::path::FilePath;
-use super::path::Named;
-use super::probe::Probe;
-use super::refused;
 use crust_model::Result;
 use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
+use crust_model::plan::{Arg, Call};
 use crust_model::refusal::Refusals;
+use serde::{Deserialize, Serialize};
+
+use super::collect::Census;
+use super::fd_plan::Bench;
+use super::path::{FilePath, Named};
+use super::probe::Probe;
+use super::{DescriptionId, File, FileKind, Open, refused};
 
 /// What tells a kind of file that is opened by its path from the others.
 pub trait PathKind: 'static {

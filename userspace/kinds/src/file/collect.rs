@@ -11,37 +11,29 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 
+use crust_hooks::Hooks;
 use crust_image::Record;
+use crust_model::object::State;
+use crust_model::plan::ProcessId;
+use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
 use crust_sys::{kcmp, pidfd};
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::parallel;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
-use super::DescriptionId;
-use super::FileKind;
-use super::KINDS;
 use super::epoll::Watching;
 use super::pathless::UnnamedDescriptions;
 use super::pipe::Pipes;
-use super::probe::Holder;
-use super::probe::Probe;
-use super::refused;
-use super::table::PosixLock;
-use super::table::Slot;
-use super::table::Table;
+use super::probe::{Holder, Probe};
+use super::table::{PosixLock, Slot, Table};
 use super::unix::Sockets;
 use super::uring::rings::MappedRing;
-use crate::capture::Capture;
-use crate::capture::DumpOptions;
+use super::{DescriptionId, FileKind, KINDS, refused};
+use crate::capture::{Capture, DumpOptions};
 use crate::pathless::UnnamedFiles;
-use crust_hooks::Hooks;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::ProcessId;
-use crust_model::refusal::Refusals;
-use crust_tracee::frozen_process::FrozenProcess;
-use crust_tracee::parallel;
 
 /// How we look at descriptors in our own table: those that were in flight.
 struct Ourselves {

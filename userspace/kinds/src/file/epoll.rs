@@ -12,22 +12,17 @@
 
 use std::rc::Rc;
 
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::{Arg, Call, Data};
 use crust_sys::kcmp;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::DescriptionId;
-use super::File;
-use super::FileKind;
-use super::Open;
 use super::collect::Census;
 use super::fd_plan::Bench;
 use super::probe::Probe;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
+use super::{DescriptionId, File, FileKind, Open};
 
 /// The kernel adds these to every entry, and takes them away only when a one-shot has fired.
 const ALWAYS: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;

@@ -2,20 +2,15 @@
 
 //! An eventfd: a counter. Read from `/proc/PID/fdinfo/N` (`fs/eventfd.c:eventfd_show_fdinfo`).
 
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::{Arg, Call, Data};
 use serde::{Deserialize, Serialize};
 
-use super::DescriptionId;
-use super::File;
-use super::FileKind;
-use super::Open;
 use super::collect::Census;
 use super::fd_plan::Bench;
 use super::probe::Probe;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
+use super::{DescriptionId, File, FileKind, Open};
 
 /// A counter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,11 +6,8 @@
 //! A restore sets them again without waiting: if another program took the lock meanwhile, it
 //! fails and leaves nothing behind.
 
+use crust_model::plan::{Arg, Call, Data};
 use serde::{Deserialize, Serialize};
-
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
 
 /// To whom a lock belongs, and so by which call it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -40,6 +40,9 @@ pub mod uring;
 use std::fmt;
 
 use crust_image::Record;
+use crust_model::Result;
+use crust_model::object::{Row, State};
+use crust_model::refusal::Refusals;
 use crust_sys::fcntl;
 use serde::{Deserialize, Serialize};
 
@@ -50,10 +53,6 @@ use self::lock::Lock;
 use self::probe::Probe;
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
-use crust_model::Result;
-use crust_model::object::Row;
-use crust_model::object::State;
-use crust_model::refusal::Refusals;
 
 /// An open file description of the tree, numbered as they were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -7,13 +7,12 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crust_model::plan::Data;
+use crust_model::refusal::Refusals;
 use crust_sys::statx::{self, Identity};
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crust_model::plan::Data;
-use crust_model::refusal::Refusals;
 
 /// A path: any bytes but zero.
 #[derive(Clone, PartialEq, Eq)]

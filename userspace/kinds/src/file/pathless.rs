@@ -9,22 +9,16 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::{Arg, Call, reserved};
 use serde::{Deserialize, Serialize};
 
-use super::DescriptionId;
-use super::File;
-use super::FileKind;
-use super::Open;
 use super::collect::Census;
 use super::fd_plan::Bench;
 use super::probe::Probe;
-use super::refused;
+use super::{DescriptionId, File, FileKind, Open, refused};
 use crate::pathless::capture::Place;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::reserved;
 
 /// A description.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

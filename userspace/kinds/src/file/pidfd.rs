@@ -6,19 +6,15 @@
 //! All processes of the tree are there, with their numbers, before files are made: zombies too, which end
 //! later. A process that was waited for cannot be made again, and threads are made after the files.
 
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::{Arg, Call};
 use serde::{Deserialize, Serialize};
 
-use super::DescriptionId;
-use super::File;
-use super::FileKind;
-use super::Open;
 use super::collect::Census;
 use super::fd_plan::Bench;
 use super::probe::Probe;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
+use super::{DescriptionId, File, FileKind, Open};
 
 /// `PIDFD_THREAD`, which `F_GETFL` shows.
 const THREAD: i32 = libc::O_EXCL;

@@ -14,27 +14,20 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+use crust_model::object::State;
+use crust_model::plan::{Arg, Call, Data, reserved};
+use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
 use crust_sys::{fcntl, splice};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
-use super::DescriptionId;
-use super::File;
-use super::FileKind;
-use super::Open;
 use super::collect::Census;
 use super::fd_plan::Bench;
 use super::path::Named;
 use super::probe::Probe;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::reserved;
-use crust_model::refusal::Refusals;
+use super::{DescriptionId, File, FileKind, Open};
 
 /// What a pipe has room for unless it is told otherwise (`PIPE_DEF_BUFFERS` pages).
 const DEFAULT_CAPACITY: u32 = 16 * 4096;

@@ -12,22 +12,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::str::FromStr;
 
+use crust_model::plan::ProcessId;
+use crust_model::{Error, Result};
 use crust_sys::statx::{self, Identity};
 use crust_sys::{fcntl, pidfd};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat};
 use nix::sys::stat::Mode;
 
-use super::DescriptionId;
-use super::Open;
-use super::SignalOwner;
-use super::lock;
-use super::lock::Lock;
-use super::sibling;
+use super::lock::{self, Lock};
+use super::{DescriptionId, Open, SignalOwner, sibling};
 use crate::pathless::ghost::DELETED;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::ProcessId;
 
 /// Who has a descriptor.
 #[derive(Clone, Copy, Debug)]

@@ -6,6 +6,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use crust_model::Result;
 use crust_sys::{fcntl, sockopt};
 use nix::sys::socket::{SockaddrLike, SockaddrStorage, getpeername, getsockname};
 use nix::sys::statfs::fstatfs;
@@ -14,7 +15,6 @@ use super::collect::Census;
 use super::path::FilePath;
 use super::probe::Probe;
 use crate::pathless::ghost::still_named;
-use crust_model::Result;
 
 const NOT_YET: &str = "crust does not carry it over yet; close it before the dump";
 const STOP_USING: &str = "have the program close it, or run without it, for the dump";

@@ -3,20 +3,15 @@
 //! A signalfd: a set of signals. What can be read from it are the pending signals of the reader,
 //! which belong to its process. Read from `fdinfo` (`fs/signalfd.c:signalfd_show_fdinfo`).
 
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::{Arg, Call, Data};
 use serde::{Deserialize, Serialize};
 
-use super::DescriptionId;
-use super::File;
-use super::FileKind;
-use super::Open;
 use super::collect::Census;
 use super::fd_plan::Bench;
 use super::probe::Probe;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
+use super::{DescriptionId, File, FileKind, Open};
 
 /// A set of signals.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,12 +5,12 @@
 //! Read from `/proc/PID/fd`. Processes made with `CLONE_FILES` share one; its contents are in the
 //! record of the first of them.
 
+use crust_model::object::State;
+use crust_model::plan::ProcessId;
 use serde::{Deserialize, Serialize};
 
 use super::DescriptionId;
 use super::lock::Lock;
-use crust_model::object::State;
-use crust_model::plan::ProcessId;
 
 /// A descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

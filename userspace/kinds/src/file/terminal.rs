@@ -10,22 +10,16 @@
 use std::os::fd::AsFd;
 
 use crust_image::Record;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::{Arg, Call, Data, reserved};
 use nix::sys::termios::{self, Termios};
 use serde::{Deserialize, Serialize};
 
-use super::DescriptionId;
-use super::File;
-use super::FileKind;
-use super::Open;
 use super::collect::Census;
 use super::fd_plan::Bench;
 use super::probe::Probe;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::reserved;
+use super::{DescriptionId, File, FileKind, Open};
 
 /// A terminal of the shell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

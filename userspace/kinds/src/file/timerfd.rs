@@ -12,26 +12,19 @@
 
 use std::os::fd::AsFd;
 
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::{Arg, Call, Data, SECOND, Stage};
 use crust_sys::timerfd;
+use crust_tracee::clock;
 use nix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
-use super::DescriptionId;
-use super::File;
-use super::FileKind;
-use super::Open;
 use super::collect::Census;
 use super::fd_plan::Bench;
 use super::probe::Probe;
+use super::{DescriptionId, File, FileKind, Open};
 use crate::namespace::time::offsets_of;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::SECOND;
-use crust_model::plan::Stage;
-use crust_tracee::clock;
 
 /// `TFD_IOC_SET_TICKS`: `_IOW('T', 0, u64)`.
 const TFD_IOC_SET_TICKS: u64 = 0x4008_5400;

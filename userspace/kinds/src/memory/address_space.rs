@@ -7,6 +7,12 @@
 //! `/proc/PID/{exe,cmdline,environ,auxv}`, `[heap]`, `[stack]` and `brk()` derive from it. All of it
 //! is set by one call, `prctl(PR_SET_MM, PR_SET_MM_MAP)`.
 
+use crust_hooks::Hooks;
+use crust_model::object::State;
+use crust_model::plan::{Arg, Call, Data, Stage};
+use crust_model::{Error, Result};
+use crust_proc::smaps::Vma;
+use crust_proc::{Fields, Stat};
 use crust_sys::uapi::process_state;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -14,17 +20,6 @@ use serde::{Deserialize, Serialize};
 use super::Found;
 use super::layout::Layout;
 use super::program::Program;
-use crust_hooks::Hooks;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::Stage;
-use crust_proc::Fields;
-use crust_proc::Stat;
-use crust_proc::smaps::Vma;
 
 // linux/prctl.h; the libc crate lacks it.
 const PR_THP_DISABLE_EXCEPT_ADVISED: u64 = 1 << 1;
@@ -206,9 +201,7 @@ fn merges_all(found: &Found<'_>) -> Result<bool> {
 
 /// Notes what no kernel tells of an address space, where it could matter.
 pub fn untold(vmas: &[Vma], found: &mut Found<'_>) {
-    use crust_proc::smaps::trait_bit::DONT_EXPAND;
-    use crust_proc::smaps::trait_bit::LOCKED;
-    use crust_proc::smaps::trait_bit::PFN_MAP;
+    use crust_proc::smaps::trait_bit::{DONT_EXPAND, LOCKED, PFN_MAP};
     let mut plain = vmas
         .iter()
         .filter(|vma| !vma.is_any(DONT_EXPAND | PFN_MAP))

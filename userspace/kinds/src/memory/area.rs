@@ -5,15 +5,11 @@
 
 use std::ops::Range;
 
+use crust_model::plan::{Arg, Call, Data, Stage};
+use crust_proc::smaps::{Vma, trait_bit as t};
 use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::Stage;
-use crust_proc::smaps::Vma;
-use crust_proc::smaps::trait_bit as t;
 
 /// The traits that an image keeps. The others follow from what is mapped, or are not carried.
 const KEPT: u64 = t::READ

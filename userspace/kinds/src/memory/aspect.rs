@@ -5,19 +5,18 @@
 //!
 //! Most programs have none of it, and so no record.
 
+use crust_hooks::Hooks;
 use crust_image::Record;
+use crust_model::Result;
+use crust_model::object::{Row, State};
+use crust_model::refusal::Refusals;
+use crust_proc::smaps::Vma;
 
 use super::Found;
 use super::layout::Layout;
 use super::policy::MemoryPolicies;
 use super::protection_keys::ProtectionKeys;
 use super::write_execute::WriteExecute;
-use crust_hooks::Hooks;
-use crust_model::Result;
-use crust_model::object::Row;
-use crust_model::object::State;
-use crust_model::refusal::Refusals;
-use crust_proc::smaps::Vma;
 
 /// How far an address space is when an aspect of it is planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

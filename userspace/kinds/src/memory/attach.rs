@@ -7,18 +7,14 @@
 
 use std::collections::BTreeMap;
 
+use crust_model::Result;
+use crust_model::plan::{Call, Stage};
+use crust_proc::smaps::{Vma, trait_bit};
 use serde::{Deserialize, Serialize};
 
-use super::Content;
-use super::Found;
-use super::MappingKind;
 use super::area::Area;
 use super::layout::Layout;
-use crust_model::Result;
-use crust_model::plan::Call;
-use crust_model::plan::Stage;
-use crust_proc::smaps::Vma;
-use crust_proc::smaps::trait_bit;
+use super::{Content, Found, MappingKind};
 
 /// When all segments are made.
 const STAGE: Stage = Stage::ShareMemory;

@@ -12,17 +12,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crust_image::{PAGE_SIZE, Record};
+use crust_model::plan::{Call, ProcessId, Stage, reserved};
+use crust_model::{Error, Result};
 
 use super::holes::Holes;
 use super::layout::Layout;
-use crate::pathless::Anchor;
-use crate::pathless::Anchors;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Call;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
-use crust_model::plan::reserved;
+use crate::pathless::{Anchor, Anchors};
 
 /// The files without a path of an image.
 #[derive(Default)]
@@ -194,22 +189,19 @@ fn reopen(anchor: &Anchor, layout: &mut Layout<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use crust_model::object::State;
+    use crust_proc::smaps::trait_bit as t;
+
     use super::*;
     use crate::file::table::Table;
     use crate::memory::Mappings;
     use crate::memory::address_space::AddressSpace;
     use crate::memory::area::Area;
-    use crate::memory::file_backed::Behind;
-    use crate::memory::file_backed::FileBacked;
-    use crate::memory::file_backed::PrivateFile;
-    use crate::memory::file_backed::SharedFile;
-    use crate::memory::plan::tests::calls;
-    use crate::memory::plan::tests::planned;
+    use crate::memory::file_backed::{Behind, FileBacked, PrivateFile, SharedFile};
+    use crate::memory::plan::tests::{calls, planned};
     use crate::memory::program::Program;
     use crate::pathless::UnnamedFile;
     use crate::pathless::memfd::Memfd;
-    use crust_model::object::State;
-    use crust_proc::smaps::trait_bit as t;
 
     fn memfd(id: u32, name: &str) -> Memfd {
         let mut memfd = Memfd {

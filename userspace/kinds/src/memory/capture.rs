@@ -5,40 +5,25 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
-use crust_sys::RemoteAddr;
-
-use super::KINDS;
-use super::MappingKind;
-use super::Mappings;
-use super::address_space;
-use super::address_space::AddressSpace;
-use super::aspect;
-use super::build_id::BuildIds;
-use super::file_backed::Behind;
-use super::mapped_file::Looked;
-use super::mapped_file::MappedFile;
-use super::mapped_file::MappedFiles;
-use super::policy;
-use super::refused;
-use super::shadow_stack;
-use super::vdso;
-use super::vdso::Vdso;
-use crate::capture::Capture;
-use crate::capture::DumpOptions;
-use crate::file::uring::rings::MappedRing;
-use crate::ipc::sysv_shm::FoundSegments;
-use crate::pathless::UnnamedFiles;
-use crate::pathless::Unreachable;
-use crate::pathless::capture::Place;
-use crust_model::Error;
-use crust_model::Result;
 use crust_model::object::State;
 use crust_model::refusal::Refusals;
-use crust_proc::smaps;
-use crust_proc::smaps::Vma;
-use crust_proc::smaps::trait_bit;
+use crust_model::{Error, Result};
+use crust_proc::smaps::{self, Vma, trait_bit};
+use crust_sys::RemoteAddr;
 use crust_tracee::frozen_process::FrozenProcess;
 use crust_tracee::parallel;
+
+use super::address_space::{self, AddressSpace};
+use super::build_id::BuildIds;
+use super::file_backed::Behind;
+use super::mapped_file::{Looked, MappedFile, MappedFiles};
+use super::vdso::{self, Vdso};
+use super::{KINDS, MappingKind, Mappings, aspect, policy, refused, shadow_stack};
+use crate::capture::{Capture, DumpOptions};
+use crate::file::uring::rings::MappedRing;
+use crate::ipc::sysv_shm::FoundSegments;
+use crate::pathless::capture::Place;
+use crate::pathless::{UnnamedFiles, Unreachable};
 
 /// A file that a process has mapped, or runs.
 #[derive(Debug)]

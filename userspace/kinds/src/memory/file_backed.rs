@@ -5,17 +5,14 @@
 //! one are the file's: nothing of them is in the image, unless it is a file that no path leads to
 //! ([`unnamed`](crate::pathless)), whose contents the image has apart.
 
-use serde::{Deserialize, Serialize};
-
-use super::Content;
-use super::Found;
-use super::MappingKind;
-use super::area::Area;
-use super::layout::Layout;
 use crust_model::Result;
 use crust_model::plan::Stage;
-use crust_proc::smaps::Vma;
-use crust_proc::smaps::trait_bit;
+use crust_proc::smaps::{Vma, trait_bit};
+use serde::{Deserialize, Serialize};
+
+use super::area::Area;
+use super::layout::Layout;
+use super::{Content, Found, MappingKind};
 
 /// A private mapping of a file.
 pub type PrivateFile = FileBacked<false>;

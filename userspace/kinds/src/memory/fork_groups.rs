@@ -16,20 +16,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crust_model::plan::{Arg, Call, CallRef, Plan, ProcessId, reserved};
+use crust_model::{Error, Result};
+
 use super::forkable_range::Plot;
-use super::layout::Layout;
-use super::layout::open_call;
-use super::layout::unmap_others;
-use crate::memory::pages::Runs;
-use crate::memory::pages::StoredPages;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::CallRef;
-use crust_model::plan::Plan;
-use crust_model::plan::ProcessId;
-use crust_model::plan::reserved;
+use super::layout::{Layout, open_call, unmap_others};
+use crate::memory::pages::{Runs, StoredPages};
 
 /// What is known of a process.
 pub struct Member {
@@ -311,10 +303,10 @@ fn map_regions(regions: &[Plot], base: CallRef) -> Vec<Call> {
 
 #[cfg(test)]
 mod tests {
+    use crust_model::plan::{Stage, Step};
+
     use super::*;
     use crate::memory::forkable_range::tests::anonymous;
-    use crust_model::plan::Stage;
-    use crust_model::plan::Step;
 
     const P: u64 = 4096;
 

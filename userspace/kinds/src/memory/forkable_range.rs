@@ -8,18 +8,15 @@
 use std::ops::Range;
 
 use crust_image::Record;
+use crust_model::object::State;
+use crust_model::{Error, Result};
+use crust_proc::smaps::trait_bit as t;
 
 use super::Mappings;
 use super::area::Area;
-use super::file_backed::Behind;
-use super::file_backed::PrivateFile;
-use super::mapped_file::MappedFile;
-use super::mapped_file::MappedFiles;
+use super::file_backed::{Behind, PrivateFile};
+use super::mapped_file::{MappedFile, MappedFiles};
 use super::private_anonymous::PrivateAnonymous;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_proc::smaps::trait_bit as t;
 
 /// What only `mmap` can say of private memory.
 const FORM: u64 = t::GROWS_DOWN | t::NO_RESERVE;

@@ -5,8 +5,7 @@
 
 use std::ops::Range;
 
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
+use crust_model::plan::{Arg, Call};
 
 /// What is left of `all` beside these ranges, which are in it.
 pub(super) fn between(mut taken: Vec<Range<u64>>, all: Range<u64>) -> Vec<Range<u64>> {

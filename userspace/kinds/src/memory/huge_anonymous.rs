@@ -6,17 +6,14 @@
 //! Such pages are not copied by a fork for a dump that leaves the program running: the kernel may have
 //! none left for what the program then writes, and would take the program down.
 
-use serde::{Deserialize, Serialize};
-
-use super::Content;
-use super::Found;
-use super::MappingKind;
-use super::area::Area;
-use super::layout::Layout;
 use crust_model::Result;
 use crust_model::plan::Stage;
-use crust_proc::smaps::Vma;
-use crust_proc::smaps::trait_bit;
+use crust_proc::smaps::{Vma, trait_bit};
+use serde::{Deserialize, Serialize};
+
+use super::area::Area;
+use super::layout::Layout;
+use super::{Content, Found, MappingKind};
 
 /// What `/proc/PID/maps` calls anonymous memory of huge pages, shared or not.
 pub const NAME: &[u8] = b"/anon_hugepage (deleted)";

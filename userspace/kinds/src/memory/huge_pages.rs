@@ -8,23 +8,18 @@ use std::fs;
 use std::ops::Range;
 
 use crust_image::Record;
-
-use super::MappingKind;
-use super::Mappings;
-use super::area::Area;
-use super::file_backed::Behind;
-use super::file_backed::PrivateFile;
-use super::file_backed::SharedFile;
-use super::huge_anonymous::HugeAnonymous;
-use crate::ipc::sysv_shm::Segment;
-use crate::memory::pages::Runs;
-use crate::memory::pages::SharedMemory;
-use crate::memory::pages::StoredPages;
-use crate::pathless::Anchors;
 use crust_model::Result;
 use crust_model::object::State;
 use crust_model::refusal::Refusals;
 use crust_proc::smaps::trait_bit;
+
+use super::area::Area;
+use super::file_backed::{Behind, PrivateFile, SharedFile};
+use super::huge_anonymous::HugeAnonymous;
+use super::{MappingKind, Mappings};
+use crate::ipc::sysv_shm::Segment;
+use crate::memory::pages::{Runs, SharedMemory, StoredPages};
+use crate::pathless::Anchors;
 
 /// How many pages are needed, by the sizes of pages, as powers of two.
 type Needs = BTreeMap<u8, u64>;

@@ -5,26 +5,18 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crust_arch::TASK_SIZE;
+use crust_model::plan::{
+    Arg, Call, CallRef, Data, Operation, Plan, Stage, Step, TaskId, reserved, scratch,
+};
+use crust_model::{Error, Result};
+
 use super::backed::Backed;
 use super::file_backed::Behind;
 use super::mapped_file::MappedFile;
 use super::shared_anonymous::Objects;
 use crate::ipc::sysv_shm::Segments;
 use crate::memory::pages::StoredPages;
-use crust_arch::TASK_SIZE;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::CallRef;
-use crust_model::plan::Data;
-use crust_model::plan::Operation;
-use crust_model::plan::Plan;
-use crust_model::plan::Stage;
-use crust_model::plan::Step;
-use crust_model::plan::TaskId;
-use crust_model::plan::reserved;
-use crust_model::plan::scratch;
 
 /// What several processes have memory of.
 #[derive(Default)]

@@ -5,19 +5,16 @@
 use std::collections::BTreeMap;
 
 use crust_image::Record;
+use crust_model::object::State;
+use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
 use nix::errno::Errno;
 
-use super::Mappings;
 use super::attach::Attach;
-use super::backed;
-use super::kind_of;
+use super::{Mappings, backed, kind_of};
 use crate::ipc::sysv_shm::Segment;
 use crate::memory::pages::SharedMemory;
 use crate::pathless::Anchors;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::refusal::Refusals;
 
 /// What the restore itself has mapped: scratch memory. Where the vDSO was parked is nothing by then.
 const OURS: u64 = 1;

@@ -13,6 +13,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
+use crust_model::object::State;
+use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
+use crust_tracee::frozen_process::FrozenProcess;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstatat, stat};
 use serde::{Deserialize, Serialize};
@@ -21,13 +25,7 @@ use super::build_id;
 use crate::file::path::FilePath;
 use crate::file::sibling;
 use crate::pathless::Unreachable;
-use crate::pathless::ghost::DELETED;
-use crate::pathless::ghost::still_named;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::refusal::Refusals;
-use crust_tracee::frozen_process::FrozenProcess;
+use crate::pathless::ghost::{DELETED, still_named};
 
 /// A file, as one can recognise it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -44,27 +44,26 @@ pub mod uring_memory;
 pub mod vdso;
 pub mod write_execute;
 
-use crate::ipc::sysv_shm;
 use std::collections::BTreeMap;
 
 use crust_image::Record;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use crust_model::Result;
+use crust_model::object::{Row, State};
+use crust_model::refusal::Refusals;
+use crust_proc::smaps::Vma;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use self::address_space::AddressSpace;
 use self::area::Area;
-pub use self::capture::Found;
-pub use self::capture::capture;
+pub use self::capture::{Found, capture};
 use self::layout::Layout;
 use self::mapped_file::MappedFiles;
 pub use self::plan::plan;
 use self::shadow_stack::ShadowStack;
 use self::vdso::Vdso;
+use crate::ipc::sysv_shm;
 use crate::pathless;
-use crust_model::Result;
-use crust_model::object::Row;
-use crust_model::object::State;
-use crust_model::refusal::Refusals;
-use crust_proc::smaps::Vma;
 
 /// Which pages of a mapping an image has to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

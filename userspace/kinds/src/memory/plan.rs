@@ -6,41 +6,29 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crust_image::Record;
+use crust_model::object::State;
+use crust_model::plan::{ProcessId, Stage, Step, scratch};
+use crust_model::{Error, Result};
 use crust_sys::RemoteAddr;
 
-use super::KINDS;
-use super::Mappings;
 use super::address_space::AddressSpace;
 use super::area::Area;
-use super::aspect;
-use super::aspect::Moment;
+use super::aspect::{self, Moment};
 use super::backed::Backed;
-use super::fork_groups::Estates;
-use super::fork_groups::Member;
+use super::fork_groups::{Estates, Member};
 use super::forkable_range::plots;
 use super::holes::Holes;
-use super::kind_of;
-use super::layout::Common;
-use super::layout::Layout;
+use super::layout::{Common, Layout};
 use super::mapped_file::MappedFiles;
-use super::shadow_stack;
-use super::shadow_stack::ShadowStack;
-use super::uring_memory;
-use super::uring_memory::UringMemory;
+use super::shadow_stack::{self, ShadowStack};
+use super::uring_memory::{self, UringMemory};
+use super::{KINDS, Mappings, kind_of};
 use crate::file::uring::rings::Rings;
 use crate::ipc::sysv_shm::Segments;
-use crate::memory::pages::SharedMemory;
-use crate::memory::pages::StoredPages;
+use crate::memory::pages::{SharedMemory, StoredPages};
 use crate::plan_context::Resolve;
 use crate::task::limits::Limits;
 use crate::task::tree;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
-use crust_model::plan::Step;
-use crust_model::plan::scratch;
 
 /// Plans the memory of all processes, and where scratch memory goes.
 ///
@@ -207,16 +195,16 @@ fn pids(resolve: &Resolve<'_>) -> BTreeMap<ProcessId, i32> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use crust_hooks::Abilities;
+    use crust_model::plan::{Plan, TaskId};
+    use crust_model::refusal::Refusals;
+    use crust_proc::smaps::trait_bit as t;
+
     use super::*;
     use crate::memory::pages::Runs;
     use crate::memory::private_anonymous::PrivateAnonymous;
     use crate::memory::shared_anonymous::SharedAnonymous;
     use crate::plan_context::RestoreOptions;
-    use crust_hooks::Abilities;
-    use crust_model::plan::Plan;
-    use crust_model::plan::TaskId;
-    use crust_model::refusal::Refusals;
-    use crust_proc::smaps::trait_bit as t;
 
     const PAGE: u64 = 4096;
 

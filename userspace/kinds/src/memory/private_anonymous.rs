@@ -5,17 +5,14 @@
 //! What makes the heap `[heap]` and the stack `[stack]` is not here but in the process's
 //! [`AddressSpace`](super::address_space::AddressSpace).
 
-use serde::{Deserialize, Serialize};
-
-use super::Content;
-use super::Found;
-use super::MappingKind;
-use super::area::Area;
-use super::layout::Layout;
 use crust_model::Result;
 use crust_model::plan::Stage;
-use crust_proc::smaps::Vma;
-use crust_proc::smaps::trait_bit;
+use crust_proc::smaps::{Vma, trait_bit};
+use serde::{Deserialize, Serialize};
+
+use super::area::Area;
+use super::layout::Layout;
+use super::{Content, Found, MappingKind};
 
 /// A mapping of private anonymous memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

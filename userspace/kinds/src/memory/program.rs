@@ -7,21 +7,15 @@
 //! may write to as the program. So one without a path is filled before, and its maker keeps it open
 //! for reading only.
 
+use crust_model::Result;
+use crust_model::plan::{Arg, Call, Stage, reserved};
+use crust_model::refusal::Refusals;
 use serde::{Deserialize, Serialize};
 
 use super::Found;
 use super::capture::Look;
-use super::layout::Layout;
-use super::layout::open_call;
-use super::mapped_file::MappedFile;
-use super::mapped_file::MappedFiles;
-use super::mapped_file::read_link;
-use crust_model::Result;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Stage;
-use crust_model::plan::reserved;
-use crust_model::refusal::Refusals;
+use super::layout::{Layout, open_call};
+use super::mapped_file::{MappedFile, MappedFiles, read_link};
 
 /// A program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

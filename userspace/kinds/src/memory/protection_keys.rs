@@ -11,24 +11,20 @@
 //! the module it is seen by what they are used for: a mapping has them, or a thread has rights that
 //! nobody has by default.
 
+use crust_hooks::Hooks;
+use crust_model::object::State;
+use crust_model::plan::{Arg, Call, Stage};
+use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
+use crust_proc::smaps::Vma;
 use crust_sys::{ptrace, xstate};
+use crust_tracee::frozen_process::FrozenProcess;
 use serde::{Deserialize, Serialize};
 
 use super::Found;
 use super::area::Area;
-use super::aspect::Moment;
-use super::aspect::SpaceAspect;
+use super::aspect::{Moment, SpaceAspect};
 use super::layout::Layout;
-use crust_hooks::Hooks;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Stage;
-use crust_model::refusal::Refusals;
-use crust_proc::smaps::Vma;
-use crust_tracee::frozen_process::FrozenProcess;
 
 /// `PKEY_DISABLE_ACCESS`, which in PKRU is the lower bit of each key.
 const NO_ACCESS: u32 = 1;
@@ -249,8 +245,9 @@ impl ProtectionKeys {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crust_proc::smaps::trait_bit as t;
+
+    use super::*;
 
     fn vma(page: u64, traits: u64, key: u32) -> Vma {
         Vma {

@@ -2,10 +2,9 @@
 
 //! Mappings that cannot be carried over, and why.
 
-use super::uring_memory;
-use super::vdso;
-use crust_proc::smaps::Vma;
-use crust_proc::smaps::trait_bit as t;
+use crust_proc::smaps::{Vma, trait_bit as t};
+
+use super::{uring_memory, vdso};
 
 /// The reason and the remedy.
 pub type Why = (String, &'static str);

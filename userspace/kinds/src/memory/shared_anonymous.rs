@@ -16,27 +16,16 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crust_model::plan::{Arg, Call, Data, ProcessId, Stage, reserved};
+use crust_model::{Error, Result};
+use crust_proc::smaps::{Vma, trait_bit};
 use serde::{Deserialize, Serialize};
 
-use super::Content;
-use super::Found;
-use super::MappingKind;
-use super::area::Area;
-use super::area::huge_flags;
+use super::area::{Area, huge_flags};
 use super::holes::Holes;
-use super::huge_anonymous;
 use super::layout::Layout;
+use super::{Content, Found, MappingKind, huge_anonymous};
 use crate::memory::pages::SharedMemory;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
-use crust_model::plan::reserved;
-use crust_proc::smaps::Vma;
-use crust_proc::smaps::trait_bit;
 
 /// A mapping of shared anonymous memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

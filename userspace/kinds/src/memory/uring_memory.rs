@@ -9,29 +9,20 @@
 
 use std::ops::Range;
 
+use crust_arch::TASK_SIZE;
 use crust_image::Record;
+use crust_model::object::State;
+use crust_model::plan::{Arg, Call, Stage};
+use crust_model::{Error, Result};
+use crust_proc::smaps::{Vma, trait_bit};
 use crust_sys::uring::{OFFSET_COMPLETIONS, OFFSET_ENTRIES, OFFSET_RINGS};
 use serde::{Deserialize, Serialize};
 
-use super::Content;
-use super::Found;
-use super::MappingKind;
-use super::Mappings;
 use super::area::Area;
-use super::gaps;
 use super::layout::Layout;
+use super::{Content, Found, MappingKind, Mappings, gaps};
 use crate::file::uring::LINK;
-use crate::file::uring::rings::MappedRing;
-use crate::file::uring::rings::Rings;
-use crust_arch::TASK_SIZE;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Stage;
-use crust_proc::smaps::Vma;
-use crust_proc::smaps::trait_bit;
+use crate::file::uring::rings::{MappedRing, Rings};
 
 /// A mapping of a ring.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,16 +156,14 @@ const LOWEST: Range<u64> = 4096..2 << 20;
 
 #[cfg(test)]
 mod tests {
+    use crust_model::plan::{ProcessId, Step};
+
     use super::*;
     use crate::file::DescriptionId;
-    use crate::file::table::Slot;
-    use crate::file::table::Table;
+    use crate::file::table::{Slot, Table};
     use crate::file::uring::Uring;
     use crate::memory::address_space::AddressSpace;
-    use crate::memory::plan::tests::calls;
-    use crate::memory::plan::tests::planned;
-    use crust_model::plan::ProcessId;
-    use crust_model::plan::Step;
+    use crate::memory::plan::tests::{calls, planned};
 
     fn records() -> Vec<Record> {
         let ring = Uring {

@@ -10,25 +10,17 @@
 
 use std::sync::OnceLock;
 
+use crust_arch::vdso;
+use crust_model::plan::{Call, Stage, Step, scratch};
+use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
+use crust_proc::smaps::{self, Vma, trait_bit};
 use crust_sys::RemoteAddr;
 use serde::{Deserialize, Serialize};
 
-use super::Content;
-use super::Found;
-use super::MappingKind;
 use super::area::Area;
 use super::layout::Layout;
-use crust_arch::vdso;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Call;
-use crust_model::plan::Stage;
-use crust_model::plan::Step;
-use crust_model::plan::scratch;
-use crust_model::refusal::Refusals;
-use crust_proc::smaps;
-use crust_proc::smaps::Vma;
-use crust_proc::smaps::trait_bit;
+use super::{Content, Found, MappingKind};
 
 /// One of the mappings of the vDSO.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

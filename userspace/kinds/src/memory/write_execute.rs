@@ -5,18 +5,16 @@
 //!
 //! It is told only to the program itself, and by no other means: the module does not know of it.
 
-use serde::{Deserialize, Serialize};
-
-use super::Found;
-use super::aspect::Moment;
-use super::aspect::SpaceAspect;
-use super::layout::Layout;
 use crust_hooks::Hooks;
 use crust_model::Result;
 use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::Stage;
+use crust_model::plan::{Call, Stage};
 use crust_proc::smaps::Vma;
+use serde::{Deserialize, Serialize};
+
+use super::Found;
+use super::aspect::{Moment, SpaceAspect};
+use super::layout::Layout;
 
 /// The promise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

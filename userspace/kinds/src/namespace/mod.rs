@@ -4,16 +4,14 @@
 
 pub mod time;
 
+use crust_hooks::Abilities;
 use crust_image::Record;
+use crust_model::Result;
+use crust_model::object::{Row, State};
+use crust_model::refusal::Refusals;
 
 use self::time::Clocks;
-use crate::plan_context::Resolve;
-use crate::plan_context::RestoreOptions;
-use crust_hooks::Abilities;
-use crust_model::Result;
-use crust_model::object::Row;
-use crust_model::object::State;
-use crust_model::refusal::Refusals;
+use crate::plan_context::{Resolve, RestoreOptions};
 
 /// The rows of all kinds of this family.
 pub fn rows() -> impl Iterator<Item = Row> {

@@ -9,28 +9,20 @@
 
 use std::path::PathBuf;
 
+use crust_hooks::Abilities;
 use crust_image::Record;
+use crust_model::object::State;
+use crust_model::plan::{After, Clocks as Plan, Offsets, SECOND};
+use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
+use crust_tracee::clock;
+use crust_tracee::texts::{NAMESPACES, Texts};
 use nix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
 use crate::capture::Capture;
-use crate::task;
-use crate::task::Member;
-use crust_hooks::Abilities;
-use crust_model::object::State;
-use crust_model::plan::After;
-use crust_model::plan::Clocks as Plan;
-use crust_model::plan::Offsets;
-use crust_model::plan::SECOND;
-use crust_tracee::clock;
-
-use crate::plan_context::Resolve;
-use crate::plan_context::RestoreOptions;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::refusal::Refusals;
-use crust_tracee::texts::NAMESPACES;
-use crust_tracee::texts::Texts;
+use crate::plan_context::{Resolve, RestoreOptions};
+use crate::task::{self, Member};
 
 /// The clocks at the dump, as the program saw them, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

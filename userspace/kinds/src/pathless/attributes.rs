@@ -7,11 +7,9 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::os::fd::AsFd;
 
+use crust_model::plan::{Call, Data};
 use crust_sys::xattr;
 use nix::errno::Errno;
-
-use crust_model::plan::Call;
-use crust_model::plan::Data;
 
 /// Name and value of an attribute.
 pub type Attribute = (Vec<u8>, Vec<u8>);

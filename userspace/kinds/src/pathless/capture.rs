@@ -8,28 +8,21 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 
+use crust_model::plan::ProcessId;
+use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
 use crust_sys::statx;
+use crust_tracee::frozen_process::FrozenProcess;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat};
 use nix::sys::statfs::fstatfs;
 
-use super::KINDS;
-use super::Unnamed;
-use super::UnnamedFile;
-use super::attributes;
-use super::data;
-use super::memfd;
-use super::outside;
-use super::outside::Ours;
+use super::outside::{self, Ours};
+use super::{KINDS, Unnamed, UnnamedFile, attributes, data, memfd};
 use crate::capture::DumpOptions;
 use crate::memory::holes;
 use crate::memory::pages::Taken;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::ProcessId;
-use crust_model::refusal::Refusals;
-use crust_tracee::frozen_process::FrozenProcess;
 
 /// Why a file can neither be opened again by its path nor be in the image.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,28 +11,23 @@
 //! for a name. A file that the program itself has made with `O_TMPFILE` looks so anyway, and can still
 //! be given a name (`linkat`).
 
-use std::ffi::CString;
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::Call;
+use crust_model::refusal::Refusals;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag};
 use serde::{Deserialize, Serialize};
 
-use super::Seen;
-use super::Unnamed;
-use super::UnnamedFile;
-use super::UnnamedKind;
-use super::Unreachable;
 use super::capture::is_in_mount;
+use super::{Seen, Unnamed, UnnamedFile, UnnamedKind, Unreachable};
 use crate::capture::DumpOptions;
 use crate::file::path::FilePath;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::refusal::Refusals;
 
 /// What `/proc` says behind the path of a file that has no name.
 pub const DELETED: &[u8] = b" (deleted)";

@@ -7,18 +7,12 @@
 use std::collections::BTreeMap;
 
 use crust_image::Record;
+use crust_model::object::State;
+use crust_model::plan::{Arg, Call, Data, Plan, ProcessId, Stage};
+use crust_model::{Error, Result};
 
 use super::UnnamedFile;
 use crate::file::table::Table;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::Plan;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
 
 /// One of them.
 pub struct Anchor {

@@ -9,24 +9,18 @@
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 
+use crust_model::object::State;
+use crust_model::plan::{Call, Data};
+use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
 use crust_sys::fcntl;
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
 
-use super::Seen;
-use super::Unnamed;
-use super::UnnamedFile;
-use super::UnnamedKind;
-use super::Unreachable;
+use super::{Seen, Unnamed, UnnamedFile, UnnamedKind, Unreachable};
 use crate::capture::DumpOptions;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::refusal::Refusals;
 
 const PREFIX: &[u8] = b"/memfd:";
 

@@ -23,24 +23,19 @@ pub mod memfd;
 pub mod outside;
 
 use crust_image::Record;
+use crust_model::Result;
+use crust_model::object::{Row, State};
+use crust_model::plan::{Arg, Call, Data};
+use crust_model::refusal::Refusals;
 use nix::sys::stat::FileStat;
 use serde::{Deserialize, Serialize};
 
 use self::attributes::Attribute;
 use self::capture::Seen;
-pub use self::capture::UnnamedFiles;
-pub use self::capture::Unreachable;
-pub use self::holding_fd::Anchor;
-pub use self::holding_fd::Anchors;
+pub use self::capture::{UnnamedFiles, Unreachable};
+pub use self::holding_fd::{Anchor, Anchors};
 use crate::capture::DumpOptions;
 use crate::memory::pages::Runs;
-use crust_model::Result;
-use crust_model::object::Row;
-use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::refusal::Refusals;
 
 /// What is in an object, and where the image has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

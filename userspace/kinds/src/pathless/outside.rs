@@ -13,14 +13,13 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
+use crust_model::refusal::Refusals;
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::parallel;
 use nix::fcntl::{AtFlags, OFlag, open, readlinkat};
 use nix::sys::stat::{Mode, fstatat};
 
 use super::ghost::DELETED;
-use crust_tracee::parallel;
-
-use crust_model::refusal::Refusals;
-use crust_tracee::frozen_process::FrozenProcess;
 
 /// A device and an inode.
 pub(super) type Inode = (u64, u64);

@@ -2,19 +2,15 @@
 
 //! What a process does on each signal (`rt_sigaction(2)`).
 
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::{Call, Data, ProcessId, Stage};
 use crust_sys::uapi;
 use serde::{Deserialize, Serialize};
 
-use super::ProcessAspect;
-use super::ProcessView;
+use super::{ProcessAspect, ProcessView};
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
 
 /// What one `sigset_t` of the kernel takes, in bytes.
 pub(super) const SET_SIZE: u64 = 8;

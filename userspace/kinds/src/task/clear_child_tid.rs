@@ -3,17 +3,14 @@
 //! The word that the kernel clears when a thread ends (`set_tid_address(2)`): `pthread_join` waits
 //! for it.
 
-use serde::{Deserialize, Serialize};
-
-use super::ThreadAspect;
-use super::ThreadView;
-use crate::capture::Capture;
-use crate::plan_context::Resolve;
 use crust_model::Result;
 use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::Stage;
-use crust_model::plan::TaskId;
+use crust_model::plan::{Call, Stage, TaskId};
+use serde::{Deserialize, Serialize};
+
+use super::{ThreadAspect, ThreadView};
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
 
 /// Where that word is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,22 +8,16 @@
 
 use std::collections::BTreeMap;
 
+use crust_model::object::State;
+use crust_model::plan::{Call, ProcessId, Stage, TaskId};
+use crust_model::{Error, Result};
 use crust_sys::task;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::ThreadAspect;
-use super::ThreadView;
-use super::tree;
+use super::{ThreadAspect, ThreadView, tree};
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
-use crust_model::plan::TaskId;
 
 const PR_SCHED_CORE: u64 = 62;
 const CREATE: u64 = 1;

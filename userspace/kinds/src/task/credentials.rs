@@ -2,25 +2,17 @@
 
 //! Who a thread acts as, and what it may do (`credentials(7)`, `capabilities(7)`).
 
-use crust_sys::uapi;
-use serde::{Deserialize, Serialize};
-
-use super::ThreadAspect;
-use super::ThreadView;
-use super::missing;
-use super::tree;
-use crate::capture::Capture;
-use crate::plan_context::Resolve;
 use crust_model::Result;
 use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::Expect;
-use crust_model::plan::Stage;
-use crust_model::plan::TaskId;
+use crust_model::plan::{Arg, Call, Data, Expect, Stage, TaskId};
 use crust_model::refusal::Weight;
+use crust_sys::uapi;
 use crust_tracee::privileges;
+use serde::{Deserialize, Serialize};
+
+use super::{ThreadAspect, ThreadView, missing, tree};
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
 
 const CAP_SETPCAP: u32 = 8;
 /// `CAP_CHECKPOINT_RESTORE`, the last one that there is.

@@ -6,20 +6,15 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::{Call, Data, ProcessId, Stage};
 use nix::sys::stat::{FileStat, stat};
 use serde::{Deserialize, Serialize};
 
-use super::ProcessAspect;
-use super::ProcessView;
-use super::missing;
+use super::{ProcessAspect, ProcessView, missing};
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
 
 /// Paths are those that crust sees, and not what the process sees below its root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,23 +6,16 @@
 //!
 //! The tracer reads it and sets it (Linux 6.4). It is set when the thread makes no more calls for us.
 
+use crust_model::object::State;
+use crust_model::plan::{Operation, Planned, Stage, Step, TaskHandle, TaskId};
+use crust_model::{Error, Result};
 use crust_sys::ptrace::{self, UserDispatch};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::ThreadAspect;
-use super::ThreadView;
+use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Operation;
-use crust_model::plan::Planned;
-use crust_model::plan::Stage;
-use crust_model::plan::Step;
-use crust_model::plan::TaskHandle;
-use crust_model::plan::TaskId;
 
 /// What is set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

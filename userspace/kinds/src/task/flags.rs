@@ -4,18 +4,15 @@
 
 use std::sync::OnceLock;
 
-use serde::{Deserialize, Serialize};
-
-use super::ThreadAspect;
-use super::ThreadView;
-use crate::capture::Capture;
-use crate::plan_context::Resolve;
 use crust_model::Result;
 use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::Stage;
-use crust_model::plan::TaskId;
+use crust_model::plan::{Call, Stage, TaskId};
 use crust_proc::Fields;
+use serde::{Deserialize, Serialize};
+
+use super::{ThreadAspect, ThreadView};
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
 
 // Bits of field 9 of `/proc/PID/stat` (include/linux/sched.h), the same since Linux 5.6.
 const PF_MCE_PROCESS: u64 = 0x80;

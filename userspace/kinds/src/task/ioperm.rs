@@ -4,19 +4,15 @@
 //!
 //! All of them at once (`iopl(2)`) the kernel does not show.
 
+use crust_model::object::State;
+use crust_model::plan::{Call, Stage, TaskId};
+use crust_model::{Error, Result};
 use crust_sys::ptrace;
 use serde::{Deserialize, Serialize};
 
-use super::ThreadAspect;
-use super::ThreadView;
+use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::Stage;
-use crust_model::plan::TaskId;
 
 /// Ranges of ports: the first, and how many.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,20 +2,16 @@
 
 //! The three interval timers of a process (`setitimer(2)`).
 
-use crust_sys::signal::SigInfo;
-use serde::{Deserialize, Serialize};
-
-use super::ProcessAspect;
-use super::ProcessView;
-use crate::capture::Capture;
-use crate::plan_context::Resolve;
 use crust_model::Result;
 use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
+use crust_model::plan::{Call, Data, ProcessId, Stage};
+use crust_sys::signal::SigInfo;
 use crust_tracee::clock;
+use serde::{Deserialize, Serialize};
+
+use super::{ProcessAspect, ProcessView};
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
 
 /// `ITIMER_REAL`.
 const REAL: usize = 0;

@@ -10,23 +10,15 @@
 //!
 //! Landlock has no labels: the domain of a thread is shown to nobody.
 
+use crust_model::object::State;
+use crust_model::plan::{Arg, Call, Data, Stage, TaskId};
+use crust_model::{Error, Result};
+use crust_tracee::security_labels::{FILES, Module, own};
 use serde::{Deserialize, Serialize};
 
-use super::ThreadAspect;
-use super::ThreadView;
+use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::Stage;
-use crust_model::plan::TaskId;
-use crust_tracee::security_labels::FILES;
-use crust_tracee::security_labels::Module;
-use crust_tracee::security_labels::own;
 
 /// The files in which a thread has something else than crust: number, and what is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

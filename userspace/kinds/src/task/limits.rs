@@ -3,19 +3,14 @@
 //! Resource limits (`getrlimit(2)`), as `/proc/PID/limits` has them.
 
 use crust_image::Record;
+use crust_model::object::State;
+use crust_model::plan::{Call, Data, ProcessId, Stage};
+use crust_model::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::ProcessAspect;
-use super::ProcessView;
+use super::{ProcessAspect, ProcessView};
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
 
 /// The lines of the file in the order of the resources' numbers (fs/proc/base.c:lnames).
 const NAMES: [&str; 16] = [

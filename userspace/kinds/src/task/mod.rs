@@ -46,23 +46,19 @@ pub mod view;
 use std::time::Instant;
 
 use crust_image::Record;
+use crust_model::object::{Row, State};
+use crust_model::plan::{ProcessId, TaskId};
+use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::texts;
 
 use self::sharing::Sharing;
 pub use self::tree::Member;
-pub use self::view::ProcessView;
-pub use self::view::ThreadView;
+pub use self::view::{ProcessView, ThreadView};
 use crate::capture::Capture;
 use crate::namespace;
 use crate::plan_context::Resolve;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::Row;
-use crust_model::object::State;
-use crust_model::plan::ProcessId;
-use crust_model::plan::TaskId;
-use crust_model::refusal::Refusals;
-use crust_tracee::frozen_process::FrozenProcess;
-use crust_tracee::texts;
 
 /// A field of `/proc/PID/status` that every kernel has, or an error that names it.
 fn missing(task: i32, field: &str) -> Error {

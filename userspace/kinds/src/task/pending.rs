@@ -6,29 +6,19 @@
 //! one that says that the kernel or another process sent it. The restored task does so while it
 //! blocks all signals, in the order in which they waited.
 
+use crust_model::object::State;
+use crust_model::plan::{Call, Data, ProcessId, Stage, Step, TaskId};
+use crust_model::{Error, Result};
+use crust_proc::Fields;
 use crust_sys::ptrace::{self, Queue};
 use crust_sys::signal::{SigInfo, bit};
+use crust_tracee::remote::END_OF_BATCH;
 use serde::{Deserialize, Serialize};
 
-use super::ProcessAspect;
-use super::ProcessView;
-use super::ThreadAspect;
-use super::ThreadView;
-use super::missing;
+use super::{ProcessAspect, ProcessView, ThreadAspect, ThreadView, missing};
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
 use crate::task::posix_timers::Expired;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
-use crust_model::plan::Step;
-use crust_model::plan::TaskId;
-use crust_proc::Fields;
-use crust_tracee::remote::END_OF_BATCH;
 
 /// The signals that wait in the queue of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,17 +2,14 @@
 
 //! The execution domain (`personality(2)`).
 
-use serde::{Deserialize, Serialize};
-
-use super::ThreadAspect;
-use super::ThreadView;
-use crate::capture::Capture;
-use crate::plan_context::Resolve;
 use crust_model::Result;
 use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::Stage;
-use crust_model::plan::TaskId;
+use crust_model::plan::{Call, Stage, TaskId};
+use serde::{Deserialize, Serialize};
+
+use super::{ThreadAspect, ThreadView};
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
 
 /// The domain and its flags.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

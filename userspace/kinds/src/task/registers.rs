@@ -16,37 +16,24 @@
 
 use std::collections::BTreeSet;
 
+use crust_arch::sigmask_syscalls;
 use crust_image::Record;
-use crust_sys::ptrace;
+use crust_model::object::State;
+use crust_model::plan::{
+    Call, Data, Operation, ProcessId, Processor, Stage, Step, TaskHandle, TaskId,
+};
+use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
 use crust_sys::uapi::{self, restart};
-use crust_sys::{RemoteAddr, memory, xstate};
+use crust_sys::{RemoteAddr, memory, ptrace, xstate};
+use crust_tracee::instruction;
+use crust_tracee::syscall_timeout::{self, End, Remaining, TimeoutLocation};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::ThreadAspect;
-use super::ThreadView;
-use super::tree;
+use super::{ThreadAspect, ThreadView, tree};
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
-use crust_arch::sigmask_syscalls;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::Operation;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Processor;
-use crust_model::plan::Stage;
-use crust_model::plan::Step;
-use crust_model::plan::TaskHandle;
-use crust_model::plan::TaskId;
-use crust_model::refusal::Refusals;
-use crust_tracee::instruction;
-use crust_tracee::syscall_timeout;
-use crust_tracee::syscall_timeout::End;
-use crust_tracee::syscall_timeout::Remaining;
-use crust_tracee::syscall_timeout::TimeoutLocation;
 
 /// Linux's `ERESTART_RESTARTBLOCK`, which user space never sees.
 const RESTART_BLOCK: i64 = -516;

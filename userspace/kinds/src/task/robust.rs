@@ -2,18 +2,14 @@
 
 //! The list of robust futexes that a thread holds (`get_robust_list(2)`).
 
+use crust_model::object::State;
+use crust_model::plan::{Call, Stage, TaskId};
+use crust_model::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::ThreadAspect;
-use super::ThreadView;
+use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::Stage;
-use crust_model::plan::TaskId;
 
 /// Where the list is. Its entries are in the memory of the program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,20 +7,15 @@
 //! pointer is put back last, when the thread does not pass through user mode any more before its
 //! own registers are set: the kernel then aborts the sequence, as on any preemption.
 
+use crust_model::object::State;
+use crust_model::plan::{Call, Stage, Step, TaskId};
+use crust_model::{Error, Result};
 use crust_sys::RemoteAddr;
 use serde::{Deserialize, Serialize};
 
-use super::ThreadAspect;
-use super::ThreadView;
+use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::Stage;
-use crust_model::plan::Step;
-use crust_model::plan::TaskId;
 
 /// The offset of `rseq_cs` in `struct rseq`; then come the flags.
 const RSEQ_CS: u64 = 8;

@@ -2,20 +2,15 @@
 
 //! How a thread is scheduled: policy, priority, processors, disk priority.
 
+use crust_model::object::State;
+use crust_model::plan::{Call, Data, Stage, TaskId};
+use crust_model::{Error, Result};
 use crust_sys::task;
 use serde::{Deserialize, Serialize};
 
-use super::ThreadAspect;
-use super::ThreadView;
+use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::Stage;
-use crust_model::plan::TaskId;
 
 const SCHED_FLAG_UTIL_CLAMP_MIN: u64 = 0x20;
 const SCHED_FLAG_UTIL_CLAMP_MAX: u64 = 0x40;

@@ -4,24 +4,17 @@
 
 use std::os::fd::AsFd;
 
+use crust_model::object::State;
+use crust_model::plan::{Arg, Call, Data, ProcessId, Stage};
+use crust_model::{Error, Result};
 use crust_sys::pidfd::{self, coredump, info_mask};
 use crust_sys::uapi::process_state;
 use serde::{Deserialize, Serialize};
 
-use super::ProcessAspect;
-use super::ProcessView;
 use super::registers::ask_for_tiles;
-use super::tree;
+use super::{ProcessAspect, ProcessView, tree};
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
 
 const PR_THP_DISABLE_EXCEPT_ADVISED: u64 = 2;
 /// The value of `PR_GET_DUMPABLE` for core dumps that only root can read.

@@ -3,17 +3,14 @@
 //! What a thread may do about its shadow stack: write to it (`WRSS`), and what it may not switch on or off any more
 //! (`ARCH_SHSTK_LOCK`). The shadow stacks themselves are [memory](crate::memory::shadow_stack).
 
-use serde::{Deserialize, Serialize};
-
-use super::ThreadAspect;
-use super::ThreadView;
-use crate::capture::Capture;
-use crate::plan_context::Resolve;
 use crust_model::Result;
 use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::Stage;
-use crust_model::plan::TaskId;
+use crust_model::plan::{Call, Stage, TaskId};
+use serde::{Deserialize, Serialize};
+
+use super::{ThreadAspect, ThreadView};
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
 
 const ARCH_SHSTK_ENABLE: u64 = 0x5001;
 const ARCH_SHSTK_LOCK: u64 = 0x5003;

@@ -7,16 +7,14 @@
 
 use std::cmp::Ordering;
 
+use crust_model::{Error, Result};
 use crust_sys::kcmp::{self, Kind};
+use crust_tracee::frozen_process::FrozenProcess;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::capture::Capture;
 use crate::file::collect::bisect;
-
-use crust_model::Error;
-use crust_model::Result;
-use crust_tracee::frozen_process::FrozenProcess;
 
 /// What a process shares with its parent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,24 +5,18 @@
 
 use std::os::fd::AsFd;
 
+use crust_model::object::State;
+use crust_model::plan::{Operation, Stage, TaskHandle, TaskId};
+use crust_model::{Error, Result};
+use crust_proc::Stat;
 use crust_sys::pidfd;
+use crust_tracee::clock;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::ThreadAspect;
-use super::ThreadView;
-use super::usage;
+use super::{ThreadAspect, ThreadView, usage};
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Operation;
-use crust_model::plan::Stage;
-use crust_model::plan::TaskHandle;
-use crust_model::plan::TaskId;
-use crust_proc::Stat;
-use crust_tracee::clock;
 
 /// Clock ticks of `/proc/PID/stat` (`USER_HZ`, 100 on x86) in nanoseconds.
 pub(super) const TICK: u64 = 10_000_000;

@@ -6,17 +6,14 @@
 //! as its current slack when it made it (kernel/fork.c:copy_process). So the plan gives the
 //! creator that slack for the moment: see `tree`.
 
-use serde::{Deserialize, Serialize};
-
-use super::ThreadAspect;
-use super::ThreadView;
-use crate::capture::Capture;
-use crate::plan_context::Resolve;
 use crust_model::Result;
 use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::Stage;
-use crust_model::plan::TaskId;
+use crust_model::plan::{Call, Stage, TaskId};
+use serde::{Deserialize, Serialize};
+
+use super::{ThreadAspect, ThreadView};
+use crate::capture::Capture;
+use crate::plan_context::Resolve;
 
 /// What a task has if nobody changed it.
 pub(super) const USUAL: u64 = 50_000;

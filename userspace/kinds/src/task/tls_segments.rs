@@ -6,21 +6,16 @@
 //! The tracer reads and sets them. Those of the local table (`modify_ldt(2)`) are shown to nobody else: a
 //! thread that uses one is refused (`registers`).
 
+use crust_model::object::State;
+use crust_model::plan::{Operation, Stage, TaskHandle, TaskId};
+use crust_model::{Error, Result};
 use crust_sys::ptrace::{self, SEGMENTS, Segment};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::ThreadAspect;
-use super::ThreadView;
+use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Operation;
-use crust_model::plan::Stage;
-use crust_model::plan::TaskHandle;
-use crust_model::plan::TaskId;
 
 /// Those that are there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,17 +6,13 @@ use std::cmp::Ordering;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use crust_model::{Error, Result};
 use crust_sys::kcmp::{self, Kind};
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::texts::{NAMESPACES, ProcessText, ThreadText};
 
 use super::ThreadView;
-
 use crate::capture::Capture;
-use crust_model::Error;
-use crust_model::Result;
-use crust_tracee::frozen_process::FrozenProcess;
-use crust_tracee::texts::NAMESPACES;
-use crust_tracee::texts::ProcessText;
-use crust_tracee::texts::ThreadText;
 
 /// The namespaces of crust, in the order of [`NAMESPACES`]; it never leaves them.
 fn own_namespaces() -> &'static [Option<PathBuf>] {

@@ -13,7 +13,14 @@
 
 use std::os::fd::AsFd;
 
+use crust_model::object::State;
+use crust_model::plan::{Operation, ProcessId, Stage, TaskHandle};
+use crust_model::{Error, Result};
+use crust_proc::{Fields, Stat};
 use crust_sys::{pidfd, uapi};
+use crust_tracee::clock;
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::texts::ThreadText;
 use nix::errno::Errno;
 use nix::time::ClockId;
 use serde::{Deserialize, Serialize};
@@ -21,18 +28,6 @@ use serde::{Deserialize, Serialize};
 use super::start_time::TICK;
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Operation;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
-use crust_model::plan::TaskHandle;
-use crust_proc::Fields;
-use crust_proc::Stat;
-use crust_tracee::clock;
-use crust_tracee::frozen_process::FrozenProcess;
-use crust_tracee::texts::ThreadText;
 
 /// Of a process: all its threads. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

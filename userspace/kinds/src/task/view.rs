@@ -7,21 +7,17 @@
 
 use std::cell::OnceCell;
 
+use crust_model::{Error, Result};
+use crust_proc::{Fields, Stat};
 use crust_sys::ptrace::{self, Queue};
 use crust_sys::signal::SigInfo;
 use crust_sys::uapi;
+use crust_tracee::clock;
+use crust_tracee::frozen_process::{FrozenProcess, FrozenThread};
+use crust_tracee::texts::{ProcessText, ThreadText};
 
 use super::sharing::Sharing;
 use crate::capture::Capture;
-use crust_model::Error;
-use crust_model::Result;
-use crust_proc::Fields;
-use crust_proc::Stat;
-use crust_tracee::clock;
-use crust_tracee::frozen_process::FrozenProcess;
-use crust_tracee::frozen_process::FrozenThread;
-use crust_tracee::texts::ProcessText;
-use crust_tracee::texts::ThreadText;
 
 /// What can be read about a process with stopped threads.
 pub struct ProcessView<'a> {

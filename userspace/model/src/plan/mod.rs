@@ -22,23 +22,11 @@ use std::fmt;
 use crust_sys::RemoteAddr;
 use serde::{Deserialize, Serialize};
 
-pub use self::call::Arg;
-pub use self::call::Call;
-pub use self::call::CallRef;
-pub use self::call::Data;
-pub use self::call::Expect;
-pub use self::call::Moment;
-pub use self::clocks::After;
-pub use self::clocks::Clocks;
-pub use self::clocks::Offsets;
-pub use self::clocks::SECOND;
-pub use self::operation::Operation;
-pub use self::operation::Planned;
-pub use self::operation::TaskHandle;
-pub use self::timeout::Remaining;
-pub use self::timeout::TimeoutLocation;
-use crate::Error;
-use crate::Result;
+pub use self::call::{Arg, Call, CallRef, Data, Expect, Moment};
+pub use self::clocks::{After, Clocks, Offsets, SECOND};
+pub use self::operation::{Operation, Planned, TaskHandle};
+pub use self::timeout::{Remaining, TimeoutLocation};
+use crate::{Error, Result};
 
 /// A process of the image. Parents have smaller numbers than their children; the root is 0.
 #[derive(

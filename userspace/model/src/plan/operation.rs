@@ -9,8 +9,7 @@ use std::sync::Arc;
 use crust_sys::RemoteAddr;
 use crust_sys::device::Device;
 
-use super::Offsets;
-use super::TaskId;
+use super::{Offsets, TaskId};
 use crate::Result;
 
 /// Something that is done with a task while it stands still between two batches of system calls.

@@ -6,12 +6,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::After;
-use super::Arg;
-use super::Data;
-use super::Expect;
-use super::Plan;
-use super::Step;
+use super::{After, Arg, Data, Expect, Plan, Step};
 use crate::refusal::Refusal;
 
 /// The plan as text: stage by stage, one line for each step, in the order in which a task does
@@ -171,11 +166,10 @@ fn data_json(data: &Data) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::plan::Call;
-    use crate::plan::ProcessId;
-    use crate::plan::Stage;
     use crust_sys::RemoteAddr;
+
+    use super::*;
+    use crate::plan::{Call, ProcessId, Stage};
 
     fn plan() -> Plan {
         let root = ProcessId(0).leader();

@@ -2,13 +2,11 @@
 
 //! A stopped task that makes system calls: one by one, or in batches.
 
+use crust_model::{Error, Result};
 use crust_sys::ptrace::{self, UserRegs, event};
 use crust_sys::wait::{self, Status};
 use crust_sys::{RemoteAddr, stub};
 use nix::errno::Errno;
-
-use crust_model::Error;
-use crust_model::Result;
 
 /// A stopped tracee of the calling thread that makes system calls.
 #[derive(Clone, Debug)]

@@ -12,6 +12,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 
+use crust_arch::vdso;
+use crust_model::{Error, Result};
 use crust_sys::stub::{self, Frame};
 use crust_sys::{RemoteAddr, memory};
 use nix::errno::Errno;
@@ -20,9 +22,6 @@ use nix::sys::stat::Mode;
 use zerocopy::IntoBytes;
 
 use crate::frozen_process::FrozenProcess;
-use crust_arch::vdso;
-use crust_model::Error;
-use crust_model::Result;
 
 const PAGE: u64 = 4096;
 

@@ -3,11 +3,9 @@
 //! Syscall user dispatch (`PR_SET_SYSCALL_USER_DISPATCH`) of a thread that is to make calls for us: they
 //! would become signals. Unlike seccomp filters it does not rest while a thread is traced.
 
+use crust_model::{Error, Result};
 use crust_sys::ptrace::{self, UserDispatch};
 use nix::errno::Errno;
-
-use crust_model::Error;
-use crust_model::Result;
 
 /// What is off for the moment.
 #[derive(Debug, Default)]

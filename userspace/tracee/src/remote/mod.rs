@@ -33,27 +33,21 @@ pub mod code_cave;
 pub mod dispatch;
 pub mod recovery;
 
+use crust_arch::sigmask_syscalls;
+use crust_model::{Error, Result};
 use crust_sys::ptrace::{self, UserRegs};
 use crust_sys::stub::{self, Frame, undo};
 use crust_sys::{RemoteAddr, memory, signal};
 use nix::errno::Errno;
 use zerocopy::IntoBytes;
 
-pub use self::caller::Caller;
-pub use self::caller::Deferred;
-pub use self::caller::await_event_stop;
-pub use self::caller::error_number;
-pub use self::caller::into_event_stop;
-pub use self::caller::stopped;
-pub use self::code_cave::Room;
-pub use self::code_cave::Slot;
+pub use self::caller::{
+    Caller, Deferred, await_event_stop, error_number, into_event_stop, stopped,
+};
+pub use self::code_cave::{Room, Slot};
 pub use self::dispatch::Dispatch;
 use self::recovery::way_back;
-use crate::frozen_process::FrozenProcess;
-use crate::frozen_process::FrozenThread;
-use crust_arch::sigmask_syscalls;
-use crust_model::Error;
-use crust_model::Result;
+use crate::frozen_process::{FrozenProcess, FrozenThread};
 
 /// The signal that tells of the end of a batch of a restored task.
 pub const END_OF_BATCH: i32 = stub::SIGNALS[0];

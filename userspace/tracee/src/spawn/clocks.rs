@@ -8,15 +8,12 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 
+use crust_model::plan::{After, Offsets, SECOND};
+use crust_model::{Error, Result};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::clock;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::After;
-use crust_model::plan::Offsets;
-use crust_model::plan::SECOND;
 
 // The nix crate lacks it.
 const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);

@@ -11,30 +11,19 @@ pub mod clocks;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use crust_arch::TASK_SIZE;
+use crust_model::plan::{Call, Data, Offsets, Plan, reserved, scratch};
+use crust_model::{Error, Result};
 use crust_sys::process::{Birth, Blank, CloneArgs};
 use crust_sys::ptrace::{self, option};
-use crust_sys::stub;
-use crust_sys::{RemoteAddr, memory};
+use crust_sys::{RemoteAddr, memory, stub};
 use nix::errno::Errno;
 use zerocopy::IntoBytes;
 
 use self::clocks::Birthplace;
 use crate::batch::layout;
-use crust_arch::TASK_SIZE;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::Offsets;
-use crust_model::plan::Plan;
-use crust_model::plan::reserved;
-use crust_model::plan::scratch;
-
-use crate::instruction;
-use crate::privileges;
-use crate::remote;
-use crate::remote::BLOCKED;
-use crate::remote::Caller;
-use crust_model::Error;
-use crust_model::Result;
+use crate::remote::{self, BLOCKED, Caller};
+use crate::{instruction, privileges};
 
 /// Options of all tasks until they are let go: should crust die, they go with it.
 pub const OPTIONS: i32 = option::SYSGOOD | option::EXITKILL;

@@ -22,15 +22,12 @@ pub mod wait;
 
 use std::os::fd::OwnedFd;
 
+pub use crust_model::plan::{Remaining, TimeoutLocation};
 use crust_sys::pidfd;
 
 pub use self::sleeps::Sleeps;
-pub use self::wait::arguments;
-pub use self::wait::is_relative;
-pub use self::wait::is_until_used;
+pub use self::wait::{arguments, is_relative, is_until_used};
 use crate::clock;
-pub use crust_model::plan::Remaining;
-pub use crust_model::plan::TimeoutLocation;
 
 // The libc crate lacks it.
 

@@ -13,16 +13,13 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use crust_model::plan::SECOND;
 use crust_sys::{RemoteAddr, memory, pidfd, ptrace, sockopt};
 
-use super::Remaining;
-use super::TimeoutLocation;
-use super::blocked_since::Called;
-use super::blocked_since::parse_sched;
+use super::blocked_since::{Called, parse_sched};
 use super::note::Note;
-use super::thread_pidfd;
+use super::{Remaining, TimeoutLocation, thread_pidfd};
 use crate::clock;
-use crust_model::plan::SECOND;
 
 /// How often it is looked whether a thread has fallen asleep again. If its call returns at once, it may never.
 /// This is no time: a machine may be busy, but each look lets the thread have a processor.

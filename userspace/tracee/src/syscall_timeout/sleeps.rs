@@ -7,20 +7,12 @@ use std::os::fd::AsFd;
 
 use crust_sys::ptrace::UserRegs;
 
-use super::End;
-use super::Limit;
-use super::blocked_since::Asleep;
-use super::blocked_since::Called;
+use super::blocked_since::{Asleep, Called};
 use super::note::Note;
 use super::processor::Clocks;
-use super::thread_pidfd;
-use super::wait::Sockets;
-use super::wait::Wait;
-use super::wait::Whole;
-use super::wait::arguments;
-use super::wait::number;
+use super::wait::{Sockets, Wait, Whole, arguments, number};
+use super::{End, Limit, thread_pidfd};
 use crate::clock;
-
 use crate::frozen_process::FrozenProcess;
 
 /// How the threads sleep that are about to be stopped.

@@ -4,6 +4,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crust_arch::SYS_IO_PGETEVENTS;
+use crust_model::plan::SECOND;
 use crust_sys::ptrace::UserRegs;
 use crust_sys::{RemoteAddr, memory, pidfd, sockopt};
 use nix::errno::Errno;
@@ -12,8 +14,6 @@ use super::TimeoutLocation;
 use super::blocked_since::Called;
 use crate::frozen_process::FrozenProcess;
 use crate::instruction;
-use crust_arch::SYS_IO_PGETEVENTS;
-use crust_model::plan::SECOND;
 
 /// The kernel's `-ERESTART_RESTARTBLOCK`: it keeps how the call goes on.
 const RESTART_BLOCK: i64 = -516;

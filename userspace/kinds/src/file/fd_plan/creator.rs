@@ -4,15 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use super::Files;
-use super::missing;
-use super::numbers::Numbers;
-use crate::file::DescriptionId;
-use crate::file::table::Slot;
-use crate::file::table::Table;
-use crust_model::Error;
-use crust_model::Result;
 use crust_model::plan::ProcessId;
+use crust_model::{Error, Result};
+
+use super::numbers::Numbers;
+use super::{Files, missing};
+use crate::file::DescriptionId;
+use crate::file::table::{Slot, Table};
 
 /// Where a description is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

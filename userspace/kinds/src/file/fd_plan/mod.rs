@@ -21,24 +21,16 @@ pub mod tool;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use creator::Home;
+use crust_model::object::State;
+use crust_model::plan::{Arg, Call, Data, Plan, ProcessId, Stage, reserved};
+use crust_model::{Error, Result};
 
 use self::creator::Homes;
 use self::numbers::Numbers;
-use super::DescriptionId;
-use super::File;
 use super::table::Table;
+use super::{DescriptionId, File};
 use crate::pathless::Anchors;
 use crate::plan_context::Resolve;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::Plan;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
-use crust_model::plan::reserved;
 
 /// All descriptions of an image.
 pub(super) type Files = BTreeMap<DescriptionId, Box<dyn File>>;

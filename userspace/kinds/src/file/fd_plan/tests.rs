@@ -2,17 +2,16 @@
 
 //! Plans of a few descriptors, call by call.
 
-use super::*;
-use crate::file::Open;
-use crate::file::eventfd::Eventfd;
-use crate::file::pipe::Pipe;
-use crate::file::pipe::PipeEnd;
-use crate::file::pipe::Place;
-use crate::file::table::Slot;
-use crate::plan_context::RestoreOptions;
 use crust_hooks::Abilities;
 use crust_model::plan::Step;
 use crust_model::refusal::Refusals;
+
+use super::*;
+use crate::file::Open;
+use crate::file::eventfd::Eventfd;
+use crate::file::pipe::{Pipe, PipeEnd, Place};
+use crate::file::table::Slot;
+use crate::plan_context::RestoreOptions;
 
 fn table(pid: i32, slots: &[(i32, u32)]) -> Table {
     let slot = |&(number, id)| Slot {

@@ -2,26 +2,14 @@
 
 //! What kinds of files use to emit their calls: every descriptor lands at its number.
 
-use super::Bench;
-use super::Home;
-use super::SETTABLE;
-use super::missing;
+use crust_model::plan::{Arg, Call, CallRef, Data, Expect, Operation, ProcessId, Stage, reserved};
+use crust_model::{Error, Result};
+
 use super::numbers::Numbers;
-use crate::file::DescriptionId;
-use crate::file::File;
+use super::{Bench, Home, SETTABLE, missing};
 use crate::file::table::Slot;
+use crate::file::{DescriptionId, File};
 use crate::pathless::Anchors;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::CallRef;
-use crust_model::plan::Data;
-use crust_model::plan::Expect;
-use crust_model::plan::Operation;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
-use crust_model::plan::reserved;
 
 /// What kinds use to emit their calls.
 impl<'p> Bench<'p> {

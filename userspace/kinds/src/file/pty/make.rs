@@ -3,14 +3,11 @@
 //! Making the pseudo-terminal of a certain number. The kernel gives the lowest that is free, so those below are made
 //! too, and go again.
 
+use crust_model::plan::{Operation, TaskHandle};
+use crust_model::{Error, Result};
 use crust_sys::memory;
 use crust_sys::tty::request;
 use nix::errno::Errno;
-
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Operation;
-use crust_model::plan::TaskHandle;
 
 const PATH: &[u8] = b"/dev/ptmx\0";
 

@@ -17,29 +17,23 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::{Arg, Call, Data, Stage};
+use crust_model::refusal::Refusals;
 use crust_sys::tty::{self, request};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::stat::stat;
 use serde::{Deserialize, Serialize};
 
-use super::DescriptionId;
-use super::File;
-use super::FileKind;
-use super::Open;
 use super::collect::Census;
 use super::fd_plan::Bench;
 use super::path::FilePath;
 use super::probe::Probe;
+use super::{DescriptionId, File, FileKind, Open};
 use crate::plan_context::Resolve;
 use crate::task::tree;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::Stage;
-use crust_model::refusal::Refusals;
 
 /// Where in the settings the line discipline stands (`struct termios2`).
 const LINE_DISCIPLINE: usize = 16;

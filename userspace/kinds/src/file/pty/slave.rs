@@ -5,26 +5,21 @@
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::{Arg, Call};
 use crust_sys::tty;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
 
 use super::Master;
-use crate::file::DescriptionId;
-use crate::file::File;
-use crate::file::FileKind;
-use crate::file::Open;
-use crate::file::by_path;
 use crate::file::collect::Census;
 use crate::file::fd_plan::Bench;
 use crate::file::path::FilePath;
 use crate::file::probe::Probe;
 use crate::file::terminal::Terminal;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
+use crate::file::{DescriptionId, File, FileKind, Open, by_path};
 
 /// A terminal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

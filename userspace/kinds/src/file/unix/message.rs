@@ -4,6 +4,8 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use crust_model::Result;
+use crust_model::plan::{Arg, Call, Data};
 use crust_sys::peek;
 use crust_sys::sockopt::{self, Received, SO_PEEK_OFF};
 use libc::SOL_SOCKET;
@@ -15,10 +17,6 @@ use crate::file::collect::Census;
 use crate::file::fd_plan::Bench;
 use crate::file::probe::Probe;
 use crate::file::unix_peer::Connection;
-use crust_model::Result;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
 
 /// Room for control messages: SCM_MAX_FD descriptors, and all others together.
 const CONTROL: usize = 2048;

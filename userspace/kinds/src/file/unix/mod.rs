@@ -18,21 +18,16 @@ pub mod message;
 pub mod options;
 pub mod sockets;
 
-use serde::{Deserialize, Serialize};
-
-pub use message::Message;
-pub use options::Options;
-pub use sockets::Sockets;
-
-use super::DescriptionId;
-use super::File;
-use super::Open;
-use super::fd_plan::Bench;
 use crust_model::Result;
 use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
+use crust_model::plan::{Arg, Call, Data};
+pub use message::Message;
+pub use options::Options;
+use serde::{Deserialize, Serialize};
+pub use sockets::Sockets;
+
+use super::fd_plan::Bench;
+use super::{DescriptionId, File, Open};
 
 /// The other end of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,15 +4,13 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use crust_model::plan::{Arg, Call, Data};
 use crust_sys::sockopt::{self, SO_BUF_LOCK, SO_PEEK_OFF};
 use libc::SOL_SOCKET;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use serde::{Deserialize, Serialize};
 
 use crate::file::fd_plan::Bench;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
 
 const SO_PASSRIGHTS: i32 = 83;
 const SO_SNDBUFFORCE: i32 = libc::SO_SNDBUFFORCE;

@@ -7,26 +7,17 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+use crust_model::{Error, Result};
 use crust_sys::{fcntl, sockopt};
 use libc::SOL_SOCKET;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::Maker;
-use super::Options;
-use super::Peer;
-use super::UnixSocket;
-use super::message;
-use crate::file::DescriptionId;
-use crate::file::FileKind;
+use super::{Maker, Options, Peer, UnixSocket, message};
 use crate::file::collect::Census;
 use crate::file::probe::Probe;
-use crate::file::refused;
-use crate::file::unix_peer::Connection;
-use crate::file::unix_peer::Diag;
-use crate::file::unix_peer::OtherEnd;
-use crust_model::Error;
-use crust_model::Result;
+use crate::file::unix_peer::{Connection, Diag, OtherEnd};
+use crate::file::{DescriptionId, FileKind, refused};
 
 /// The Unix sockets of the tree while the census goes on.
 #[derive(Default)]

@@ -32,26 +32,19 @@ pub mod wind;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crust_image::PAGE_SIZE;
+use crust_model::object::State;
+use crust_model::plan::{Arg, Call, Data};
+use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
 use crust_sys::uring::{self, COMPLETION, ENTRY, OFFSET_ENTRIES, OFFSET_RINGS, Places, Region};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use self::idle::Rule;
-use self::idle::Shown;
-use super::DescriptionId;
-use super::File;
-use super::FileKind;
-use super::Open;
+use self::idle::{Rule, Shown};
 use super::collect::Census;
 use super::fd_plan::Bench;
 use super::probe::Probe;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::refusal::Refusals;
+use super::{DescriptionId, File, FileKind, Open};
 
 /// The link of every ring.
 pub const LINK: &str = "anon_inode:[io_uring]";

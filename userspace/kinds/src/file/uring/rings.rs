@@ -5,14 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crust_image::Record;
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::ProcessId;
 use crust_sys::uring::ENTRY;
 
 use super::Uring;
 use crate::file::collect::Census;
 use crate::file::table::Table;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::ProcessId;
 
 /// The rings of an image, by their inodes.
 #[derive(Debug, Default)]

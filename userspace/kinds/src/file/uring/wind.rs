@@ -5,16 +5,13 @@
 
 use std::os::fd::AsFd;
 
+use crust_model::plan::{Operation, TaskHandle};
+use crust_model::{Error, Result};
 use crust_sys::pidfd;
 use crust_sys::uring::{self, ENTRY, OFFSET_ENTRIES, OFFSET_RINGS, Region};
 use nix::errno::Errno;
 
-use super::Uring;
-use super::check;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Operation;
-use crust_model::plan::TaskHandle;
+use super::{Uring, check};
 
 /// A new ring of a task gets the counters and the memory of an old one.
 #[derive(Debug)]

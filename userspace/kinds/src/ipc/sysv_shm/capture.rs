@@ -8,22 +8,19 @@ use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::os::fd::AsFd;
 
+use crust_model::object::State;
+use crust_model::plan::ProcessId;
+use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
+use crust_proc::smaps::Vma;
 use crust_sys::shm;
+use crust_tracee::frozen_process::FrozenProcess;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
 use super::Segment;
 use crate::memory::pages::Taken;
-use crate::pathless::Unreachable;
-use crate::pathless::data;
-use crate::pathless::memfd;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::ProcessId;
-use crust_model::refusal::Refusals;
-use crust_proc::smaps::Vma;
-use crust_tracee::frozen_process::FrozenProcess;
+use crate::pathless::{Unreachable, data, memfd};
 
 /// A segment that was found.
 struct Kept {

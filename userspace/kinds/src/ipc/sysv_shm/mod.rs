@@ -13,6 +13,9 @@ pub mod capture;
 pub mod restore;
 
 use crust_image::{PAGE_SIZE, Record};
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::refusal::Refusals;
 use crust_sys::shm;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -20,9 +23,6 @@ use serde::{Deserialize, Serialize};
 pub use self::capture::FoundSegments;
 pub use self::restore::Segments;
 use crate::pathless::Contents;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::refusal::Refusals;
 
 /// A segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,21 +7,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crust_image::Record;
+use crust_model::object::State;
+use crust_model::plan::{Arg, Call, CallRef, Data, ProcessId, Stage, reserved};
+use crust_model::{Error, Result};
 use crust_sys::shm;
 
 use super::Segment;
 use crate::memory::holes::Holes;
 use crate::memory::layout::Layout;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Arg;
-use crust_model::plan::Call;
-use crust_model::plan::CallRef;
-use crust_model::plan::Data;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
-use crust_model::plan::reserved;
 
 /// What tells the kernel the number of the next segment.
 const NEXT_ID: &str = "sys/kernel/shm_next_id";

@@ -10,21 +10,19 @@ use std::fs::File;
 use std::io::IoSliceMut;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use crust_model::{Error, Result};
 use crust_sys::RemoteAddr;
 use crust_sys::buffer::Buffer;
 use crust_sys::memory::{MAX_RANGES, RemoteRange, read_ranges};
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::parallel;
 use nix::errno::Errno;
 
 use super::Runs;
-use crust_model::Error;
-use crust_model::Result;
-use crust_tracee::frozen_process::FrozenProcess;
-use crust_tracee::parallel;
 
 // Measured: less costs calls, more leaves the second-level cache.
 const BUFFER: usize = 512 << 10;

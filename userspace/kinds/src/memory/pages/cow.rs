@@ -13,23 +13,18 @@
 
 use std::fs::File;
 
+use crust_model::{Error, Result};
 use crust_sys::process::CloneArgs;
 use crust_sys::ptrace::{self, option};
 use crust_sys::wait;
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::remote::{self, Caller, Remote, Room, Undo};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use zerocopy::IntoBytes;
 
 use super::copy::Source;
-use crust_model::Error;
-use crust_model::Result;
-use crust_tracee::frozen_process::FrozenProcess;
-use crust_tracee::remote;
-use crust_tracee::remote::Caller;
-use crust_tracee::remote::Remote;
-use crust_tracee::remote::Room;
-use crust_tracee::remote::Undo;
 
 // linux/sched.h of 7.3; the libc crate lacks it.
 const CLONE_AUTOREAP: u64 = 1 << 34;

@@ -4,15 +4,11 @@
 
 use std::ops::Range;
 
-use super::Runs;
-use super::SharedMemory;
-use super::StoredPages;
+use crust_model::plan::{Call, Data, Stage, reserved};
+
+use super::{Runs, SharedMemory, StoredPages};
 use crate::memory::layout::Layout;
 use crate::pathless::Contents;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::Stage;
-use crust_model::plan::reserved;
 
 // Measured: if the pages are there before `preadv` copies into them, it saves the faults, which is
 // a quarter of the time; in pieces, so that they are still in the cache. A few pages are not worth

@@ -11,22 +11,19 @@ use std::io::IoSlice;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 
-use crust_sys::memory::MAX_RANGES;
-use crust_sys::{RemoteAddr, memory, pidfd};
+use crust_model::plan::{Call, Data};
+use crust_model::{Error, Result};
+use crust_sys::memory::{self, MAX_RANGES};
+use crust_sys::{RemoteAddr, pidfd};
+use crust_tracee::batch;
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::remote::Caller;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use zerocopy::IntoBytes;
 
-use super::Runs;
-use super::copy;
 use super::cow::CowCopy;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_tracee::batch;
-use crust_tracee::frozen_process::FrozenProcess;
-use crust_tracee::remote::Caller;
+use super::{Runs, copy};
 
 /// Memory of a process that is worth a copy which writes it: to make one and to give it the image
 /// takes as long as to copy some megabytes.

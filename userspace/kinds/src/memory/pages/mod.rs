@@ -20,23 +20,18 @@ use std::collections::BTreeMap;
 use std::fs::File;
 
 use crust_image::{PAGE_SIZE, Record};
+use crust_model::object::{Row, State};
+use crust_model::{Error, Result};
+use crust_proc::smaps::trait_bit;
+use crust_tracee::frozen_process::FrozenProcess;
 use serde::{Deserialize, Serialize};
 
 pub use self::runs::Runs;
 pub use self::scan::present;
 pub use self::snapshot::Snapshot;
-use crate::memory;
-use crate::memory::Content;
-use crate::memory::MappingKind;
-use crate::memory::Mappings;
 use crate::memory::shared_anonymous::SharedAnonymous;
+use crate::memory::{self, Content, MappingKind, Mappings};
 use crate::pathless::data;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::Row;
-use crust_model::object::State;
-use crust_proc::smaps::trait_bit;
-use crust_tracee::frozen_process::FrozenProcess;
 
 /// The private pages of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,17 +5,15 @@
 use std::fs::File;
 use std::ops::Range;
 
+use crust_model::{Error, Result};
 use crust_sys::RemoteAddr;
 use crust_sys::pagemap::{PageRegion, Query, category, scan};
+use crust_tracee::frozen_process::FrozenProcess;
 use nix::errno::Errno;
 
-use super::Runs;
-use super::is_scanned;
+use super::{Runs, is_scanned};
 use crate::memory::Content;
 use crate::memory::area::Area;
-use crust_model::Error;
-use crust_model::Result;
-use crust_tracee::frozen_process::FrozenProcess;
 
 /// The pages that a private mapping has.
 ///

@@ -16,16 +16,14 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use crust_image::PAGE_SIZE;
+use crust_model::plan::ProcessId;
+use crust_model::{Error, Result};
+use crust_tracee::frozen_process::FrozenProcess;
 use nix::errno::Errno;
 use zerocopy::IntoBytes;
 
 use super::Runs;
-use crate::memory::forkable_range;
-use crate::memory::forkable_range::Plot;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::ProcessId;
-use crust_tracee::frozen_process::FrozenProcess;
+use crate::memory::forkable_range::{self, Plot};
 
 /// Entries of `pagemap` that are read at once.
 const ENTRIES: u64 = 16 << 10;

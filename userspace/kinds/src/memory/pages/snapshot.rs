@@ -11,36 +11,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crust_image::{Record, Writer};
-use nix::errno::Errno;
-
-use super::Runs;
-use super::SharedMemory;
-use super::StoredPages;
-use super::Taken;
-use super::copy;
-use super::copy::Job;
-use super::copy::Source;
-use super::cow::CowCopy;
-use super::fork_writer;
-use super::fork_writer::Scribe;
-use super::scan;
-use super::shared_objects;
-use super::shared_pages;
-use super::shared_pages::Holder;
-use crate::capture::DumpOptions;
-use crate::memory;
-use crate::memory::Content;
-use crate::memory::forkable_range;
-use crate::task::settings::Settings;
-use crust_model::Error;
-use crust_model::Result;
 use crust_model::object::State;
 use crust_model::plan::ProcessId;
 use crust_model::progress::Progress;
+use crust_model::{Error, Result};
 use crust_proc::smaps::trait_bit;
 use crust_tracee::frozen_process::FrozenProcess;
 use crust_tracee::interrupt::Interrupts;
 use crust_tracee::parallel;
+use nix::errno::Errno;
+
+use super::copy::{self, Job, Source};
+use super::cow::CowCopy;
+use super::fork_writer::{self, Scribe};
+use super::shared_pages::{self, Holder};
+use super::{Runs, SharedMemory, StoredPages, Taken, scan, shared_objects};
+use crate::capture::DumpOptions;
+use crate::memory::{self, Content, forkable_range};
+use crate::task::settings::Settings;
 
 /// Memory that was taken, and is yet to be written.
 pub struct Snapshot<'a> {

@@ -14,27 +14,22 @@ pub mod numa_maps;
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-
-use self::mode::MODES;
-pub use self::mode::Policy;
-use self::mode::RELATIVE;
-use self::mode::parse_nodes;
-use self::numa_maps::of_thread;
-use self::numa_maps::parse;
-pub use self::numa_maps::read;
-use super::Found;
-use super::aspect::Moment;
-use super::aspect::SpaceAspect;
-use super::layout::Layout;
 use crust_hooks::Hooks;
 use crust_model::Result;
 use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::Stage;
+use crust_model::plan::{Call, Stage};
 use crust_model::refusal::Refusals;
 use crust_proc::smaps::Vma;
 use crust_tracee::parallel;
+use serde::{Deserialize, Serialize};
+
+pub use self::mode::Policy;
+use self::mode::{MODES, RELATIVE, parse_nodes};
+pub use self::numa_maps::read;
+use self::numa_maps::{of_thread, parse};
+use super::Found;
+use super::aspect::{Moment, SpaceAspect};
+use super::layout::Layout;
 
 /// A range of addresses that has a policy of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

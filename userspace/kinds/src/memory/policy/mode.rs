@@ -4,9 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-
 use crust_model::plan::Data;
+use serde::{Deserialize, Serialize};
 
 /// `MPOL_DEFAULT` and the others in their order (linux/mempolicy.h), as `numa_maps` calls them.
 pub(super) const MODES: [&str; 7] = [

@@ -5,12 +5,11 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 
+use crust_model::{Error, Result};
+use crust_tracee::frozen_process::FrozenProcess;
 use nix::errno::Errno;
 
 use super::mode::Policy;
-use crust_model::Error;
-use crust_model::Result;
-use crust_tracee::frozen_process::FrozenProcess;
 
 /// `/proc/PID/numa_maps`; `None` if the kernel knows of no nodes.
 ///

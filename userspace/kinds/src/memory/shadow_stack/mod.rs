@@ -14,29 +14,21 @@ pub mod pointer;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crust_arch::TASK_SIZE;
 use crust_image::PAGE_SIZE;
+use crust_model::plan::{Call, Data, Stage, Step};
+use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
+use crust_proc::smaps::{Vma, trait_bit as t};
 use crust_sys::{RemoteAddr, ptrace, xstate};
+use crust_tracee::frozen_process::FrozenProcess;
 use serde::{Deserialize, Serialize};
 
 use self::pointer::MovePointer;
-use super::Content;
-use super::Found;
-use super::MappingKind;
 use super::area::Area;
-use super::gaps;
 use super::layout::Layout;
+use super::{Content, Found, MappingKind, gaps};
 use crate::memory::pages;
-use crust_arch::TASK_SIZE;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::Stage;
-use crust_model::plan::Step;
-use crust_model::refusal::Refusals;
-use crust_proc::smaps::Vma;
-use crust_proc::smaps::trait_bit as t;
-use crust_tracee::frozen_process::FrozenProcess;
 
 const STAGE: Stage = Stage::ShadowStacks;
 const SYS_MAP_SHADOW_STACK: i64 = 453;
@@ -345,17 +337,15 @@ pub fn conflicts(task: i32, refusals: &mut Refusals) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crust_image::Record;
+    use crust_model::object::State;
+    use crust_model::plan::{Plan, ProcessId, TaskId};
 
+    use super::*;
     use crate::memory::Mappings;
     use crate::memory::address_space::AddressSpace;
     use crate::memory::plan::tests::planned;
     use crate::memory::private_anonymous::PrivateAnonymous;
-    use crust_model::object::State;
-    use crust_model::plan::Plan;
-    use crust_model::plan::ProcessId;
-    use crust_model::plan::TaskId;
 
     const PAGE: u64 = PAGE_SIZE;
 

@@ -2,13 +2,10 @@
 
 //! The pointer of a shadow stack, which the kernel sets when it makes one, and a tracer may move.
 
+use crust_model::plan::{Operation, TaskHandle};
+use crust_model::{Error, Result};
 use crust_sys::ptrace;
 use nix::errno::Errno;
-
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Operation;
-use crust_model::plan::TaskHandle;
 
 /// The kernel has made a shadow stack for the thread, which goes on where it was in it.
 #[derive(Debug)]

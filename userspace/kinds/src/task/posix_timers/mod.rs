@@ -13,23 +13,20 @@ pub mod plan;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
+use crust_model::object::State;
+use crust_model::plan::{Data, ProcessId};
+use crust_model::{Error, Result};
+pub use crust_proc::timers::TimerList;
 use crust_sys::ptrace::{self, Queue};
 use crust_sys::signal::{OfTimer, SigInfo};
+use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::remote::END_OF_BATCH;
 use serde::{Deserialize, Serialize};
 
 pub use self::plan::Expired;
-use super::ProcessAspect;
-use super::ProcessView;
+use super::{ProcessAspect, ProcessView};
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Data;
-use crust_model::plan::ProcessId;
-pub use crust_proc::timers::TimerList;
-use crust_tracee::frozen_process::FrozenProcess;
-use crust_tracee::remote::END_OF_BATCH;
 
 /// The size of `struct sigevent`.
 const SIGEVENT: usize = 64;

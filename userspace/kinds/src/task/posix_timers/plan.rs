@@ -2,15 +2,12 @@
 
 //! How the timers of a process are made and armed.
 
+use crust_model::plan::{Call, Data, Moment, ProcessId, Stage};
+use crust_tracee::remote::END_OF_BATCH;
+
 use super::Timer;
 use crate::plan_context::Resolve;
 use crate::task::actions::SET_SIZE;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::Moment;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
-use crust_tracee::remote::END_OF_BATCH;
 
 const PR_TIMER_CREATE_RESTORE_IDS: u64 = 77;
 const SECOND: u64 = 1_000_000_000;
@@ -151,9 +148,10 @@ impl Expired {
 
 #[cfg(test)]
 mod tests {
+    use crust_model::plan::Arg;
+
     use super::super::parse;
     use super::*;
-    use crust_model::plan::Arg;
 
     fn timer() -> Timer {
         let text = "ID: 3\nsignal: 34/0000000000000000\nnotify: signal/pid.71\nClockID: 1\n";

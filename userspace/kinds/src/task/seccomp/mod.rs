@@ -16,23 +16,17 @@ pub mod order;
 
 use std::collections::HashMap;
 
+use crust_model::object::State;
+use crust_model::plan::{Call, Data, ProcessId, Stage, TaskId};
+use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
 use crust_sys::ptrace;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::ProcessAspect;
-use super::ProcessView;
+use super::{ProcessAspect, ProcessView};
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
-use crust_model::plan::TaskId;
-use crust_model::refusal::Refusals;
 
 // linux/seccomp.h
 const SET_MODE_STRICT: u64 = 0;

@@ -76,8 +76,9 @@ pub fn order(chains: &[Vec<u32>]) -> Vec<(u32, Act)> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use Act::{Install, Make};
+
+    use super::*;
 
     /// What each thread has in the end: its filters, as objects.
     fn carry_out(chains: &[Vec<u32>]) -> BTreeMap<u32, Vec<usize>> {

@@ -4,23 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crust_model::Result;
+use crust_model::object::State;
+use crust_model::plan::{Call, Data, Heard, ProcessId, Stage, StayStopped, Step};
 use crust_sys::signal::bit;
 
 use super::Member;
 use crate::plan_context::Resolve;
-use crate::task::actions;
-use crate::task::pending;
-use crate::task::session_replay;
-use crate::task::session_replay::Place;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::Data;
-use crust_model::plan::Heard;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
-use crust_model::plan::StayStopped;
-use crust_model::plan::Step;
+use crate::task::session_replay::{self, Place};
+use crate::task::{actions, pending};
 
 /// Plans which processes stay stopped.
 pub(super) fn stops(members: &[Member], places: &[Place], resolve: &mut Resolve<'_>) -> Result<()> {

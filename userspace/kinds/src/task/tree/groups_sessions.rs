@@ -4,14 +4,11 @@
 
 use std::collections::BTreeSet;
 
+use crust_model::plan::{Call, ProcessId, Stage, Step};
+
 use super::ids::SetIds;
 use crate::plan_context::Resolve;
-use crate::task::session_replay::Place;
-use crate::task::session_replay::Replay;
-use crust_model::plan::Call;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
-use crust_model::plan::Step;
+use crate::task::session_replay::{Place, Replay};
 
 /// Makes the groups whose makers are elsewhere, or dead: then others take their places until all have joined.
 pub(super) fn groups(replay: &Replay, processes: usize, resolve: &mut Resolve<'_>) {

@@ -5,13 +5,10 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use crust_model::plan::{Operation, TaskHandle};
+use crust_model::{Error, Result};
 use crust_sys::pidfd;
 use nix::errno::Errno;
-
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::Operation;
-use crust_model::plan::TaskHandle;
 
 /// How often the module is asked again, a millisecond later each time, while the process is on its way into a stop.
 const RETRIES: u32 = 100;

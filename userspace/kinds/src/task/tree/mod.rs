@@ -14,24 +14,21 @@ pub mod spawn;
 use std::collections::BTreeSet;
 
 use crust_image::Record;
+use crust_model::object::State;
+use crust_model::plan::{Heard, TaskId};
+use crust_model::{Error, Result};
 use crust_sys::signal::bit;
 use crust_sys::uapi::process_state;
+use crust_tracee::frozen_process::FrozenProcess;
 use serde::{Deserialize, Serialize};
 
 pub use self::plan::plan;
 use super::ProcessView;
 use super::name::Name;
-use super::session_replay;
-use super::session_replay::Place;
+use super::session_replay::{self, Place};
 use super::sharing::Sharing;
 use super::start_time::Started;
 use crate::capture::Capture;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Heard;
-use crust_model::plan::TaskId;
-use crust_tracee::frozen_process::FrozenProcess;
 
 /// A process of the tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

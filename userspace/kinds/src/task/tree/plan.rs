@@ -2,22 +2,12 @@
 
 //! How a tree is made again: [`spawn`], [`groups_sessions`] in groups and sessions, [`exits`].
 
-use super::Member;
-use super::exits;
-use super::groups_sessions;
-use super::members;
-use super::outer;
-use super::places_of;
-use super::spawn;
+use crust_model::plan::{ProcessId, Stage, Step, TaskId};
+use crust_model::{Error, Result};
+
+use super::{Member, exits, groups_sessions, members, outer, places_of, spawn};
 use crate::plan_context::Resolve;
-use crate::task::session_replay;
-use crate::task::session_replay::Replay;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
-use crust_model::plan::Step;
-use crust_model::plan::TaskId;
+use crate::task::session_replay::{self, Replay};
 
 /// Plans all processes and threads, their groups and sessions, their ends.
 ///
@@ -105,15 +95,16 @@ fn finish(member: &Member, process: ProcessId, resolve: &mut Resolve<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use crust_hooks::Abilities;
+    use crust_model::object::State;
+    use crust_model::plan::Plan;
+    use crust_model::refusal::Refusals;
+
     use super::*;
     use crate::plan_context::RestoreOptions;
     use crate::task::seccomp::Seccomp;
     use crate::task::sharing::Sharing;
     use crate::task::start_time::Started;
-    use crust_hooks::Abilities;
-    use crust_model::object::State;
-    use crust_model::plan::Plan;
-    use crust_model::refusal::Refusals;
 
     fn member(pid: i32, parent: Option<u32>, pgid: i32, sid: i32) -> Member {
         Member {

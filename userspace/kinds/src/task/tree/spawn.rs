@@ -4,21 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crust_model::object::State;
+use crust_model::plan::{Call, ProcessId, Stage, Step, TaskId};
+use crust_model::{Error, Result};
+
 use super::Member;
 use crate::plan_context::Resolve;
-use crate::task::seccomp;
-use crate::task::seccomp::Seccomp;
 use crate::task::seccomp::order::Act;
+use crate::task::seccomp::{self, Seccomp};
 use crate::task::session_replay::Replay;
 use crate::task::timer_slack;
-use crust_model::Error;
-use crust_model::Result;
-use crust_model::object::State;
-use crust_model::plan::Call;
-use crust_model::plan::ProcessId;
-use crust_model::plan::Stage;
-use crust_model::plan::Step;
-use crust_model::plan::TaskId;
 
 /// Makes processes and threads, each with the timer slack of its creator as its default.
 pub(super) fn spawn(members: &[Member], replay: &Replay, resolve: &mut Resolve<'_>) -> Result<()> {
