@@ -7,7 +7,7 @@
 
 build := qemu-test/build
 harness := $(build)/harness
-crates := userspace qemu-test qemu-test/cases qemu-test/bench qemu-test/apps/runner qemu-test/apps/tokio
+crates := userspace qemu-test
 export APPEND CMD KDIR KERNEL_TARBALL SMP V
 
 help: ## list the targets

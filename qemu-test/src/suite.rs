@@ -75,13 +75,7 @@ pub fn run(products: &Products, wanted: &[String]) -> Result<u8> {
 }
 
 fn unit(products: &Products, section: &mut Section) -> Result<()> {
-    for directory in [
-        "userspace",
-        "qemu-test",
-        "qemu-test/cases",
-        "qemu-test/bench",
-        "qemu-test/apps/runner",
-    ] {
+    for directory in ["userspace", "qemu-test"] {
         cargo::test(products, directory, section)?;
     }
     Ok(())
@@ -92,7 +86,7 @@ fn native(products: &Products, section: &mut Section) -> Result<()> {
     let out = std::env::temp_dir().join(format!("crust-cases-{}", std::process::id()));
     fs::create_dir(&out)?;
     let mut cases = as_root(products)
-        .arg(products.program("qemu-test/cases", "cases")?)
+        .arg(products.program("cases")?)
         .arg("--crust")
         .arg(products.tool()?)
         .arg("--programs")
