@@ -5,7 +5,7 @@
 //! `bin/init.rs`. The top-level Makefile is the index of what this program can do.
 
 mod accel;
-mod cargo;
+mod check;
 mod console;
 mod guest;
 mod initramfs;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cargo;
+use crate::check;
 use crate::guest::{self, Guest, Outcome};
 use crate::products::{Flavour, Products};
 use crate::report::{Report, Section};
@@ -21,7 +21,11 @@ const FUZZ_SECONDS: u32 = 120;
 type Run = fn(&Products, &mut Section) -> Result<()>;
 
 const SECTIONS: &[(&str, &str, Run)] = &[
-    ("unit", "unit tests, without root", unit),
+    (
+        "check",
+        "format, lints, documentation, dependencies, scripts and unit tests, without root",
+        check::run,
+    ),
     (
         "native",
         "end-to-end cases on this machine's own kernel",
@@ -72,13 +76,6 @@ pub fn run(products: &Products, wanted: &[String]) -> Result<u8> {
         }
     }
     Ok(report.finish())
-}
-
-fn unit(products: &Products, section: &mut Section) -> Result<()> {
-    for directory in ["userspace", "qemu-test"] {
-        cargo::test(products, directory, section)?;
-    }
-    Ok(())
 }
 
 fn native(products: &Products, section: &mut Section) -> Result<()> {
