@@ -7,7 +7,6 @@
 
 build := qemu-test/build
 harness := $(build)/harness
-crates := userspace qemu-test qemu-test/cases qemu-test/bench qemu-test/apps/runner qemu-test/apps/tokio
 export APPEND CMD KDIR KERNEL_TARBALL SMP V
 
 help: ## list the targets
@@ -16,16 +15,14 @@ help: ## list the targets
 demo: ## dump, kill and restore a real program in the guest, step by step
 	@$(harness) demo
 
-test: ## run all tests and count them; SECTIONS="unit native guest apps selftests module kunit stress fuzz demo" for some
+test: ## run all tests and count them; SECTIONS="check native guest apps selftests module kunit stress fuzz demo" for some
 	@$(harness) test $(SECTIONS)
 
-check: ## what needs no virtual machine and no root: format, lints, unit tests
-	@for crate in $(crates); do \
-		$(build)/cargo $$crate fmt --all --check && \
-		$(build)/cargo $$crate clippy --quiet --workspace --all-targets --locked -- -D warnings && \
-		$(build)/cargo $$crate test --quiet --workspace --locked || exit 1; \
-	done
-	@$(build)/module-patch --check >/dev/null
+check: ## what needs no virtual machine and no root: format, lints, documentation, scripts, unit tests
+	@$(harness) test check
+
+deny: ## check licences, sources and advisories of the dependencies, with cargo-deny, which is compiled if it is missing
+	@$(build)/deny
 
 shell: ## an interactive guest with the tool, the module, the demo and the cases
 	@$(harness) shell
@@ -73,10 +70,10 @@ alone: ## build and boot the kernel with one, two, ... patches of the series (an
 	@$(harness) alone
 
 clean: ## remove what was built in the clone
-	@for crate in $(crates); do rm -rf $$crate/target; done
+	@rm -rf userspace/target qemu-test/target
 
 clean-cache: ## remove the cache too: kernels, roots, downloads
 	@$(build)/clean-cache
 
-.PHONY: help demo test check shell run apps bench tool kernel debug-kernel kasan-kernel kcsan-kernel module module-patch \
+.PHONY: help demo test check deny shell run apps bench tool kernel debug-kernel kasan-kernel kcsan-kernel module module-patch \
 	series lines builds fuzz alone clean clean-cache

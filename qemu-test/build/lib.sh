@@ -99,6 +99,7 @@ logged() {
 in_root() {
 	local root=$1
 	shift
+	# shellcheck disable=SC2016 # expanded by that bash
 	as_root unshare --mount --propagation private -- bash -euc '
 		root=$1 user=$2 dir=/
 		shift 2
@@ -118,6 +119,7 @@ in_root() {
 
 # in_build COMMAND...: in the build root, in the build directory `build` of the kernel source `tree`.
 in_build() {
+	# shellcheck disable=SC2154 # both are the caller's
 	in_root "$root" --bind "$tree" /crust/linux --bind "$build" /crust/build \
 		--bind "$top/kernel-patches" /crust/patches --cd /crust/build -- "$@"
 }

@@ -134,7 +134,7 @@ impl<'a> Guest<'a> {
 
     /// The case programs and their runner.
     pub fn cases(self) -> Result<Self> {
-        let runner = self.products.program("qemu-test/cases", "cases")?;
+        let runner = self.products.program("cases")?;
         let programs = self.products.c_programs("qemu-test/cases", "guest")?;
         self.file("cases/cases", &runner)?
             .tree("cases/programs", &programs)
@@ -155,16 +155,10 @@ impl<'a> Guest<'a> {
                 self = self.file(&format!("apps/{}", name.to_string_lossy()), &file)?;
             }
         }
-        self.file(
-            "apps/apps",
-            &products.program("qemu-test/apps/runner", "apps")?,
-        )?
-        .tree("apps/programs", &products.path("qemu-test/apps/programs"))?
-        .tree("apps/compiled", &products.app_programs()?)?
-        .file(
-            "apps/compiled/tokio-app",
-            &products.program("qemu-test/apps/tokio", "tokio-app")?,
-        )
+        self.file("apps/apps", &products.program("apps")?)?
+            .tree("apps/programs", &products.path("qemu-test/apps/programs"))?
+            .tree("apps/compiled", &products.app_programs()?)?
+            .file("apps/compiled/tokio-app", &products.program("tokio-app")?)
     }
 
     /// Puts a file of the host at /crust/`path`.

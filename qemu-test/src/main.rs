@@ -5,7 +5,7 @@
 //! `bin/init.rs`. The top-level Makefile is the index of what this program can do.
 
 mod accel;
-mod cargo;
+mod check;
 mod console;
 mod guest;
 mod initramfs;
@@ -84,10 +84,7 @@ fn apps(products: &Products, args: &[String]) -> Result<u8> {
 fn bench(products: &Products, args: &[String]) -> Result<u8> {
     let guest = Guest::new(products, "bench", Flavour::Plain)?
         .tool()?
-        .file(
-            "bench/bench",
-            &products.program("qemu-test/bench", "bench")?,
-        )?
+        .file("bench/bench", &products.program("bench")?)?
         .tree(
             "bench/programs",
             &products.c_programs("qemu-test/bench", "guest")?,

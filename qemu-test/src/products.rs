@@ -155,9 +155,9 @@ impl Products {
         Ok(self.build("program", &["qemu-test"])?.join("init"))
     }
 
-    /// A binary of a crate beside this one.
-    pub fn program(&self, directory: &str, name: &str) -> Result<PathBuf> {
-        Ok(self.build("program", &[directory])?.join(name))
+    /// The program of another package of this workspace, which has its name.
+    pub fn program(&self, name: &str) -> Result<PathBuf> {
+        Ok(self.build("program", &["qemu-test", name])?.join(name))
     }
 
     /// The C programs of a directory, compiled for the guest or for the host.

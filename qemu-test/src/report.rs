@@ -83,6 +83,12 @@ impl Section<'_> {
         }
     }
 
+    /// Counts one test that cannot be run here.
+    pub fn skip(&mut self, what: &str, why: &str) {
+        println!("ok - {what} # SKIP {why}");
+        self.counts.skipped += 1;
+    }
+
     /// Adds tests that were counted elsewhere.
     pub fn add(&mut self, counts: Counts) {
         self.counts += counts;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cargo;
+use crate::check;
 use crate::guest::{self, Guest, Outcome};
 use crate::products::{Flavour, Products};
 use crate::report::{Report, Section};
@@ -21,7 +21,11 @@ const FUZZ_SECONDS: u32 = 120;
 type Run = fn(&Products, &mut Section) -> Result<()>;
 
 const SECTIONS: &[(&str, &str, Run)] = &[
-    ("unit", "unit tests, without root", unit),
+    (
+        "check",
+        "format, lints, documentation, dependencies, scripts and unit tests, without root",
+        check::run,
+    ),
     (
         "native",
         "end-to-end cases on this machine's own kernel",
@@ -74,25 +78,12 @@ pub fn run(products: &Products, wanted: &[String]) -> Result<u8> {
     Ok(report.finish())
 }
 
-fn unit(products: &Products, section: &mut Section) -> Result<()> {
-    for directory in [
-        "userspace",
-        "qemu-test",
-        "qemu-test/cases",
-        "qemu-test/bench",
-        "qemu-test/apps/runner",
-    ] {
-        cargo::test(products, directory, section)?;
-    }
-    Ok(())
-}
-
 fn native(products: &Products, section: &mut Section) -> Result<()> {
     // Not in the cache: a case that runs as another user must get there. What failed stays.
     let out = std::env::temp_dir().join(format!("crust-cases-{}", std::process::id()));
     fs::create_dir(&out)?;
     let mut cases = as_root(products)
-        .arg(products.program("qemu-test/cases", "cases")?)
+        .arg(products.program("cases")?)
         .arg("--crust")
         .arg(products.tool()?)
         .arg("--programs")

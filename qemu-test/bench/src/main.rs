@@ -14,9 +14,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cases::tree;
 use clap::Parser;
 use nix::sys::wait::{WaitPidFlag, waitpid};
+use shared::tree;
 
 use tool::Tool;
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use cases::patience::Patience;
-use cases::{tool, tree};
+use shared::options::lowercase;
+use shared::patience::Patience;
+use shared::{tool, tree};
 
 /// What is done to a program between its `ready()` and its checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -136,7 +137,7 @@ impl Run<'_> {
         let child = Command::new(self.program)
             .arg(&self.directory)
             .env("CRUST", self.crust)
-            .env("CASE_MODE", format!("{mode:?}").to_lowercase())
+            .env("CASE_MODE", lowercase(&mode))
             .current_dir(&self.directory)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

@@ -15,45 +15,35 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use app::App;
-use cases::tree;
 use clap::Parser;
 use run::{Mode, Run};
+use shared::options::{self, lowercase};
+use shared::report::Report;
+use shared::tree;
 
 #[derive(Parser)]
 struct Options {
-    /// The tool under test.
-    #[arg(long)]
-    crust: PathBuf,
     /// The directory of the applications' files, NAME.toml.
     #[arg(long)]
     apps: PathBuf,
     /// The directories of the programs and sources that they need.
     #[arg(long, required = true)]
     programs: Vec<PathBuf>,
-    /// A directory for images and logs. What fails stays there.
-    #[arg(long)]
-    out: PathBuf,
-    /// What is done to the programs.
-    #[arg(long, value_enum, default_values = ["kill", "running", "repeat"])]
-    mode: Vec<Mode>,
-    /// Only these applications.
-    names: Vec<String>,
+    #[command(flatten)]
+    shared: options::Options<Mode>,
 }
 
 fn main() -> Result<ExitCode> {
     let mut options = Options::parse();
-    let paths = [&mut options.crust, &mut options.apps].into_iter();
+    let paths = [&mut options.shared.crust, &mut options.apps].into_iter();
     for path in paths.chain(&mut options.programs) {
         *path = path
             .canonicalize()
             .with_context(|| format!("find {}", path.display()))?;
     }
-    fs::create_dir_all(&options.out)?;
-    options.out = options.out.canonicalize()?;
     // Restored programs whose crust has exited become our children.
     nix::sys::prctl::set_child_subreaper(true)?;
-    let mut report = Report::default();
-    println!("TAP version 14");
+    let mut report = Report::begin();
     for file in described(&options)? {
         let name = file
             .file_stem()
@@ -62,17 +52,13 @@ fn main() -> Result<ExitCode> {
             .into_owned();
         let app = App::read(&file)?;
         if let Some(missing) = app.missing(&options.programs) {
-            report.skip(&name, &format!("there is no {missing}"));
+            report.skipped(&name, &format!("there is no {missing}"));
             continue;
         }
         let run = |mode: Mode, undisturbed: Option<&Path>| -> Result<PathBuf> {
-            let directory = options.out.join(format!("{name}-{mode:?}").to_lowercase());
-            if directory.exists() {
-                fs::remove_dir_all(&directory)?;
-            }
-            fs::create_dir_all(&directory)?;
+            let directory = options.shared.fresh_directory(&name, &mode)?;
             let run = Run {
-                crust: &options.crust,
+                crust: &options.shared.crust,
                 programs: &options.programs,
                 app: &app,
                 directory: directory.clone(),
@@ -88,16 +74,16 @@ fn main() -> Result<ExitCode> {
             true => None,
             false => {
                 let result = run(Mode::Undisturbed, None);
-                report.result(&name, Mode::Undisturbed, &app, result.as_ref().err());
+                tell(&mut report, &name, Mode::Undisturbed, &app, &result);
                 match result {
                     Ok(directory) => Some(directory),
                     Err(_) => continue,
                 }
             }
         };
-        for &mode in &options.mode {
+        for &mode in &options.shared.mode {
             let result = run(mode, undisturbed.as_deref());
-            report.result(&name, mode, &app, result.as_ref().err());
+            tell(&mut report, &name, mode, &app, &result);
             if let Ok(directory) = result {
                 fs::remove_dir_all(directory)?;
             }
@@ -117,54 +103,20 @@ fn described(options: &Options) -> Result<Vec<PathBuf>> {
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()?;
     files.retain(|file| {
-        let name = file.file_stem().unwrap_or_default();
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
         file.extension()
             .is_some_and(|extension| extension == "toml")
-            && (options.names.is_empty() || options.names.iter().any(|wanted| **wanted == *name))
+            && options.shared.wants(&name)
     });
     files.sort();
     Ok(files)
 }
 
-/// What is told of the runs.
-#[derive(Default)]
-struct Report {
-    count: u32,
-    failed: u32,
-}
-
-impl Report {
-    fn skip(&mut self, name: &str, why: &str) {
-        self.count += 1;
-        println!("ok {} - {name} # SKIP {why}", self.count);
-    }
-
-    fn result(&mut self, name: &str, mode: Mode, app: &App, error: Option<&anyhow::Error>) {
-        self.count += 1;
-        let mode = format!("{mode:?}").to_lowercase();
-        let title = format!("{} - {name} ({mode}): {}", self.count, app.what);
-        let Some(error) = error else {
-            println!("ok {title}");
-            return;
-        };
-        if app.known_failure.is_empty() {
-            self.failed += 1;
-            println!("not ok {title}");
-        } else {
-            println!("not ok {title} # TODO {}", app.known_failure);
-        }
-        for line in format!("{error:#}").lines() {
-            println!("  # {line}");
-        }
-    }
-
-    fn finish(&self) -> ExitCode {
-        println!("1..{}", self.count);
-        println!(
-            "# {} passed, {} failed",
-            self.count - self.failed,
-            self.failed
-        );
-        ExitCode::from(u8::from(self.failed > 0 || self.count == 0))
+/// Tells how a run went.
+fn tell(report: &mut Report, name: &str, mode: Mode, app: &App, result: &Result<PathBuf>) {
+    let title = format!("{name} ({}): {}", lowercase(&mode), app.what);
+    match result {
+        Ok(_) => report.passed(&title),
+        Err(error) => report.failed(&title, &app.known_failure, &format!("{error:#}")),
     }
 }

@@ -10,9 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use cases::{tool, tree};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use shared::{tool, tree};
 
 use crate::app::{App, Step, find};
 use crate::files::Saved;

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cases::patience::Patience;
+use shared::patience::Patience;
 
 /// Where commands are run, and about which process.
 pub struct Shell {

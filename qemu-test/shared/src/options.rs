@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What each runner is told on its command line.
+
+use std::fmt::Debug;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+
+/// The options that both runners have. `M` is what is done to the programs.
+#[derive(Args)]
+pub struct Options<M: ValueEnum + Send + Sync + 'static> {
+    /// The tool under test.
+    #[arg(long)]
+    pub crust: PathBuf,
+    /// A directory for images and logs. What fails stays there.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// What is done to the programs.
+    #[arg(long, value_enum, default_values = ["kill", "running", "repeat"])]
+    pub mode: Vec<M>,
+    /// Only these.
+    pub names: Vec<String>,
+}
+
+impl<M: ValueEnum + Debug + Send + Sync> Options<M> {
+    /// Whether this one is to be run.
+    pub fn wants(&self, name: &str) -> bool {
+        self.names.is_empty() || self.names.iter().any(|wanted| wanted == name)
+    }
+
+    /// An empty directory for a run, where a former one may have left something.
+    pub fn fresh_directory(&self, name: &str, mode: &M) -> Result<PathBuf> {
+        let directory = self.out.join(format!("{name}-{}", lowercase(mode)));
+        if directory.exists() {
+            fs::remove_dir_all(&directory)?;
+        }
+        fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
+        Ok(directory.canonicalize()?)
+    }
+}
+
+/// A mode as it is written on the command line.
+pub fn lowercase(mode: &impl Debug) -> String {
+    format!("{mode:?}").to_lowercase()
+}
