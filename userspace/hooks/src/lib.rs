@@ -19,7 +19,7 @@ use crust_tracee::texts::Texts;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-/// Which implementation of [`Hooks`](crate::Hooks) is used.
+/// Which implementation of [`Hooks`] is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Backend {

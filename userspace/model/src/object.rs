@@ -3,7 +3,7 @@
 //! The kinds of kernel objects: one file each, and one table for each family.
 //!
 //! A kind is a plain serde struct that implements [`State`] and its family's trait
-//! ([`task::Aspect`], [`memory::MappingKind`], [`file::FileKind`]), and a line in the family's
+//! (`task::Aspect`, `memory::MappingKind`, `file::FileKind`), and a line in the family's
 //! table. Dump, restore, `inspect`, `explain` and `docs/support.md` derive from the tables.
 
 use crust_image::{Record, codec};

@@ -3,7 +3,7 @@
 //! Files of `/proc`: how they are read, and parsers of what they say.
 //!
 //! A parser takes bytes or text and makes no system call, so it is tested with what a kernel once said. What a kernel
-//! does not say is `None`; a file that makes no sense is [`Error::Malformed`](crust_model::Error::Malformed). The
+//! does not say is `None`; a file that makes no sense is [`Error::Malformed`]. The
 //! readers work below a directory that was opened while the process lived, so they never read about another process
 //! that has its number now. This crate must not know what a caller does with what it reads.
 

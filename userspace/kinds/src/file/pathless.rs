@@ -2,7 +2,7 @@
 
 //! A description of a file that no path leads to: a memfd, or a file that was deleted.
 //!
-//! The file itself is described once, whoever has it ([`unnamed`]); here is what
+//! The file itself is described once, whoever has it ([`pathless`](crate::pathless)); here is what
 //! belongs to one description of it, of which there can be several: whoever has a descriptor may open the
 //! file again by the link in `/proc/PID/fd`. A restore does just that, in the process that makes the file.
 

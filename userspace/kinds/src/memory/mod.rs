@@ -7,7 +7,7 @@
 //!
 //! A process may have tens of thousands of mappings, so there is one record for each kind and
 //! process, which holds all mappings of that kind ([`Mappings`]). The contents are apart, see
-//! [`pages`](self::pages).
+//! [`pages`].
 //!
 //! A restore builds an address space in four stages: everything is mapped (`MapMemory`), shared
 //! memory that another process made is mapped (`ShareMemory`), the pages are read (`FillMemory`),

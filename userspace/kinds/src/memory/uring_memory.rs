@@ -5,7 +5,7 @@
 //!
 //! The kernel maps a ring only where it chooses itself: it takes no address, not even with `MAP_FIXED`, nor does
 //! `mremap` move it (`io_uring/memmap.c:io_uring_get_unmapped_area`). So before anything else is in the
-//! address space, all other [gaps](super::gaps) are occupied.
+//! address space, all other [gaps] are occupied.
 
 use std::ops::Range;
 

@@ -11,7 +11,7 @@
 //!   makes the same call with what is left of its limit and is interrupted at once: so the kernel
 //!   sets up the restart block itself.
 //! * A call with a limit of which the kernel keeps nothing ([`limit`](crust_tracee::syscall_timeout)).
-//! * A call with a signal mask of its own ([`masked`]): signals that come before it is begun again
+//! * A call with a signal mask of its own ([`crust_arch::sigmask_syscalls`]): signals that come before it is begun again
 //!   would meet the mask from outside. Its thread is let go from the entry of that call.
 
 use std::collections::BTreeSet;

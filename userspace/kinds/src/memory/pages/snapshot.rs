@@ -52,7 +52,7 @@ struct Part {
 }
 
 impl<'a> Snapshot<'a> {
-    /// Takes it of a frozen tree. `records` are those that [`memory::capture`] made for the processes
+    /// Takes it of a frozen tree. `records` are those that [`memory::capture()`] made for the processes
     /// of `tree`.
     ///
     /// With `leave_running`, what a fork would not copy (shared memory, `MADV_DONTFORK`,

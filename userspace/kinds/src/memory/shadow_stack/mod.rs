@@ -4,7 +4,7 @@
 //!
 //! The kernel makes one for a thread that switches them on, keeps its place, and takes it away when the thread ends
 //! (arch/x86/kernel/shstk.c). It cannot be told where to make it. So when a process has all its memory and its
-//! threads, all [gaps](super::gaps) are occupied, and each thread in turn switches its shadow stack on while the
+//! threads, all [gaps] are occupied, and each thread in turn switches its shadow stack on while the
 //! only room left is where that was. A program can map more of them (`map_shadow_stack`).
 //!
 //! A tracer can write to them. The code by which a thread makes calls for us has no calls and returns of its own.
