@@ -6,20 +6,22 @@ use std::cell::OnceCell;
 use std::time::Instant;
 
 use crust_hooks::{Backend, Chosen, Hooks};
-use crust_image::Writer;
+use crust_image::{Record, Writer};
 use crust_kinds::capture::{Capture, DumpOptions};
 use crust_kinds::ipc::sysv_shm::{self, FoundSegments};
 use crust_kinds::memory::build_id::BuildIds;
 use crust_kinds::memory::pages::{Snapshot, Taken};
 use crust_kinds::pathless::UnnamedFiles;
+use crust_kinds::plan_context::RestoreOptions;
 use crust_kinds::{file, memory, task};
 use crust_model::progress::{Phase, Progress};
-use crust_model::refusal::Refusals;
+use crust_model::refusal::{Refusals, Weight};
 use crust_model::{Error, Result};
 use crust_tracee::freeze::Frozen;
 use crust_tracee::interrupt::Interrupts;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::planning;
 use crate::request::{Captured, DumpReport, DumpRequest};
 
 /// Saves a tree of processes.
@@ -85,7 +87,12 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
         Some(frozen)
     };
     let page_records = snapshot.write(&mut image, progress)?;
-    for record in records.iter().chain(&page_records) {
+    let mut records = records;
+    records.extend_from_slice(&page_records);
+    // What the machine of the restore lacks only that can tell; what nobody could restore is refused here.
+    let mut refusals = refusals;
+    check_restorable(&records, hooks.hooks(), request, &mut refusals)?;
+    for record in &records {
         image.add(record)?;
     }
     progress.phase(&Phase::Pages {
@@ -104,7 +111,6 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     report.image_bytes = finished.bytes;
     report.page_bytes = finished.page_bytes;
     report.objects = finished.records;
-    let mut refusals = refusals;
     let at = Instant::now();
     if let Some(frozen) = frozen {
         report.frozen_ns = nanoseconds(since);
@@ -126,6 +132,39 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     report.losses = refusals.into_vec();
     report.total_ns = nanoseconds(begun);
     Ok(report)
+}
+
+/// Refuses a dump whose image this machine could not restore, while the program is still there; of one that goes on
+/// anyway, that is a loss.
+fn check_restorable(
+    records: &[Record],
+    hooks: &dyn Hooks,
+    request: &DumpRequest,
+    refusals: &mut Refusals,
+) -> Result<()> {
+    let options = RestoreOptions {
+        shell_job: request.options.shell_job,
+        ..RestoreOptions::default()
+    };
+    let (_, found) = planning::plan(records, hooks, &options)?;
+    if !found.forbid() {
+        return Ok(());
+    }
+    let left_alive = request.options.leave_running || request.options.leave_stopped;
+    let in_the_way = found.into_vec().into_iter();
+    for refusal in in_the_way.filter(|refusal| refusal.weight > Weight::Loss) {
+        let weight = if left_alive {
+            Weight::Loss
+        } else {
+            refusal.weight
+        };
+        let why = format!("the image could not be restored here: {}", refusal.why);
+        refusals.note(weight, refusal.task, refusal.object, why, refusal.remedy);
+    }
+    match refusals.forbid() {
+        true => Err(Error::Refused(std::mem::take(refusals).into_vec())),
+        false => Ok(()),
+    }
 }
 
 /// What a dump would save: stops the tree for a moment, and writes nothing.
@@ -161,7 +200,7 @@ fn capture(
     frozen: &Frozen,
     hooks: &dyn Hooks,
     options: &DumpOptions,
-) -> Result<(Vec<crust_image::Record>, Vec<Taken>, Refusals)> {
+) -> Result<(Vec<Record>, Vec<Taken>, Refusals)> {
     let mut capture = Capture {
         hooks,
         options,

@@ -16,6 +16,7 @@ mod explain;
 pub mod foreground;
 mod inspect;
 mod numbers;
+mod planning;
 mod request;
 mod restore;
 mod terminal;

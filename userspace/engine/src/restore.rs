@@ -2,7 +2,6 @@
 
 //! The story of a restore: read, resolve, look for conflicts, execute, let go.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -10,19 +9,18 @@ use crust_executor::{core_dump, execute};
 use crust_hooks::Chosen;
 use crust_image::{Reader, Record};
 use crust_kinds::ipc::sysv_shm::Undo;
-use crust_kinds::plan_context::{Resolve, RestoreOptions};
-use crust_kinds::registry::Kinds;
+use crust_kinds::plan_context::RestoreOptions;
 use crust_kinds::{file, memory, namespace, pathless, task};
-use crust_model::plan::Plan;
 use crust_model::progress::{Phase, Progress};
 use crust_model::refusal::{Refusal, Refusals};
 use crust_model::{Error, Result};
 use crust_tracee::interrupt::Interrupts;
 use nix::errno::Errno;
-use nix::unistd::{Pid, getpgrp, getsid};
+use nix::unistd::{Pid, getsid};
 
 use crate::dump::raise_descriptor_limit;
 use crate::numbers::Numbers;
+use crate::planning;
 use crate::request::{PlanReport, RestoreReport, RestoreRequest};
 use crate::terminal::Terminal;
 
@@ -38,7 +36,7 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
     let interrupts = Interrupts::hold()?;
     let hooks = Chosen::new(request.backend)?;
     let image = Reader::open(&request.image)?;
-    let (plan, refusals) = resolve(request, &hooks, image.records())?;
+    let (plan, refusals) = planning::plan(image.records(), hooks.hooks(), &request.options)?;
     if refusals.forbid() {
         return Err(Error::Refused(refusals.into_vec()));
     }
@@ -109,43 +107,13 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
 pub fn plan(request: &RestoreRequest) -> Result<PlanReport> {
     let hooks = Chosen::new(request.backend)?;
     let image = Reader::open(&request.image)?;
-    let (plan, refusals) = resolve(request, &hooks, image.records())?;
+    let (plan, refusals) = planning::plan(image.records(), hooks.hooks(), &request.options)?;
     let mut all = conflicts(image.records(), &request.options, &hooks)?.into_vec();
     all.extend(refusals.into_vec());
     Ok(PlanReport {
         conflicts: all,
         plan,
     })
-}
-
-/// From records to steps.
-fn resolve(
-    request: &RestoreRequest,
-    hooks: &Chosen,
-    records: &[Record],
-) -> Result<(Plan, Refusals)> {
-    let session = getsid(None).map_err(|errno| Error::system("getsid", errno))?;
-    let mut resolve = Resolve {
-        records,
-        abilities: hooks.hooks().abilities().of_the_machine(),
-        options: &request.options,
-        caller: (session.as_raw(), getpgrp().as_raw()),
-        survivors: BTreeMap::new(),
-        plan: Plan::default(),
-        refusals: Refusals::default(),
-        timers: std::collections::HashMap::new(),
-    };
-    Kinds::all().refuse_unknown(records, &mut resolve.refusals);
-    if resolve.refusals.forbid() {
-        // The other records may refer to what is not known.
-        return Ok((resolve.plan, resolve.refusals));
-    }
-    namespace::plan(&mut resolve)?;
-    task::plan(&mut resolve)?;
-    // The files tell which descriptor numbers are free, and the memory needs some.
-    file::plan(&mut resolve)?;
-    memory::plan(&mut resolve)?;
-    Ok((resolve.plan, resolve.refusals))
 }
 
 /// The terminal of crust, for a job that is a group of its own; and that group.

@@ -15,6 +15,7 @@ pub mod core_dump;
 pub mod fill;
 pub mod finish;
 pub mod handle;
+pub mod limits;
 pub mod round;
 pub mod steps;
 pub mod stops;

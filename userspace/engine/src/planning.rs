@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! From records to a plan, and whether this machine could execute it.
+//!
+//! A restore plans what it will do. A dump plans the records that it has just captured, before it kills the program they
+//! are of: what cannot be restored here is refused while the program is still there.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crust_executor::limits;
+use crust_hooks::Hooks;
+use crust_image::Record;
+use crust_kinds::plan_context::{Resolve, RestoreOptions};
+use crust_kinds::registry::Kinds;
+use crust_kinds::{file, memory, namespace, task};
+use crust_model::plan::Plan;
+use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
+use nix::unistd::{getpgrp, getsid};
+
+/// Plans the restore of an image's records on this machine.
+///
+/// # Errors
+///
+/// What in the records makes no sense. What stands against their restore is among the refusals.
+pub fn plan(
+    records: &[Record],
+    hooks: &dyn Hooks,
+    options: &RestoreOptions,
+) -> Result<(Plan, Refusals)> {
+    let session = getsid(None).map_err(|errno| Error::system("getsid", errno))?;
+    let mut resolve = Resolve {
+        records,
+        abilities: hooks.abilities().of_the_machine(),
+        options,
+        caller: (session.as_raw(), getpgrp().as_raw()),
+        survivors: BTreeMap::new(),
+        plan: Plan::default(),
+        refusals: Refusals::default(),
+        timers: HashMap::new(),
+    };
+    Kinds::all().refuse_unknown(records, &mut resolve.refusals);
+    if resolve.refusals.forbid() {
+        // The other records may refer to what is not known.
+        return Ok((resolve.plan, resolve.refusals));
+    }
+    namespace::plan(&mut resolve)?;
+    task::plan(&mut resolve)?;
+    // The files tell which descriptor numbers are free, and the memory needs some.
+    file::plan(&mut resolve)?;
+    memory::plan(&mut resolve)?;
+    let Resolve {
+        plan, mut refusals, ..
+    } = resolve;
+    let members = task::tree::members(records)?;
+    for exceeded in limits::exceeded(&plan) {
+        let process = exceeded.task.process.0 as usize;
+        let task = members.get(process).map_or(0, |member| member.pid);
+        refusals.block(task, exceeded.object, exceeded.why, exceeded.remedy);
+    }
+    Ok((plan, refusals))
+}

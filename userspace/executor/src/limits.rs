@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What a plan may ask of the executor at most. It is looked at when a plan is made, so that nothing is begun that
+//! could not be ended.
+
+use crust_model::plan::{Call, Plan, Step, TaskId, reserved, scratch};
+use crust_tracee::batch::{self, layout};
+use nix::sys::resource::{Resource, getrlimit};
+
+/// Something in a plan that the executor could not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exceeded {
+    /// The task that would have to do it.
+    pub task: TaskId,
+    /// What it is about.
+    pub object: String,
+    /// Why it cannot be done.
+    pub why: String,
+    /// What helps.
+    pub remedy: &'static str,
+}
+
+/// What in a plan exceeds a limit: the data of a system call, which must fit into scratch memory, and the numbers of
+/// the descriptors that only the restore needs, which the limit of the tool itself (`RLIMIT_NOFILE`) bounds.
+#[must_use]
+pub fn exceeded(plan: &Plan) -> Vec<Exceeded> {
+    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard);
+    exceeding(plan, descriptors)
+}
+
+fn exceeding(plan: &Plan, descriptors: u64) -> Vec<Exceeded> {
+    const ROOM: u64 = scratch::SIZE - layout::BATCHES;
+    let mut all = Vec::new();
+    for (&task, steps) in plan.stages.values().flatten() {
+        for call in steps.iter().filter_map(call) {
+            let size = batch::size(call) as u64;
+            if size > ROOM {
+                all.push(Exceeded {
+                    task,
+                    object: call.what.clone(),
+                    why: format!(
+                        "one system call would have to carry {} KiB of data, and at most {} KiB can be had",
+                        size >> 10,
+                        ROOM >> 10
+                    ),
+                    remedy: "have the program take part of it out before the dump",
+                });
+            }
+        }
+    }
+    for (&process, &place) in &plan.shared_tables {
+        all.extend(too_high(process.leader(), plan, place, descriptors));
+    }
+    if plan.shared_tables.is_empty() {
+        let root = plan.stages.values().flatten().next();
+        let task = root.map(|(&task, _)| task);
+        all.extend(task.and_then(|task| too_high(task, plan, 0, descriptors)));
+    }
+    all
+}
+
+/// The system call of a step that goes through scratch memory.
+fn call(step: &Step) -> Option<&Call> {
+    match step {
+        Step::Call(call) | Step::Reenter(call) | Step::CallAtLast(call) => Some(call),
+        _ => None,
+    }
+}
+
+fn too_high(task: TaskId, plan: &Plan, place: i32, descriptors: u64) -> Option<Exceeded> {
+    let last = i64::from(plan.reserved_fds) + i64::from(reserved::COUNT) + i64::from(place);
+    let fits = u64::try_from(last).is_ok_and(|last| last < descriptors);
+    (!fits).then(|| Exceeded {
+        task,
+        object: "descriptor numbers".into(),
+        why: format!(
+            "the restore needs numbers up to {last} for a while, above all that the tree has, and at most {} may be \
+             used here (RLIMIT_NOFILE)",
+            descriptors.saturating_sub(1)
+        ),
+        remedy: "run crust with a higher hard limit (ulimit -Hn), or have the program close its highest descriptors",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crust_model::plan::{Data, ProcessId, Stage};
+
+    use super::*;
+
+    fn plan(bytes: usize) -> Plan {
+        let mut plan = Plan {
+            reserved_fds: 10,
+            ..Plan::default()
+        };
+        let call = Call::new("send", libc::SYS_write, [Data::new(vec![0; bytes]).into()]);
+        plan.call(Stage::ConnectFiles, ProcessId(0).leader(), call);
+        plan
+    }
+
+    #[test]
+    fn data_of_a_call_fits_or_is_named() {
+        assert_eq!(exceeding(&plan(1 << 20), 100), []);
+        let exceeded = exceeding(&plan(scratch::SIZE as usize), 100);
+        assert_eq!(exceeded.len(), 1);
+        assert_eq!(exceeded[0].object, "send");
+    }
+
+    #[test]
+    fn numbers_fit_or_are_named() {
+        assert_eq!(exceeding(&plan(1), 19), []);
+        assert_eq!(exceeding(&plan(1), 18).len(), 1);
+        let mut shared = plan(1);
+        shared.shared_tables = [(ProcessId(0), 0), (ProcessId(1), 1)].into();
+        assert_eq!(exceeding(&shared, 20), []);
+        let exceeded = exceeding(&shared, 19);
+        assert_eq!(exceeded.len(), 1);
+        assert_eq!(exceeded[0].task.process, ProcessId(1));
+    }
+}
