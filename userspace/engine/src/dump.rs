@@ -2,18 +2,17 @@
 
 //! The story of a dump: freeze, capture, refuse or write, let go or kill.
 
-use std::cell::OnceCell;
 use std::time::Instant;
 
 use crust_hooks::{Backend, Chosen, Hooks};
 use crust_image::{Record, Writer};
 use crust_kinds::capture::{Capture, DumpOptions};
-use crust_kinds::ipc::sysv_shm::{self, FoundSegments};
-use crust_kinds::memory::build_id::BuildIds;
-use crust_kinds::memory::pages::{Snapshot, Taken};
-use crust_kinds::pathless::UnnamedFiles;
+use crust_kinds::contents::PageJob;
+use crust_kinds::ipc::sysv_shm;
+use crust_kinds::memory::pages::Snapshot;
+use crust_kinds::notes::Notes;
 use crust_kinds::plan_context::RestoreOptions;
-use crust_kinds::{file, memory, task};
+use crust_kinds::registry;
 use crust_model::progress::{Phase, Progress};
 use crust_model::refusal::{Refusals, Weight};
 use crust_model::{Error, Result};
@@ -200,32 +199,16 @@ fn capture(
     frozen: &Frozen,
     hooks: &dyn Hooks,
     options: &DumpOptions,
-) -> Result<(Vec<Record>, Vec<Taken>, Refusals)> {
+) -> Result<(Vec<Record>, Vec<PageJob>, Refusals)> {
     let mut capture = Capture {
         hooks,
         options,
         tree: &frozen.processes,
         records: Vec::new(),
         refusals: Refusals::default(),
-        timer_list: OnceCell::new(),
-        unnamed: UnnamedFiles::default(),
-        segments: FoundSegments::default(),
-        rings: Vec::new(),
-        build_ids: BuildIds::default(),
+        notes: Notes::default(),
     };
-    let begun = Instant::now();
-    task::capture(&mut capture)?;
-    tracing::debug!(took = ?begun.elapsed(), "tasks");
-    memory::capture(&mut capture)?;
-    tracing::debug!(took = ?begun.elapsed(), "and mappings");
-    file::capture(&mut capture)?;
-    tracing::debug!(took = ?begun.elapsed(), "and files");
-    let Capture {
-        unnamed, refusals, ..
-    } = &mut capture;
-    unnamed.settle(&frozen.processes, refusals);
-    let segments = capture.segments.into_taken();
-    let taken = capture.unnamed.into_taken().chain(segments).collect();
+    let taken = registry::capture(&mut capture)?;
     Ok((capture.records, taken, capture.refusals))
 }
 

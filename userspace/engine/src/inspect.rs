@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crust_image::{Reader, Record};
-use crust_kinds::file::table::Table;
+use crust_kinds::descriptor::table::Table;
 use crust_kinds::registry::{Family, Kinds};
 use crust_kinds::task::name::Name;
 use crust_kinds::task::tree::Member;
@@ -153,7 +153,7 @@ fn processes(records: &[Record], kinds: &Kinds) -> Result<Vec<Process>> {
             Some(other) => tables.get(&other.0)?,
             None => table,
         };
-        let one = |slot: &crust_kinds::file::table::Slot| {
+        let one = |slot: &crust_kinds::descriptor::table::Slot| {
             let description = slot.description.0;
             let (kind, what) = descriptions.get(&description).cloned().unwrap_or_default();
             Descriptor {

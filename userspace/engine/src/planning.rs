@@ -5,14 +5,14 @@
 //! A restore plans what it will do. A dump plans the records that it has just captured, before it kills the program they
 //! are of: what cannot be restored here is refused while the program is still there.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use crust_executor::limits;
 use crust_hooks::Hooks;
 use crust_image::Record;
+use crust_kinds::notes::Notes;
 use crust_kinds::plan_context::{Resolve, RestoreOptions};
-use crust_kinds::registry::Kinds;
-use crust_kinds::{file, memory, namespace, task};
+use crust_kinds::{registry, task};
 use crust_model::plan::Plan;
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
@@ -37,18 +37,9 @@ pub fn plan(
         survivors: BTreeMap::new(),
         plan: Plan::default(),
         refusals: Refusals::default(),
-        timers: HashMap::new(),
+        notes: Notes::default(),
     };
-    Kinds::all().refuse_unknown(records, &mut resolve.refusals);
-    if resolve.refusals.forbid() {
-        // The other records may refer to what is not known.
-        return Ok((resolve.plan, resolve.refusals));
-    }
-    namespace::plan(&mut resolve)?;
-    task::plan(&mut resolve)?;
-    // The files tell which descriptor numbers are free, and the memory needs some.
-    file::plan(&mut resolve)?;
-    memory::plan(&mut resolve)?;
+    registry::plan(&mut resolve)?;
     let Resolve {
         plan, mut refusals, ..
     } = resolve;

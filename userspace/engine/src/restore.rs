@@ -10,7 +10,7 @@ use crust_hooks::Chosen;
 use crust_image::{Reader, Record};
 use crust_kinds::ipc::sysv_shm::Undo;
 use crust_kinds::plan_context::RestoreOptions;
-use crust_kinds::{file, memory, namespace, pathless, task};
+use crust_kinds::{file, registry, task};
 use crust_model::progress::{Phase, Progress};
 use crust_model::refusal::{Refusal, Refusals};
 use crust_model::{Error, Result};
@@ -174,11 +174,7 @@ fn conflicts(records: &[Record], options: &RestoreOptions, hooks: &Chosen) -> Re
             );
         }
     }
-    task::conflicts(records, &mut refusals)?;
-    namespace::conflicts(records, options, hooks.hooks().abilities(), &mut refusals)?;
-    file::conflicts(records, &mut refusals)?;
-    memory::conflicts(records, &mut refusals)?;
-    pathless::conflicts(records, &mut refusals)?;
+    registry::conflicts(records, options, hooks.hooks().abilities(), &mut refusals)?;
     Ok(refusals)
 }
 

@@ -2,18 +2,12 @@
 
 //! What a capture works with, and what it gathers.
 
-use std::cell::OnceCell;
-
 use crust_hooks::Hooks;
 use crust_image::Record;
 use crust_model::refusal::Refusals;
 use crust_tracee::frozen_process::FrozenProcess;
 
-use crate::file::uring::rings::MappedRing;
-use crate::ipc::sysv_shm::FoundSegments;
-use crate::memory::build_id::BuildIds;
-use crate::pathless::UnnamedFiles;
-use crate::task::posix_timers::TimerList;
+use crate::notes::Notes;
 
 /// What the user decided about a dump.
 #[derive(Clone, Debug, Default)]
@@ -43,14 +37,6 @@ pub struct Capture<'a> {
     pub records: Vec<Record>,
     /// What cannot be.
     pub refusals: Refusals,
-    /// The timers of the kernel, if somebody has asked for them.
-    pub timer_list: OnceCell<Option<TimerList>>,
-    /// The files without a path, found by mappings, programs and descriptors.
-    pub unnamed: UnnamedFiles,
-    /// The System V segments that are attached.
-    pub segments: FoundSegments,
-    /// The mappings of io_urings.
-    pub rings: Vec<MappedRing>,
-    /// The build ids of programs and libraries.
-    pub build_ids: BuildIds,
+    /// What the kinds note for themselves.
+    pub notes: Notes,
 }

@@ -12,12 +12,18 @@
 
 #![forbid(unsafe_code)]
 
+mod bisect;
 pub mod capture;
+pub mod contents;
+pub mod descriptor;
 pub mod file;
 pub mod ipc;
 pub mod memory;
 pub mod namespace;
+pub mod notes;
+pub mod path;
 pub mod pathless;
 pub mod plan_context;
+mod ranges;
 pub mod registry;
 pub mod task;

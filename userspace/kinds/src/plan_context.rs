@@ -2,15 +2,14 @@
 
 //! From image to plan: what the kinds have to hand while they emit their steps.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use crust_hooks::Abilities;
 use crust_image::Record;
 use crust_model::plan::{Plan, ProcessId, TaskId};
 use crust_model::refusal::Refusals;
-use crust_sys::signal::OfTimer;
 
-use crate::task::posix_timers::Expired;
+use crate::notes::Notes;
 
 /// What the user decided about a restore.
 #[derive(Clone, Debug, Default)]
@@ -42,8 +41,8 @@ pub struct Resolve<'a> {
     pub plan: Plan,
     /// What will be lost, or stands against the restore.
     pub refusals: Refusals,
-    /// POSIX timers that expire by themselves, and with that queue their signals; those that are made to.
-    pub timers: HashMap<(ProcessId, OfTimer), Option<Expired>>,
+    /// What the kinds note for themselves.
+    pub notes: Notes,
 }
 
 impl Resolve<'_> {

@@ -6,12 +6,20 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::time::Instant;
 
+use crust_hooks::Abilities;
 use crust_image::Record;
 use crust_model::Result;
 use crust_model::object::Row;
 use crust_model::refusal::Refusals;
+use crust_tracee::texts;
 
+use crate::capture::Capture;
+use crate::contents::PageJob;
+use crate::ipc::sysv_shm::FoundSegments;
+use crate::pathless::{self, UnnamedFiles};
+use crate::plan_context::{Resolve, RestoreOptions};
 use crate::{file, memory, namespace, task};
 
 /// The families, by the high byte of their tags.
@@ -127,6 +135,67 @@ impl Kinds {
         }
         text
     }
+}
+
+/// Captures all of a frozen tree but the contents of its memory; returns the files whose contents are to be copied.
+///
+/// # Errors
+///
+/// What broke; what cannot be carried over goes to [`Capture::refusals`].
+pub fn capture(capture: &mut Capture<'_>) -> Result<Vec<PageJob>> {
+    let begun = Instant::now();
+    let tree = capture.tree;
+    let texts = texts::read(tree, capture.hooks.abilities().read_only)?;
+    tracing::debug!(took = ?begun.elapsed(), "/proc is read");
+    capture.hooks.prepare(tree, &texts)?;
+    tracing::debug!(took = ?begun.elapsed(), "the program was asked");
+    namespace::time::capture(&texts, capture)?;
+    task::capture(&texts, capture)?;
+    tracing::debug!(took = ?begun.elapsed(), "tasks");
+    memory::capture(capture)?;
+    tracing::debug!(took = ?begun.elapsed(), "and mappings");
+    file::capture(capture)?;
+    tracing::debug!(took = ?begun.elapsed(), "and files");
+    let pathless = capture.notes.take::<UnnamedFiles>();
+    pathless.settle(tree, &mut capture.refusals);
+    let segments = capture.notes.take::<FoundSegments>();
+    Ok(pathless.into_taken().chain(segments.into_taken()).collect())
+}
+
+/// Plans the restore of all records of an image.
+///
+/// # Errors
+///
+/// What in the image makes no sense; what stands against the restore goes to [`Resolve::refusals`].
+pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
+    Kinds::all().refuse_unknown(resolve.records, &mut resolve.refusals);
+    if resolve.refusals.forbid() {
+        // The other records may refer to what is not known.
+        return Ok(());
+    }
+    namespace::plan(resolve)?;
+    task::plan(resolve)?;
+    // The files tell which descriptor numbers are free, and the memory needs some.
+    file::plan(resolve)?;
+    memory::plan(resolve)
+}
+
+/// Asks this machine what of it is in the way of the objects of an image, or is missing for them.
+///
+/// # Errors
+///
+/// If a record cannot be decoded.
+pub fn conflicts(
+    records: &[Record],
+    options: &RestoreOptions,
+    abilities: Abilities,
+    refusals: &mut Refusals,
+) -> Result<()> {
+    task::conflicts(records, refusals)?;
+    namespace::conflicts(records, options, abilities, refusals)?;
+    file::conflicts(records, refusals)?;
+    memory::conflicts(records, refusals)?;
+    pathless::conflicts(records, refusals)
 }
 
 /// With a capital letter and a full stop, in one line, as a cell of a table.

@@ -7,20 +7,17 @@
 //! it lets every task go on as it was. Should crust be killed, the kernel does the same.
 
 use std::collections::HashSet;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use crust_model::plan::ProcessId;
-use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
-use crust_sys::pidfd;
 use crust_sys::ptrace::{self, event, option};
 use crust_sys::wait::{self, Status};
+use crust_sys::{RemoteAddr, pidfd};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
 
-use crate::frozen_process::{FrozenProcess, FrozenThread};
+use crate::frozen_process::{FrozenProcess, FrozenThread, open_directory, open_process, refuse};
 use crate::interrupt::Interrupts;
 use crate::syscall_timeout::Sleeps;
 use crate::syscall_timeout::resume::{self, Waiting};
@@ -343,49 +340,6 @@ impl Drop for Frozen {
     }
 }
 
-/// What can be told of a process before it is stopped. `None`: it is gone.
-pub fn open_process(pid: i32, parent: Option<ProcessId>) -> Result<Option<FrozenProcess>> {
-    if pid == std::process::id() as i32 {
-        return refuse(
-            pid,
-            "process",
-            "crust itself is in the tree that it should stop",
-            "run crust from outside of that tree, for example from another terminal",
-        );
-    }
-    let proc = match open_directory(pid) {
-        Ok(proc) => proc,
-        Err(Errno::ENOENT) => return Ok(None),
-        Err(errno) => return Err(Error::task(pid, format!("open /proc/{pid}"), errno)),
-    };
-    let pidfd = match pidfd::open(pid) {
-        Ok(pidfd) => pidfd,
-        Err(Errno::ESRCH) => return Ok(None),
-        Err(errno) => return Err(Error::task(pid, "pidfd_open", errno)),
-    };
-    Ok(Some(FrozenProcess {
-        id: ProcessId::default(),
-        pid,
-        parent,
-        proc,
-        pidfd,
-        threads: Vec::new(),
-        ended_leader: None,
-        zombie: None,
-        options: 0,
-        has_zombies: false,
-        stopped: None,
-        auxv: Vec::new(),
-        syscall_insn: None,
-    }))
-}
-
-/// `/proc/TID`, which is there for any thread, though only leaders are listed.
-fn open_directory(tid: i32) -> nix::Result<OwnedFd> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    open(format!("/proc/{tid}").as_str(), flags, Mode::empty())
-}
-
 /// What `/proc` tells of the leader of a process; the process as a whole may be read through another thread.
 pub fn stat_of_leader(process: &FrozenProcess) -> Result<crust_proc::Stat> {
     let pid = process.pid;
@@ -430,7 +384,7 @@ fn settle(process: &mut FrozenProcess) -> Result<()> {
         };
     }
     process.auxv = crust_proc::read(&process.proc, pid, "auxv")?;
-    process.syscall_insn = instruction::of_process(process);
+    process.syscall_insn = syscall_instruction(process);
     Ok(())
 }
 
@@ -443,16 +397,9 @@ enum Seized {
     EndedLeader(i32),
 }
 
-/// An [`Error::Refused`] with one refusal.
-pub fn refuse<T>(
-    task: i32,
-    object: impl Into<String>,
-    why: impl Into<String>,
-    remedy: impl Into<String>,
-) -> Result<T> {
-    let mut refusals = Refusals::default();
-    refusals.block(task, object, why, remedy);
-    Err(Error::Refused(refusals.into_vec()))
+/// The instruction of a process; the auxiliary vector tells where its vDSO is.
+fn syscall_instruction(process: &FrozenProcess) -> Option<RemoteAddr> {
+    instruction::vdso(&process.auxv).and_then(|vdso| instruction::in_vdso(process.task(), vdso))
 }
 
 /// Why a thread may not be traced.

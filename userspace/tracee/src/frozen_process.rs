@@ -5,10 +5,15 @@
 use std::os::fd::OwnedFd;
 
 use crust_model::plan::ProcessId;
-use crust_sys::RemoteAddr;
+use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
 use crust_sys::ptrace::option;
+use crust_sys::{RemoteAddr, pidfd};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 
-use crate::syscall_timeout::Limit;
+use crate::deadline::SyscallTimeout;
 
 /// A thread that is stopped by ptrace and traced by this (calling) thread.
 #[derive(Debug)]
@@ -20,7 +25,7 @@ pub struct FrozenThread {
     /// The signals that it blocks; in a call with a mask of its own, those around it.
     pub mask: u64,
     /// The time limit of the call that it goes on with, unless the kernel sees to it.
-    pub limit: Option<Limit>,
+    pub limit: Option<SyscallTimeout>,
 }
 
 /// A process all of whose threads are stopped.
@@ -79,4 +84,59 @@ impl FrozenProcess {
         let first = u32::from(self.ended_leader.is_some());
         (first..).zip(&self.threads)
     }
+}
+
+/// What can be told of a process before it is stopped. `None`: it is gone.
+pub fn open_process(pid: i32, parent: Option<ProcessId>) -> Result<Option<FrozenProcess>> {
+    if pid == std::process::id() as i32 {
+        return refuse(
+            pid,
+            "process",
+            "crust itself is in the tree that it should stop",
+            "run crust from outside of that tree, for example from another terminal",
+        );
+    }
+    let proc = match open_directory(pid) {
+        Ok(proc) => proc,
+        Err(Errno::ENOENT) => return Ok(None),
+        Err(errno) => return Err(Error::task(pid, format!("open /proc/{pid}"), errno)),
+    };
+    let pidfd = match pidfd::open(pid) {
+        Ok(pidfd) => pidfd,
+        Err(Errno::ESRCH) => return Ok(None),
+        Err(errno) => return Err(Error::task(pid, "pidfd_open", errno)),
+    };
+    Ok(Some(FrozenProcess {
+        id: ProcessId::default(),
+        pid,
+        parent,
+        proc,
+        pidfd,
+        threads: Vec::new(),
+        ended_leader: None,
+        zombie: None,
+        options: 0,
+        has_zombies: false,
+        stopped: None,
+        auxv: Vec::new(),
+        syscall_insn: None,
+    }))
+}
+
+/// An [`Error::Refused`] with one refusal.
+pub fn refuse<T>(
+    task: i32,
+    object: impl Into<String>,
+    why: impl Into<String>,
+    remedy: impl Into<String>,
+) -> Result<T> {
+    let mut refusals = Refusals::default();
+    refusals.block(task, object, why, remedy);
+    Err(Error::Refused(refusals.into_vec()))
+}
+
+/// `/proc/TID`, which is there for any thread, though only leaders are listed.
+pub fn open_directory(tid: i32) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(format!("/proc/{tid}").as_str(), flags, Mode::empty())
 }

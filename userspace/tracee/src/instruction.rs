@@ -8,8 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crust_sys::ptrace::UserRegs;
 use crust_sys::{RemoteAddr, memory};
 
-use crate::frozen_process::FrozenProcess;
-
 /// `syscall`.
 pub const SYSCALL: [u8; 2] = [0x0f, 0x05];
 /// `int $0x80`: the call is one of 32-bit programs, and has another number.
@@ -35,11 +33,6 @@ pub fn number_before(tid: i32, registers: &UserRegs) -> Option<u32> {
         return None;
     };
     Some(u32::from_le_bytes([a, b, c, d]))
-}
-
-/// The instruction of a process; the auxiliary vector tells where its vDSO is.
-pub fn of_process(process: &FrozenProcess) -> Option<RemoteAddr> {
-    vdso(&process.auxv).and_then(|vdso| in_vdso(process.task(), vdso))
 }
 
 /// Where the vDSO of a process with this auxiliary vector is.

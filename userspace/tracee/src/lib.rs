@@ -15,6 +15,7 @@
 
 pub mod batch;
 pub mod clock;
+pub mod deadline;
 pub mod freeze;
 pub mod frozen_process;
 pub mod instruction;

@@ -11,11 +11,11 @@ use crust_sys::wait::{self, Status};
 use crust_sys::{RemoteAddr, memory};
 use nix::errno::Errno;
 
-use crate::freeze::{open_process, refuse};
-use crate::frozen_process::FrozenProcess;
+use crate::deadline::SyscallTimeout;
+use crate::frozen_process::{FrozenProcess, open_process, refuse};
 use crate::instruction;
 use crate::syscall_timeout::resume::{Waiting, milliseconds};
-use crate::syscall_timeout::{Limit, Sleeps, TimeoutLocation};
+use crate::syscall_timeout::{Sleeps, TimeoutLocation};
 
 /// The code segment of 64-bit user mode (`__USER_CS`, arch/x86/include/asm/segment.h).
 const USER_CODE_64: u64 = 0x33;
@@ -30,7 +30,7 @@ pub fn registers(
     process: &FrozenProcess,
     tid: i32,
     sleeps: &mut Sleeps,
-) -> Result<(UserRegs, Option<Limit>)> {
+) -> Result<(UserRegs, Option<SyscallTimeout>)> {
     let failed = |errno| Error::task(tid, "read its registers", errno);
     let registers = match ptrace::registers(tid) {
         Ok(registers) if registers.cs == USER_CODE_64 => registers,
@@ -157,7 +157,7 @@ fn make_call_again(
     process: &FrozenProcess,
     tid: i32,
     mut registers: UserRegs,
-    limit: Option<&Limit>,
+    limit: Option<&SyscallTimeout>,
 ) -> Result<UserRegs> {
     /// The kernel's `-ERESTARTNOHAND`.
     const UNLESS_HANDLED: i64 = -514;
@@ -169,7 +169,7 @@ fn make_call_again(
     registers.rax = UNLESS_HANDLED as u64;
     if let Some(left) = limit
         .filter(|limit| limit.place == TimeoutLocation::Register)
-        .and_then(Limit::left)
+        .and_then(SyscallTimeout::left)
     {
         registers.r10 = milliseconds(left);
     }

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::collect::Census;
 use super::fd_plan::Bench;
-use super::path::{FilePath, Named};
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open, refused};
+use crate::path::{FilePath, Named};
 
 /// What tells a kind of file that is opened by its path from the others.
 pub trait PathKind: 'static {

@@ -6,7 +6,6 @@
 //! be the same (same file, same flags) are kept sorted, and each further descriptor is looked up by
 //! bisection. A description that is alike no other is never compared at all.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
@@ -28,12 +27,12 @@ use super::epoll::Watching;
 use super::pathless::UnnamedDescriptions;
 use super::pipe::Pipes;
 use super::probe::{Holder, Probe};
-use super::table::{PosixLock, Slot, Table};
 use super::unix::Sockets;
-use super::uring::rings::MappedRing;
 use super::{DescriptionId, FileKind, KINDS, refused};
+use crate::bisect::bisect;
 use crate::capture::{Capture, DumpOptions};
-use crate::pathless::UnnamedFiles;
+use crate::descriptor::table::{PosixLock, Slot, Table};
+use crate::notes::Notes;
 
 /// How we look at descriptors in our own table: those that were in flight.
 struct Ourselves {
@@ -76,12 +75,10 @@ pub struct Census<'a> {
     pub sockets: Sockets,
     /// Epoll instances, which name their targets.
     pub watching: Vec<Watching>,
-    /// The files without a path, of descriptors, mappings and programs.
-    pub unnamed: &'a mut UnnamedFiles,
+    /// What the kinds note for themselves.
+    pub notes: &'a mut Notes,
     /// Their descriptions.
     pub of_unnamed: UnnamedDescriptions,
-    /// The mappings of io_urings, which were found before.
-    pub mapped_rings: &'a mut Vec<MappedRing>,
     slots: HashMap<(ProcessId, i32), DescriptionId>,
     alike: HashMap<Likeness, Vec<DescriptionId>>,
     ourselves: &'a Ourselves,
@@ -102,9 +99,8 @@ pub(super) fn take(capture: &mut Capture) -> Result<()> {
         pipes: Pipes::default(),
         sockets: Sockets::default(),
         watching: Vec::new(),
-        unnamed: &mut capture.unnamed,
+        notes: &mut capture.notes,
         of_unnamed: UnnamedDescriptions::new(),
-        mapped_rings: &mut capture.rings,
         slots: HashMap::new(),
         alike: HashMap::new(),
         ourselves: &ourselves,
@@ -337,23 +333,6 @@ impl<'a> Census<'a> {
             .iter()
             .filter(move |probe| (probe.identity.dev, probe.identity.ino) == (dev, ino))
     }
-}
-
-/// Bisection with a comparison that can fail: where it is, or where it belongs.
-pub fn bisect<T>(
-    sorted: &[T],
-    mut compare: impl FnMut(&T) -> Result<Ordering>,
-) -> Result<std::result::Result<usize, usize>> {
-    let (mut low, mut high) = (0, sorted.len());
-    while low < high {
-        let middle = usize::midpoint(low, high);
-        match compare(&sorted[middle])? {
-            Ordering::Equal => return Ok(Ok(middle)),
-            Ordering::Less => low = middle + 1,
-            Ordering::Greater => high = middle,
-        }
-    }
-    Ok(Err(low))
 }
 
 /// The numbers in the table of a process, ascending.

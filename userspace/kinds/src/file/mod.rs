@@ -18,8 +18,6 @@ pub mod directory;
 pub mod epoll;
 pub mod eventfd;
 pub mod fd_plan;
-pub mod lock;
-pub mod path;
 pub mod pathless;
 pub mod pidfd;
 pub mod pipe;
@@ -28,16 +26,12 @@ pub mod procfile;
 pub mod pty;
 pub mod refused;
 pub mod regular;
-pub mod sibling;
 pub mod signalfd;
-pub mod table;
 pub mod terminal;
 pub mod timerfd;
 pub mod unix;
 pub mod unix_peer;
 pub mod uring;
-
-use std::fmt;
 
 use crust_image::Record;
 use crust_model::Result;
@@ -49,20 +43,12 @@ use serde::{Deserialize, Serialize};
 use self::by_path::ByPath;
 use self::collect::Census;
 use self::fd_plan::Bench;
-use self::lock::Lock;
 use self::probe::Probe;
 use crate::capture::Capture;
+pub use crate::descriptor::DescriptionId;
+use crate::descriptor::lock::Lock;
+use crate::descriptor::table;
 use crate::plan_context::Resolve;
-
-/// An open file description of the tree, numbered as they were found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct DescriptionId(pub u32);
-
-impl fmt::Display for DescriptionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "description {}", self.0)
-    }
-}
 
 /// What every description has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

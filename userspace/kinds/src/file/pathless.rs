@@ -18,6 +18,7 @@ use super::collect::Census;
 use super::fd_plan::Bench;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open, refused};
+use crate::pathless::UnnamedFiles;
 use crate::pathless::capture::Place;
 
 /// A description.
@@ -125,13 +126,17 @@ impl FileKind for UnnamedFile {
             link: &format!("fd/{}", probe.number),
         };
         let identity = (probe.identity.dev, probe.identity.ino);
-        match census.unnamed.note(&place, identity, census.options)? {
+        match census
+            .notes
+            .of::<UnnamedFiles>()
+            .note(&place, identity, census.options)?
+        {
             Ok(file) => {
                 let of_file = census.of_unnamed.entry(file).or_default();
                 of_file.push(probe.id);
                 let is_path_only = probe.flags & libc::O_PATH != 0;
                 if !is_path_only && probe.flags & libc::O_ACCMODE != libc::O_RDONLY {
-                    census.unnamed.is_written(file);
+                    census.notes.of::<UnnamedFiles>().is_written(file);
                 }
             }
             Err(unreachable) => census.refuse(probe, unreachable.why, unreachable.remedy),
@@ -141,8 +146,8 @@ impl FileKind for UnnamedFile {
 
     fn settle(census: &mut Census) -> Result<()> {
         for (file, descriptions) in std::mem::take(&mut census.of_unnamed) {
-            let maker = census.tree[census.unnamed.maker(file).0 as usize].pid;
-            let mut makes = census.unnamed.is_open_when_made(file);
+            let maker = census.tree[census.notes.of::<UnnamedFiles>().maker(file).0 as usize].pid;
+            let mut makes = census.notes.of::<UnnamedFiles>().is_open_when_made(file);
             for id in descriptions {
                 let probe = Rc::clone(&census.probes[id.0 as usize]);
                 let access = probe.flags & (libc::O_ACCMODE | libc::O_PATH);

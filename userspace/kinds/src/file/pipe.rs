@@ -25,9 +25,9 @@ use serde::{Deserialize, Serialize};
 
 use super::collect::Census;
 use super::fd_plan::Bench;
-use super::path::Named;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
+use crate::path::Named;
 
 /// What a pipe has room for unless it is told otherwise (`PIPE_DEF_BUFFERS` pages).
 const DEFAULT_CAPACITY: u32 = 16 * 4096;

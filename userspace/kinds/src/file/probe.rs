@@ -20,8 +20,9 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat};
 use nix::sys::stat::Mode;
 
-use super::lock::{self, Lock};
-use super::{DescriptionId, Open, SignalOwner, sibling};
+use super::{DescriptionId, Open, SignalOwner};
+use crate::descriptor::lock::{self, Lock};
+use crate::path::sibling;
 use crate::pathless::ghost::DELETED;
 
 /// Who has a descriptor.

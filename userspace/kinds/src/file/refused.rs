@@ -12,8 +12,8 @@ use nix::sys::socket::{SockaddrLike, SockaddrStorage, getpeername, getsockname};
 use nix::sys::statfs::fstatfs;
 
 use super::collect::Census;
-use super::path::FilePath;
 use super::probe::Probe;
+use crate::path::FilePath;
 use crate::pathless::ghost::still_named;
 
 const NOT_YET: &str = "crust does not carry it over yet; close it before the dump";

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::area::Area;
 use super::layout::Layout;
 use super::{Content, Found, MappingKind};
+use crate::ipc::sysv_shm::FoundSegments;
 
 /// When all segments are made.
 const STAGE: Stage = Stage::ShareMemory;
@@ -45,7 +46,7 @@ impl MappingKind for Attach {
 
     fn capture(vma: &Vma, found: &mut Found<'_>) -> Result<Option<Self>> {
         let (pid, title) = (found.process.pid, vma.title());
-        let (segment, length) = match found.segments.note(found.process, vma)? {
+        let (segment, length) = match found.notes.of::<FoundSegments>().note(found.process, vma)? {
             Ok(found) => found,
             Err(unreachable) => {
                 let (why, remedy) = (unreachable.why, unreachable.remedy);

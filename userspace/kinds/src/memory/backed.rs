@@ -15,9 +15,9 @@ use crust_image::{PAGE_SIZE, Record};
 use crust_model::plan::{Call, ProcessId, Stage, reserved};
 use crust_model::{Error, Result};
 
-use super::holes::Holes;
 use super::layout::Layout;
 use crate::pathless::{Anchor, Anchors};
+use crate::ranges::holes::Holes;
 
 /// The files without a path of an image.
 #[derive(Default)]
@@ -193,7 +193,7 @@ mod tests {
     use crust_proc::smaps::trait_bit as t;
 
     use super::*;
-    use crate::file::table::Table;
+    use crate::descriptor::table::Table;
     use crate::memory::Mappings;
     use crate::memory::address_space::AddressSpace;
     use crate::memory::area::Area;

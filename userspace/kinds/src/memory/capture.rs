@@ -20,8 +20,8 @@ use super::mapped_file::{Looked, MappedFile, MappedFiles};
 use super::vdso::{self, Vdso};
 use super::{KINDS, MappingKind, Mappings, aspect, policy, refused, shadow_stack};
 use crate::capture::{Capture, DumpOptions};
-use crate::file::uring::rings::MappedRing;
 use crate::ipc::sysv_shm::FoundSegments;
+use crate::notes::Notes;
 use crate::pathless::capture::Place;
 use crate::pathless::{UnnamedFiles, Unreachable};
 
@@ -40,16 +40,10 @@ pub struct Found<'a> {
     pub process: &'a FrozenProcess,
     /// What cannot be carried.
     pub refusals: &'a mut Refusals,
-    /// The files without a path, of the whole tree.
-    pub unnamed: &'a mut UnnamedFiles,
-    /// The System V segments, of the whole tree.
-    pub segments: &'a mut FoundSegments,
-    /// The mappings of io_urings, of the whole tree.
-    pub rings: &'a mut Vec<MappedRing>,
+    /// What the kinds note for themselves, of the whole tree.
+    pub notes: &'a mut Notes,
     /// Where the threads stand in their shadow stacks.
     pub shadow_stacks: shadow_stack::Pointers,
-    /// The build ids of programs and libraries.
-    pub build_ids: &'a mut BuildIds,
     options: &'a DumpOptions,
     /// `/proc/PID/numa_maps`; `None` if the kernel does not have it.
     pub numa_maps: Option<String>,
@@ -91,9 +85,9 @@ impl Found<'_> {
         };
         match behind {
             Some(Behind::Named(place)) => self.files.files[place as usize].1 |= private,
-            Some(Behind::Unnamed(id)) if private => self.unnamed.is_private(id),
+            Some(Behind::Unnamed(id)) if private => self.notes.of::<UnnamedFiles>().is_private(id),
             Some(Behind::Unnamed(id)) if vma.is(trait_bit::MAY_WRITE) => {
-                self.unnamed.is_written(id);
+                self.notes.of::<UnnamedFiles>().is_written(id);
             }
             _ => {}
         }
@@ -122,7 +116,10 @@ impl Found<'_> {
             link,
         };
         let identity = (there.st_dev, there.st_ino);
-        let noted = self.unnamed.note(&place, identity, self.options)?;
+        let noted = self
+            .notes
+            .of::<UnnamedFiles>()
+            .note(&place, identity, self.options)?;
         Ok(noted.map(Look::Unnamed))
     }
 
@@ -162,7 +159,8 @@ pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
     for (process, (vmas, policies)) in living.into_iter().zip(told) {
         capture_process(process, vmas?, policies?, capture)?;
     }
-    capture.segments.settle(capture.tree, &mut capture.refusals);
+    let segments = capture.notes.of::<FoundSegments>();
+    segments.settle(capture.tree, &mut capture.refusals);
     Ok(())
 }
 
@@ -178,11 +176,8 @@ fn capture_process(
     let mut found = Found {
         process,
         refusals: &mut capture.refusals,
-        unnamed: &mut capture.unnamed,
-        segments: &mut capture.segments,
-        rings: &mut capture.rings,
+        notes: &mut capture.notes,
         shadow_stacks: shadow_stack::Pointers::of(process)?,
-        build_ids: &mut capture.build_ids,
         options: capture.options,
         numa_maps,
         files: MappedFiles::default(),
@@ -216,7 +211,10 @@ fn capture_process(
     let mut files = found.files;
     for (file, private) in &mut files.files {
         if *private {
-            file.build_id = found.build_ids.get(&file.path, file.identity());
+            file.build_id = found
+                .notes
+                .of::<BuildIds>()
+                .get(&file.path, file.identity());
         }
     }
     for record in &records {

@@ -15,8 +15,8 @@ use super::backed::Backed;
 use super::file_backed::Behind;
 use super::mapped_file::MappedFile;
 use super::shared_anonymous::Objects;
-use crate::ipc::sysv_shm::Segments;
 use crate::memory::pages::StoredPages;
+use crate::memory::segments::Segments;
 
 /// What several processes have memory of.
 #[derive(Default)]

@@ -22,8 +22,7 @@ use nix::sys::stat::{FileStat, SFlag, fstatat, stat};
 use serde::{Deserialize, Serialize};
 
 use super::build_id;
-use crate::file::path::FilePath;
-use crate::file::sibling;
+use crate::path::{FilePath, sibling};
 use crate::pathless::Unreachable;
 use crate::pathless::ghost::{DELETED, still_named};
 

@@ -17,16 +17,16 @@ use super::aspect::{self, Moment};
 use super::backed::Backed;
 use super::fork_groups::{Estates, Member};
 use super::forkable_range::plots;
-use super::holes::Holes;
 use super::layout::{Common, Layout};
 use super::mapped_file::MappedFiles;
 use super::shadow_stack::{self, ShadowStack};
 use super::uring_memory::{self, UringMemory};
 use super::{KINDS, Mappings, kind_of};
 use crate::file::uring::rings::Rings;
-use crate::ipc::sysv_shm::Segments;
 use crate::memory::pages::{SharedMemory, StoredPages};
+use crate::memory::segments::Segments;
 use crate::plan_context::Resolve;
+use crate::ranges::holes::Holes;
 use crate::task::limits::Limits;
 use crate::task::tree;
 
@@ -201,7 +201,7 @@ pub(super) mod tests {
     use crust_proc::smaps::trait_bit as t;
 
     use super::*;
-    use crate::memory::pages::Runs;
+    use crate::contents::Runs;
     use crate::memory::private_anonymous::PrivateAnonymous;
     use crate::memory::shared_anonymous::SharedAnonymous;
     use crate::plan_context::RestoreOptions;
@@ -281,7 +281,7 @@ pub(super) mod tests {
                 ..Plan::default()
             },
             refusals: Refusals::default(),
-            timers: std::collections::HashMap::new(),
+            notes: crate::notes::Notes::default(),
         };
         for (child, pid) in [(0, 500), (1, 501)] {
             let step = Step::SpawnChild {

@@ -16,6 +16,8 @@ use super::Found;
 use super::capture::Look;
 use super::layout::{Layout, open_call};
 use super::mapped_file::{MappedFile, MappedFiles, read_link};
+use crate::memory::build_id::BuildIds;
+use crate::pathless::UnnamedFiles;
 
 /// A program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,11 +54,14 @@ impl Program {
         }
         Ok(match found.look("exe", &path)? {
             Ok(Look::Named(mut file)) => {
-                file.build_id = found.build_ids.get(&file.path, file.identity());
+                file.build_id = found
+                    .notes
+                    .of::<BuildIds>()
+                    .get(&file.path, file.identity());
                 Some(Self::Named(file))
             }
             Ok(Look::Unnamed(id)) => {
-                found.unnamed.is_program(id);
+                found.notes.of::<UnnamedFiles>().is_program(id);
                 Some(Self::Unnamed(id))
             }
             Err(unreachable) => {

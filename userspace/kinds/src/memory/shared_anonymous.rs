@@ -22,10 +22,10 @@ use crust_proc::smaps::{Vma, trait_bit};
 use serde::{Deserialize, Serialize};
 
 use super::area::{Area, huge_flags};
-use super::holes::Holes;
 use super::layout::Layout;
 use super::{Content, Found, MappingKind, huge_anonymous};
 use crate::memory::pages::SharedMemory;
+use crate::ranges::holes::Holes;
 
 /// A mapping of shared anonymous memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,9 +20,10 @@ use serde::{Deserialize, Serialize};
 
 use super::area::Area;
 use super::layout::Layout;
-use super::{Content, Found, MappingKind, Mappings, gaps};
+use super::{Content, Found, MappingKind, Mappings};
 use crate::file::uring::LINK;
 use crate::file::uring::rings::{MappedRing, Rings};
+use crate::ranges::gaps;
 
 /// A mapping of a ring.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +64,7 @@ impl MappingKind for UringMemory {
             );
             return Ok(None);
         }
-        found.rings.push(MappedRing {
+        found.notes.of::<Vec<MappedRing>>().push(MappedRing {
             process: found.process.id,
             pid: found.process.pid,
             title: vma.title(),
@@ -159,8 +160,8 @@ mod tests {
     use crust_model::plan::{ProcessId, Step};
 
     use super::*;
-    use crate::file::DescriptionId;
-    use crate::file::table::{Slot, Table};
+    use crate::descriptor::DescriptionId;
+    use crate::descriptor::table::{Slot, Table};
     use crate::file::uring::Uring;
     use crate::memory::address_space::AddressSpace;
     use crate::memory::plan::tests::{calls, planned};

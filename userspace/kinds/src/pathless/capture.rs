@@ -21,8 +21,8 @@ use nix::sys::statfs::fstatfs;
 use super::outside::{self, Ours};
 use super::{KINDS, Unnamed, UnnamedFile, attributes, data, memfd};
 use crate::capture::DumpOptions;
-use crate::memory::holes;
-use crate::memory::pages::Taken;
+use crate::contents::PageJob;
+use crate::ranges::holes;
 
 /// Why a file can neither be opened again by its path nor be in the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -244,7 +244,7 @@ impl UnnamedFiles {
     }
 
     /// What is to be copied into the image.
-    pub fn into_taken(self) -> impl Iterator<Item = Taken> {
+    pub fn into_taken(self) -> impl Iterator<Item = PageJob> {
         self.kept.into_iter().map(|kept| {
             let Kept {
                 owner,
@@ -253,7 +253,7 @@ impl UnnamedFiles {
                 ..
             } = kept;
             let runs = state.unnamed().contents.runs.clone();
-            Taken::new(file, runs, move |offset| {
+            PageJob::new(file, runs, move |offset| {
                 state.unnamed_mut().contents.offset = offset;
                 state.to_record(owner.0)
             })

@@ -12,7 +12,7 @@ use nix::sys::statfs::{HUGETLBFS_MAGIC, fstatfs};
 use nix::unistd::{Whence, lseek};
 
 use super::Contents;
-use crate::memory::pages::Runs;
+use crate::contents::Runs;
 
 /// So much of a huge page is looked at together.
 const PIECE: u64 = 256 << 10;

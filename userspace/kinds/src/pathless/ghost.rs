@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::capture::is_in_mount;
 use super::{Seen, Unnamed, UnnamedFile, UnnamedKind, Unreachable};
 use crate::capture::DumpOptions;
-use crate::file::path::FilePath;
+use crate::path::FilePath;
 
 /// What `/proc` says behind the path of a file that has no name.
 pub const DELETED: &[u8] = b" (deleted)";

@@ -12,7 +12,7 @@ use crust_model::plan::{Arg, Call, Data, Plan, ProcessId, Stage};
 use crust_model::{Error, Result};
 
 use super::UnnamedFile;
-use crate::file::table::Table;
+use crate::descriptor::table::Table;
 
 /// One of them.
 pub struct Anchor {

@@ -35,7 +35,7 @@ use self::capture::Seen;
 pub use self::capture::{UnnamedFiles, Unreachable};
 pub use self::holding_fd::{Anchor, Anchors};
 use crate::capture::DumpOptions;
-use crate::memory::pages::Runs;
+use crate::contents::Runs;
 
 /// What is in an object, and where the image has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -51,13 +51,12 @@ use crust_model::plan::{ProcessId, TaskId};
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
 use crust_tracee::frozen_process::FrozenProcess;
-use crust_tracee::texts;
+use crust_tracee::texts::Texts;
 
 use self::sharing::Sharing;
 pub use self::tree::Member;
 pub use self::view::{ProcessView, ThreadView};
 use crate::capture::Capture;
-use crate::namespace;
 use crate::plan_context::Resolve;
 
 /// A field of `/proc/PID/status` that every kernel has, or an error that names it.
@@ -201,16 +200,11 @@ pub fn rows() -> impl Iterator<Item = Row> {
 /// # Errors
 ///
 /// What broke; what cannot be carried over goes to [`Capture::refusals`] instead.
-pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
+pub fn capture(texts: &[Texts], capture: &mut Capture<'_>) -> Result<()> {
     let tree = capture.tree;
     let begun = Instant::now();
-    let texts = texts::read(tree, capture.hooks.abilities().read_only)?;
-    tracing::debug!(took = ?begun.elapsed(), "tasks: /proc is read");
-    capture.hooks.prepare(tree, &texts)?;
-    tracing::debug!(took = ?begun.elapsed(), "tasks: the program was asked");
-    namespace::time::capture(&texts, capture)?;
     let sharing = sharing::look(capture)?;
-    for ((process, texts), sharing) in tree.iter().zip(&texts).zip(sharing) {
+    for ((process, texts), sharing) in tree.iter().zip(texts).zip(sharing) {
         capture_process(process, texts, sharing, capture)?;
     }
     tracing::debug!(took = ?begun.elapsed(), "tasks: all is captured");
@@ -219,7 +213,7 @@ pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
 
 fn capture_process(
     process: &FrozenProcess,
-    (of_process, of_threads): &texts::Texts,
+    (of_process, of_threads): &Texts,
     sharing: Sharing,
     capture: &mut Capture<'_>,
 ) -> Result<()> {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{ProcessAspect, ProcessView, ThreadAspect, ThreadView, missing};
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
-use crate::task::posix_timers::Expired;
+use crate::task::posix_timers::{Expired, ExpiredTimers};
 
 /// The signals that wait in the queue of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +72,7 @@ fn queue(
 ) {
     let timer = |info: &SigInfo, resolve: &Resolve<'_>| {
         let id = (task.process, info.timer()?);
-        Some((id, *resolve.timers.get(&id)?))
+        Some((id, *resolve.notes.get::<ExpiredTimers>()?.get(&id)?))
     };
     let has_timers = signals.iter().any(|info| timer(info, resolve).is_some());
     let stage = if has_timers && task.thread != 0 {
@@ -85,7 +85,7 @@ fn queue(
             for call in expired.iter().flat_map(Expired::again) {
                 resolve.plan.call(stage, task, call);
             }
-            resolve.timers.insert(id, None);
+            resolve.notes.of::<ExpiredTimers>().insert(id, None);
         } else if info.signal() == END_OF_BATCH {
             let step = Step::CallAtLast(call(info));
             let task = match task.thread {

@@ -20,14 +20,15 @@ use crust_arch::sigmask_syscalls;
 use crust_image::Record;
 use crust_model::object::State;
 use crust_model::plan::{
-    Call, Data, Operation, ProcessId, Processor, Stage, Step, TaskHandle, TaskId,
+    Call, Data, Operation, ProcessId, Processor, Remaining, Stage, Step, TaskHandle, TaskId,
+    TimeoutLocation,
 };
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
 use crust_sys::uapi::{self, restart};
 use crust_sys::{RemoteAddr, memory, ptrace, xstate};
-use crust_tracee::instruction;
-use crust_tracee::syscall_timeout::{self, End, Remaining, TimeoutLocation};
+use crust_tracee::deadline::Deadline;
+use crust_tracee::{instruction, syscall_timeout};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -287,7 +288,7 @@ fn limit(
         let name = call_name(limit.number);
         capture.refusals.lose(thread.tid, name, why, remedy);
     };
-    if limit.end == End::Unknown {
+    if limit.end == Deadline::Unknown {
         let by_module = limit.place == TimeoutLocation::Kernel;
         if !(by_module && interrupted.is_some_and(Interrupted::is_known)) {
             let remedy = if by_module { "load the module" } else { "" };

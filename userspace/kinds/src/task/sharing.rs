@@ -13,8 +13,8 @@ use crust_tracee::frozen_process::FrozenProcess;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::bisect::bisect;
 use crate::capture::Capture;
-use crate::file::collect::bisect;
 
 /// What a process shares with its parent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,9 +10,10 @@ use crust_sys::ptrace::UserRegs;
 use super::blocked_since::{Asleep, Called};
 use super::note::Note;
 use super::processor::Clocks;
+use super::thread_pidfd;
 use super::wait::{Sockets, Wait, Whole, arguments, number};
-use super::{End, Limit, thread_pidfd};
 use crate::clock;
+use crate::deadline::{Deadline, SyscallTimeout};
 use crate::frozen_process::FrozenProcess;
 
 /// How the threads sleep that are about to be stopped.
@@ -41,7 +42,7 @@ impl Sleeps {
         process: &FrozenProcess,
         tid: i32,
         registers: &UserRegs,
-    ) -> Option<Limit> {
+    ) -> Option<SyscallTimeout> {
         let asleep = self
             .threads
             .remove(&tid)
@@ -57,15 +58,17 @@ impl Sleeps {
         let wait = Wait::of(process, tid, number, registers)?;
         let stopped = clock::monotonic();
         let end = match (wait.whole, wait.left, noted.and_then(|note| note.end)) {
-            (Whole::Endless, ..) => End::Never,
-            (_, Some(left), _) => End::At(stopped.saturating_add(left)),
-            (_, None, Some(end)) => End::At(end),
-            (Whole::Unclear, None, None) => End::Unknown,
+            (Whole::Endless, ..) => Deadline::Never,
+            (_, Some(left), _) => Deadline::At(stopped.saturating_add(left)),
+            (_, None, Some(end)) => Deadline::At(end),
+            (Whole::Unclear, None, None) => Deadline::Unknown,
             (Whole::Of(limit), None, None) => asleep
                 .and_then(|asleep| self.clocks.monotonic(asleep.processor, asleep.since))
-                .map_or(End::Unknown, |since| End::At(since.saturating_add(limit))),
+                .map_or(Deadline::Unknown, |since| {
+                    Deadline::At(since.saturating_add(limit))
+                }),
         };
-        Some(Limit {
+        Some(SyscallTimeout {
             number,
             place: wait.place,
             end,

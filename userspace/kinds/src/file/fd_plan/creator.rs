@@ -9,8 +9,8 @@ use crust_model::{Error, Result};
 
 use super::numbers::Numbers;
 use super::{Files, missing};
-use crate::file::DescriptionId;
-use crate::file::table::{Slot, Table};
+use crate::descriptor::DescriptionId;
+use crate::descriptor::table::{Slot, Table};
 
 /// Where a description is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

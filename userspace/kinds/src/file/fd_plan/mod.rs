@@ -27,8 +27,8 @@ use crust_model::{Error, Result};
 
 use self::creator::Homes;
 use self::numbers::Numbers;
-use super::table::Table;
 use super::{DescriptionId, File};
+use crate::descriptor::table::Table;
 use crate::pathless::Anchors;
 use crate::plan_context::Resolve;
 

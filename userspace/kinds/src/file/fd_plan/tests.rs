@@ -7,10 +7,10 @@ use crust_model::plan::Step;
 use crust_model::refusal::Refusals;
 
 use super::*;
+use crate::descriptor::table::Slot;
 use crate::file::Open;
 use crate::file::eventfd::Eventfd;
 use crate::file::pipe::{Pipe, PipeEnd, Place};
-use crate::file::table::Slot;
 use crate::plan_context::RestoreOptions;
 
 fn table(pid: i32, slots: &[(i32, u32)]) -> Table {
@@ -47,7 +47,7 @@ fn calls(tables: &[Table], files: &[crust_image::Record]) -> Result<Vec<String>>
         survivors: std::collections::BTreeMap::new(),
         plan: Plan::default(),
         refusals: Refusals::default(),
-        timers: std::collections::HashMap::new(),
+        notes: crate::notes::Notes::default(),
     };
     super::plan(&mut resolve)?;
     let mut calls = Vec::new();

@@ -7,7 +7,7 @@ use crust_model::{Error, Result};
 
 use super::numbers::Numbers;
 use super::{Bench, Home, SETTABLE, missing};
-use crate::file::table::Slot;
+use crate::descriptor::table::Slot;
 use crate::file::{DescriptionId, File};
 use crate::pathless::Anchors;
 

@@ -29,9 +29,9 @@ use serde::{Deserialize, Serialize};
 
 use super::collect::Census;
 use super::fd_plan::Bench;
-use super::path::FilePath;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
+use crate::path::FilePath;
 use crate::plan_context::Resolve;
 use crate::task::tree;
 

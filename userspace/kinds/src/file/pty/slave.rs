@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::Master;
 use crate::file::collect::Census;
 use crate::file::fd_plan::Bench;
-use crate::file::path::FilePath;
 use crate::file::probe::Probe;
 use crate::file::terminal::Terminal;
 use crate::file::{DescriptionId, File, FileKind, Open, by_path};
+use crate::path::FilePath;
 
 /// A terminal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use libc::SOL_SOCKET;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::file::DescriptionId;
+use crate::descriptor::DescriptionId;
 use crate::file::collect::Census;
 use crate::file::fd_plan::Bench;
 use crate::file::probe::Probe;

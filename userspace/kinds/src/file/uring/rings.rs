@@ -11,8 +11,8 @@ use crust_model::plan::ProcessId;
 use crust_sys::uring::ENTRY;
 
 use super::Uring;
+use crate::descriptor::table::Table;
 use crate::file::collect::Census;
-use crate::file::table::Table;
 
 /// The rings of an image, by their inodes.
 #[derive(Debug, Default)]
@@ -82,7 +82,7 @@ pub struct MappedRing {
 
 /// Refuses mappings that cannot be made again, when all rings are known.
 pub(super) fn settle(census: &mut Census) -> Result<()> {
-    let mapped = std::mem::take(census.mapped_rings);
+    let mapped = census.notes.take::<Vec<MappedRing>>();
     if mapped.is_empty() {
         return Ok(());
     }
@@ -119,8 +119,8 @@ pub(super) fn settle(census: &mut Census) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::DescriptionId;
-    use crate::file::table::Slot;
+    use crate::descriptor::DescriptionId;
+    use crate::descriptor::table::Slot;
 
     #[test]
     fn the_lowest_number_of_who_has_it() {

@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
 use super::Segment;
-use crate::memory::pages::Taken;
+use crate::contents::PageJob;
 use crate::pathless::{Unreachable, data, memfd};
 
 /// A segment that was found.
@@ -104,11 +104,11 @@ impl FoundSegments {
     }
 
     /// What is to be copied into the image.
-    pub fn into_taken(self) -> impl Iterator<Item = Taken> {
+    pub fn into_taken(self) -> impl Iterator<Item = PageJob> {
         self.known.into_values().flatten().map(|kept| {
             let (owner, mut state) = (kept.owner, kept.state);
             let runs = state.contents.runs.clone();
-            Taken::new(kept.file, runs, move |offset| {
+            PageJob::new(kept.file, runs, move |offset| {
                 state.contents.offset = offset;
                 state.record(owner.0, state.id as u32)
             })

@@ -10,7 +10,6 @@
 //! Segments that nobody in the tree has attached stay where they are.
 
 pub mod capture;
-pub mod restore;
 
 use crust_image::{PAGE_SIZE, Record};
 use crust_model::Result;
@@ -21,7 +20,6 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 pub use self::capture::FoundSegments;
-pub use self::restore::Segments;
 use crate::pathless::Contents;
 
 /// A segment.
@@ -70,11 +68,11 @@ impl State for Segment {
 }
 
 impl Segment {
-    fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         format!("segment {}", self.id)
     }
 
-    fn has_huge_pages(&self) -> bool {
+    pub(crate) fn has_huge_pages(&self) -> bool {
         self.contents.huge != 0
     }
 

@@ -11,7 +11,6 @@ pub mod copy;
 pub mod cow;
 pub mod fill;
 pub mod fork_writer;
-pub mod runs;
 pub mod scan;
 pub mod shared_pages;
 pub mod snapshot;
@@ -26,9 +25,9 @@ use crust_proc::smaps::trait_bit;
 use crust_tracee::frozen_process::FrozenProcess;
 use serde::{Deserialize, Serialize};
 
-pub use self::runs::Runs;
 pub use self::scan::present;
 pub use self::snapshot::Snapshot;
+pub use crate::contents::{PageJob, Runs};
 use crate::memory::shared_anonymous::SharedAnonymous;
 use crate::memory::{self, Content, MappingKind, Mappings};
 use crate::pathless::data;
@@ -107,37 +106,6 @@ impl State for SharedMemory {
             self.size >> 10,
             self.offset
         )
-    }
-}
-
-/// A file whose contents an image has to hold.
-pub struct Taken {
-    file: File,
-    runs: Runs,
-    record: Box<dyn FnOnce(u64) -> Result<Record>>,
-}
-
-impl Taken {
-    /// Pages of a file; `record` makes the record about them, when it is known where they go.
-    pub fn new(
-        file: File,
-        runs: Runs,
-        record: impl FnOnce(u64) -> Result<Record> + 'static,
-    ) -> Self {
-        Self {
-            file,
-            runs,
-            record: Box::new(record),
-        }
-    }
-
-    /// The record about it, if its pages begin at this place of the image.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be encoded.
-    pub fn into_record(self, offset: u64) -> Result<Record> {
-        (self.record)(offset)
     }
 }
 

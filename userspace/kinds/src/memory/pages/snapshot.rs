@@ -25,7 +25,7 @@ use super::copy::{self, Job, Source};
 use super::cow::CowCopy;
 use super::fork_writer::{self, Scribe};
 use super::shared_pages::{self, Holder};
-use super::{Runs, SharedMemory, StoredPages, Taken, scan, shared_objects};
+use super::{PageJob, Runs, SharedMemory, StoredPages, scan, shared_objects};
 use crate::capture::DumpOptions;
 use crate::memory::{self, Content, forkable_range};
 use crate::task::settings::Settings;
@@ -65,7 +65,7 @@ impl<'a> Snapshot<'a> {
     pub fn take(
         records: &[Record],
         tree: &[FrozenProcess],
-        taken: Vec<Taken>,
+        taken: Vec<PageJob>,
         image: &mut Writer,
         options: &'a DumpOptions,
         interrupts: &'a Interrupts,
@@ -213,7 +213,7 @@ fn copy_of(process: &FrozenProcess, orphans: bool) -> Result<Option<CowCopy>> {
 fn gather(
     records: &[Record],
     tree: &[FrozenProcess],
-    taken: Vec<Taken>,
+    taken: Vec<PageJob>,
     image: &mut Writer,
 ) -> Result<(Vec<Record>, Vec<Part>)> {
     let mut parts = Vec::new();
@@ -227,7 +227,7 @@ fn gather(
             forked: None,
         });
     }
-    for Taken { file, runs, record } in taken {
+    for PageJob { file, runs, record } in taken {
         let offset = image.reserve_pages(runs.bytes());
         written.push(record(offset)?);
         parts.push(Part {

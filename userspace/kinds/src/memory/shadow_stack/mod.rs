@@ -27,8 +27,9 @@ use serde::{Deserialize, Serialize};
 use self::pointer::MovePointer;
 use super::area::Area;
 use super::layout::Layout;
-use super::{Content, Found, MappingKind, gaps};
+use super::{Content, Found, MappingKind};
 use crate::memory::pages;
+use crate::ranges::gaps;
 
 const STAGE: Stage = Stage::ShadowStacks;
 const SYS_MAP_SHADOW_STACK: i64 = 453;

@@ -10,6 +10,7 @@
 
 pub mod plan;
 
+use std::cell::OnceCell;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
@@ -23,7 +24,7 @@ use crust_tracee::frozen_process::FrozenProcess;
 use crust_tracee::remote::END_OF_BATCH;
 use serde::{Deserialize, Serialize};
 
-pub use self::plan::Expired;
+pub use self::plan::{Expired, ExpiredTimers};
 use super::{ProcessAspect, ProcessView};
 use crate::capture::Capture;
 use crate::plan_context::Resolve;
@@ -271,7 +272,10 @@ impl ProcessAspect for PosixTimers {
             timer.interval = state.interval;
             timer.overrun = state.overrun;
             if timer.may_be_absolute() {
-                let list = capture.timer_list.get_or_init(TimerList::read);
+                let list = capture
+                    .notes
+                    .of::<OnceCell<Option<TimerList>>>()
+                    .get_or_init(TimerList::read);
                 timer.moment = list
                     .as_ref()
                     .and_then(|list| list.moment(timer.left, state.now));

@@ -2,7 +2,10 @@
 
 //! How the timers of a process are made and armed.
 
+use std::collections::HashMap;
+
 use crust_model::plan::{Call, Data, Moment, ProcessId, Stage};
+use crust_sys::signal::OfTimer;
 use crust_tracee::remote::END_OF_BATCH;
 
 use super::Timer;
@@ -49,7 +52,10 @@ pub(super) fn plan(timers: &[Timer], process: ProcessId, resolve: &mut Resolve<'
     for timer in timers {
         if timer.can_expire() {
             let expired = timer.waits.then_some(Expired(*timer));
-            resolve.timers.insert((process, timer.says()), expired);
+            resolve
+                .notes
+                .of::<ExpiredTimers>()
+                .insert((process, timer.says()), expired);
         }
         if timer.waits && timer.can_expire() {
             // It comes with its signal.
@@ -129,6 +135,9 @@ impl Timer {
         ]
     }
 }
+
+/// What a timer whose signal waits does again, by the process and what the signal says of the timer.
+pub type ExpiredTimers = HashMap<(ProcessId, OfTimer), Option<Expired>>;
 
 impl Expired {
     /// Has the timer expire, so that its signal waits; the second call returns when it does.

@@ -145,7 +145,7 @@ mod tests {
             survivors: std::collections::BTreeMap::new(),
             plan: Plan::default(),
             refusals: Refusals::default(),
-            timers: std::collections::HashMap::new(),
+            notes: crate::notes::Notes::default(),
         };
         plan(&mut resolve).unwrap();
         let words = |step: &Step| match step {

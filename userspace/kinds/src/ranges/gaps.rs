@@ -8,7 +8,7 @@ use std::ops::Range;
 use crust_model::plan::{Arg, Call};
 
 /// What is left of `all` beside these ranges, which are in it.
-pub(super) fn between(mut taken: Vec<Range<u64>>, all: Range<u64>) -> Vec<Range<u64>> {
+pub fn between(mut taken: Vec<Range<u64>>, all: Range<u64>) -> Vec<Range<u64>> {
     taken.sort_unstable_by_key(|range| range.start);
     taken.push(all.end..all.end);
     let mut gaps = Vec::new();
@@ -23,7 +23,7 @@ pub(super) fn between(mut taken: Vec<Range<u64>>, all: Range<u64>) -> Vec<Range<
 }
 
 /// Occupies a gap.
-pub(super) fn occupy(gap: &Range<u64>) -> Call {
+pub fn occupy(gap: &Range<u64>) -> Call {
     let flags =
         libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
     let call = Call::new(
@@ -42,7 +42,7 @@ pub(super) fn occupy(gap: &Range<u64>) -> Call {
 }
 
 /// Frees a part of one, or all of it.
-pub(super) fn free(range: &Range<u64>) -> Call {
+pub fn free(range: &Range<u64>) -> Call {
     Call::new(
         format!("free {:x}-{:x}", range.start, range.end),
         libc::SYS_munmap,

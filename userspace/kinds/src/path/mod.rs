@@ -2,6 +2,8 @@
 
 //! A file with a name: how it is found again, and whether it is still the same one.
 
+pub mod sibling;
+
 use std::ffi::{CString, OsStr};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;

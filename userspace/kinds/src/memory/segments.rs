@@ -12,9 +12,9 @@ use crust_model::plan::{Arg, Call, CallRef, Data, ProcessId, Stage, reserved};
 use crust_model::{Error, Result};
 use crust_sys::shm;
 
-use super::Segment;
-use crate::memory::holes::Holes;
+use crate::ipc::sysv_shm::Segment;
 use crate::memory::layout::Layout;
+use crate::ranges::holes::Holes;
 
 /// What tells the kernel the number of the next segment.
 const NEXT_ID: &str = "sys/kernel/shm_next_id";
