@@ -171,7 +171,7 @@ fn check_restorable(
 /// # Errors
 ///
 /// If the tree cannot be stopped or read.
-pub fn look(pid: i32, options: &DumpOptions, backend: Backend) -> Result<Captured> {
+pub fn capture_only(pid: i32, options: &DumpOptions, backend: Backend) -> Result<Captured> {
     raise_descriptor_limit();
     let interrupts = Interrupts::hold()?;
     let hooks = Chosen::new(backend)?;

@@ -7,7 +7,7 @@ use std::fs;
 
 use crust_hooks::Backend;
 use crust_kinds::capture::DumpOptions;
-use crust_kinds::registry::{Family, Kinds};
+use crust_kinds::registry::{Family, Registry};
 use crust_model::Result;
 use crust_model::refusal::{Refusal, Weight};
 use serde::Serialize;
@@ -70,9 +70,9 @@ pub struct Carried {
 ///
 /// If the process is gone, or may not be traced.
 pub fn explain(pid: i32, options: &DumpOptions, backend: Backend) -> Result<Explanation> {
-    let kinds = Kinds::all();
+    let kinds = Registry::all();
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let captured = dump::look(pid, options, backend)?;
+    let captured = dump::capture_only(pid, options, backend)?;
     let carried = captured
         .records
         .iter()

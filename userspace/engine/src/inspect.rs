@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crust_image::{Reader, Record};
 use crust_kinds::descriptor::table::Table;
-use crust_kinds::registry::{Family, Kinds};
+use crust_kinds::registry::{Family, Registry};
 use crust_kinds::task::name::Name;
 use crust_kinds::task::tree::Member;
 use crust_model::Result;
@@ -91,7 +91,7 @@ pub struct Object {
 ///
 /// If the image is damaged.
 pub fn inspect(image: &Path, verify: bool) -> Result<Inspection> {
-    let kinds = Kinds::all();
+    let kinds = Registry::all();
     let reader = Reader::open(image)?;
     let verified_bytes = if verify {
         Some(reader.verify_pages()?)
@@ -130,7 +130,7 @@ pub fn inspect(image: &Path, verify: bool) -> Result<Inspection> {
 }
 
 /// The processes of an image, with their names and descriptors.
-fn processes(records: &[Record], kinds: &Kinds) -> Result<Vec<Process>> {
+fn processes(records: &[Record], kinds: &Registry) -> Result<Vec<Process>> {
     let of = |tag| records.iter().filter(move |record| record.tag == tag);
     let mut names = HashMap::new();
     for record in of(Name::TAG).filter(|record| record.part == 0) {

@@ -24,13 +24,13 @@ mod terminal;
 pub use crust_hooks::Backend;
 pub use crust_kinds::capture::DumpOptions;
 pub use crust_kinds::plan_context::RestoreOptions;
-pub use crust_kinds::registry::{Family, Kinds};
+pub use crust_kinds::registry::{Family, Registry};
 pub use crust_model::plan::text as plan_text;
 pub use crust_model::progress::{Phase, Progress};
 pub use crust_model::refusal::{Refusal, Weight};
 pub use crust_model::{Error, Result};
 
-pub use self::dump::{dump, look};
+pub use self::dump::{capture_only, dump};
 pub use self::explain::{Explanation, Verdict, explain};
 pub use self::inspect::{Inspection, Process, inspect};
 pub use self::request::{

@@ -11,7 +11,7 @@ use crust_executor::limits;
 use crust_hooks::Hooks;
 use crust_image::Record;
 use crust_kinds::notes::Notes;
-use crust_kinds::plan_context::{Resolve, RestoreOptions};
+use crust_kinds::plan_context::{PlanCx, RestoreOptions};
 use crust_kinds::{registry, task};
 use crust_model::plan::Plan;
 use crust_model::refusal::Refusals;
@@ -29,9 +29,9 @@ pub fn plan(
     options: &RestoreOptions,
 ) -> Result<(Plan, Refusals)> {
     let session = getsid(None).map_err(|errno| Error::system("getsid", errno))?;
-    let mut resolve = Resolve {
+    let mut cx = PlanCx {
         records,
-        abilities: hooks.abilities().of_the_machine(),
+        features: hooks.features().of_the_machine(),
         options,
         caller: (session.as_raw(), getpgrp().as_raw()),
         survivors: BTreeMap::new(),
@@ -39,10 +39,10 @@ pub fn plan(
         refusals: Refusals::default(),
         notes: Notes::default(),
     };
-    registry::plan(&mut resolve)?;
-    let Resolve {
+    registry::plan(&mut cx)?;
+    let PlanCx {
         plan, mut refusals, ..
-    } = resolve;
+    } = cx;
     let members = task::tree::members(records)?;
     for exceeded in limits::exceeded(&plan) {
         let process = exceeded.task.process.0 as usize;

@@ -6,10 +6,10 @@
 //! dump    (&DumpRequest,    &mut dyn Progress) -> Result<DumpReport>
 //! restore (&RestoreRequest, &mut dyn Progress) -> Result<RestoreReport>
 //! plan    (&RestoreRequest)                    -> Result<PlanReport>
-//! look    (pid, &DumpOptions, Backend)         -> Result<Captured>
+//! capture_only    (pid, &DumpOptions, Backend)         -> Result<Captured>
 //! ```
 //!
-//! `dump` and `look` (for `explain`) are in `dump.rs`, `restore` and `plan` in `restore.rs`.
+//! `dump` and `capture_only` (for `explain`) are in `dump.rs`, `restore` and `plan` in `restore.rs`.
 //!
 //! The reports are what `--json` prints: their fields are named with their units, and stay.
 

@@ -160,7 +160,7 @@ fn conflicts(records: &[Record], options: &RestoreOptions, hooks: &Chosen) -> Re
         true => task::tree::session_of_shell(records)?,
         false => getsid(None)
             .ok()
-            .filter(|_| hooks.hooks().abilities().set_ids)
+            .filter(|_| hooks.hooks().features().set_ids)
             .map(Pid::as_raw),
     };
     for group in task::tree::groups_without_leader(records, shared)? {
@@ -174,7 +174,7 @@ fn conflicts(records: &[Record], options: &RestoreOptions, hooks: &Chosen) -> Re
             );
         }
     }
-    registry::conflicts(records, options, hooks.hooks().abilities(), &mut refusals)?;
+    registry::conflicts(records, options, hooks.hooks().features(), &mut refusals)?;
     Ok(refusals)
 }
 

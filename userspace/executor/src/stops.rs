@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Processes that stay stopped, as by a signal, and parents that have heard of it before.
+//! Processes that stay stopped, as by a signal, and parents that were told of it before.
 //!
 //! All threads of such a process are complete, and join the stop while they are traced: so none of them executes
 //! anything. Its parent is told, as of any child, by `SIGCHLD` and to be waited for; what it had been told
 //! before is taken away again. It is not complete yet, so it can still be had make calls.
 
-use crust_model::plan::{Call, Data, Heard, ProcessId, StayStopped, TaskId};
+use crust_model::plan::{Call, Data, ProcessId, StayStopped, StopReported, TaskId};
 use crust_model::{Error, Result};
 use crust_sys::ptrace::{self, event};
 use crust_sys::signal::bit;
@@ -115,10 +115,10 @@ fn join(tid: i32, signal: i32) -> Result<()> {
     }
 }
 
-/// By which calls a parent forgets what it had heard before. Nobody else can have told it anything yet.
+/// By which calls a parent forgets what it had been told before. Nobody else can have told it anything yet.
 fn took_away(pid: i32, stop: &StayStopped) -> Vec<Call> {
     let mut calls = Vec::new();
-    if stop.heard == Heard::Status {
+    if stop.reported == StopReported::Status {
         let options = libc::WUNTRACED | libc::WNOHANG | libc::__WALL;
         let args = [pid.into(), 0.into(), options.into(), 0.into()];
         calls.push(Call::new(
@@ -127,7 +127,7 @@ fn took_away(pid: i32, stop: &StayStopped) -> Vec<Call> {
             args,
         ));
     }
-    if stop.heard != Heard::Nothing && !stop.signal_waits {
+    if stop.reported != StopReported::Nothing && !stop.signal_waits {
         let args = [
             Data::words(&[bit(libc::SIGCHLD)]).into(),
             0.into(),
@@ -144,11 +144,11 @@ fn took_away(pid: i32, stop: &StayStopped) -> Vec<Call> {
 mod tests {
     use super::*;
 
-    fn numbers(heard: Heard, signal_waits: bool) -> Vec<i64> {
+    fn numbers(reported: StopReported, signal_waits: bool) -> Vec<i64> {
         let stop = StayStopped {
             signal: libc::SIGSTOP,
             parent: ProcessId(0),
-            heard,
+            reported,
             signal_waits,
         };
         took_away(7, &stop).iter().map(|call| call.nr).collect()
@@ -157,10 +157,10 @@ mod tests {
     #[test]
     fn what_a_parent_forgets() {
         let (wait, signal) = (libc::SYS_wait4, libc::SYS_rt_sigtimedwait);
-        assert!(numbers(Heard::Nothing, false).is_empty());
-        assert_eq!(numbers(Heard::Signal, false), [signal]);
-        assert!(numbers(Heard::Signal, true).is_empty());
-        assert_eq!(numbers(Heard::Status, false), [wait, signal]);
-        assert_eq!(numbers(Heard::Status, true), [wait]);
+        assert!(numbers(StopReported::Nothing, false).is_empty());
+        assert_eq!(numbers(StopReported::Signal, false), [signal]);
+        assert!(numbers(StopReported::Signal, true).is_empty());
+        assert_eq!(numbers(StopReported::Status, false), [wait, signal]);
+        assert_eq!(numbers(StopReported::Status, true), [wait]);
     }
 }

@@ -40,7 +40,7 @@ pub enum Chosen {
     Mainline(mainline::Mainline),
 }
 
-impl Abilities {
+impl KernelFeatures {
     /// With what does not depend on the hooks, but on this machine and on who crust is.
     #[must_use]
     pub fn of_the_machine(self) -> Self {
@@ -95,7 +95,7 @@ impl Chosen {
 
 /// What this kernel can do for a restore.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Abilities {
+pub struct KernelFeatures {
     /// A pid can be set on a task that exists (else: `clone3(set_tid)`).
     pub set_pid: bool,
     /// Any group and session (else: what `setsid` and `setpgid` can replay).
@@ -127,7 +127,7 @@ pub struct TimerState {
 
 /// What only the process itself can ask the kernel; most of it crust does not carry over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Hidden {
+pub struct SelfOnlyState {
     /// Its leader is in a Landlock domain.
     pub landlock: bool,
     /// The time stamp counter is closed to its leader (`PR_SET_TSC`; or seccomp's strict mode, which does so).
@@ -146,7 +146,7 @@ pub struct Hidden {
 
 /// What of an address space a program can only ask for itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Privy {
+pub struct SelfOnlyMemory {
     /// The protection keys that the program has allocated, as bits. That which the kernel has taken for
     /// memory that can only be executed is not among them.
     pub keys: Option<u16>,
@@ -157,7 +157,7 @@ pub struct Privy {
 /// The few things that have no other source.
 pub trait Hooks {
     /// What a restore may rely on.
-    fn abilities(&self) -> Abilities;
+    fn features(&self) -> KernelFeatures;
     /// Asks at once what of a tree has to be asked by calls; `texts` is what `/proc` tells of each process.
     fn prepare(&self, _tree: &[FrozenProcess], _texts: &[Texts]) -> Result<()> {
         Ok(())
@@ -174,11 +174,11 @@ pub trait Hooks {
     /// What belongs to the process. A mainline kernel cannot tell `AUTOREAP`.
     fn process(&self, process: &FrozenProcess) -> Result<uapi::Process>;
     /// What nobody else can ask. The module does not tell: it answers that there is nothing.
-    fn hidden(&self, _: &FrozenProcess) -> Result<Hidden> {
-        Ok(Hidden::default())
+    fn hidden(&self, _: &FrozenProcess) -> Result<SelfOnlyState> {
+        Ok(SelfOnlyState::default())
     }
     /// What only the program itself can ask. The module does not tell: all of it is `None`.
-    fn privy(&self, process: &FrozenProcess) -> Result<Privy>;
+    fn self_only_memory(&self, process: &FrozenProcess) -> Result<SelfOnlyMemory>;
     /// The running state of the POSIX timers with these ids, in this order.
     fn posix_timers(&self, process: &FrozenProcess, ids: &[i32]) -> Result<Vec<TimerState>>;
 }

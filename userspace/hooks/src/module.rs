@@ -11,13 +11,13 @@ use crust_sys::uapi::{self, Process, Request, SetIds, SetPid, SetStart, Sigactio
 use crust_tracee::clock;
 use crust_tracee::frozen_process::{FrozenProcess, FrozenThread};
 
-use crate::{Abilities, Hooks, Privy, TimerState};
+use crate::{Hooks, KernelFeatures, SelfOnlyMemory, TimerState};
 
 /// The module.
 #[derive(Debug)]
 pub struct Ckpt {
     device: Device,
-    abilities: Abilities,
+    features: KernelFeatures,
 }
 
 impl Ckpt {
@@ -33,15 +33,15 @@ impl Ckpt {
         must_know::<Sigactions>(&device)?;
         must_know::<Thread>(&device)?;
         must_know::<Process>(&device)?;
-        let abilities = Abilities {
+        let features = KernelFeatures {
             set_pid: may_know::<SetPid>(&device)?,
             set_ids: may_know::<SetIds>(&device)?,
             set_start: may_know::<SetStart>(&device)?,
             add_usage: may_know::<uapi::Usage>(&device)?,
             read_only: true,
-            ..Abilities::default()
+            ..KernelFeatures::default()
         };
-        Ok(Self { device, abilities })
+        Ok(Self { device, features })
     }
 
     /// The device, for what only a restore asks.
@@ -78,8 +78,8 @@ fn other_module(request: &str, does: &str) -> Error {
 }
 
 impl Hooks for Ckpt {
-    fn abilities(&self) -> Abilities {
-        self.abilities
+    fn features(&self) -> KernelFeatures {
+        self.features
     }
 
     fn signal_actions(&self, process: &FrozenProcess) -> Result<Vec<uapi::Sigaction>> {
@@ -104,8 +104,8 @@ impl Hooks for Ckpt {
             .map_err(|errno| Error::task(process.pid, "CKPT_PROCESS", errno))
     }
 
-    fn privy(&self, _: &FrozenProcess) -> Result<Privy> {
-        Ok(Privy::default())
+    fn self_only_memory(&self, _: &FrozenProcess) -> Result<SelfOnlyMemory> {
+        Ok(SelfOnlyMemory::default())
     }
 
     /// The patched kernel tells them in `/proc/PID/timers`.

@@ -7,7 +7,7 @@
 //! [`file::FileKind`]), and a line in the table of that family. [`registry`] has all of them.
 //!
 //! A capture reads ([`capture::Capture`]); a plan is made without looking at the machine
-//! ([`plan_context::Resolve`]); only `conflicts` asks this machine whether it has what an image needs. Kinds use stopped
+//! ([`plan_context::PlanCx`]); only `conflicts` asks this machine whether it has what an image needs. Kinds use stopped
 //! tasks (`crust-tracee`) and what the kernel tells (`crust-hooks`); they must not know how a plan is executed.
 
 #![forbid(unsafe_code)]

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crust_hooks::Abilities;
+use crust_hooks::KernelFeatures;
 use crust_image::Record;
 use crust_model::plan::{Plan, ProcessId, TaskId};
 use crust_model::refusal::Refusals;
@@ -25,11 +25,11 @@ pub struct RestoreOptions {
 }
 
 /// A plan in the making. Pure: nothing here asks the machine.
-pub struct Resolve<'a> {
+pub struct PlanCx<'a> {
     /// All records of the image.
     pub records: &'a [Record],
     /// What the kernel of the restore can do.
-    pub abilities: Abilities,
+    pub features: KernelFeatures,
     /// The user's decisions.
     pub options: &'a RestoreOptions,
     /// Session and group of the caller, for `--shell-job`.
@@ -45,7 +45,7 @@ pub struct Resolve<'a> {
     pub notes: Notes,
 }
 
-impl Resolve<'_> {
+impl PlanCx<'_> {
     /// Who does what concerns a process after [`Stage::Exit`](crust_model::plan::Stage::Exit).
     #[must_use]
     pub fn survivor(&self, process: ProcessId) -> TaskId {

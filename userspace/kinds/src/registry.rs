@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Instant;
 
-use crust_hooks::Abilities;
+use crust_hooks::KernelFeatures;
 use crust_image::Record;
 use crust_model::Result;
 use crust_model::object::Row;
@@ -18,8 +18,8 @@ use crust_tracee::texts;
 use crate::capture::Capture;
 use crate::contents::PageJob;
 use crate::ipc::sysv_shm::FoundSegments;
-use crate::pathless::{self, UnnamedFiles};
-use crate::plan_context::{Resolve, RestoreOptions};
+use crate::pathless::{self, PathlessFiles};
+use crate::plan_context::{PlanCx, RestoreOptions};
 use crate::{file, memory, namespace, task};
 
 /// The families, by the high byte of their tags.
@@ -54,9 +54,9 @@ impl Family {
 
 /// The rows of all tables, by tag.
 #[derive(Clone)]
-pub struct Kinds(Vec<Row>);
+pub struct Registry(Vec<Row>);
 
-impl Kinds {
+impl Registry {
     /// All that there are.
     #[must_use]
     pub fn all() -> Self {
@@ -145,7 +145,7 @@ impl Kinds {
 pub fn capture(capture: &mut Capture<'_>) -> Result<Vec<PageJob>> {
     let begun = Instant::now();
     let tree = capture.tree;
-    let texts = texts::read(tree, capture.hooks.abilities().read_only)?;
+    let texts = texts::read(tree, capture.hooks.features().read_only)?;
     tracing::debug!(took = ?begun.elapsed(), "/proc is read");
     capture.hooks.prepare(tree, &texts)?;
     tracing::debug!(took = ?begun.elapsed(), "the program was asked");
@@ -156,7 +156,7 @@ pub fn capture(capture: &mut Capture<'_>) -> Result<Vec<PageJob>> {
     tracing::debug!(took = ?begun.elapsed(), "and mappings");
     file::capture(capture)?;
     tracing::debug!(took = ?begun.elapsed(), "and files");
-    let pathless = capture.notes.take::<UnnamedFiles>();
+    let pathless = capture.notes.take::<PathlessFiles>();
     pathless.settle(tree, &mut capture.refusals);
     let segments = capture.notes.take::<FoundSegments>();
     Ok(pathless.into_taken().chain(segments.into_taken()).collect())
@@ -166,18 +166,18 @@ pub fn capture(capture: &mut Capture<'_>) -> Result<Vec<PageJob>> {
 ///
 /// # Errors
 ///
-/// What in the image makes no sense; what stands against the restore goes to [`Resolve::refusals`].
-pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
-    Kinds::all().refuse_unknown(resolve.records, &mut resolve.refusals);
-    if resolve.refusals.forbid() {
+/// What in the image makes no sense; what stands against the restore goes to [`PlanCx::refusals`].
+pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
+    Registry::all().refuse_unknown(cx.records, &mut cx.refusals);
+    if cx.refusals.forbid() {
         // The other records may refer to what is not known.
         return Ok(());
     }
-    namespace::plan(resolve)?;
-    task::plan(resolve)?;
+    namespace::plan(cx)?;
+    task::plan(cx)?;
     // The files tell which descriptor numbers are free, and the memory needs some.
-    file::plan(resolve)?;
-    memory::plan(resolve)
+    file::plan(cx)?;
+    memory::plan(cx)
 }
 
 /// Asks this machine what of it is in the way of the objects of an image, or is missing for them.
@@ -188,11 +188,11 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
 pub fn conflicts(
     records: &[Record],
     options: &RestoreOptions,
-    abilities: Abilities,
+    features: KernelFeatures,
     refusals: &mut Refusals,
 ) -> Result<()> {
     task::conflicts(records, refusals)?;
-    namespace::conflicts(records, options, abilities, refusals)?;
+    namespace::conflicts(records, options, features, refusals)?;
     file::conflicts(records, refusals)?;
     memory::conflicts(records, refusals)?;
     pathless::conflicts(records, refusals)
@@ -249,7 +249,7 @@ mod tests {
                 assert_eq!(Family::of(row.tag), family, "{}", row.name);
             }
         }
-        let all = Kinds::all();
+        let all = Registry::all();
         let tags: HashSet<_> = all.0.iter().map(|row| row.tag).collect();
         let names: HashSet<_> = all.0.iter().map(|row| row.name).collect();
         assert_eq!((tags.len(), names.len()), (all.0.len(), all.0.len()));
@@ -259,7 +259,7 @@ mod tests {
     fn words_become_a_sentence_in_a_cell() {
         assert_eq!(sentence("of  all\n kinds, a|b"), "Of all kinds, a\\|b.");
         assert_eq!(sentence("/dev/null."), "/dev/null.");
-        for row in Kinds::all().0 {
+        for row in Registry::all().0 {
             assert!(!row.support.trim().is_empty(), "{}", row.name);
         }
     }
@@ -273,7 +273,7 @@ mod tests {
             part: 0,
             body: vec![1, 2],
         };
-        let kinds = Kinds::all();
+        let kinds = Registry::all();
         let (name, what) = kinds.describe(&record).unwrap();
         assert_eq!(name, "unknown kind 0x7f01");
         assert_eq!(what, "2 bytes; a newer crust wrote it");

@@ -12,7 +12,7 @@ use crust_image::PAGE_SIZE;
 use crust_model::{Error, Result};
 
 /// What a mapping can be like, as bits. These numbers are in images.
-pub mod trait_bit {
+pub mod vm_flag {
     macro_rules! bits {
         ($($name:ident = $bit:literal, $code:literal, $doc:literal;)*) => {
             $(#[doc = $doc] pub const $name: u64 = 1 << $bit;)*
@@ -69,8 +69,8 @@ pub mod trait_bit {
 pub struct Vma {
     /// The addresses.
     pub range: Range<u64>,
-    /// Bits of [`trait_bit`].
-    pub traits: u64,
+    /// Bits of [`vm_flag`].
+    pub vm_flags: u64,
     /// The first letters of `VmFlags` that crust does not know.
     pub unknown: Option<String>,
     /// Where in the file it begins, in bytes.
@@ -90,14 +90,14 @@ pub struct Vma {
 impl Vma {
     /// Whether all of these bits hold.
     #[must_use]
-    pub fn is(&self, traits: u64) -> bool {
-        self.traits & traits == traits
+    pub fn is(&self, vm_flags: u64) -> bool {
+        self.vm_flags & vm_flags == vm_flags
     }
 
     /// Whether one of these bits holds.
     #[must_use]
-    pub fn is_any(&self, traits: u64) -> bool {
-        self.traits & traits != 0
+    pub fn is_any(&self, vm_flags: u64) -> bool {
+        self.vm_flags & vm_flags != 0
     }
 
     /// Its length in bytes.
@@ -204,8 +204,8 @@ fn parse_codes(codes: &[u8], vma: &mut Vma) {
         .split(|byte| *byte == b' ')
         .filter(|code| !code.is_empty())
     {
-        match trait_bit::CODES.iter().find(|(known, _)| known == code) {
-            Some((_, bit)) => vma.traits |= bit,
+        match vm_flag::CODES.iter().find(|(known, _)| known == code) {
+            Some((_, bit)) => vma.vm_flags |= bit,
             None => {
                 vma.unknown
                     .get_or_insert_with(|| String::from_utf8_lossy(code).into_owned());
@@ -258,8 +258,8 @@ VmFlags: mr mw me
         assert_eq!(vmas[0].device, nix::sys::stat::makedev(0xfe, 0));
         assert_eq!(vmas[0].inode, 1234);
         assert_eq!(vmas[0].name, b"/opt/a b\nc");
-        assert!(vmas[0].is(trait_bit::SEALED | trait_bit::EXEC));
-        assert!(!vmas[0].is_any(trait_bit::WRITE));
+        assert!(vmas[0].is(vm_flag::SEALED | vm_flag::EXEC));
+        assert!(!vmas[0].is_any(vm_flag::WRITE));
         assert_eq!(vmas[1].title(), "memory 7ffd00000000-7ffd00021000 [stack]");
         assert_eq!(vmas[1].unknown.as_deref(), Some("zz"));
         assert_eq!(vmas[1].key, 3);
@@ -285,7 +285,7 @@ VmFlags: mr mw me
         let vmas = parse(&std::fs::read("/proc/self/smaps").unwrap()).unwrap();
         let here = reads_the_mappings_of_the_test as fn() as usize as u64;
         let own = vmas.iter().find(|vma| vma.range.contains(&here)).unwrap();
-        assert!(own.is(trait_bit::EXEC));
+        assert!(own.is(vm_flag::EXEC));
         assert!(vmas.iter().all(|vma| vma.unknown.is_none()));
         assert!(vmas.is_sorted_by_key(|vma| vma.range.start));
     }

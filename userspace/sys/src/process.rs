@@ -91,7 +91,7 @@ fn elf() -> Vec<u8> {
 
 /// The blank as a file that can be executed.
 #[derive(Debug)]
-pub struct Blank(OwnedFd);
+pub struct SeedProcess(OwnedFd);
 
 /// How a blank begins.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +102,7 @@ pub struct Birth<'a> {
     pub descriptors: &'a [(BorrowedFd<'a>, i32)],
 }
 
-impl Blank {
+impl SeedProcess {
     /// Makes the file.
     pub fn new() -> Result<Self> {
         let file = memfd_create(c"crust-blank", MFdFlags::MFD_CLOEXEC)?;
@@ -257,7 +257,7 @@ mod tests {
             pid: &[],
             descriptors: &[(null.as_fd(), 40)],
         };
-        let pid = Blank::new().unwrap().start(birth).unwrap();
+        let pid = SeedProcess::new().unwrap().start(birth).unwrap();
         ptrace::seize(pid, ptrace::option::EXITKILL).unwrap();
         ptrace::interrupt(pid).unwrap();
         let (_, status) = wait::wait(pid).unwrap();

@@ -3,7 +3,7 @@
 //! The code that makes system calls in another task, and that brings a program back to where it was
 //! if its tracer dies meanwhile.
 //!
-//! It is position-independent. What it needs to know of a thread is in a [`Frame`], to which `r15` points. There are
+//! It is position-independent. What it needs to know of a thread is in a [`RecoveryFrame`], to which `r15` points. There are
 //! two ways in:
 //!
 //! * [`single`] is a `syscall` instruction for one call, at whose entry and exit the tracer stops the
@@ -21,9 +21,9 @@
 //!
 //! 1. What the last call made is undone: after a single call, by the call whose number is in `rbx` (or
 //!    one of [`undo`]), with what the last one returned and `r12` and `r13` as its arguments; after a
-//!    batch, by unmapping [`Frame::memory`]. A child that a call has made, with a stack in the first
+//!    batch, by unmapping [`RecoveryFrame::memory`]. A child that a call has made, with a stack in the first
 //!    page, ends instead.
-//! 2. All signals are blocked, and what was borrowed is put back to [`Frame::place`].
+//! 2. All signals are blocked, and what was borrowed is put back to [`RecoveryFrame::place`].
 //! 3. If the program was in a system call, it is decided whether that is begun again or fails with
 //!    `EINTR`, by the rules of the kernel (arch/x86/kernel/signal.c:handle_signal): whether a signal
 //!    waits that has a handler, and how that was installed.
@@ -99,7 +99,7 @@ pub struct Answers {
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
-pub struct Frame {
+pub struct RecoveryFrame {
     /// All signals.
     pub all: u64,
     /// The signals that the program blocks.
@@ -137,7 +137,7 @@ pub mod undo {
     pub const DECIDES: i64 = -2;
 }
 
-/// Values of [`Frame::ends`]: which handlers end the call in which the thread was.
+/// Values of [`RecoveryFrame::ends`]: which handlers end the call in which the thread was.
 pub mod ends {
     /// None; or it was in no call.
     pub const NEVER: u64 = 0;

@@ -221,7 +221,7 @@ mod tests {
                 33,
                 [CallRef(0).into(), Arg::from(5), CallRef(9).into()],
             )
-            .returns(5),
+            .must_return(5),
         ];
         let batch = encode(&calls).unwrap();
         let first = Entry::read_from_bytes(&batch.bytes[..ENTRY]).unwrap();

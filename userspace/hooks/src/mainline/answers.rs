@@ -11,23 +11,23 @@ use crust_tracee::frozen_process::{FrozenProcess, FrozenThread};
 use crust_tracee::texts::Texts;
 use nix::errno::Errno;
 
-use super::query_set::{self, Questions};
-use crate::{Hidden, Privy, TimerState};
+use super::query_set::{self, QuerySet};
+use crate::{SelfOnlyMemory, SelfOnlyState, TimerState};
 
 /// The answers of one process.
 #[derive(Debug, Default)]
-pub struct Survey {
+pub struct ProcessAnswers {
     pub actions: Vec<uapi::Sigaction>,
     pub process: uapi::Process,
-    pub privy: Privy,
+    pub self_only_memory: SelfOnlyMemory,
     pub threads: HashMap<i32, uapi::Thread>,
     /// `None` of a thread that could not be asked.
     pub personalities: HashMap<i32, Option<u32>>,
     pub timers: HashMap<i32, TimerState>,
-    pub hidden: Hidden,
+    pub hidden: SelfOnlyState,
 }
 
-impl Survey {
+impl ProcessAnswers {
     /// Of a process that may not be asked: its dump is refused for that reason.
     pub fn unknown(process: &FrozenProcess, texts: &Texts) -> Self {
         let mut survey = Self {
@@ -49,16 +49,16 @@ impl Survey {
         self.personalities.insert(thread.tid, None);
     }
 
-    /// Takes what a process answered to [`Questions::of_process`].
+    /// Takes what a process answered to [`QuerySet::of_process`].
     pub fn read_process(
         &mut self,
         process: &FrozenProcess,
         texts: &Texts,
         now: [u64; 2],
-        questions: &mut Questions,
+        queries: &mut QuerySet,
     ) -> Result<()> {
         for _ in 0..uapi::CKPT_NSIG {
-            let [handler, flags, restorer, mask] = questions.answer().unwrap_or_default();
+            let [handler, flags, restorer, mask] = queries.answer().unwrap_or_default();
             self.actions.push(uapi::Sigaction {
                 handler,
                 flags,
@@ -70,28 +70,28 @@ impl Survey {
         for itimer in &mut answer.itimer {
             // struct itimerval: interval, then value, in microseconds.
             let micro = |seconds: u64, rest: u64| (seconds * 1_000_000 + rest) * 1000;
-            let [s, us, value_s, value_us] = questions.answer().unwrap_or_default();
+            let [s, us, value_s, value_us] = queries.answer().unwrap_or_default();
             itimer.interval = micro(s, us);
             itimer.value = micro(value_s, value_us);
         }
-        answer.brk = questions.result() as u64;
-        if questions.answer().unwrap_or_default()[0] as u32 != 0 {
+        answer.brk = queries.result() as u64;
+        if queries.answer().unwrap_or_default()[0] as u32 != 0 {
             answer.state |= uapi::process_state::CHILD_SUBREAPER;
         }
         // 1: disabled; 3: except where it was advised (PR_THP_DISABLE_EXCEPT_ADVISED).
-        match questions.result() {
+        match queries.result() {
             1 => answer.state |= uapi::process_state::THP_DISABLE,
             3 => answer.state |= uapi::process_state::THP_DISABLE_EXCEPT_ADVISED,
             _ => {}
         }
         // A kernel before 6.3 does not know the question.
-        answer.membarrier = questions.result().max(0) as u32;
+        answer.membarrier = queries.result().max(0) as u32;
         // A kernel before 6.3 does not have it.
-        self.privy.write_execute = Some(questions.result().max(0) as u64);
-        self.privy.keys = Some(allocated_keys(questions));
+        self.self_only_memory.write_execute = Some(queries.result().max(0) as u64);
+        self.self_only_memory.keys = Some(allocated_keys(queries));
         for id in timer_ids(texts) {
-            let written = questions.answer();
-            let overrun = questions.result();
+            let written = queries.answer();
+            let overrun = queries.result();
             let [s, ns, value_s, value_ns] = written.ok_or_else(|| {
                 Error::malformed(
                     format!("timer {id} of process {}", process.pid),
@@ -137,19 +137,19 @@ impl Survey {
     }
 }
 
-/// The answers to [`Questions::of_what_is_hidden`].
-pub fn hidden(questions: &mut Questions) -> Hidden {
+/// The answers to [`QuerySet::of_what_is_hidden`].
+pub fn hidden(queries: &mut QuerySet) -> SelfOnlyState {
     const PR_TSC_SIGSEGV: u32 = 2;
     /// Of their configuration (17) every program has the permission.
     const XTILE_DATA: u64 = 1 << 18;
-    let [tsc, ..] = questions.answer().unwrap_or_default();
-    let cpuid = questions.result();
-    let [extended, ..] = questions.answer().unwrap_or_default();
-    let (segments, _) = questions.result_and_answer();
-    let keyrings = [questions.result(), questions.result()];
-    let uring = questions.result();
-    Hidden {
-        landlock: questions.result() == -(Errno::EPERM as i64),
+    let [tsc, ..] = queries.answer().unwrap_or_default();
+    let cpuid = queries.result();
+    let [extended, ..] = queries.answer().unwrap_or_default();
+    let (segments, _) = queries.result_and_answer();
+    let keyrings = [queries.result(), queries.result()];
+    let uring = queries.result();
+    SelfOnlyState {
+        landlock: queries.result() == -(Errno::EPERM as i64),
         no_tsc: tsc as u32 == PR_TSC_SIGSEGV,
         no_cpuid: cpuid == 0,
         tiles: extended & XTILE_DATA != 0,
@@ -167,8 +167,8 @@ pub fn timer_ids((of_process, _): &Texts) -> impl Iterator<Item = i32> {
 }
 
 /// The keys with which memory could be protected if there was any at the address that was asked about.
-fn allocated_keys(questions: &mut Questions) -> u16 {
+fn allocated_keys(queries: &mut QuerySet) -> u16 {
     query_set::keys()
-        .filter(|_| questions.result() == -(Errno::ENOMEM as i64))
+        .filter(|_| queries.result() == -(Errno::ENOMEM as i64))
         .fold(0, |all, key| all | 1 << key)
 }

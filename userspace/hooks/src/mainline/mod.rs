@@ -19,25 +19,25 @@ use crust_sys::uapi;
 use crust_tracee::frozen_process::{FrozenProcess, FrozenThread};
 use crust_tracee::texts::Texts;
 
-use self::answers::Survey;
-use self::outsider::Strangers;
-use crate::{Abilities, Hidden, Hooks, Privy, TimerState};
+use self::answers::ProcessAnswers;
+use self::outsider::Outsiders;
+use crate::{Hooks, KernelFeatures, SelfOnlyMemory, SelfOnlyState, TimerState};
 
 /// What a stock kernel can be asked.
 #[derive(Debug, Default)]
 pub struct Mainline {
-    surveys: RefCell<HashMap<i32, Survey>>,
-    strangers: RefCell<Strangers>,
+    answers: RefCell<HashMap<i32, ProcessAnswers>>,
+    outsiders: RefCell<Outsiders>,
 }
 
 impl Mainline {
     fn ask<T>(
         &self,
         process: &FrozenProcess,
-        answer: impl FnOnce(&Survey) -> Option<T>,
+        answer: impl FnOnce(&ProcessAnswers) -> Option<T>,
     ) -> Result<T> {
-        let surveys = self.surveys.borrow();
-        surveys.get(&process.pid).and_then(answer).ok_or_else(|| {
+        let answers = self.answers.borrow();
+        answers.get(&process.pid).and_then(answer).ok_or_else(|| {
             Error::malformed(
                 format!("process {}", process.pid),
                 "asked for what it does not have",
@@ -47,13 +47,13 @@ impl Mainline {
 }
 
 impl Hooks for Mainline {
-    fn abilities(&self) -> Abilities {
-        Abilities::default()
+    fn features(&self) -> KernelFeatures {
+        KernelFeatures::default()
     }
 
     fn prepare(&self, tree: &[FrozenProcess], texts: &[Texts]) -> Result<()> {
-        let strangers = &mut self.strangers.borrow_mut();
-        *self.surveys.borrow_mut() = round::survey(tree, texts, strangers)?;
+        let outsiders = &mut self.outsiders.borrow_mut();
+        *self.answers.borrow_mut() = round::survey(tree, texts, outsiders)?;
         Ok(())
     }
 
@@ -75,12 +75,12 @@ impl Hooks for Mainline {
         self.ask(process, |survey| Some(survey.process))
     }
 
-    fn hidden(&self, process: &FrozenProcess) -> Result<Hidden> {
+    fn hidden(&self, process: &FrozenProcess) -> Result<SelfOnlyState> {
         self.ask(process, |survey| Some(survey.hidden))
     }
 
-    fn privy(&self, process: &FrozenProcess) -> Result<Privy> {
-        self.ask(process, |survey| Some(survey.privy))
+    fn self_only_memory(&self, process: &FrozenProcess) -> Result<SelfOnlyMemory> {
+        self.ask(process, |survey| Some(survey.self_only_memory))
     }
 
     fn posix_timers(&self, process: &FrozenProcess, ids: &[i32]) -> Result<Vec<TimerState>> {

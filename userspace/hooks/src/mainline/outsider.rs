@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Strangers: processes that a program could look at, unless it is in a Landlock domain.
+//! Outsiders: processes that a program could look at, unless it is in a Landlock domain.
 //!
 //! A domain is shown to nobody. But who is in one may not look at processes that are not
 //! (security/landlock/task.c:hook_ptrace_access_check), whoever they are; and a process that has the ids of
 //! the program and no privileges is one that anybody else of these ids may look at. To a program that may look
-//! at any process, crust itself is such a stranger.
+//! at any process, crust itself is such an outsider.
 //!
 //! Of programs that have neither that privilege nor `no_new_privs`, which is what a program sets that
 //! sandboxes itself, it is not asked.
@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use crust_model::{Error, Result};
 use crust_proc::Fields;
 use crust_sys::probe;
-use crust_sys::process::{Birth, Blank};
+use crust_sys::process::{Birth, SeedProcess};
 use crust_tracee::frozen_process::FrozenProcess;
 use crust_tracee::privileges::capability;
 use crust_tracee::remote::Caller;
@@ -23,17 +23,17 @@ use crust_tracee::{security_labels, spawn};
 
 /// One for each pair of a user and a group that was met.
 #[derive(Debug, Default)]
-pub struct Strangers {
+pub struct Outsiders {
     /// Whether there are domains at all, when it is known.
     needed: Option<bool>,
-    all: HashMap<(u32, u32), Stranger>,
+    all: HashMap<(u32, u32), Outsider>,
 }
 
 /// A child of crust that does nothing. Dropped, it is gone.
 #[derive(Debug)]
-struct Stranger(i32);
+struct Outsider(i32);
 
-impl Strangers {
+impl Outsiders {
     /// A process that this one, of which `status` tells, may look at if it is in no domain; `None` if that cannot
     /// be told.
     ///
@@ -71,27 +71,27 @@ impl Strangers {
         if ids.0 == 0 || status.number("NoNewPrivs") != Some(1) {
             return Ok(None);
         }
-        let stranger = match self.all.entry(ids) {
+        let outsider = match self.all.entry(ids) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => entry.insert(Stranger::new(ids)?),
+            std::collections::hash_map::Entry::Vacant(entry) => entry.insert(Outsider::new(ids)?),
         };
-        Ok(Some(stranger.0))
+        Ok(Some(outsider.0))
     }
 }
 
-impl Stranger {
+impl Outsider {
     fn new((uid, gid): (u32, u32)) -> Result<Self> {
         let failed = |errno| Error::system("start a process to be looked at", errno);
         let birth = Birth {
             pid: &[],
             descriptors: &[],
         };
-        let pid = Blank::new()
+        let pid = SeedProcess::new()
             .and_then(|blank| blank.start(birth))
             .map_err(failed)?;
-        let stranger = Self(pid);
-        stranger.become_one(&spawn::take(pid)?, uid.into(), gid.into())?;
-        Ok(stranger)
+        let outsider = Self(pid);
+        outsider.become_one(&spawn::take(pid)?, uid.into(), gid.into())?;
+        Ok(outsider)
     }
 
     /// All privileges go with the user id of root.
@@ -104,7 +104,7 @@ impl Stranger {
     }
 }
 
-impl Drop for Stranger {
+impl Drop for Outsider {
     fn drop(&mut self) {
         spawn::end(self.0);
     }

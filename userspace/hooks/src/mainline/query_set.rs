@@ -26,7 +26,7 @@ type Question = (Call, Option<usize>);
 
 /// Calls, and then their answers in the same order.
 #[derive(Debug, Default)]
-pub struct Questions {
+pub struct QuerySet {
     asked: Vec<Question>,
     /// What the calls returned.
     pub returned: std::vec::IntoIter<u64>,
@@ -35,7 +35,7 @@ pub struct Questions {
     read: usize,
 }
 
-impl Questions {
+impl QuerySet {
     /// How many calls there are.
     pub fn calls(&self) -> usize {
         self.asked.len()
@@ -63,7 +63,7 @@ impl Questions {
     fn plain(&mut self, what: &str, nr: i64, args: &[u64]) {
         let args: Vec<Arg> = args.iter().map(|&value| Arg::Value(value)).collect();
         self.asked
-            .push((Call::new(what, nr, args).whatever(), None));
+            .push((Call::new(what, nr, args).may_fail(), None));
     }
 
     /// A call that writes its answer where the argument number `place` says.
@@ -105,7 +105,7 @@ impl Questions {
     }
 
     /// What nobody but the process itself can ask.
-    pub fn of_what_is_hidden(&mut self, stranger: Option<i32>) {
+    pub fn of_what_is_hidden(&mut self, outsider: Option<i32>) {
         const PR_GET_TSC: u64 = 25;
         const ARCH_GET_CPUID: u64 = 0x1011;
         const ARCH_GET_XCOMP_PERM: u64 = 0x1022;
@@ -131,8 +131,8 @@ impl Questions {
         let args = [u64::MAX, IORING_REGISTER_RESTRICTIONS, 0, 2];
         self.plain("io_uring_register", libc::SYS_io_uring_register, &args);
         // It may be compared with itself by who may look at it.
-        let stranger = stranger.unwrap_or(0) as u64;
-        let args = [stranger, stranger, KCMP_VM, 0, 0];
+        let outsider = outsider.unwrap_or(0) as u64;
+        let args = [outsider, outsider, KCMP_VM, 0, 0];
         self.plain("kcmp", libc::SYS_kcmp, &args);
     }
 
@@ -192,9 +192,9 @@ mod tests {
 
     #[test]
     fn each_answer_has_its_place() {
-        let mut questions = Questions::default();
-        questions.of_thread();
-        let places: Vec<_> = questions
+        let mut queries = QuerySet::default();
+        queries.of_thread();
+        let places: Vec<_> = queries
             .at(RemoteAddr(0x1000), ANSWER as u64)
             .map(|(call, writes)| writes.then(|| call.args[1].clone()))
             .collect();
@@ -202,9 +202,9 @@ mod tests {
         let places_are = [at(0x1000), at(0x1020), at(0x1040), None, None, None];
         assert_eq!(places, places_are);
 
-        questions.returned = vec![0, -14_i64 as u64, 0, 47, 50_000, 8].into_iter();
-        questions.written = [[1; ANSWER], [2; ANSWER], [3; ANSWER]].concat();
-        let answers = questions.answers_of_thread();
+        queries.returned = vec![0, -14_i64 as u64, 0, 47, 50_000, 8].into_iter();
+        queries.written = [[1; ANSWER], [2; ANSWER], [3; ANSWER]].concat();
+        let answers = queries.answers_of_thread();
         assert_eq!(answers.tid_address as u8, 1);
         assert_eq!(answers.alternate_stack, [0; 3]);
         assert_eq!(answers.death_signal as u8, 3);

@@ -7,13 +7,13 @@ use std::collections::HashMap;
 use crust_model::{Error, Result};
 use crust_sys::RemoteAddr;
 use crust_tracee::frozen_process::{FrozenProcess, FrozenThread};
-use crust_tracee::remote::Room;
+use crust_tracee::remote::CodeCave;
 use crust_tracee::texts::{Texts, ThreadText};
 
-use super::answers::{self, Survey, timer_ids};
-use super::outsider::Strangers;
-use super::query_set::Questions;
-use super::thread_query::{self, Inquiry};
+use super::answers::{self, ProcessAnswers, timer_ids};
+use super::outsider::Outsiders;
+use super::query_set::QuerySet;
+use super::thread_query::{self, ThreadQuery};
 
 /// How many processes are asked at the same time.
 const TOGETHER: usize = 32;
@@ -23,11 +23,11 @@ struct Queue<'a> {
     process: &'a FrozenProcess,
     texts: &'a Texts,
     /// Whom it may look at, if nothing special keeps it from that.
-    stranger: Option<i32>,
+    outsider: Option<i32>,
     next: usize,
     /// Where those lend memory that are being asked, by their slots.
     lending: Vec<Option<RemoteAddr>>,
-    survey: Survey,
+    survey: ProcessAnswers,
 }
 
 /// A thread that is being asked.
@@ -36,7 +36,7 @@ struct Asked<'a> {
     process: usize,
     slot: usize,
     thread: &'a FrozenThread,
-    inquiry: Inquiry<'a>,
+    query: ThreadQuery<'a>,
 }
 
 /// Asks everything about all processes of a tree; the answers of each are found by its number.
@@ -47,50 +47,50 @@ struct Asked<'a> {
 pub fn survey(
     tree: &[FrozenProcess],
     texts: &[Texts],
-    strangers: &mut Strangers,
-) -> Result<HashMap<i32, Survey>> {
-    let mut surveys = HashMap::new();
+    outsiders: &mut Outsiders,
+) -> Result<HashMap<i32, ProcessAnswers>> {
+    let mut answers = HashMap::new();
     let living = tree.iter().zip(texts);
     let living: Vec<_> = living
         .filter(|(process, _)| process.leader().is_some())
         .collect();
     for together in living.chunks(TOGETHER) {
-        let rooms: Vec<Option<Room>> = together
+        let caves: Vec<Option<CodeCave>> = together
             .iter()
-            .map(|(process, _)| Room::of(process))
+            .map(|(process, _)| CodeCave::of(process))
             .collect();
         let mut queues = Vec::with_capacity(together.len());
         for &(process, texts) in together {
-            let stranger = match texts.1.first() {
-                Some(leader) => strangers.to(process, &leader.status)?,
+            let outsider = match texts.1.first() {
+                Some(leader) => outsiders.to(process, &leader.status)?,
                 None => None,
             };
             queues.push(Queue {
                 process,
                 texts,
-                stranger,
+                outsider,
                 next: 0,
                 lending: Vec::new(),
-                survey: Survey::default(),
+                survey: ProcessAnswers::default(),
             });
         }
-        ask(&mut queues, &rooms)?;
-        surveys.extend(
+        ask(&mut queues, &caves)?;
+        answers.extend(
             queues
                 .into_iter()
                 .map(|queue| (queue.process.pid, queue.survey)),
         );
     }
-    Ok(surveys)
+    Ok(answers)
 }
 
 /// Has all threads answer. After an error, those that are being asked are seen to their ends.
-fn ask<'a>(queues: &mut [Queue<'a>], rooms: &'a [Option<Room>]) -> Result<()> {
+fn ask<'a>(queues: &mut [Queue<'a>], caves: &'a [Option<CodeCave>]) -> Result<()> {
     let mut failed: Option<Error> = None;
     let mut asked = Vec::new();
     for number in 0..queues.len() {
         // The first thread answers for its process, alone: there is one list of memory to unmap.
-        match begin(queues, rooms, number, 0) {
+        match begin(queues, caves, number, 0) {
             Ok(begun) => asked.extend(begun),
             Err(error) => {
                 failed.get_or_insert(error);
@@ -100,13 +100,13 @@ fn ask<'a>(queues: &mut [Queue<'a>], rooms: &'a [Option<Room>]) -> Result<()> {
     while !asked.is_empty() {
         let mut still = Vec::with_capacity(asked.len());
         for mut one in asked {
-            match one.inquiry.advance() {
+            match one.query.advance() {
                 Ok(true) => still.push(one),
                 Ok(false) => {
                     let (number, slot) = (one.process, one.slot);
                     let was_first = queues[number].next == 1;
                     let mut result = queues[number].take(one);
-                    let free = match &rooms[number] {
+                    let free = match &caves[number] {
                         Some(room) if was_first => 0..room.slots(),
                         _ => slot..slot + 1,
                     };
@@ -115,7 +115,7 @@ fn ask<'a>(queues: &mut [Queue<'a>], rooms: &'a [Option<Room>]) -> Result<()> {
                             break;
                         }
                         result =
-                            begin(queues, rooms, number, slot).map(|begun| still.extend(begun));
+                            begin(queues, caves, number, slot).map(|begun| still.extend(begun));
                     }
                     if let Err(error) = result {
                         failed.get_or_insert(error);
@@ -134,7 +134,7 @@ fn ask<'a>(queues: &mut [Queue<'a>], rooms: &'a [Option<Room>]) -> Result<()> {
 /// Sets off the next thread of a process that may be asked, if there is one.
 fn begin<'a>(
     queues: &mut [Queue<'a>],
-    rooms: &'a [Option<Room>],
+    caves: &'a [Option<CodeCave>],
     number: usize,
     slot: usize,
 ) -> Result<Option<Asked<'a>>> {
@@ -144,7 +144,7 @@ fn begin<'a>(
         if !thread_query::is_allowed(queue.process, &text.status) {
             if first {
                 // Nor can the process be asked.
-                queue.survey = Survey::unknown(queue.process, queue.texts);
+                queue.survey = ProcessAnswers::unknown(queue.process, queue.texts);
                 queue.next = queue.process.threads.len();
                 return Ok(None);
             }
@@ -156,18 +156,18 @@ fn begin<'a>(
             queue.next -= 1;
             return Ok(None);
         }
-        let mut questions = Questions::default();
+        let mut queries = QuerySet::default();
         if first {
-            questions.of_process(timer_ids(queue.texts));
-            questions.of_what_is_hidden(queue.stranger);
+            queries.of_process(timer_ids(queue.texts));
+            queries.of_what_is_hidden(queue.outsider);
         }
-        let room = rooms[number].as_ref().map(|room| room.slot(slot));
-        let inquiry = Inquiry::begin(queue.process, thread, &text.status, room, questions)?;
+        let room = caves[number].as_ref().map(|room| room.slot(slot));
+        let query = ThreadQuery::begin(queue.process, thread, &text.status, room, queries)?;
         return Ok(Some(Asked {
             process: number,
             slot,
             thread,
-            inquiry,
+            query,
         }));
     }
     Ok(None)
@@ -196,14 +196,14 @@ impl<'a> Queue<'a> {
     /// Takes the answers of a thread.
     fn take(&mut self, mut asked: Asked<'_>) -> Result<()> {
         self.lending[asked.slot] = None;
-        let inquiry = &mut asked.inquiry;
-        self.survey.read_thread(asked.thread, &inquiry.answers);
-        if inquiry.questions.calls() > 0 {
-            let questions = &mut inquiry.questions;
-            let now = inquiry.answered;
+        let query = &mut asked.query;
+        self.survey.read_thread(asked.thread, &query.answers);
+        if query.queries.calls() > 0 {
+            let queries = &mut query.queries;
+            let now = query.answered;
             self.survey
-                .read_process(self.process, self.texts, now, questions)?;
-            self.survey.hidden = answers::hidden(questions);
+                .read_process(self.process, self.texts, now, queries)?;
+            self.survey.hidden = answers::hidden(queries);
         }
         Ok(())
     }

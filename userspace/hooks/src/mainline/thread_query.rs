@@ -4,7 +4,7 @@
 //! for it if they are many, or, where that cannot be, one by one.
 //!
 //! A thread needs some microseconds for its answers, and to wake it takes longer than that. So many are asked at
-//! the same time: an [`Inquiry`] is set off, and goes one step further whenever its thread has stopped.
+//! the same time: a [`ThreadQuery`] is set off, and goes one step further whenever its thread has stopped.
 
 use crust_model::plan::{Arg, Call};
 use crust_model::{Error, Result};
@@ -19,7 +19,7 @@ use crust_tracee::remote::{Remote, Slot, Undo};
 use nix::errno::Errno;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::query_set::{ANSWER, Questions};
+use super::query_set::{ANSWER, QuerySet};
 
 const MAP: &str = "map scratch memory";
 const UNMAP: &str = "unmap scratch memory";
@@ -28,10 +28,10 @@ const UNMAP: &str = "unmap scratch memory";
 const RED_ZONE: u64 = 128;
 
 /// A thread that is being asked.
-pub struct Inquiry<'a> {
+pub struct ThreadQuery<'a> {
     remote: Remote<'a>,
     /// What its process is asked, if it is the one that answers for it; with the answers in the end.
-    pub questions: Questions,
+    pub queries: QuerySet,
     /// What it has answered itself.
     pub answers: Answers,
     /// What the clock of the day and the monotonic one said right after that.
@@ -69,7 +69,7 @@ fn filters_allow(process: &FrozenProcess, status: &Fields) -> bool {
     status.number("Seccomp").unwrap_or(0) == 0 || process.filters_rest()
 }
 
-impl<'a> Inquiry<'a> {
+impl<'a> ThreadQuery<'a> {
     /// Sets a thread off to answer. Of each process, one at a time may be asked about the process.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl<'a> Inquiry<'a> {
         thread: &FrozenThread,
         status: &Fields,
         slot: Option<Slot<'a>>,
-        questions: Questions,
+        queries: QuerySet,
     ) -> Result<Self> {
         let waits = |field| status.hex(field).unwrap_or(0);
         let waits = waits("SigPnd") | waits("ShdPnd");
@@ -88,9 +88,9 @@ impl<'a> Inquiry<'a> {
             .into_iter()
             .find(|&signal| waits & bit(signal) == 0)
             .filter(|_| slot.is_some());
-        let mut inquiry = Self {
+        let mut query = Self {
             remote: Remote::prepare(process, thread, slot)?,
-            questions,
+            queries,
             answers: Answers::default(),
             answered: [0; 2],
             signal,
@@ -99,8 +99,8 @@ impl<'a> Inquiry<'a> {
             mapped: None,
             on_its_way: To::Old,
         };
-        inquiry.set_off()?;
-        Ok(inquiry)
+        query.set_off()?;
+        Ok(query)
     }
 
     fn set_off(&mut self) -> Result<()> {
@@ -108,7 +108,7 @@ impl<'a> Inquiry<'a> {
             return self.ask_one_by_one();
         };
         let mask = !bit(signal);
-        if self.questions.calls() == 0 && self.remote.borrow(self.place, size_of::<Answers>())? {
+        if self.queries.calls() == 0 && self.remote.borrow(self.place, size_of::<Answers>())? {
             // In the page of the stack pointer, so it is there: the program gets no page more.
             self.remote.begin(mask)?;
             return self.begin_batch((RemoteAddr(0), RemoteAddr(0)));
@@ -185,21 +185,21 @@ impl<'a> Inquiry<'a> {
 
     /// How much memory is mapped for it.
     fn size(&self) -> u64 {
-        let answers = size_of::<Answers>() + self.questions.answers() * ANSWER;
-        let size = self.questions.calls() * batch::ENTRY + answers;
+        let answers = size_of::<Answers>() + self.queries.answers() * ANSWER;
+        let size = self.queries.calls() * batch::ENTRY + answers;
         size.next_multiple_of(4096) as u64
     }
 
-    /// Asks in memory that was mapped for it: questions, their answers, and those of the thread.
+    /// Asks in memory that was mapped for it: queries, their answers, and those of the thread.
     fn begin_questions(&mut self, start: RemoteAddr) -> Result<()> {
         let tid = self.remote.caller().tid;
         let size = self.size();
         self.remote.unmapped_at_last(start, size)?;
         self.mapped = Some((start, size));
-        let answers = start.offset((self.questions.calls() * batch::ENTRY) as u64);
-        self.place = answers.offset((self.questions.answers() * ANSWER) as u64);
+        let answers = start.offset((self.queries.calls() * batch::ENTRY) as u64);
+        self.place = answers.offset((self.queries.answers() * ANSWER) as u64);
         let calls: Vec<Call> = self
-            .questions
+            .queries
             .at(answers, ANSWER as u64)
             .map(|(call, _)| call)
             .collect();
@@ -207,7 +207,7 @@ impl<'a> Inquiry<'a> {
             Err(Error::malformed("a question", "refers to another"))
         })?;
         memory::write(tid, start, &self.batch.bytes)
-            .map_err(|errno| Error::task(tid, "write questions", errno))?;
+            .map_err(|errno| Error::task(tid, "write queries", errno))?;
         self.begin_batch((start, answers))
     }
 
@@ -232,8 +232,8 @@ impl<'a> Inquiry<'a> {
         read(start, &mut all)?;
         let own = all.split_off((self.place.0 - start.0) as usize);
         self.answers = Answers::read_from_bytes(&own).unwrap_or_default();
-        self.questions.written = all.split_off(self.batch.entry_bytes());
-        self.questions.returned = batch::returned(&all).into_iter();
+        self.queries.written = all.split_off(self.batch.entry_bytes());
+        self.queries.returned = batch::returned(&all).into_iter();
         Ok(())
     }
 
@@ -247,12 +247,12 @@ impl<'a> Inquiry<'a> {
             return Err(Error::task(tid, "borrow its stack", Errno::EFAULT));
         }
         self.remote.begin(u64::MAX)?;
-        let mut of_thread = Questions::default();
+        let mut of_thread = QuerySet::default();
         of_thread.of_thread();
-        for questions in [&mut self.questions, &mut of_thread] {
+        for queries in [&mut self.queries, &mut of_thread] {
             let mut returned = Vec::new();
             let mut written = Vec::new();
-            for (call, writes) in questions.at(place, 0) {
+            for (call, writes) in queries.at(place, 0) {
                 let args: Vec<u64> = call
                     .args
                     .iter()
@@ -269,8 +269,8 @@ impl<'a> Inquiry<'a> {
                     written.extend(answer);
                 }
             }
-            questions.returned = returned.into_iter();
-            questions.written = written;
+            queries.returned = returned.into_iter();
+            queries.written = written;
         }
         self.answers = of_thread.answers_of_thread();
         self.answered = clock::day_and_monotonic();

@@ -11,8 +11,8 @@ use crust_model::plan::{Arg, Call};
 use crust_model::refusal::Refusals;
 use serde::{Deserialize, Serialize};
 
-use super::collect::Census;
-use super::fd_plan::Bench;
+use super::collect::FileCapture;
+use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open, refused};
 use crate::path::{FilePath, Named};
@@ -34,7 +34,7 @@ pub trait PathKind: 'static {
     fn matches(probe: &Probe) -> bool;
 
     /// Why one that can be reached by its path is not carried over nevertheless, and the remedy.
-    fn objection(_probe: &Probe, _census: &Census) -> Option<(String, &'static str)> {
+    fn objection(_probe: &Probe, _census: &FileCapture) -> Option<(String, &'static str)> {
         None
     }
 }
@@ -73,12 +73,12 @@ pub(super) fn make(
     open: &Open,
     path: &FilePath,
     id: DescriptionId,
-    bench: &mut Bench,
+    planner: &mut FdPlanner,
 ) -> Result<()> {
-    let number = bench.home(id)?.number;
+    let number = planner.creator(id)?.number;
     // Whatever is at the path by then shall not become the controlling terminal.
     let flags = open.flags & !libc::O_ASYNC | libc::O_NOCTTY;
-    bench.make(id, |cloexec| {
+    planner.make(id, |cloexec| {
         let cloexec = if cloexec { libc::O_CLOEXEC } else { 0 };
         Call::new(
             format!("fd {number}: open {path}"),
@@ -98,9 +98,9 @@ impl<K: PathKind> File for ByPath<K> {
         &self.open
     }
 
-    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
-        let number = bench.home(id)?.number;
-        make(&self.open, &self.file.path, id, bench)?;
+    fn create(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
+        let number = planner.creator(id)?.number;
+        make(&self.open, &self.file.path, id, planner)?;
         if self.pos != 0 {
             let seek = Call::new(
                 format!("fd {number}: go to {}", self.pos),
@@ -111,7 +111,7 @@ impl<K: PathKind> File for ByPath<K> {
                     Arg::from(libc::SEEK_SET),
                 ],
             );
-            bench.call(seek.returns(self.pos));
+            planner.call(seek.must_return(self.pos));
         }
         Ok(())
     }
@@ -128,15 +128,15 @@ impl<K: PathKind> FileKind for ByPath<K> {
         K::matches(probe)
     }
 
-    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+    fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()> {
         if !probe.is_reachable {
-            return refused::refuse_unreachable(probe, census);
+            return refused::refuse_unreachable(probe, cx);
         }
-        if let Some((why, remedy)) = K::objection(probe, census) {
-            census.refuse(probe, why, remedy);
+        if let Some((why, remedy)) = K::objection(probe, cx) {
+            cx.refuse(probe, why, remedy);
             return Ok(());
         }
-        census.keep(
+        cx.keep(
             probe.id,
             &Self {
                 open: probe.open(),

@@ -24,7 +24,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use super::epoll::Watching;
-use super::pathless::UnnamedDescriptions;
+use super::pathless::PathlessDescriptions;
 use super::pipe::Pipes;
 use super::probe::{Holder, Probe};
 use super::unix::Sockets;
@@ -57,8 +57,8 @@ impl Ourselves {
 /// What two descriptors of one description have in common: the file and the flags.
 type Likeness = (u64, u64, i32);
 
-/// The census under way.
-pub struct Census<'a> {
+/// The capture under way.
+pub struct FileCapture<'a> {
     /// The tree.
     pub tree: &'a [FrozenProcess],
     /// What the kernel can be asked.
@@ -78,7 +78,7 @@ pub struct Census<'a> {
     /// What the kinds note for themselves.
     pub notes: &'a mut Notes,
     /// Their descriptions.
-    pub of_unnamed: UnnamedDescriptions,
+    pub of_pathless: PathlessDescriptions,
     slots: HashMap<(ProcessId, i32), DescriptionId>,
     alike: HashMap<Likeness, Vec<DescriptionId>>,
     ourselves: &'a Ourselves,
@@ -87,10 +87,10 @@ pub struct Census<'a> {
     pub records: Vec<Record>,
 }
 
-/// Takes the census of the whole tree.
+/// Captures the files of the whole tree.
 pub(super) fn take(capture: &mut Capture) -> Result<()> {
     let ourselves = Ourselves::new()?;
-    let mut census = Census {
+    let mut cx = FileCapture {
         tree: capture.tree,
         hooks: capture.hooks,
         options: capture.options,
@@ -100,30 +100,30 @@ pub(super) fn take(capture: &mut Capture) -> Result<()> {
         sockets: Sockets::default(),
         watching: Vec::new(),
         notes: &mut capture.notes,
-        of_unnamed: UnnamedDescriptions::new(),
+        of_pathless: PathlessDescriptions::new(),
         slots: HashMap::new(),
         alike: HashMap::new(),
         ourselves: &ourselves,
         in_flight: Vec::new(),
         records: Vec::new(),
     };
-    census.read_tables()?;
+    cx.read_tables()?;
     // Messages in flight add descriptions while their sockets are captured.
     let mut next = 0;
-    while let Some(probe) = census.probes.get(next) {
+    while let Some(probe) = cx.probes.get(next) {
         let probe = Rc::clone(probe);
-        census.capture(&probe)?;
+        cx.capture(&probe)?;
         next += 1;
     }
     for kind in KINDS {
-        (kind.settle)(&mut census)?;
+        (kind.resolve_refs)(&mut cx)?;
     }
-    let records = std::mem::take(&mut census.records);
+    let records = std::mem::take(&mut cx.records);
     capture.records.extend(records);
     Ok(())
 }
 
-impl<'a> Census<'a> {
+impl<'a> FileCapture<'a> {
     fn read_tables(&mut self) -> Result<()> {
         let tree = self.tree;
         let mut descriptors = Vec::new();

@@ -19,8 +19,8 @@ use crust_sys::kcmp;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::collect::Census;
-use super::fd_plan::Bench;
+use super::collect::FileCapture;
+use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 
@@ -77,37 +77,37 @@ impl File for Epoll {
         numbers.max().map_or(0, |number| number.saturating_add(1))
     }
 
-    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
-        let number = bench.home(id)?.number;
-        bench.make(id, |cloexec| {
+    fn create(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
+        let number = planner.creator(id)?.number;
+        planner.make(id, |cloexec| {
             let flags = if cloexec { libc::EPOLL_CLOEXEC } else { 0 };
             let what = format!("fd {number}: epoll");
             Call::new(what, libc::SYS_epoll_create1, [Arg::from(flags)])
         })
     }
 
-    fn connect(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
-        let epoll = bench.home(id)?.number;
+    fn connect(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
+        let epoll = planner.creator(id)?.number;
         for target in &self.targets {
-            let now = bench.occupant(target.number);
+            let now = planner.occupant(target.number);
             if now.is_some_and(|slot| slot.description == target.description) {
-                add(epoll, target, bench);
+                add(epoll, target, planner);
                 continue;
             }
-            let at = bench.at(target.description)?;
+            let at = planner.at(target.description)?;
             match now {
                 None => {
-                    bench.dup(at, target.number, true);
-                    add(epoll, target, bench);
-                    bench.close(target.number);
+                    planner.dup(at, target.number, true);
+                    add(epoll, target, planner);
+                    planner.close(target.number);
                 }
                 Some(slot) => {
-                    let aside = bench.limbo();
-                    bench.dup(slot.number, aside, true);
-                    bench.dup(at, target.number, true);
-                    add(epoll, target, bench);
-                    bench.dup(aside, slot.number, slot.cloexec);
-                    bench.close(aside);
+                    let aside = planner.temporary_fd();
+                    planner.dup(slot.number, aside, true);
+                    planner.dup(at, target.number, true);
+                    add(epoll, target, planner);
+                    planner.dup(aside, slot.number, slot.cloexec);
+                    planner.close(aside);
                 }
             }
         }
@@ -115,11 +115,11 @@ impl File for Epoll {
     }
 }
 
-fn add(epoll: i32, target: &Target, bench: &mut Bench) {
+fn add(epoll: i32, target: &Target, planner: &mut FdPlanner) {
     // struct epoll_event is packed on x86-64.
     let mut event = target.events.to_ne_bytes().to_vec();
     event.extend(target.data.to_ne_bytes());
-    bench.call(Call::new(
+    planner.call(Call::new(
         format!("fd {epoll}: watch fd {}", target.number),
         libc::SYS_epoll_ctl,
         [
@@ -152,37 +152,37 @@ impl FileKind for Epoll {
         probe.is_linked("anon_inode:[eventpoll]")
     }
 
-    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+    fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()> {
         let lines = probe
             .info
             .lines()
             .filter(|line| line.starts_with("tfd:"))
             .map(|line| parse(line).ok_or_else(|| probe.malformed(line)))
             .collect::<Result<_>>()?;
-        census.watching.push(Watching {
+        cx.watching.push(Watching {
             epoll: probe.id,
             lines,
         });
         Ok(())
     }
 
-    fn settle(census: &mut Census) -> Result<()> {
-        for Watching { epoll, lines } in std::mem::take(&mut census.watching) {
-            let probe = Rc::clone(&census.probes[epoll.0 as usize]);
+    fn resolve_refs(cx: &mut FileCapture) -> Result<()> {
+        for Watching { epoll, lines } in std::mem::take(&mut cx.watching) {
+            let probe = Rc::clone(&cx.probes[epoll.0 as usize]);
             let mut targets = Vec::new();
             for (index, line) in lines.iter().enumerate() {
                 let same_number = lines[..index].iter().filter(|l| l.number == line.number);
                 let skip = same_number.count() as u32;
-                let Some(description) = find(&probe, line, skip, census)? else {
+                let Some(description) = find(&probe, line, skip, cx)? else {
                     let why = format!(
                         "epoll that watches, as fd {}, a file that no process of the tree has open",
                         line.number
                     );
-                    census.refuse(&probe, why, "remove it with EPOLL_CTL_DEL before the dump");
+                    cx.refuse(&probe, why, "remove it with EPOLL_CTL_DEL before the dump");
                     continue;
                 };
                 if line.events & ALWAYS == 0 {
-                    census.lose(
+                    cx.lose(
                         &probe,
                         format!(
                             "the one-shot entry of fd {} has fired: after a restore it reports \
@@ -200,18 +200,18 @@ impl FileKind for Epoll {
                 });
             }
             let open = probe.open();
-            census.keep(epoll, &Epoll { open, targets })?;
+            cx.keep(epoll, &Epoll { open, targets })?;
         }
         Ok(())
     }
 }
 
 /// Finds the description of an entry: most often it is that of the descriptor of this number.
-fn find(epoll: &Probe, line: &Line, skip: u32, census: &Census) -> Result<Option<DescriptionId>> {
-    let most_likely = census.occupant(epoll.holder.process, line.number);
+fn find(epoll: &Probe, line: &Line, skip: u32, cx: &FileCapture) -> Result<Option<DescriptionId>> {
+    let most_likely = cx.occupant(epoll.holder.process, line.number);
     for candidate in most_likely
         .into_iter()
-        .chain(census.of_file(line.dev, line.ino))
+        .chain(cx.of_file(line.dev, line.ino))
     {
         let order = kcmp::epoll_target(
             candidate.descriptor(),

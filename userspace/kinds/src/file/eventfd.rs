@@ -7,8 +7,8 @@ use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Data};
 use serde::{Deserialize, Serialize};
 
-use super::collect::Census;
-use super::fd_plan::Bench;
+use super::collect::FileCapture;
+use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 
@@ -39,11 +39,11 @@ impl File for Eventfd {
         &self.open
     }
 
-    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
-        let number = bench.home(id)?.number;
+    fn create(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
+        let number = planner.creator(id)?.number;
         // eventfd2 takes 32 bits; a larger count is written.
         let initial = u32::try_from(self.count).unwrap_or(0);
-        bench.make(id, |cloexec| {
+        planner.make(id, |cloexec| {
             let mut flags = self.open.flags & libc::O_NONBLOCK;
             if cloexec {
                 flags |= libc::EFD_CLOEXEC;
@@ -62,7 +62,7 @@ impl File for Eventfd {
                 libc::SYS_write,
                 [Arg::from(number), Arg::from(count), Arg::from(8)],
             );
-            bench.call(write.returns(8));
+            planner.call(write.must_return(8));
         }
         Ok(())
     }
@@ -73,13 +73,13 @@ impl FileKind for Eventfd {
         probe.is_linked("anon_inode:[eventfd]")
     }
 
-    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+    fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()> {
         let count = probe.demand("eventfd-count", |text| u64::from_str_radix(text, 16).ok())?;
         // Kernels before 6.4 do not show it.
         let is_semaphore = match probe.field("eventfd-semaphore") {
             Some(text) => text == "1",
             None => {
-                census.lose(
+                cx.lose(
                     probe,
                     "this kernel does not say whether the eventfd is a semaphore",
                     "a kernel from 6.4 on says it",
@@ -87,7 +87,7 @@ impl FileKind for Eventfd {
                 false
             }
         };
-        census.keep(
+        cx.keep(
             probe.id,
             &Eventfd {
                 open: probe.open(),

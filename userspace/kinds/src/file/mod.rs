@@ -41,14 +41,14 @@ use crust_sys::fcntl;
 use serde::{Deserialize, Serialize};
 
 use self::by_path::ByPath;
-use self::collect::Census;
-use self::fd_plan::Bench;
+use self::collect::FileCapture;
+use self::fd_plan::FdPlanner;
 use self::probe::Probe;
 use crate::capture::Capture;
 pub use crate::descriptor::DescriptionId;
 use crate::descriptor::lock::Lock;
 use crate::descriptor::table;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// What every description has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,17 +123,17 @@ pub trait File {
     /// Emits the calls that make it, and its companions ([`Stage::CreateFiles`]).
     ///
     /// [`Stage::CreateFiles`]: crust_model::plan::Stage::CreateFiles
-    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()>;
+    fn create(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()>;
 
     /// Emits the calls that give it what needs other descriptions ([`Stage::ConnectFiles`]).
     ///
     /// [`Stage::ConnectFiles`]: crust_model::plan::Stage::ConnectFiles
-    fn connect(&self, _id: DescriptionId, _bench: &mut Bench) -> Result<()> {
+    fn connect(&self, _id: DescriptionId, _bench: &mut FdPlanner) -> Result<()> {
         Ok(())
     }
 
     /// Emits the calls that must come after all descriptions are connected.
-    fn finish(&self, _id: DescriptionId, _bench: &mut Bench) -> Result<()> {
+    fn finish(&self, _id: DescriptionId, _bench: &mut FdPlanner) -> Result<()> {
         Ok(())
     }
 
@@ -146,12 +146,12 @@ pub trait FileKind: State + File + 'static {
     /// Whether a description is of this kind.
     fn matches(probe: &Probe) -> bool;
 
-    /// Captures it: [keeps](Census::keep) a state, or notes why it cannot be had, or leaves it to
-    /// [`settle`](Self::settle).
-    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()>;
+    /// Captures it: [keeps](FileCapture::keep) a state, or notes why it cannot be had, or leaves it to
+    /// [`resolve_refs`](Self::resolve_refs).
+    fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()>;
 
     /// Called once all descriptions are known, for kinds whose state names other descriptions.
-    fn settle(_census: &mut Census) -> Result<()> {
+    fn resolve_refs(_census: &mut FileCapture) -> Result<()> {
         Ok(())
     }
 }
@@ -161,8 +161,8 @@ pub struct Kind {
     /// Name, number, words.
     pub row: Row,
     matches: fn(&Probe) -> bool,
-    capture: for<'a> fn(&Probe<'a>, &mut Census<'a>) -> Result<()>,
-    settle: fn(&mut Census) -> Result<()>,
+    capture: for<'a> fn(&Probe<'a>, &mut FileCapture<'a>) -> Result<()>,
+    resolve_refs: fn(&mut FileCapture) -> Result<()>,
     load: fn(&Record) -> Result<Box<dyn File>>,
 }
 
@@ -172,7 +172,7 @@ impl Kind {
             row: Row::of::<K>(),
             matches: K::matches,
             capture: K::capture,
-            settle: K::settle,
+            resolve_refs: K::resolve_refs,
             load: |record| Ok(Box::new(K::from_record(record)?)),
         }
     }
@@ -181,7 +181,7 @@ impl Kind {
 /// All kinds; the first that matches a description captures it.
 pub static KINDS: &[Kind] = &[
     Kind::of::<ByPath<procfile::ProcFile>>(),
-    Kind::of::<pathless::UnnamedFile>(),
+    Kind::of::<pathless::PathlessFile>(),
     Kind::of::<ByPath<regular::Regular>>(),
     Kind::of::<ByPath<directory::Directory>>(),
     Kind::of::<pipe::PipeEnd>(),
@@ -209,9 +209,9 @@ pub fn capture(capture: &mut Capture) -> Result<()> {
 }
 
 /// Emits the steps that make them again.
-pub fn plan(resolve: &mut Resolve) -> Result<()> {
-    fd_plan::plan(resolve)?;
-    pty::losses(resolve)
+pub fn plan(cx: &mut PlanCx) -> Result<()> {
+    fd_plan::plan(cx)?;
+    pty::losses(cx)
 }
 
 /// Notes which files of an image are missing or others now, before anything is made.

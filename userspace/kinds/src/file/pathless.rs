@@ -14,16 +14,16 @@ use crust_model::object::State;
 use crust_model::plan::{Arg, Call, reserved};
 use serde::{Deserialize, Serialize};
 
-use super::collect::Census;
-use super::fd_plan::Bench;
+use super::collect::FileCapture;
+use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open, refused};
-use crate::pathless::UnnamedFiles;
+use crate::pathless::PathlessFiles;
 use crate::pathless::capture::Place;
 
 /// A description.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnnamedFile {
+pub struct PathlessFile {
     /// Flags.
     pub open: Open,
     /// The file: its number among those without a path.
@@ -36,7 +36,7 @@ pub struct UnnamedFile {
     pub is_first: bool,
 }
 
-impl State for UnnamedFile {
+impl State for PathlessFile {
     const TAG: u16 = 0x031b;
     const NAME: &'static str = "file without a path";
     const SUPPORT: &'static str = "A memfd, or a deleted file: offset, flags, locks; which \
@@ -55,7 +55,7 @@ impl State for UnnamedFile {
     }
 }
 
-impl File for UnnamedFile {
+impl File for PathlessFile {
     fn open(&self) -> &Open {
         &self.open
     }
@@ -64,14 +64,14 @@ impl File for UnnamedFile {
         Some(self.maker)
     }
 
-    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
-        let number = bench.home(id)?.number;
-        let proc = bench.reserved(reserved::PROC);
-        let process = bench.process();
-        let anchors = bench.anchors();
-        let anchor = anchors.get(self.file)?;
+    fn create(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
+        let number = planner.creator(id)?.number;
+        let proc = planner.reserved(reserved::PROC);
+        let process = planner.process();
+        let holding_fds = planner.holding_fds();
+        let holding_fd = holding_fds.get(self.file)?;
         let flags = self.open.flags;
-        bench.make(id, |cloexec| {
+        planner.make(id, |cloexec| {
             if self.is_first {
                 let command = if cloexec {
                     libc::F_DUPFD_CLOEXEC
@@ -79,19 +79,23 @@ impl File for UnnamedFile {
                     libc::F_DUPFD
                 };
                 Call::new(
-                    format!("fd {number}: {}", anchor.file.title()),
+                    format!("fd {number}: {}", holding_fd.file.title()),
                     libc::SYS_fcntl,
-                    [Arg::from(anchor.number), Arg::from(command), Arg::from(0)],
+                    [
+                        Arg::from(holding_fd.number),
+                        Arg::from(command),
+                        Arg::from(0),
+                    ],
                 )
             } else {
                 let cloexec = if cloexec { libc::O_CLOEXEC } else { 0 };
-                let mut call = anchor.open(process, proc, flags | cloexec);
+                let mut call = holding_fd.open(process, proc, flags | cloexec);
                 call.what = format!("fd {number}: {}", call.what);
                 call
             }
         })?;
         if self.is_first {
-            bench.set_flags(number, flags);
+            planner.set_flags(number, flags);
         }
         if self.pos != 0 {
             let args = [
@@ -100,16 +104,16 @@ impl File for UnnamedFile {
                 Arg::from(libc::SEEK_SET),
             ];
             let what = format!("fd {number}: go to {}", self.pos);
-            bench.call(Call::new(what, libc::SYS_lseek, args).returns(self.pos));
+            planner.call(Call::new(what, libc::SYS_lseek, args).must_return(self.pos));
         }
         Ok(())
     }
 }
 
-/// The descriptions of each such file, as the census goes on.
-pub type UnnamedDescriptions = BTreeMap<u32, Vec<DescriptionId>>;
+/// The descriptions of each such file, as the capture goes on.
+pub type PathlessDescriptions = BTreeMap<u32, Vec<DescriptionId>>;
 
-impl FileKind for UnnamedFile {
+impl FileKind for PathlessFile {
     fn matches(probe: &Probe) -> bool {
         probe.file_type() == libc::S_IFREG
             && probe.identity.links == 0
@@ -118,7 +122,7 @@ impl FileKind for UnnamedFile {
             && !refused::is_known(&probe.link)
     }
 
-    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+    fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()> {
         let place = Place {
             process: probe.holder.process,
             pid: probe.holder.pid,
@@ -126,30 +130,30 @@ impl FileKind for UnnamedFile {
             link: &format!("fd/{}", probe.number),
         };
         let identity = (probe.identity.dev, probe.identity.ino);
-        match census
+        match cx
             .notes
-            .of::<UnnamedFiles>()
-            .note(&place, identity, census.options)?
+            .of::<PathlessFiles>()
+            .note(&place, identity, cx.options)?
         {
             Ok(file) => {
-                let of_file = census.of_unnamed.entry(file).or_default();
+                let of_file = cx.of_pathless.entry(file).or_default();
                 of_file.push(probe.id);
                 let is_path_only = probe.flags & libc::O_PATH != 0;
                 if !is_path_only && probe.flags & libc::O_ACCMODE != libc::O_RDONLY {
-                    census.notes.of::<UnnamedFiles>().is_written(file);
+                    cx.notes.of::<PathlessFiles>().is_written(file);
                 }
             }
-            Err(unreachable) => census.refuse(probe, unreachable.why, unreachable.remedy),
+            Err(unreachable) => cx.refuse(probe, unreachable.why, unreachable.remedy),
         }
         Ok(())
     }
 
-    fn settle(census: &mut Census) -> Result<()> {
-        for (file, descriptions) in std::mem::take(&mut census.of_unnamed) {
-            let maker = census.tree[census.notes.of::<UnnamedFiles>().maker(file).0 as usize].pid;
-            let mut makes = census.notes.of::<UnnamedFiles>().is_open_when_made(file);
+    fn resolve_refs(cx: &mut FileCapture) -> Result<()> {
+        for (file, descriptions) in std::mem::take(&mut cx.of_pathless) {
+            let maker = cx.tree[cx.notes.of::<PathlessFiles>().maker(file).0 as usize].pid;
+            let mut makes = cx.notes.of::<PathlessFiles>().is_open_when_made(file);
             for id in descriptions {
-                let probe = Rc::clone(&census.probes[id.0 as usize]);
+                let probe = Rc::clone(&cx.probes[id.0 as usize]);
                 let access = probe.flags & (libc::O_ACCMODE | libc::O_PATH);
                 let is_first = makes && access == libc::O_RDWR;
                 makes &= !is_first;
@@ -160,7 +164,7 @@ impl FileKind for UnnamedFile {
                     pos: probe.pos,
                     is_first,
                 };
-                census.keep(id, &state)?;
+                cx.keep(id, &state)?;
             }
         }
         Ok(())

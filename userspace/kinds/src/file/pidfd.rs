@@ -11,8 +11,8 @@ use crust_model::object::State;
 use crust_model::plan::{Arg, Call};
 use serde::{Deserialize, Serialize};
 
-use super::collect::Census;
-use super::fd_plan::Bench;
+use super::collect::FileCapture;
+use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 
@@ -49,8 +49,8 @@ impl File for Pidfd {
         &self.open
     }
 
-    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
-        let number = bench.home(id)?.number;
+    fn create(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
+        let number = planner.creator(id)?.number;
         // PIDFD_NONBLOCK and PIDFD_THREAD are the flags of files of the same bits.
         let flags = self.open.flags & (libc::O_NONBLOCK | THREAD);
         let call = Call::new(
@@ -58,7 +58,7 @@ impl File for Pidfd {
             libc::SYS_pidfd_open,
             [Arg::from(self.pid), Arg::from(flags)],
         );
-        bench.make_cloexec(id, call)
+        planner.make_cloexec(id, call)
     }
 }
 
@@ -67,18 +67,18 @@ impl FileKind for Pidfd {
         probe.is_linked("anon_inode:[pidfd]") || probe.link.starts_with(b"pidfd:")
     }
 
-    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+    fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()> {
         let pid: i32 = probe.demand("Pid", |text| text.parse().ok())?;
-        let is_ours = census.tree.iter().any(|process| process.pid == pid);
+        let is_ours = cx.tree.iter().any(|process| process.pid == pid);
         let (why, remedy) = if is_ours {
             let open = probe.open();
-            return census.keep(probe.id, &Self { open, pid });
+            return cx.keep(probe.id, &Self { open, pid });
         } else if pid <= 0 {
             (
                 "a pidfd of a process that has ended and was waited for".to_owned(),
                 "have the program close it before the dump",
             )
-        } else if census.has_thread(pid) {
+        } else if cx.has_thread(pid) {
             (
                 format!("a pidfd of thread {pid}, which does not lead its process"),
                 "have the program close it before the dump",
@@ -89,7 +89,7 @@ impl FileKind for Pidfd {
                 "dump a tree that contains that process, or have the program close it",
             )
         };
-        census.refuse(probe, why, remedy);
+        cx.refuse(probe, why, remedy);
         Ok(())
     }
 }

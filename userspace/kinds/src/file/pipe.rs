@@ -23,8 +23,8 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
-use super::collect::Census;
-use super::fd_plan::Bench;
+use super::collect::FileCapture;
+use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 use crate::path::Named;
@@ -102,22 +102,22 @@ impl File for PipeEnd {
         }
     }
 
-    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+    fn create(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
         match &self.pipe {
-            Place::With(first) => bench.create_companion(*first),
+            Place::With(first) => planner.create_companion(*first),
             Place::Here(pipe) => match &pipe.name {
-                None => pipe.create(id, bench),
-                Some(name) => pipe.create_named(id, name, bench),
+                None => pipe.create(id, planner),
+                Some(name) => pipe.create_named(id, name, planner),
             },
         }
     }
 
-    fn connect(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+    fn connect(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
         if let Place::Here(pipe) = &self.pipe {
-            pipe.fill(id, bench)?;
+            pipe.fill(id, planner)?;
         }
-        let number = bench.home(id)?.number;
-        bench.set_flags(number, self.open.flags);
+        let number = planner.creator(id)?.number;
+        planner.set_flags(number, self.open.flags);
         Ok(())
     }
 
@@ -141,20 +141,20 @@ impl Pipe {
     }
 
     /// `pipe2` for the first reader and the first writer; further ones open it again.
-    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+    fn create(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
         let made = [self.end(libc::O_RDONLY), self.end(libc::O_WRONLY)];
-        let [read, write] = bench.make_pair(made, |numbers| {
+        let [read, write] = planner.make_pair(made, |numbers| {
             let args = [Arg::from(numbers), Arg::from(0)];
             Call::new("make a pipe", libc::SYS_pipe2, args)
         })?;
-        self.resize(read, bench);
-        bench.set_other_end(id, write);
-        let proc = bench.reserved(reserved::PROC);
+        self.resize(read, planner);
+        planner.set_other_end(id, write);
+        let proc = planner.reserved(reserved::PROC);
         for &(end, flags) in &self.ends {
             if made.contains(&Some(end)) {
                 continue;
             }
-            bench.make(end, |cloexec| {
+            planner.make(end, |cloexec| {
                 let cloexec = if cloexec { libc::O_CLOEXEC } else { 0 };
                 Call::new(
                     "open the pipe again",
@@ -171,7 +171,7 @@ impl Pipe {
         Ok(())
     }
 
-    fn create_named(&self, id: DescriptionId, name: &Named, bench: &mut Bench) -> Result<()> {
+    fn create_named(&self, id: DescriptionId, name: &Named, planner: &mut FdPlanner) -> Result<()> {
         let open = |flags: i32| {
             Call::new(
                 format!("open FIFO {}", name.path),
@@ -188,19 +188,19 @@ impl Pipe {
         // it must not block.
         let mut unblocked = libc::O_NONBLOCK;
         if !self.awaits_writer {
-            let both = bench.make_aside(open(libc::O_RDWR | libc::O_NONBLOCK | libc::O_CLOEXEC));
-            self.resize(both, bench);
-            bench.set_other_end(id, both);
+            let both = planner.make_aside(open(libc::O_RDWR | libc::O_NONBLOCK | libc::O_CLOEXEC));
+            self.resize(both, planner);
+            planner.set_other_end(id, both);
             unblocked = 0;
         }
         for &(end, flags) in &self.ends {
-            bench.make(end, |cloexec| {
+            planner.make(end, |cloexec| {
                 let cloexec = if cloexec { libc::O_CLOEXEC } else { 0 };
                 open(flags | unblocked | cloexec)
             })?;
             if unblocked & !flags != 0 {
-                let number = bench.home(end)?.number;
-                bench.fcntl(
+                let number = planner.creator(end)?.number;
+                planner.fcntl(
                     number,
                     libc::F_SETFL,
                     flags & !libc::O_ASYNC,
@@ -211,16 +211,16 @@ impl Pipe {
         Ok(())
     }
 
-    fn resize(&self, number: i32, bench: &mut Bench) {
+    fn resize(&self, number: i32, planner: &mut FdPlanner) {
         if self.capacity != DEFAULT_CAPACITY {
             let capacity = u64::from(self.capacity);
-            bench.fcntl(number, libc::F_SETPIPE_SZ, capacity, "set the capacity");
+            planner.fcntl(number, libc::F_SETPIPE_SZ, capacity, "set the capacity");
         }
     }
 
-    fn fill(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+    fn fill(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
         for chunk in self.contents.chunks(CHUNK) {
-            let number = bench.other_end(id)?;
+            let number = planner.other_end(id)?;
             let args = [
                 Arg::from(number),
                 Arg::from(Data::new(chunk)),
@@ -228,13 +228,13 @@ impl Pipe {
             ];
             let what = format!("fd {number}: write {} bytes", chunk.len());
             let write = Call::new(what, libc::SYS_write, args);
-            bench.call(write.returns(chunk.len() as u64));
+            planner.call(write.must_return(chunk.len() as u64));
         }
         Ok(())
     }
 }
 
-/// The ends of each pipe, by its inode, as the census goes on.
+/// The ends of each pipe, by its inode, as the capture goes on.
 pub type Pipes = BTreeMap<(u64, u64), Vec<DescriptionId>>;
 
 impl FileKind for PipeEnd {
@@ -242,18 +242,18 @@ impl FileKind for PipeEnd {
         probe.file_type() == libc::S_IFIFO && probe.flags & libc::O_PATH == 0
     }
 
-    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+    fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()> {
         let inode = (probe.identity.dev, probe.identity.ino);
-        census.pipes.entry(inode).or_default().push(probe.id);
+        cx.pipes.entry(inode).or_default().push(probe.id);
         Ok(())
     }
 
-    fn settle(census: &mut Census) -> Result<()> {
-        let mut pipes: Vec<_> = std::mem::take(&mut census.pipes).into_values().collect();
+    fn resolve_refs(cx: &mut FileCapture) -> Result<()> {
+        let mut pipes: Vec<_> = std::mem::take(&mut cx.pipes).into_values().collect();
         pipes.sort();
         let mut copier = None;
         for ends in pipes {
-            settle_pipe(&ends, &mut copier, census)?;
+            settle_pipe(&ends, &mut copier, cx)?;
         }
         Ok(())
     }
@@ -268,11 +268,11 @@ struct OpenEnd<'a> {
 fn settle_pipe(
     ends: &[DescriptionId],
     copier: &mut Option<Copier>,
-    census: &mut Census,
+    cx: &mut FileCapture,
 ) -> Result<()> {
     let mut opened = Vec::new();
     for end in ends {
-        let probe = Rc::clone(&census.probes[end.0 as usize]);
+        let probe = Rc::clone(&cx.probes[end.0 as usize]);
         let file = probe.take()?;
         opened.push(OpenEnd { probe, file });
     }
@@ -282,11 +282,11 @@ fn settle_pipe(
     let probe = Rc::clone(&first.probe);
     let is_named = !probe.link.starts_with(b"pipe:");
     if is_named && !probe.is_reachable {
-        return super::refused::refuse_unreachable(&probe, census);
+        return super::refused::refuse_unreachable(&probe, cx);
     }
     let is_packet = |end: &OpenEnd| end.probe.flags & libc::O_DIRECT != 0;
     if opened.iter().any(is_packet) {
-        census.refuse(
+        cx.refuse(
             &probe,
             "a pipe in packet mode (O_DIRECT): where one packet ends cannot be read",
             "have the program use a Unix socket of type SOCK_SEQPACKET instead",
@@ -314,7 +314,7 @@ fn settle_pipe(
                 Some(_) => ("writing", "writes to"),
                 None => ("reading", "reads from"),
             };
-            census.refuse(
+            cx.refuse(
                 &probe,
                 format!("a pipe whose {other} end is held by a program outside of the tree"),
                 format!(
@@ -344,7 +344,7 @@ fn settle_pipe(
     for end in &opened {
         let open = end.probe.open_with_owner(&end.file)?;
         let pipe = std::mem::replace(&mut place, Place::With(probe.id));
-        census.keep(end.probe.id, &PipeEnd { open, pipe })?;
+        cx.keep(end.probe.id, &PipeEnd { open, pipe })?;
     }
     Ok(())
 }

@@ -45,7 +45,7 @@ pub struct Holder<'a> {
 /// A descriptor, as it was found.
 #[derive(Clone, Debug)]
 pub struct Probe<'a> {
-    /// The description; known after the census has compared it with the others.
+    /// The description; known after the capture has compared it with the others.
     pub id: DescriptionId,
     /// Who has it.
     pub holder: Holder<'a>,

@@ -7,7 +7,7 @@
 //! a program that seeks.
 
 use super::by_path::PathKind;
-use super::collect::Census;
+use super::collect::FileCapture;
 use super::probe::Probe;
 
 /// A file of `/proc`.
@@ -27,13 +27,13 @@ impl PathKind for ProcFile {
     }
 
     /// Files of a process or thread live as long as it does.
-    fn objection(probe: &Probe, census: &Census) -> Option<(String, &'static str)> {
+    fn objection(probe: &Probe, cx: &FileCapture) -> Option<(String, &'static str)> {
         let task: i32 = String::from_utf8_lossy(&probe.link)
             .split('/')
             .nth(2)?
             .parse()
             .ok()?;
-        let is_ours = census.tree.iter().any(|process| process.pid == task);
+        let is_ours = cx.tree.iter().any(|process| process.pid == task);
         let why = format!("/proc of process {task}, which is not part of the tree");
         (!is_ours).then_some((why, "close it before the dump"))
     }

@@ -11,7 +11,7 @@ use crust_sys::{fcntl, sockopt};
 use nix::sys::socket::{SockaddrLike, SockaddrStorage, getpeername, getsockname};
 use nix::sys::statfs::fstatfs;
 
-use super::collect::Census;
+use super::collect::FileCapture;
 use super::probe::Probe;
 use crate::path::FilePath;
 use crate::pathless::ghost::still_named;
@@ -108,14 +108,14 @@ pub(super) fn is_known(link: &[u8]) -> bool {
 }
 
 /// Refuses a description of no kind that is carried over.
-pub(super) fn refuse(probe: &Probe, census: &mut Census) -> Result<()> {
+pub(super) fn refuse(probe: &Probe, cx: &mut FileCapture) -> Result<()> {
     let link = String::from_utf8_lossy(&probe.link).into_owned();
     let known = BY_LINK.iter().find(|(start, ..)| link.starts_with(start));
     let (why, remedy) = match known {
         Some((_, why, remedy)) => ((*why).to_owned(), *remedy),
         None => by_type(probe, &link),
     };
-    census.refuse(probe, why, remedy);
+    cx.refuse(probe, why, remedy);
     Ok(())
 }
 
@@ -155,7 +155,7 @@ fn by_type(probe: &Probe, link: &str) -> (String, &'static str) {
 }
 
 /// Refuses a file that its path does not lead to.
-pub(super) fn refuse_unreachable(probe: &Probe, census: &mut Census) -> Result<()> {
+pub(super) fn refuse_unreachable(probe: &Probe, cx: &mut FileCapture) -> Result<()> {
     /// `MQUEUE_MAGIC` and `HUGETLBFS_MAGIC` of `linux/magic.h`.
     const MQUEUE: i64 = 0x1980_0202;
     const HUGETLBFS: i64 = 0x9584_58f6;
@@ -175,7 +175,7 @@ pub(super) fn refuse_unreachable(probe: &Probe, census: &mut Census) -> Result<(
     } else if probe.file_type() == libc::S_IFREG && link.ends_with(" (deleted)") {
         let path = FilePath(link.trim_end_matches(" (deleted)").into());
         let unreachable = still_named(&path, probe.identity.links.into());
-        census.refuse(probe, unreachable.why, unreachable.remedy);
+        cx.refuse(probe, unreachable.why, unreachable.remedy);
         return Ok(());
     } else if link.ends_with(" (deleted)") {
         (
@@ -191,7 +191,7 @@ pub(super) fn refuse_unreachable(probe: &Probe, census: &mut Census) -> Result<(
             "unmount what hides it",
         )
     };
-    census.refuse(probe, why, remedy);
+    cx.refuse(probe, why, remedy);
     Ok(())
 }
 
@@ -200,7 +200,7 @@ pub(super) fn refuse_socket(
     probe: &Probe,
     socket: &OwnedFd,
     domain: i32,
-    census: &mut Census,
+    cx: &mut FileCapture,
 ) -> Result<()> {
     let ask = |name| {
         sockopt::get_int(socket.as_fd(), libc::SOL_SOCKET, name)
@@ -247,7 +247,7 @@ pub(super) fn refuse_socket(
             STOP_USING,
         ),
     };
-    census.refuse(probe, format!("{what}: not carried over yet"), remedy);
+    cx.refuse(probe, format!("{what}: not carried over yet"), remedy);
     Ok(())
 }
 

@@ -8,8 +8,8 @@ use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Data};
 use serde::{Deserialize, Serialize};
 
-use super::collect::Census;
-use super::fd_plan::Bench;
+use super::collect::FileCapture;
+use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 
@@ -37,9 +37,9 @@ impl File for Signalfd {
         &self.open
     }
 
-    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
-        let number = bench.home(id)?.number;
-        bench.make(id, |cloexec| {
+    fn create(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
+        let number = planner.creator(id)?.number;
+        planner.make(id, |cloexec| {
             let cloexec = if cloexec { libc::SFD_CLOEXEC } else { 0 };
             Call::new(
                 format!("fd {number}: signalfd of {:#x}", self.mask),
@@ -60,9 +60,9 @@ impl FileKind for Signalfd {
         probe.is_linked("anon_inode:[signalfd]")
     }
 
-    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+    fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()> {
         let mask = probe.demand("sigmask", |text| u64::from_str_radix(text, 16).ok())?;
         let open = probe.open();
-        census.keep(probe.id, &Signalfd { open, mask })
+        cx.keep(probe.id, &Signalfd { open, mask })
     }
 }

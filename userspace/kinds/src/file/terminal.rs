@@ -16,8 +16,8 @@ use crust_model::plan::{Arg, Call, Data, reserved};
 use nix::sys::termios::{self, Termios};
 use serde::{Deserialize, Serialize};
 
-use super::collect::Census;
-use super::fd_plan::Bench;
+use super::collect::FileCapture;
+use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 
@@ -64,15 +64,15 @@ impl File for Terminal {
         &self.open
     }
 
-    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
-        let number = bench.home(id)?.number;
+    fn create(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
+        let number = planner.creator(id)?.number;
         let (proc, terminal) = (
-            bench.reserved(reserved::PROC),
-            bench.reserved(reserved::TERMINAL),
+            planner.reserved(reserved::PROC),
+            planner.reserved(reserved::TERMINAL),
         );
         // Opened again and not duplicated: flags of the job's description are not the shell's.
         let flags = self.open.flags & !libc::O_ASYNC | libc::O_NOCTTY;
-        bench.make(id, |cloexec| {
+        planner.make(id, |cloexec| {
             let cloexec = if cloexec { libc::O_CLOEXEC } else { 0 };
             Call::new(
                 format!("fd {number}: the terminal of the shell"),
@@ -87,9 +87,9 @@ impl File for Terminal {
         })
     }
 
-    fn connect(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
-        let number = bench.home(id)?.number;
-        bench.call(Call::new(
+    fn connect(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
+        let number = planner.creator(id)?.number;
+        planner.call(Call::new(
             format!("fd {number}: settings of the terminal"),
             libc::SYS_ioctl,
             [
@@ -107,9 +107,9 @@ impl FileKind for Terminal {
         probe.file_type() == libc::S_IFCHR && is_terminal(probe.identity.rdev)
     }
 
-    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
-        if !census.options.shell_job {
-            census.refusals.decide(
+    fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()> {
+        if !cx.options.shell_job {
+            cx.refusals.decide(
                 probe.holder.pid,
                 probe.object.as_str(),
                 format!(
@@ -121,7 +121,7 @@ impl FileKind for Terminal {
             );
             return Ok(());
         }
-        let other = census.probes.iter().find(|other| {
+        let other = cx.probes.iter().find(|other| {
             let is_earlier = Self::matches(other) && other.id < probe.id;
             is_earlier
                 && identity(probe)
@@ -134,7 +134,7 @@ impl FileKind for Terminal {
                 String::from_utf8_lossy(&probe.link),
                 String::from_utf8_lossy(&other.link)
             );
-            census.refuse(probe, why, "close one of them before the dump");
+            cx.refuse(probe, why, "close one of them before the dump");
             return Ok(());
         }
         let terminal = probe.take()?;
@@ -142,7 +142,7 @@ impl FileKind for Terminal {
             .map_err(|errno| probe.failed("read the settings of the terminal", errno))?;
         let holder = &probe.holder;
         let stat = crust_proc::stat(holder.proc, holder.pid, "stat")?;
-        census.keep(
+        cx.keep(
             probe.id,
             &Self {
                 open: probe.open_with_owner(&terminal)?,

@@ -20,8 +20,8 @@ use crust_tracee::clock;
 use nix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
-use super::collect::Census;
-use super::fd_plan::Bench;
+use super::collect::FileCapture;
+use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 use crate::namespace::time::offsets_of;
@@ -65,9 +65,9 @@ impl File for Timerfd {
         &self.open
     }
 
-    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
-        let number = bench.home(id)?.number;
-        bench.make(id, |cloexec| {
+    fn create(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
+        let number = planner.creator(id)?.number;
+        planner.make(id, |cloexec| {
             let cloexec = if cloexec { libc::TFD_CLOEXEC } else { 0 };
             let flags = self.open.flags & libc::O_NONBLOCK | cloexec;
             let args = [Arg::from(self.clock), Arg::from(flags)];
@@ -76,12 +76,12 @@ impl File for Timerfd {
         })
     }
 
-    fn connect(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
-        let home = bench.home(id)?;
-        let number = home.number;
+    fn connect(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
+        let creator = planner.creator(id)?;
+        let number = creator.number;
         // As late as can be, so that the restore itself takes little of the time that is left; but
         // one that is only in flight has its number no longer then.
-        let is_lasting = bench.occupant(number).is_some();
+        let is_lasting = planner.occupant(number).is_some();
         let stage = if is_lasting {
             Stage::Timers
         } else {
@@ -98,7 +98,7 @@ impl File for Timerfd {
                 Arg::from(0),
             ];
             let what = format!("fd {number}: arm the timer");
-            bench.call_later(stage, Call::new(what, libc::SYS_timerfd_settime, args));
+            planner.call_later(stage, Call::new(what, libc::SYS_timerfd_settime, args));
         }
         if self.ticks != 0 {
             let args = [
@@ -107,7 +107,7 @@ impl File for Timerfd {
                 Arg::from(Data::words(&[self.ticks])),
             ];
             let what = format!("fd {number}: {} expirations", self.ticks);
-            bench.call_later(stage, Call::new(what, libc::SYS_ioctl, args));
+            planner.call_later(stage, Call::new(what, libc::SYS_ioctl, args));
         }
         Ok(())
     }
@@ -118,7 +118,7 @@ impl FileKind for Timerfd {
         probe.is_linked("anon_inode:[timerfd]")
     }
 
-    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+    fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()> {
         let clock = probe.demand("clockid", |text| text.parse().ok())?;
         let flags = probe.demand("settime flags", |text| i32::from_str_radix(text, 8).ok())?;
         let interval = probe.demand("it_interval", parse_time)?;
@@ -128,7 +128,7 @@ impl FileKind for Timerfd {
             (value, ticks) = running(probe)?;
         }
         if ticks != 0 && flags & libc::TFD_TIMER_CANCEL_ON_SET != 0 {
-            census.lose(
+            cx.lose(
                 probe,
                 "it has expired, or its clock was set, which the kernel does not tell: it is taken to have expired",
                 "",
@@ -137,7 +137,7 @@ impl FileKind for Timerfd {
         if value != 0 && flags & libc::TFD_TIMER_ABSTIME != 0 {
             value = value.saturating_add(now(probe, clock)?);
         }
-        census.keep(
+        cx.keep(
             probe.id,
             &Timerfd {
                 open: probe.open(),

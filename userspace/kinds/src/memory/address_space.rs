@@ -17,7 +17,7 @@ use crust_sys::uapi::process_state;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::Found;
+use super::MemoryCapture;
 use super::layout::Layout;
 use super::program::Program;
 
@@ -60,7 +60,7 @@ impl AddressSpace {
     /// # Errors
     ///
     /// Of reading `/proc`, and those of [`Hooks::process`].
-    pub fn capture(found: &mut Found<'_>, hooks: &dyn Hooks) -> Result<Option<Self>> {
+    pub fn capture(found: &mut MemoryCapture<'_>, hooks: &dyn Hooks) -> Result<Option<Self>> {
         let process = found.process;
         let task = process.pid;
         let Some(program) = Program::capture(found)? else {
@@ -187,7 +187,7 @@ fn bounds(stat: &[u8], brk: u64) -> Option<[u64; 11]> {
 }
 
 /// Whether `PR_SET_MEMORY_MERGE` was said; kernels that cannot tell do not have it either.
-fn merges_all(found: &Found<'_>) -> Result<bool> {
+fn merges_all(found: &MemoryCapture<'_>) -> Result<bool> {
     let process = found.process;
     match crust_proc::read_text(&process.proc, process.pid, "ksm_stat") {
         Ok(text) => Ok(Fields::new(text).get("ksm_merge_any") == Some("yes")),
@@ -200,8 +200,8 @@ fn merges_all(found: &Found<'_>) -> Result<bool> {
 }
 
 /// Notes what no kernel tells of an address space, where it could matter.
-pub fn untold(vmas: &[Vma], found: &mut Found<'_>) {
-    use crust_proc::smaps::trait_bit::{DONT_EXPAND, LOCKED, PFN_MAP};
+pub fn untold(vmas: &[Vma], found: &mut MemoryCapture<'_>) {
+    use crust_proc::smaps::vm_flag::{DONT_EXPAND, LOCKED, PFN_MAP};
     let mut plain = vmas
         .iter()
         .filter(|vma| !vma.is_any(DONT_EXPAND | PFN_MAP))

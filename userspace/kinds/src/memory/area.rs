@@ -6,12 +6,12 @@
 use std::ops::Range;
 
 use crust_model::plan::{Arg, Call, Data, Stage};
-use crust_proc::smaps::{Vma, trait_bit as t};
+use crust_proc::smaps::{Vma, vm_flag as t};
 use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
 
-/// The traits that an image keeps. The others follow from what is mapped, or are not carried.
+/// The flags that an image keeps. The others follow from what is mapped, or are not carried.
 const KEPT: u64 = t::READ
     | t::WRITE
     | t::EXEC
@@ -63,8 +63,8 @@ pub struct Area {
     pub start: u64,
     /// How many bytes.
     pub length: u64,
-    /// Bits of [`trait_bit`](crust_proc::smaps::trait_bit).
-    pub traits: u64,
+    /// Bits of [`vm_flag`](crust_proc::smaps::vm_flag).
+    pub vm_flags: u64,
 }
 
 impl Area {
@@ -74,7 +74,7 @@ impl Area {
         Self {
             start: vma.range.start,
             length: vma.length(),
-            traits: vma.traits & KEPT,
+            vm_flags: vma.vm_flags & KEPT,
         }
     }
 
@@ -86,14 +86,14 @@ impl Area {
 
     /// Whether all of these bits hold.
     #[must_use]
-    pub fn is(&self, traits: u64) -> bool {
-        self.traits & traits == traits
+    pub fn is(&self, vm_flags: u64) -> bool {
+        self.vm_flags & vm_flags == vm_flags
     }
 
     /// Whether one of these bits holds.
     #[must_use]
-    pub fn is_any(&self, traits: u64) -> bool {
-        self.traits & traits != 0
+    pub fn is_any(&self, vm_flags: u64) -> bool {
+        self.vm_flags & vm_flags != 0
     }
 
     /// `PROT_*`.
@@ -186,7 +186,7 @@ impl Area {
                 offset.into(),
             ],
         );
-        call.returns(self.start)
+        call.must_return(self.start)
     }
 
     /// Gives the advice about a mapping that exists.
@@ -300,7 +300,7 @@ impl Area {
         } else if self.protection() & (libc::PROT_READ | libc::PROT_WRITE) == 0 {
             // It is locked, as after `mlockall`, but mlock complains (ENOMEM) that there is nothing
             // it may fault in.
-            call = call.whatever();
+            call = call.may_fail();
         }
         Some(call)
     }

@@ -12,7 +12,7 @@ use crust_model::object::{Row, State};
 use crust_model::refusal::Refusals;
 use crust_proc::smaps::Vma;
 
-use super::Found;
+use super::MemoryCapture;
 use super::layout::Layout;
 use super::policy::MemoryPolicies;
 use super::protection_keys::ProtectionKeys;
@@ -35,8 +35,12 @@ pub trait SpaceAspect: State {
     ///
     /// # Errors
     ///
-    /// What broke; what cannot be carried over goes to [`Found::refusals`] instead.
-    fn capture(vmas: &[Vma], found: &mut Found<'_>, hooks: &dyn Hooks) -> Result<Option<Self>>;
+    /// What broke; what cannot be carried over goes to [`MemoryCapture::refusals`] instead.
+    fn capture(
+        vmas: &[Vma],
+        found: &mut MemoryCapture<'_>,
+        hooks: &dyn Hooks,
+    ) -> Result<Option<Self>>;
 
     /// Adds the steps that bring it back at this moment. It is asked at each.
     fn plan(&self, moment: Moment, layout: &mut Layout<'_>);
@@ -52,7 +56,7 @@ type Captured = Result<Option<Record>>;
 pub struct SpaceEntry {
     /// What `inspect` and the documentation know of it.
     pub row: Row,
-    capture: fn(&[Vma], &mut Found<'_>, &dyn Hooks) -> Captured,
+    capture: fn(&[Vma], &mut MemoryCapture<'_>, &dyn Hooks) -> Captured,
     plan: fn(&Record, Moment, &mut Layout<'_>) -> Result<()>,
     conflicts: fn(&Record, &mut Refusals) -> Result<()>,
 }
@@ -91,7 +95,11 @@ pub static SPACE: &[SpaceEntry] = &[
 /// # Errors
 ///
 /// What broke.
-pub fn capture(vmas: &[Vma], found: &mut Found<'_>, hooks: &dyn Hooks) -> Result<Vec<Record>> {
+pub fn capture(
+    vmas: &[Vma],
+    found: &mut MemoryCapture<'_>,
+    hooks: &dyn Hooks,
+) -> Result<Vec<Record>> {
     let mut records = Vec::new();
     for entry in SPACE {
         records.extend((entry.capture)(vmas, found, hooks)?);

@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 
 use crust_model::Result;
 use crust_model::plan::{Call, Stage};
-use crust_proc::smaps::{Vma, trait_bit};
+use crust_proc::smaps::{Vma, vm_flag};
 use serde::{Deserialize, Serialize};
 
 use super::area::Area;
 use super::layout::Layout;
-use super::{Content, Found, MappingKind};
+use super::{Content, MappingKind, MemoryCapture};
 use crate::ipc::sysv_shm::FoundSegments;
 
 /// When all segments are made.
@@ -39,12 +39,12 @@ impl MappingKind for Attach {
     const CONTENT: Content = Content::Object;
 
     fn matches(vma: &Vma) -> bool {
-        vma.is(trait_bit::MAY_SHARE)
+        vma.is(vm_flag::MAY_SHARE)
             && vma.name.starts_with(b"/SYSV")
             && vma.name.ends_with(b" (deleted)")
     }
 
-    fn capture(vma: &Vma, found: &mut Found<'_>) -> Result<Option<Self>> {
+    fn capture(vma: &Vma, found: &mut MemoryCapture<'_>) -> Result<Option<Self>> {
         let (pid, title) = (found.process.pid, vma.title());
         let (segment, length) = match found.notes.of::<FoundSegments>().note(found.process, vma)? {
             Ok(found) => found,
@@ -55,7 +55,7 @@ impl MappingKind for Attach {
             }
         };
         let is_whole = vma.offset == 0 && vma.length() == length;
-        if !is_whole && vma.is(trait_bit::HUGETLB) {
+        if !is_whole && vma.is(vm_flag::HUGETLB) {
             found.refusals.block(
                 pid,
                 title,
@@ -78,7 +78,7 @@ impl MappingKind for Attach {
     fn plan(list: &[Self], layout: &mut Layout<'_>) -> Result<()> {
         let mut attachments: BTreeMap<_, Vec<&Self>> = BTreeMap::new();
         for mapping in list {
-            let is_writable = mapping.area.is(trait_bit::MAY_WRITE);
+            let is_writable = mapping.area.is(vm_flag::MAY_WRITE);
             let start = mapping.area.start.wrapping_sub(mapping.offset);
             let key = (mapping.segment, start, is_writable);
             attachments.entry(key).or_default().push(mapping);
@@ -87,7 +87,7 @@ impl MappingKind for Attach {
         for ((id, start, is_writable), parts) in attachments {
             let (segment, aside) = segments.get(id)?;
             let length = segment.length();
-            let is_executable = parts.iter().any(|part| part.area.is(trait_bit::EXEC));
+            let is_executable = parts.iter().any(|part| part.area.is(vm_flag::EXEC));
             let attached = Attached::new(id, is_writable, is_executable);
             match parts[..] {
                 [all] if all.offset == 0 && all.area.length == length => {
@@ -135,7 +135,7 @@ impl Attach {
         ];
         let what = area.what("duplicate a part of a System V segment");
         let duplicate = Call::new(what, libc::SYS_mremap, args);
-        layout.call(STAGE, duplicate.returns(area.start));
+        layout.call(STAGE, duplicate.must_return(area.start));
     }
 }
 
@@ -166,7 +166,7 @@ impl Attached {
     fn attach(&self, what: &str, at: u64, layout: &mut Layout<'_>) {
         let args = [self.segment.into(), at.into(), self.flags.into()];
         let attach = Call::new(what, libc::SYS_shmat, args);
-        layout.call(STAGE, attach.returns(at));
+        layout.call(STAGE, attach.must_return(at));
     }
 
     fn protect(&self, area: &Area, layout: &mut Layout<'_>) {

@@ -16,13 +16,13 @@ use crust_model::plan::{Call, ProcessId, Stage, reserved};
 use crust_model::{Error, Result};
 
 use super::layout::Layout;
-use crate::pathless::{Anchor, Anchors};
+use crate::pathless::{HoldingFd, HoldingFds};
 use crate::ranges::holes::Holes;
 
 /// The files without a path of an image.
 #[derive(Default)]
 pub struct Backed {
-    anchors: Anchors,
+    holding_fds: HoldingFds,
     /// Where those that have contents are mapped to be filled.
     at: BTreeMap<u32, Range<u64>>,
     of_process: BTreeMap<ProcessId, Vec<u32>>,
@@ -35,20 +35,20 @@ impl Backed {
     ///
     /// [`Error::Malformed`] if there is no room, or the records contradict each other.
     pub fn of(records: &[Record], first_reserved: i32, holes: &mut Holes) -> Result<Self> {
-        let anchors = Anchors::of(records, first_reserved)?;
+        let holding_fds = HoldingFds::of(records, first_reserved)?;
         let mut at = BTreeMap::new();
         let mut of_process: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for anchor in anchors.all() {
-            let unnamed = anchor.file.unnamed();
-            let of_process = of_process.entry(anchor.process).or_default();
-            of_process.push(unnamed.id);
-            let contents = &unnamed.contents;
+        for holding_fd in holding_fds.all() {
+            let pathless = holding_fd.file.pathless();
+            let of_process = of_process.entry(holding_fd.process).or_default();
+            of_process.push(pathless.id);
+            let contents = &pathless.contents;
             let Some(last) = contents.runs.ranges().last() else {
                 continue;
             };
             let page = 1_u64.checked_shl(contents.huge.into()).unwrap_or(0);
             let page = page.max(PAGE_SIZE);
-            let malformed = |problem| Error::malformed(anchor.file.title(), problem);
+            let malformed = |problem| Error::malformed(holding_fd.file.title(), problem);
             if last.end / PAGE_SIZE > contents.size.div_ceil(PAGE_SIZE) {
                 return Err(malformed("it has pages behind its end"));
             }
@@ -59,10 +59,10 @@ impl Backed {
             let start = holes
                 .take_aligned(length, page)
                 .ok_or_else(|| malformed("there is no room for it"))?;
-            at.insert(unnamed.id, start..start + length);
+            at.insert(pathless.id, start..start + length);
         }
         Ok(Self {
-            anchors,
+            holding_fds,
             at,
             of_process,
         })
@@ -73,41 +73,41 @@ impl Backed {
     /// # Errors
     ///
     /// [`Error::Malformed`] if the image does not have it.
-    pub fn anchor(&self, id: u32) -> Result<&Anchor> {
-        self.anchors.get(id)
+    pub fn holding_fd(&self, id: u32) -> Result<&HoldingFd> {
+        self.holding_fds.get(id)
     }
 
-    fn of_process(&self, process: ProcessId) -> impl Iterator<Item = (&Anchor, &Range<u64>)> {
+    fn of_process(&self, process: ProcessId) -> impl Iterator<Item = (&HoldingFd, &Range<u64>)> {
         let own = self.of_process.get(&process).into_iter().flatten();
         own.filter_map(|id| {
             let at = self.at.get(id).unwrap_or(&NOWHERE);
-            Some((self.anchors.get(*id).ok()?, at))
+            Some((self.holding_fds.get(*id).ok()?, at))
         })
     }
 
     /// Maps those that the process makes, and fills those that have to be complete early.
     pub fn map(&self, layout: &mut Layout<'_>) {
         let stage = Stage::MapMemory;
-        for (anchor, at) in self.of_process(layout.task.process) {
-            let unnamed = anchor.file.unnamed();
+        for (holding_fd, at) in self.of_process(layout.task.process) {
+            let pathless = holding_fd.file.pathless();
             if !at.is_empty() {
-                map(anchor, at, layout);
+                map(holding_fd, at, layout);
             }
-            if is_early(anchor) {
-                fill(anchor, stage, at, layout);
-                unmap(anchor, stage, at, layout);
+            if is_early(holding_fd) {
+                fill(holding_fd, stage, at, layout);
+                unmap(holding_fd, stage, at, layout);
             }
-            if unnamed.is_program {
-                reopen(anchor, layout);
+            if pathless.is_program {
+                reopen(holding_fd, layout);
             }
         }
     }
 
     /// Fills the others.
     pub fn fill(&self, layout: &mut Layout<'_>) {
-        for (anchor, at) in self.of_process(layout.task.process) {
-            if !is_early(anchor) {
-                fill(anchor, Stage::FillMemory, at, layout);
+        for (holding_fd, at) in self.of_process(layout.task.process) {
+            if !is_early(holding_fd) {
+                fill(holding_fd, Stage::FillMemory, at, layout);
             }
         }
     }
@@ -115,11 +115,11 @@ impl Backed {
     /// Completes them, and lets go of them.
     pub fn release(&self, layout: &mut Layout<'_>) {
         let stage = Stage::SealMemory;
-        for (anchor, at) in self.of_process(layout.task.process) {
-            if !is_early(anchor) {
-                unmap(anchor, stage, at, layout);
+        for (holding_fd, at) in self.of_process(layout.task.process) {
+            if !is_early(holding_fd) {
+                unmap(holding_fd, stage, at, layout);
             }
-            for call in anchor.finish() {
+            for call in holding_fd.finish() {
                 layout.call(stage, call);
             }
         }
@@ -129,40 +129,40 @@ impl Backed {
 const NOWHERE: Range<u64> = 0..0;
 
 /// Whether it is filled, and gone from where it was filled, before its maker maps its own memory.
-pub(super) fn is_early(anchor: &Anchor) -> bool {
-    let unnamed = anchor.file.unnamed();
-    unnamed.is_private || unnamed.is_program
+pub(super) fn is_early(holding_fd: &HoldingFd) -> bool {
+    let pathless = holding_fd.file.pathless();
+    pathless.is_private || pathless.is_program
 }
 
-fn map(anchor: &Anchor, at: &Range<u64>, layout: &mut Layout<'_>) {
+fn map(holding_fd: &HoldingFd, at: &Range<u64>, layout: &mut Layout<'_>) {
     // Huge pages are not reserved for what is a hole, and stays one.
     let flags = libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE | libc::MAP_NORESERVE;
     let call = Call::new(
-        format!("{}: map all of it", anchor.file.title()),
+        format!("{}: map all of it", holding_fd.file.title()),
         libc::SYS_mmap,
         [
             at.start.into(),
             (at.end - at.start).into(),
             (libc::PROT_READ | libc::PROT_WRITE).into(),
             flags.into(),
-            anchor.number.into(),
+            holding_fd.number.into(),
             0.into(),
         ],
     );
-    layout.call(Stage::MapMemory, call.returns(at.start));
+    layout.call(Stage::MapMemory, call.must_return(at.start));
 }
 
-fn fill(anchor: &Anchor, stage: Stage, at: &Range<u64>, layout: &mut Layout<'_>) {
-    let contents = &anchor.file.unnamed().contents;
-    contents.fill(&anchor.file.title(), stage, at.start, layout);
+fn fill(holding_fd: &HoldingFd, stage: Stage, at: &Range<u64>, layout: &mut Layout<'_>) {
+    let contents = &holding_fd.file.pathless().contents;
+    contents.fill(&holding_fd.file.title(), stage, at.start, layout);
 }
 
-fn unmap(anchor: &Anchor, stage: Stage, at: &Range<u64>, layout: &mut Layout<'_>) {
+fn unmap(holding_fd: &HoldingFd, stage: Stage, at: &Range<u64>, layout: &mut Layout<'_>) {
     if at.is_empty() {
         return;
     }
     let call = Call::new(
-        format!("{}: unmap all of it", anchor.file.title()),
+        format!("{}: unmap all of it", holding_fd.file.title()),
         libc::SYS_munmap,
         [at.start.into(), (at.end - at.start).into()],
     );
@@ -171,16 +171,20 @@ fn unmap(anchor: &Anchor, stage: Stage, at: &Range<u64>, layout: &mut Layout<'_>
 
 /// Keeps it open for reading only: nobody may have a program open for writing. (A memfd as it was made
 /// does not count as such, and needs to be writable to be sealed.)
-fn reopen(anchor: &Anchor, layout: &mut Layout<'_>) {
-    if anchor.file.is_open_when_made() {
+fn reopen(holding_fd: &HoldingFd, layout: &mut Layout<'_>) {
+    if holding_fd.file.is_open_when_made() {
         return;
     }
     let stage = Stage::MapMemory;
     let proc = layout.reserved(reserved::PROC);
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-    let opened = layout.call(stage, anchor.open(layout.task.process, proc, flags));
-    let title = anchor.file.title();
-    let args = [opened.into(), anchor.number.into(), libc::O_CLOEXEC.into()];
+    let opened = layout.call(stage, holding_fd.open(layout.task.process, proc, flags));
+    let title = holding_fd.file.title();
+    let args = [
+        opened.into(),
+        holding_fd.number.into(),
+        libc::O_CLOEXEC.into(),
+    ];
     let what = format!("{title}: keep it for reading");
     layout.call(stage, Call::new(what, libc::SYS_dup3, args));
     let what = format!("{title}: close where it was");
@@ -190,7 +194,7 @@ fn reopen(anchor: &Anchor, layout: &mut Layout<'_>) {
 #[cfg(test)]
 mod tests {
     use crust_model::object::State;
-    use crust_proc::smaps::trait_bit as t;
+    use crust_proc::smaps::vm_flag as t;
 
     use super::*;
     use crate::descriptor::table::Table;
@@ -200,7 +204,7 @@ mod tests {
     use crate::memory::file_backed::{Behind, FileBacked, PrivateFile, SharedFile};
     use crate::memory::plan::tests::{calls, planned};
     use crate::memory::program::Program;
-    use crate::pathless::UnnamedFile;
+    use crate::pathless::PathlessFile;
     use crate::pathless::memfd::Memfd;
 
     fn memfd(id: u32, name: &str) -> Memfd {
@@ -209,20 +213,20 @@ mod tests {
             seals: 1,
             ..Memfd::default()
         };
-        memfd.unnamed.id = id;
-        memfd.unnamed.contents.size = 5000;
-        memfd.unnamed.contents.runs.push(0..8192);
+        memfd.pathless.id = id;
+        memfd.pathless.contents.size = 5000;
+        memfd.pathless.contents.runs.push(0..8192);
         memfd
     }
 
-    fn mapping<const SHARED: bool>(file: u32, start: u64, traits: u64) -> FileBacked<SHARED> {
+    fn mapping<const SHARED: bool>(file: u32, start: u64, vm_flags: u64) -> FileBacked<SHARED> {
         FileBacked {
             area: Area {
                 start,
                 length: 8192,
-                traits: traits | t::READ,
+                vm_flags: vm_flags | t::READ,
             },
-            file: Behind::Unnamed(file),
+            file: Behind::Pathless(file),
             offset: 0,
         }
     }
@@ -233,10 +237,10 @@ mod tests {
             |start| -> SharedFile { mapping(0, start, t::WRITE | t::MAY_WRITE | t::MAY_SHARE) };
         let code: PrivateFile = mapping(1, 0x50_0000, t::EXEC);
         let mut program = memfd(1, "program");
-        program.unnamed.is_private = true;
-        program.unnamed.is_program = true;
+        program.pathless.is_private = true;
+        program.pathless.is_program = true;
         let runs_it = AddressSpace {
-            program: Program::Unnamed(1),
+            program: Program::Pathless(1),
             ..AddressSpace::default()
         };
         let table = |pid| Table {
@@ -315,7 +319,7 @@ mod tests {
     fn pages_behind_the_end_are_an_error() {
         let mut records = records();
         let mut wrong = memfd(2, "wrong");
-        wrong.unnamed.contents.runs.push(8192..12288);
+        wrong.pathless.contents.runs.push(8192..12288);
         records.push(wrong.to_record(0).unwrap());
         assert!(planned(&records).is_err());
     }

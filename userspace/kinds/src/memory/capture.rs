@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use crust_model::object::State;
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
-use crust_proc::smaps::{self, Vma, trait_bit};
+use crust_proc::smaps::{self, Vma, vm_flag};
 use crust_sys::RemoteAddr;
 use crust_tracee::frozen_process::FrozenProcess;
 use crust_tracee::parallel;
@@ -23,7 +23,7 @@ use crate::capture::{Capture, DumpOptions};
 use crate::ipc::sysv_shm::FoundSegments;
 use crate::notes::Notes;
 use crate::pathless::capture::Place;
-use crate::pathless::{UnnamedFiles, Unreachable};
+use crate::pathless::{PathlessFiles, Unreachable};
 
 /// A file that a process has mapped, or runs.
 #[derive(Debug)]
@@ -31,11 +31,11 @@ pub enum Look {
     /// It can be found again by its path.
     Named(MappedFile),
     /// It has no path: its number among those that have none.
-    Unnamed(u32),
+    Pathless(u32),
 }
 
 /// A capture of one process's memory under way.
-pub struct Found<'a> {
+pub struct MemoryCapture<'a> {
     /// The process.
     pub process: &'a FrozenProcess,
     /// What cannot be carried.
@@ -52,7 +52,7 @@ pub struct Found<'a> {
     known: BTreeMap<(u64, u64, Vec<u8>), Option<Behind>>,
 }
 
-impl Found<'_> {
+impl MemoryCapture<'_> {
     /// The file behind a mapping, or `None` after a refusal.
     ///
     /// # Errors
@@ -69,7 +69,7 @@ impl Found<'_> {
                     self.files.files.push((file, false));
                     Some(Behind::Named(self.files.files.len() as u32 - 1))
                 }
-                Ok(Look::Unnamed(id)) => Some(Behind::Unnamed(id)),
+                Ok(Look::Pathless(id)) => Some(Behind::Pathless(id)),
                 Err(unreachable) => {
                     self.refusals.block(
                         self.process.pid,
@@ -85,9 +85,11 @@ impl Found<'_> {
         };
         match behind {
             Some(Behind::Named(place)) => self.files.files[place as usize].1 |= private,
-            Some(Behind::Unnamed(id)) if private => self.notes.of::<UnnamedFiles>().is_private(id),
-            Some(Behind::Unnamed(id)) if vma.is(trait_bit::MAY_WRITE) => {
-                self.notes.of::<UnnamedFiles>().is_written(id);
+            Some(Behind::Pathless(id)) if private => {
+                self.notes.of::<PathlessFiles>().is_private(id)
+            }
+            Some(Behind::Pathless(id)) if vma.is(vm_flag::MAY_WRITE) => {
+                self.notes.of::<PathlessFiles>().is_written(id);
             }
             _ => {}
         }
@@ -107,7 +109,7 @@ impl Found<'_> {
         let there = match MappedFile::look(self.process, link, path)? {
             Looked::Named(file) => return Ok(Ok(Look::Named(file))),
             Looked::Unreachable(why) => return Ok(Err(why)),
-            Looked::Unnamed(there) => there,
+            Looked::Pathless(there) => there,
         };
         let place = Place {
             process: self.process.id,
@@ -118,9 +120,9 @@ impl Found<'_> {
         let identity = (there.st_dev, there.st_ino);
         let noted = self
             .notes
-            .of::<UnnamedFiles>()
+            .of::<PathlessFiles>()
             .note(&place, identity, self.options)?;
-        Ok(noted.map(Look::Unnamed))
+        Ok(noted.map(Look::Pathless))
     }
 
     /// Reads memory of the process.
@@ -173,7 +175,7 @@ fn capture_process(
     // Every process has this page at the same place, in the kernel's half.
     vmas.retain(|vma| vma.name != b"[vsyscall]");
 
-    let mut found = Found {
+    let mut found = MemoryCapture {
         process,
         refusals: &mut capture.refusals,
         notes: &mut capture.notes,

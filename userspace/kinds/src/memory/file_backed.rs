@@ -3,16 +3,16 @@
 //! A mapping of a file. Of a private one (programs and libraries) the pages that the program has
 //! written are its own and in the image, all others come from the file. The contents of a shared
 //! one are the file's: nothing of them is in the image, unless it is a file that no path leads to
-//! ([`unnamed`](crate::pathless)), whose contents the image has apart.
+//! ([`pathless`](crate::pathless)), whose contents the image has apart.
 
 use crust_model::Result;
 use crust_model::plan::Stage;
-use crust_proc::smaps::{Vma, trait_bit};
+use crust_proc::smaps::{Vma, vm_flag};
 use serde::{Deserialize, Serialize};
 
 use super::area::Area;
 use super::layout::Layout;
-use super::{Content, Found, MappingKind};
+use super::{Content, MappingKind, MemoryCapture};
 
 /// A private mapping of a file.
 pub type PrivateFile = FileBacked<false>;
@@ -26,7 +26,7 @@ pub enum Behind {
     /// It has a path: its place in [`MappedFiles`](super::mapped_file::MappedFiles).
     Named(u32),
     /// It has none: its number among those without.
-    Unnamed(u32),
+    Pathless(u32),
 }
 
 impl Default for Behind {
@@ -66,10 +66,10 @@ impl<const SHARED: bool> MappingKind for FileBacked<SHARED> {
     };
 
     fn matches(vma: &Vma) -> bool {
-        vma.inode != 0 && vma.is(trait_bit::MAY_SHARE) == SHARED
+        vma.inode != 0 && vma.is(vm_flag::MAY_SHARE) == SHARED
     }
 
-    fn capture(vma: &Vma, found: &mut Found<'_>) -> Result<Option<Self>> {
+    fn capture(vma: &Vma, found: &mut MemoryCapture<'_>) -> Result<Option<Self>> {
         Ok(found.file(vma, !SHARED)?.map(|file| Self {
             area: Area::of(vma),
             file,
@@ -85,7 +85,7 @@ impl<const SHARED: bool> MappingKind for FileBacked<SHARED> {
         for mapping in list {
             // Whoever opened the file for reading only may not make a shared mapping writable
             // later; a private one needs no more than that.
-            let writable = SHARED && mapping.area.is(trait_bit::MAY_WRITE);
+            let writable = SHARED && mapping.area.is(vm_flag::MAY_WRITE);
             if layout.keeps(&mapping.area.range()) {
                 mapping.area.map(Stage::MapMemory, layout, None);
                 continue;
@@ -101,7 +101,7 @@ impl<const SHARED: bool> MappingKind for FileBacked<SHARED> {
     fn describe(&self) -> String {
         let file = match self.file {
             Behind::Named(place) => format!("file {place}"),
-            Behind::Unnamed(id) => format!("file {id} without a path"),
+            Behind::Pathless(id) => format!("file {id} without a path"),
         };
         format!("{} {file} at {:#x}", self.area.describe(), self.offset)
     }

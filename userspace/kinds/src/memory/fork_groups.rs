@@ -3,7 +3,7 @@
 //! Memory that children inherit from their parents, so that they share its pages as they did before
 //! the dump.
 //!
-//! A page can be shared by a `fork` only. So processes that share pages, a *clan*, get the memory
+//! A page can be shared by a `fork` only. So processes that share pages, a *fork group*, get the memory
 //! concerned before they make each other: its first member maps it, in *regions* that are large enough
 //! for all of them, each puts the pages there that its children are to have, and then makes them. Later
 //! each unmaps what of the regions is not its own, forgets pages that only others have, and reads its
@@ -19,7 +19,7 @@ use std::ops::Range;
 use crust_model::plan::{Arg, Call, CallRef, Plan, ProcessId, reserved};
 use crust_model::{Error, Result};
 
-use super::forkable_range::Plot;
+use super::forkable_range::ForkableRange;
 use super::layout::{Layout, open_call, unmap_others};
 use crate::memory::pages::{Runs, StoredPages};
 
@@ -28,68 +28,68 @@ pub struct Member {
     /// Its parent, from which it had inherited pages.
     pub parent: Option<ProcessId>,
     /// It is made by its parent, and can inherit them again. Else somebody has to stand in for that one.
-    pub is_heir: bool,
+    pub inherits: bool,
     /// Its private memory.
-    pub plots: Vec<Plot>,
+    pub forkable_ranges: Vec<ForkableRange>,
     /// Its pages.
     pub stored: StoredPages,
 }
 
 /// Who shares what with whom.
 #[derive(Default)]
-pub struct Estates {
+pub struct ForkGroups {
     members: BTreeMap<ProcessId, Member>,
     shares: BTreeMap<ProcessId, Share>,
-    /// The regions of each clan, by its first member.
-    regions: BTreeMap<ProcessId, Vec<Plot>>,
+    /// The regions of each fork group, by its first member.
+    regions: BTreeMap<ProcessId, Vec<ForkableRange>>,
 }
 
-/// What a member of a clan has to do with its regions.
+/// What a member of a fork group has to do with its regions.
 #[derive(Default)]
 struct Share {
-    /// The first member of its clan.
-    clan: ProcessId,
+    /// The first member of its fork group.
+    fork_group: ProcessId,
     /// Those of its mappings that are parts of regions.
     kept: Vec<Range<u64>>,
     /// Its own pages that its children are to have.
     given: Runs,
     /// Pages that it holds for its children only.
-    lent: Runs,
+    held_for_children: Runs,
     /// The pages in the regions when its children are made.
     there: Runs,
 }
 
-impl Estates {
-    /// Finds the clans among the processes.
+impl ForkGroups {
+    /// Finds the fork groups among the processes.
     #[must_use]
     pub fn of(members: BTreeMap<ProcessId, Member>) -> Self {
-        let mut estates = Self {
+        let mut fork_groups = Self {
             members,
             ..Self::default()
         };
-        estates.clans();
-        estates.settle_regions();
-        estates.settle_pages();
-        estates
+        fork_groups.fork_groups();
+        fork_groups.settle_regions();
+        fork_groups.settle_pages();
+        fork_groups
     }
 
-    fn clans(&mut self) {
+    fn fork_groups(&mut self) {
         let mut gives = BTreeMap::new();
         for member in self.members.values() {
-            if let Some(parent) = member.benefactor() {
+            if let Some(parent) = member.cow_parent() {
                 let given: &mut Runs = gives.entry(parent).or_default();
                 *given = given.or(&member.stored.inherited);
             }
         }
         for (&id, member) in &self.members {
-            let parent = member.benefactor();
-            let clan = match parent.and_then(|parent| self.shares.get(&parent)) {
-                Some(parent) => parent.clan,
+            let parent = member.cow_parent();
+            let fork_group = match parent.and_then(|parent| self.shares.get(&parent)) {
+                Some(parent) => parent.fork_group,
                 None if gives.contains_key(&id) => id,
                 None => continue,
             };
             let share = Share {
-                clan,
+                fork_group,
                 // All that children have of it, for now.
                 given: gives.remove(&id).unwrap_or_default(),
                 ..Share::default()
@@ -98,32 +98,35 @@ impl Estates {
         }
     }
 
-    /// What of their memory the members of a clan have in common.
+    /// What of their memory the members of a fork group have in common.
     fn settle_regions(&mut self) {
-        let mut concerned: BTreeMap<ProcessId, Vec<Plot>> = BTreeMap::new();
+        let mut concerned: BTreeMap<ProcessId, Vec<ForkableRange>> = BTreeMap::new();
         for (id, share) in &self.shares {
             let member = &self.members[id];
-            let touched = |plot: &&Plot| {
-                share.given.touch(&plot.range) || member.stored.inherited.touch(&plot.range)
+            let touched = |forkable: &&ForkableRange| {
+                share.given.touch(&forkable.range) || member.stored.inherited.touch(&forkable.range)
             };
-            let plots = member.plots.iter().filter(touched).cloned();
-            concerned.entry(share.clan).or_default().extend(plots);
+            let forkable_ranges = member.forkable_ranges.iter().filter(touched).cloned();
+            concerned
+                .entry(share.fork_group)
+                .or_default()
+                .extend(forkable_ranges);
         }
-        for (clan, mut plots) in concerned {
-            plots.sort_by_key(|plot| plot.range.start);
-            let mut regions: Vec<Plot> = Vec::new();
-            for plot in plots {
+        for (fork_group, mut forkable_ranges) in concerned {
+            forkable_ranges.sort_by_key(|forkable| forkable.range.start);
+            let mut regions: Vec<ForkableRange> = Vec::new();
+            for forkable in forkable_ranges {
                 match regions.last_mut() {
-                    Some(last) if plot.range.start < last.range.end => {
+                    Some(last) if forkable.range.start < last.range.end => {
                         // Else two have different things there: the second does not share.
-                        if last.goes_with(&plot) {
-                            last.extend(&plot.range);
+                        if last.goes_with(&forkable) {
+                            last.extend(&forkable.range);
                         }
                     }
-                    _ => regions.push(plot),
+                    _ => regions.push(forkable),
                 }
             }
-            self.regions.insert(clan, regions);
+            self.regions.insert(fork_group, regions);
         }
     }
 
@@ -133,34 +136,39 @@ impl Estates {
             let member = &self.members[&id];
             let born_with = self.born_with(id);
             let share = &self.shares[&id];
-            let regions = &self.regions[&share.clan];
+            let regions = &self.regions[&share.fork_group];
             let mut all = Runs::default();
             for region in regions {
                 all.push(region.range.clone());
             }
             let kept = member
-                .plots
+                .forkable_ranges
                 .iter()
-                .filter(|plot| region_of(regions, plot).is_some());
-            let kept: Vec<_> = kept.map(|plot| plot.range.clone()).collect();
+                .filter(|forkable| region_of(regions, forkable).is_some());
+            let kept: Vec<_> = kept.map(|forkable| forkable.range.clone()).collect();
             let given = share.given.and(&all).and(&member.stored.runs);
             // Where it lends a page, its own is another one.
-            let given = given.without(&member.stored.lent);
-            let lent = member.stored.lent.and(&all);
-            let there = born_with.or(&given).or(&lent);
+            let given = given.without(&member.stored.held_for_children);
+            let held_for_children = member.stored.held_for_children.and(&all);
+            let there = born_with.or(&given).or(&held_for_children);
             let Some(share) = self.shares.get_mut(&id) else {
                 continue;
             };
-            (share.kept, share.given, share.lent, share.there) = (kept, given, lent, there);
+            (
+                share.kept,
+                share.given,
+                share.held_for_children,
+                share.there,
+            ) = (kept, given, held_for_children, there);
         }
     }
 
     /// The pages that a process has in its regions when it is made.
     fn born_with(&self, id: ProcessId) -> Runs {
-        let parent = self.members[&id].benefactor();
+        let parent = self.members[&id].cow_parent();
         parent
             .and_then(|parent| self.shares.get(&parent))
-            .filter(|parent| parent.clan == self.shares[&id].clan)
+            .filter(|parent| parent.fork_group == self.shares[&id].fork_group)
             .map_or_else(Runs::default, |parent| parent.there.clone())
     }
 
@@ -171,12 +179,15 @@ impl Estates {
     /// [`Error::Malformed`] if the plan makes no such process.
     pub fn plan(&self, plan: &mut Plan) -> Result<()> {
         for (&id, share) in &self.shares {
-            if share.clan != id && share.given.is_empty() && share.lent.is_empty() {
+            if share.fork_group != id
+                && share.given.is_empty()
+                && share.held_for_children.is_empty()
+            {
                 continue;
             }
             let mut calls = Vec::new();
             let first = plan.births(id)?;
-            if share.clan == id {
+            if share.fork_group == id {
                 calls.extend(unmap_others(plan, &[]));
                 let base = CallRef(first as u32 + calls.len() as u32);
                 calls.extend(map_regions(&self.regions[&id], base));
@@ -184,7 +195,7 @@ impl Estates {
             let image = plan.reserved_fds + reserved::IMAGE;
             let stored = &self.members[&id].stored;
             calls.extend(stored.fill_some(&share.given, true, image));
-            calls.extend(stored.fill_lent(&share.lent, image));
+            calls.extend(stored.fill_held(&share.held_for_children, image));
             plan.insert_calls(id, first, calls);
         }
         Ok(())
@@ -223,7 +234,7 @@ impl Estates {
         let mut calls = member.stored.fill_some(&share.given, false, image);
         // What it should have inherited, and could not.
         let mut lost = member.stored.inherited.clone();
-        if member.benefactor().is_some() {
+        if member.cow_parent().is_some() {
             lost = lost.without(&share.kept_runs());
         }
         let mut ancestor = member.parent;
@@ -234,9 +245,9 @@ impl Estates {
                     "pages are inherited that no ancestor has",
                 ));
             };
-            let lent = lost.and(&holder.stored.lent);
-            calls.extend(holder.stored.fill_lent(&lent, image));
-            lost = lost.without(&lent);
+            let held_for_children = lost.and(&holder.stored.held_for_children);
+            calls.extend(holder.stored.fill_held(&held_for_children, image));
+            lost = lost.without(&held_for_children);
             let found = lost.and(&holder.stored.runs);
             calls.extend(holder.stored.fill_some(&found, true, image));
             lost = lost.without(&found);
@@ -249,9 +260,9 @@ impl Estates {
 
 impl Member {
     /// Of whom it inherits pages.
-    fn benefactor(&self) -> Option<ProcessId> {
+    fn cow_parent(&self) -> Option<ProcessId> {
         self.parent
-            .filter(|_| self.is_heir && !self.stored.inherited.is_empty())
+            .filter(|_| self.inherits && !self.stored.inherited.is_empty())
     }
 }
 
@@ -265,19 +276,22 @@ impl Share {
     }
 }
 
-/// The region that a plot is a part of.
-fn region_of<'r>(regions: &'r [Plot], plot: &Plot) -> Option<&'r Plot> {
-    let next = regions.partition_point(|region| region.range.end <= plot.range.start);
-    let holds = |region: &&Plot| {
-        region.range.start <= plot.range.start
-            && plot.range.end <= region.range.end
-            && region.goes_with(plot)
+/// The region that a forkable range is a part of.
+fn region_of<'r>(
+    regions: &'r [ForkableRange],
+    forkable: &ForkableRange,
+) -> Option<&'r ForkableRange> {
+    let next = regions.partition_point(|region| region.range.end <= forkable.range.start);
+    let holds = |region: &&ForkableRange| {
+        region.range.start <= forkable.range.start
+            && forkable.range.end <= region.range.end
+            && region.goes_with(forkable)
     };
     regions.get(next).filter(holds)
 }
 
 /// The calls that map regions, of which the first has this number.
-fn map_regions(regions: &[Plot], base: CallRef) -> Vec<Call> {
+fn map_regions(regions: &[ForkableRange], base: CallRef) -> Vec<Call> {
     let mut calls = Vec::new();
     for region in regions {
         let opened = region.file().map(|(file, offset)| {
@@ -323,13 +337,13 @@ mod tests {
 
     fn member(
         parent: Option<u32>,
-        plots: &[Pages],
-        [runs, inherited, lent]: [&[Pages]; 3],
+        forkable_ranges: &[Pages],
+        [runs, inherited, held_for_children]: [&[Pages]; 3],
     ) -> Member {
         Member {
             parent: parent.map(ProcessId),
-            is_heir: true,
-            plots: plots
+            inherits: true,
+            forkable_ranges: forkable_ranges
                 .iter()
                 .map(|(start, end)| anonymous(start * P..end * P))
                 .collect(),
@@ -337,15 +351,15 @@ mod tests {
                 offset: 0x10_0000,
                 runs: pages(runs),
                 inherited: pages(inherited),
-                lent: pages(lent),
+                held_for_children: pages(held_for_children),
                 ..StoredPages::default()
             },
         }
     }
 
-    /// A parent; a child that has kept half of a mapping, and of whose pages one was lent; a child of
+    /// A parent; a child that has kept half of a mapping, and of whose pages one was held for children; a child of
     /// that; and a child that has executed another program.
-    fn family() -> Estates {
+    fn family() -> ForkGroups {
         let members = [
             member(
                 None,
@@ -368,7 +382,7 @@ mod tests {
             ),
             member(Some(0), &[(0x10, 0x20)], [&[(0x10, 0x11)], &[], &[]]),
         ];
-        Estates::of((0..).map(ProcessId).zip(members).collect())
+        ForkGroups::of((0..).map(ProcessId).zip(members).collect())
     }
 
     fn plan_of_births(births: &[(u32, u32)]) -> Plan {
@@ -387,11 +401,11 @@ mod tests {
 
     #[test]
     fn what_each_has_when_its_children_are_made() {
-        let estates = family();
-        let share = |id| &estates.shares[&ProcessId(id)];
-        assert!(!estates.shares.contains_key(&ProcessId(3)));
-        assert!((0..3).all(|id| share(id).clan == ProcessId(0)));
-        assert_eq!(estates.regions[&ProcessId(0)].len(), 1);
+        let fork_groups = family();
+        let share = |id| &fork_groups.shares[&ProcessId(id)];
+        assert!(!fork_groups.shares.contains_key(&ProcessId(3)));
+        assert!((0..3).all(|id| share(id).fork_group == ProcessId(0)));
+        assert_eq!(fork_groups.regions[&ProcessId(0)].len(), 1);
         assert_eq!(share(0).kept.first(), Some(&(0x10 * P..0x20 * P)));
         assert_eq!(share(1).kept.first(), Some(&(0x10 * P..0x18 * P)));
         assert_eq!(share(0).given, pages(&[(0x10, 0x12)]));
@@ -437,21 +451,21 @@ mod tests {
     /// Two members have different things at the same place: one reads what it would have inherited.
     #[test]
     fn who_cannot_inherit_reads() {
-        let mut estates = family();
-        let members = std::mem::take(&mut estates.members);
-        let mut estates = Estates {
+        let mut fork_groups = family();
+        let members = std::mem::take(&mut fork_groups.members);
+        let mut fork_groups = ForkGroups {
             members,
-            ..Estates::default()
+            ..ForkGroups::default()
         };
-        estates.clans();
-        estates.settle_regions();
-        estates.regions.insert(ProcessId(0), Vec::new());
-        estates.settle_pages();
+        fork_groups.fork_groups();
+        fork_groups.settle_regions();
+        fork_groups.regions.insert(ProcessId(0), Vec::new());
+        fork_groups.settle_pages();
         let mut plan = Plan::default();
         let common = Default::default();
         let id = ProcessId(2);
         let mut layout = Layout::begin(&mut plan, id.leader(), &[], None, &common, &[]);
-        estates.fill(id, &mut layout).unwrap();
+        fork_groups.fill(id, &mut layout).unwrap();
         let whats: Vec<_> = plan.stages[&Stage::FillMemory][&id.leader()]
             .iter()
             .map(|step| match step {

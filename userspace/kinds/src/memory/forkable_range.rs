@@ -10,7 +10,7 @@ use std::ops::Range;
 use crust_image::Record;
 use crust_model::object::State;
 use crust_model::{Error, Result};
-use crust_proc::smaps::trait_bit as t;
+use crust_proc::smaps::vm_flag as t;
 
 use super::Mappings;
 use super::area::Area;
@@ -26,19 +26,19 @@ const APART: u64 = t::DONT_FORK | t::WIPE_ON_FORK | t::DROPPABLE | t::HUGETLB;
 
 /// A mapping of private memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plot {
+pub struct ForkableRange {
     /// Where.
     pub range: Range<u64>,
     form: u64,
-    /// The file behind it, and where in it the plot begins.
+    /// The file behind it, and where in it the forkable range begins.
     file: Option<(MappedFile, u64)>,
 }
 
-impl Plot {
+impl ForkableRange {
     fn of(area: &Area, file: Option<(MappedFile, u64)>) -> Option<Self> {
         (!area.is_any(APART)).then(|| Self {
             range: area.range(),
-            form: area.traits & FORM,
+            form: area.vm_flags & FORM,
             file,
         })
     }
@@ -79,17 +79,19 @@ impl Plot {
         Area {
             start: self.range.start,
             length: self.range.end - self.range.start,
-            traits: self.form | t::READ | t::WRITE,
+            vm_flags: self.form | t::READ | t::WRITE,
         }
     }
 }
 
-/// The plots among the records of a process, in the order of their addresses.
+/// The forkable ranges among the records of a process, in the order of their addresses.
 ///
 /// # Errors
 ///
 /// If a record cannot be decoded.
-pub fn plots<'r>(records: impl IntoIterator<Item = &'r Record>) -> Result<Vec<Plot>> {
+pub fn forkable_ranges<'r>(
+    records: impl IntoIterator<Item = &'r Record>,
+) -> Result<Vec<ForkableRange>> {
     let mut all = Vec::new();
     let mut of_files = Vec::new();
     let mut files = Vec::new();
@@ -101,7 +103,10 @@ pub fn plots<'r>(records: impl IntoIterator<Item = &'r Record>) -> Result<Vec<Pl
             }
             <Mappings<PrivateAnonymous> as State>::TAG => {
                 let list = Mappings::<PrivateAnonymous>::from_record(record)?.0;
-                all.extend(list.iter().filter_map(|one| Plot::of(&one.area, None)));
+                all.extend(
+                    list.iter()
+                        .filter_map(|one| ForkableRange::of(&one.area, None)),
+                );
             }
             _ => {}
         }
@@ -118,31 +123,31 @@ pub fn plots<'r>(records: impl IntoIterator<Item = &'r Record>) -> Result<Vec<Pl
             ));
         };
         let file = Some((file.clone(), mapping.offset));
-        all.extend(Plot::of(&mapping.area, file));
+        all.extend(ForkableRange::of(&mapping.area, file));
     }
-    all.sort_unstable_by_key(|plot| plot.range.start);
+    all.sort_unstable_by_key(|forkable| forkable.range.start);
     Ok(all)
 }
 
-/// Where two processes have plots that go together.
+/// Where two processes have forkable ranges that go together.
 #[must_use]
-pub fn common(ours: &[Plot], theirs: &[Plot]) -> Vec<Range<u64>> {
+pub fn common(ours: &[ForkableRange], theirs: &[ForkableRange]) -> Vec<Range<u64>> {
     let mut all = Vec::new();
     let mut from = 0;
-    for plot in ours {
+    for forkable in ours {
         while theirs
             .get(from)
-            .is_some_and(|other| other.range.end <= plot.range.start)
+            .is_some_and(|other| other.range.end <= forkable.range.start)
         {
             from += 1;
         }
         for other in &theirs[from..] {
-            if other.range.start >= plot.range.end {
+            if other.range.start >= forkable.range.end {
                 break;
             }
-            if plot.goes_with(other) {
-                let start = plot.range.start.max(other.range.start);
-                all.push(start..plot.range.end.min(other.range.end));
+            if forkable.goes_with(other) {
+                let start = forkable.range.start.max(other.range.start);
+                all.push(start..forkable.range.end.min(other.range.end));
             }
         }
     }
@@ -153,16 +158,16 @@ pub fn common(ours: &[Plot], theirs: &[Plot]) -> Vec<Range<u64>> {
 pub(crate) mod tests {
     use super::*;
 
-    pub fn anonymous(range: Range<u64>) -> Plot {
-        Plot {
+    pub fn anonymous(range: Range<u64>) -> ForkableRange {
+        ForkableRange {
             range,
             form: 0,
             file: None,
         }
     }
 
-    fn of_file(range: Range<u64>, offset: u64) -> Plot {
-        Plot {
+    fn of_file(range: Range<u64>, offset: u64) -> ForkableRange {
+        ForkableRange {
             file: Some((MappedFile::default(), offset)),
             ..anonymous(range)
         }
@@ -170,11 +175,11 @@ pub(crate) mod tests {
 
     #[test]
     fn the_same_place_of_a_file_at_the_same_address() {
-        let plot = of_file(0x5000..0x8000, 0x1000);
-        assert!(plot.goes_with(&of_file(0x7000..0x9000, 0x3000)));
-        assert!(!plot.goes_with(&of_file(0x7000..0x9000, 0x1000)));
-        assert!(!plot.goes_with(&anonymous(0x5000..0x8000)));
-        let mut larger = plot;
+        let forkable = of_file(0x5000..0x8000, 0x1000);
+        assert!(forkable.goes_with(&of_file(0x7000..0x9000, 0x3000)));
+        assert!(!forkable.goes_with(&of_file(0x7000..0x9000, 0x1000)));
+        assert!(!forkable.goes_with(&anonymous(0x5000..0x8000)));
+        let mut larger = forkable;
         larger.extend(&(0x4000..0x9000));
         assert_eq!(larger.file().unwrap().1, 0);
         assert_eq!(larger.range, 0x4000..0x9000);

@@ -8,12 +8,12 @@
 
 use crust_model::Result;
 use crust_model::plan::Stage;
-use crust_proc::smaps::{Vma, trait_bit};
+use crust_proc::smaps::{Vma, vm_flag};
 use serde::{Deserialize, Serialize};
 
 use super::area::Area;
 use super::layout::Layout;
-use super::{Content, Found, MappingKind};
+use super::{Content, MappingKind, MemoryCapture};
 
 /// What `/proc/PID/maps` calls anonymous memory of huge pages, shared or not.
 pub const NAME: &[u8] = b"/anon_hugepage (deleted)";
@@ -35,10 +35,10 @@ impl MappingKind for HugeAnonymous {
     const CONTENT: Content = Content::Private;
 
     fn matches(vma: &Vma) -> bool {
-        vma.is(trait_bit::HUGETLB) && !vma.is(trait_bit::MAY_SHARE) && vma.name == NAME
+        vma.is(vm_flag::HUGETLB) && !vma.is(vm_flag::MAY_SHARE) && vma.name == NAME
     }
 
-    fn capture(vma: &Vma, _found: &mut Found<'_>) -> Result<Option<Self>> {
+    fn capture(vma: &Vma, _found: &mut MemoryCapture<'_>) -> Result<Option<Self>> {
         Ok(Some(Self {
             area: Area::of(vma),
             huge: vma.huge,

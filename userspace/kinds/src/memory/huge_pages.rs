@@ -11,7 +11,7 @@ use crust_image::Record;
 use crust_model::Result;
 use crust_model::object::State;
 use crust_model::refusal::Refusals;
-use crust_proc::smaps::trait_bit;
+use crust_proc::smaps::vm_flag;
 
 use super::area::Area;
 use super::file_backed::{Behind, PrivateFile, SharedFile};
@@ -19,7 +19,7 @@ use super::huge_anonymous::HugeAnonymous;
 use super::{MappingKind, Mappings};
 use crate::ipc::sysv_shm::Segment;
 use crate::memory::pages::{Runs, SharedMemory, StoredPages};
-use crate::pathless::Anchors;
+use crate::pathless::HoldingFds;
 
 /// How many pages are needed, by the sizes of pages, as powers of two.
 type Needs = BTreeMap<u8, u64>;
@@ -49,11 +49,14 @@ fn needs(records: &[Record]) -> Result<Needs> {
         }
     };
     let mut stored: BTreeMap<u32, Runs> = BTreeMap::new();
-    let mut unnamed: BTreeMap<u32, (u8, BTreeSet<u64>)> = BTreeMap::new();
-    for anchor in Anchors::of(records, 0)?.all() {
-        let (id, contents) = (anchor.file.unnamed().id, &anchor.file.unnamed().contents);
+    let mut pathless: BTreeMap<u32, (u8, BTreeSet<u64>)> = BTreeMap::new();
+    for holding_fd in HoldingFds::of(records, 0)?.all() {
+        let (id, contents) = (
+            holding_fd.file.pathless().id,
+            &holding_fd.file.pathless().contents,
+        );
         if contents.huge != 0 {
-            unnamed.insert(id, (contents.huge, touched(contents.huge, &contents.runs)));
+            pathless.insert(id, (contents.huge, touched(contents.huge, &contents.runs)));
         }
     }
     for record in records
@@ -62,7 +65,7 @@ fn needs(records: &[Record]) -> Result<Needs> {
     {
         stored.insert(record.owner, StoredPages::from_record(record)?.runs);
     }
-    let is_reserved = |area: &Area| !area.is(trait_bit::NO_RESERVE);
+    let is_reserved = |area: &Area| !area.is(vm_flag::NO_RESERVE);
     for record in records {
         match record.tag {
             HugeAnonymous::TAG => {
@@ -94,8 +97,8 @@ fn needs(records: &[Record]) -> Result<Needs> {
             }
             SharedFile::TAG => {
                 for mapping in Mappings::<SharedFile>::from_record(record)?.0 {
-                    if let Behind::Unnamed(id) = mapping.file {
-                        if let Some((huge, of_file)) = unnamed.get_mut(&id) {
+                    if let Behind::Pathless(id) = mapping.file {
+                        if let Some((huge, of_file)) = pathless.get_mut(&id) {
                             let end = mapping.offset.saturating_add(mapping.area.length);
                             if is_reserved(&mapping.area) {
                                 of_file.extend(pages(*huge, &(mapping.offset..end)));
@@ -106,8 +109,8 @@ fn needs(records: &[Record]) -> Result<Needs> {
             }
             PrivateFile::TAG => {
                 for mapping in Mappings::<PrivateFile>::from_record(record)?.0 {
-                    if let Behind::Unnamed(id) = mapping.file {
-                        if let Some((huge, _)) = unnamed.get(&id) {
+                    if let Behind::Pathless(id) = mapping.file {
+                        if let Some((huge, _)) = pathless.get(&id) {
                             need(*huge, count(pages(*huge, &(0..mapping.area.length))));
                         }
                     }
@@ -116,7 +119,7 @@ fn needs(records: &[Record]) -> Result<Needs> {
             _ => {}
         }
     }
-    for (huge, of_file) in unnamed.into_values() {
+    for (huge, of_file) in pathless.into_values() {
         need(huge, of_file.len() as u64);
     }
     Ok(needs)
@@ -171,11 +174,11 @@ mod tests {
 
     #[test]
     fn what_is_reserved_counts_whole_and_the_rest_by_its_pages() {
-        let mapping = |start, traits| HugeAnonymous {
+        let mapping = |start, vm_flags| HugeAnonymous {
             area: Area {
                 start,
                 length: 8 * MIB,
-                traits,
+                vm_flags,
             },
             huge: 21,
         };
@@ -183,7 +186,7 @@ mod tests {
             runs: runs(18 * MIB + 4096..22 * MIB),
             ..StoredPages::default()
         };
-        let mappings = vec![mapping(0, 0), mapping(16 * MIB, trait_bit::NO_RESERVE)];
+        let mappings = vec![mapping(0, 0), mapping(16 * MIB, vm_flag::NO_RESERVE)];
         let memory = SharedMemory {
             huge: 30,
             size: 2048 * MIB,

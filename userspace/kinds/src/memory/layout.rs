@@ -189,7 +189,7 @@ impl<'a> Layout<'a> {
         }
         let opened = match file {
             Behind::Named(place) => self.open_named(place, writable),
-            Behind::Unnamed(id) => self.open_unnamed(id, writable),
+            Behind::Pathless(id) => self.open_unnamed(id, writable),
         }?;
         self.opened.insert((file, writable), opened.clone());
         Ok(opened)
@@ -214,9 +214,9 @@ impl<'a> Layout<'a> {
 
     fn open_unnamed(&mut self, id: u32, writable: bool) -> Result<(Stage, Arg)> {
         let backed = self.backed;
-        let anchor = backed.anchor(id)?;
+        let holding_fd = backed.holding_fd(id)?;
         let process = self.task.process;
-        let stage = if anchor.process == process {
+        let stage = if holding_fd.process == process {
             Stage::MapMemory
         } else {
             Stage::ShareMemory
@@ -224,13 +224,14 @@ impl<'a> Layout<'a> {
         let opened = if !writable {
             let proc = self.reserved(reserved::PROC);
             let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-            self.call(stage, anchor.open(process, proc, flags)).into()
-        } else if anchor.process == process {
-            anchor.number.into()
+            self.call(stage, holding_fd.open(process, proc, flags))
+                .into()
+        } else if holding_fd.process == process {
+            holding_fd.number.into()
         } else {
             // Not opened again: of a memfd that would count as a writer.
-            let pidfd = self.call(stage, anchor.open_maker());
-            let taken = self.call(stage, anchor.take(pidfd.into()));
+            let pidfd = self.call(stage, holding_fd.open_maker());
+            let taken = self.call(stage, holding_fd.take(pidfd.into()));
             let close = Call::new("close the pidfd", libc::SYS_close, [pidfd.into()]);
             self.call(stage, close);
             taken.into()

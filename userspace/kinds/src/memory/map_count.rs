@@ -14,7 +14,7 @@ use super::attach::Attach;
 use super::{Mappings, backed, kind_of};
 use crate::ipc::sysv_shm::Segment;
 use crate::memory::pages::SharedMemory;
-use crate::pathless::Anchors;
+use crate::pathless::HoldingFds;
 
 /// What the restore itself has mapped: scratch memory. Where the vDSO was parked is nothing by then.
 const OURS: u64 = 1;
@@ -36,9 +36,9 @@ pub fn needed(records: &[Record]) -> Result<BTreeMap<u32, u64>> {
         let aside = u64::from(record.tag == Mappings::<Attach>::TAG);
         *needed.entry(record.owner).or_insert(OURS) += count + aside;
     }
-    for anchor in Anchors::of(records, 0)?.all() {
-        if !backed::is_early(anchor) && !anchor.file.unnamed().contents.runs.is_empty() {
-            *needed.entry(anchor.process.0).or_insert(OURS) += 1;
+    for holding_fd in HoldingFds::of(records, 0)?.all() {
+        if !backed::is_early(holding_fd) && !holding_fd.file.pathless().contents.runs.is_empty() {
+            *needed.entry(holding_fd.process.0).or_insert(OURS) += 1;
         }
     }
     Ok(needed)

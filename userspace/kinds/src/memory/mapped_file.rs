@@ -51,7 +51,7 @@ pub enum Looked {
     /// A file that its path leads to.
     Named(MappedFile),
     /// A regular file that has lost all its names.
-    Unnamed(FileStat),
+    Pathless(FileStat),
     /// One that cannot be had.
     Unreachable(Unreachable),
 }
@@ -86,7 +86,7 @@ impl MappedFile {
             return Ok(Looked::Named(Self::of(path.to_vec(), &there)));
         }
         if kind == SFlag::S_IFREG && there.st_nlink == 0 {
-            return Ok(Looked::Unnamed(there));
+            return Ok(Looked::Pathless(there));
         }
         let Some(plain) = path.strip_suffix(DELETED) else {
             let shown = String::from_utf8_lossy(path);

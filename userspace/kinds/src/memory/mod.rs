@@ -55,7 +55,7 @@ use serde::{Deserialize, Serialize};
 
 use self::address_space::AddressSpace;
 use self::area::Area;
-pub use self::capture::{Found, capture};
+pub use self::capture::{MemoryCapture, capture};
 use self::layout::Layout;
 use self::mapped_file::MappedFiles;
 pub use self::plan::plan;
@@ -93,7 +93,7 @@ pub trait MappingKind: Serialize + DeserializeOwned {
     /// Whether a mapping is of this kind. The kinds are asked in the order of the table.
     fn matches(vma: &Vma) -> bool;
     /// Its state, or `None` after a refusal.
-    fn capture(vma: &Vma, found: &mut Found<'_>) -> Result<Option<Self>>;
+    fn capture(vma: &Vma, found: &mut MemoryCapture<'_>) -> Result<Option<Self>>;
     /// Its addresses.
     fn area(&self) -> &Area;
     /// Emits the steps that map all mappings of this kind of one process.
@@ -125,7 +125,7 @@ struct Kind {
     row: Row,
     content: Content,
     matches: fn(&Vma) -> bool,
-    capture: fn(&[Vma], &mut Found<'_>) -> Result<Option<Record>>,
+    capture: fn(&[Vma], &mut MemoryCapture<'_>) -> Result<Option<Record>>,
     areas: fn(&Record) -> Result<Vec<Area>>,
     plan: fn(&Record, &mut Layout<'_>) -> Result<()>,
 }

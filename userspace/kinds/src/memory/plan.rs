@@ -15,8 +15,8 @@ use super::address_space::AddressSpace;
 use super::area::Area;
 use super::aspect::{self, Moment};
 use super::backed::Backed;
-use super::fork_groups::{Estates, Member};
-use super::forkable_range::plots;
+use super::fork_groups::{ForkGroups, Member};
+use super::forkable_range::forkable_ranges;
 use super::layout::{Common, Layout};
 use super::mapped_file::MappedFiles;
 use super::shadow_stack::{self, ShadowStack};
@@ -25,7 +25,7 @@ use super::{KINDS, Mappings, kind_of};
 use crate::file::uring::rings::Rings;
 use crate::memory::pages::{SharedMemory, StoredPages};
 use crate::memory::segments::Segments;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 use crate::ranges::holes::Holes;
 use crate::task::limits::Limits;
 use crate::task::tree;
@@ -37,8 +37,8 @@ use crate::task::tree;
 /// # Errors
 ///
 /// [`Error::Malformed`] if the records contradict each other.
-pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
-    let records = resolve.records;
+pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
+    let records = cx.records;
     let processes = super::by_owner(records);
     let mut used = Vec::new();
     for record in records {
@@ -50,12 +50,12 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
     let start = holes
         .take(scratch::TOTAL)
         .ok_or_else(|| Error::malformed("address spaces", "no room is left for scratch memory"))?;
-    resolve.plan.scratch = RemoteAddr(start);
+    cx.plan.scratch = RemoteAddr(start);
 
     let mut common = Common::default();
     let mut filled: BTreeMap<ProcessId, Vec<(Range<u64>, SharedMemory)>> = BTreeMap::new();
-    let pids = pids(resolve);
-    for record in resolve.of_tag(SharedMemory::TAG) {
+    let pids = pids(cx);
+    for record in cx.of_tag(SharedMemory::TAG) {
         let memory = SharedMemory::from_record(record)?;
         let owner = ProcessId(record.owner);
         let pid = *pids
@@ -65,13 +65,13 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         filled.entry(owner).or_default().push((at, memory));
     }
 
-    common.backed = Backed::of(records, resolve.plan.reserved_fds, &mut holes)?;
+    common.backed = Backed::of(records, cx.plan.reserved_fds, &mut holes)?;
     common.segments = Segments::of(records, &mut holes)?;
 
     let rings = Rings::of(records)?;
 
-    let estates = estates(resolve, &processes)?;
-    estates.plan(&mut resolve.plan)?;
+    let fork_groups = fork_groups(cx, &processes)?;
+    fork_groups.plan(&mut cx.plan)?;
 
     for (&owner, of_process) in &processes {
         let own = |tag| of_process.iter().find(|record| record.tag == tag).copied();
@@ -85,15 +85,15 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         let stored = stored.transpose()?;
         let process = ProcessId(owner);
         let task = process.leader();
-        let kept = estates.kept(process);
+        let kept = fork_groups.kept(process);
 
         let pages = stored.as_ref();
-        let plan = &mut resolve.plan;
+        let plan = &mut cx.plan;
         let mut layout = Layout::begin(plan, task, &files, pages, &common, kept);
         if let Some(record) = own(Mappings::<UringMemory>::TAG) {
             uring_memory::place(record, &rings, &mut layout)?;
         }
-        estates.forget(process, &mut layout);
+        fork_groups.forget(process, &mut layout);
         space.prepare(&mut layout)?;
         aspect::plan(of_process, Moment::Empty, &mut layout)?;
         common.backed.map(&mut layout);
@@ -106,7 +106,7 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
             }
         }
         aspect::plan(of_process, Moment::Mapped, &mut layout)?;
-        estates.fill(process, &mut layout)?;
+        fork_groups.fill(process, &mut layout)?;
         for (at, memory) in filled.get(&task.process).into_iter().flatten() {
             memory.fill(at, &mut layout);
         }
@@ -140,13 +140,13 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
 }
 
 /// What processes share with their parents.
-fn estates(resolve: &Resolve<'_>, processes: &BTreeMap<u32, Vec<&Record>>) -> Result<Estates> {
-    let parents: Vec<Option<u32>> = tree::members(resolve.records)?
+fn fork_groups(cx: &PlanCx<'_>, processes: &BTreeMap<u32, Vec<&Record>>) -> Result<ForkGroups> {
+    let parents: Vec<Option<u32>> = tree::members(cx.records)?
         .into_iter()
         .map(|member| member.parent)
         .collect();
     let mut makers = BTreeMap::new();
-    for (task, steps) in resolve.plan.stages.get(&Stage::Spawn).into_iter().flatten() {
+    for (task, steps) in cx.plan.stages.get(&Stage::Spawn).into_iter().flatten() {
         for step in steps {
             if let Step::SpawnChild { child, .. } = step {
                 makers.insert(*child, Some(task.process).filter(|maker| maker != child));
@@ -167,24 +167,19 @@ fn estates(resolve: &Resolve<'_>, processes: &BTreeMap<u32, Vec<&Record>>) -> Re
             }
             let member = Member {
                 parent,
-                is_heir: maker == parent,
-                plots: plots(records.iter().copied())?,
+                inherits: maker == parent,
+                forkable_ranges: forkable_ranges(records.iter().copied())?,
                 stored: StoredPages::from_record(stored)?,
             };
             members.insert(id, member);
         }
     }
-    Ok(Estates::of(members))
+    Ok(ForkGroups::of(members))
 }
 
 /// The pids that the processes will have, as the plan says.
-fn pids(resolve: &Resolve<'_>) -> BTreeMap<ProcessId, i32> {
-    let steps = resolve
-        .plan
-        .stages
-        .values()
-        .flat_map(BTreeMap::values)
-        .flatten();
+fn pids(cx: &PlanCx<'_>) -> BTreeMap<ProcessId, i32> {
+    let steps = cx.plan.stages.values().flat_map(BTreeMap::values).flatten();
     steps
         .filter_map(|step| match step {
             Step::SpawnChild { child, pid, .. } => Some((*child, *pid.last()?)),
@@ -195,10 +190,10 @@ fn pids(resolve: &Resolve<'_>) -> BTreeMap<ProcessId, i32> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use crust_hooks::Abilities;
+    use crust_hooks::KernelFeatures;
     use crust_model::plan::{Plan, TaskId};
     use crust_model::refusal::Refusals;
-    use crust_proc::smaps::trait_bit as t;
+    use crust_proc::smaps::vm_flag as t;
 
     use super::*;
     use crate::contents::Runs;
@@ -208,11 +203,11 @@ pub(super) mod tests {
 
     const PAGE: u64 = 4096;
 
-    fn area(start: u64, pages: u64, traits: u64) -> Area {
+    fn area(start: u64, pages: u64, vm_flags: u64) -> Area {
         Area {
             start,
             length: pages * PAGE,
-            traits,
+            vm_flags,
         }
     }
 
@@ -270,9 +265,9 @@ pub(super) mod tests {
     }
 
     pub(crate) fn planned(records: &[Record]) -> Result<Plan> {
-        let mut resolve = Resolve {
+        let mut cx = PlanCx {
             records,
-            abilities: Abilities::default(),
+            features: KernelFeatures::default(),
             options: &RestoreOptions::default(),
             caller: (1, 1),
             survivors: BTreeMap::new(),
@@ -291,10 +286,10 @@ pub(super) mod tests {
                 flags: 0,
             };
             let task = ProcessId(child).leader();
-            resolve.plan.step(Stage::Spawn, task, step);
+            cx.plan.step(Stage::Spawn, task, step);
         }
-        plan(&mut resolve)?;
-        Ok(resolve.plan)
+        plan(&mut cx)?;
+        Ok(cx.plan)
     }
 
     /// What the calls of a stage are for.

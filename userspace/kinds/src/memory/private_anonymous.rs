@@ -7,12 +7,12 @@
 
 use crust_model::Result;
 use crust_model::plan::Stage;
-use crust_proc::smaps::{Vma, trait_bit};
+use crust_proc::smaps::{Vma, vm_flag};
 use serde::{Deserialize, Serialize};
 
 use super::area::Area;
 use super::layout::Layout;
-use super::{Content, Found, MappingKind};
+use super::{Content, MappingKind, MemoryCapture};
 
 /// A mapping of private anonymous memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,10 +33,10 @@ impl MappingKind for PrivateAnonymous {
     fn matches(vma: &Vma) -> bool {
         // A special mapping (`[vdso]`) has no inode either, nor has the memory of devices; these
         // were sorted out before.
-        vma.inode == 0 && !vma.is_any(trait_bit::MAY_SHARE)
+        vma.inode == 0 && !vma.is_any(vm_flag::MAY_SHARE)
     }
 
-    fn capture(vma: &Vma, _found: &mut Found<'_>) -> Result<Option<Self>> {
+    fn capture(vma: &Vma, _found: &mut MemoryCapture<'_>) -> Result<Option<Self>> {
         Ok(Some(Self {
             area: Area::of(vma),
             name: vma.given_name(b"[anon:"),

@@ -12,12 +12,12 @@ use crust_model::plan::{Arg, Call, Stage, reserved};
 use crust_model::refusal::Refusals;
 use serde::{Deserialize, Serialize};
 
-use super::Found;
+use super::MemoryCapture;
 use super::capture::Look;
 use super::layout::{Layout, open_call};
 use super::mapped_file::{MappedFile, MappedFiles, read_link};
 use crate::memory::build_id::BuildIds;
-use crate::pathless::UnnamedFiles;
+use crate::pathless::PathlessFiles;
 
 /// A program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub enum Program {
     /// A file that its path leads to.
     Named(MappedFile),
     /// One without a path, by its number among those.
-    Unnamed(u32),
+    Pathless(u32),
 }
 
 impl Default for Program {
@@ -40,7 +40,7 @@ impl Program {
     /// # Errors
     ///
     /// Of looking at `/proc/PID/exe`.
-    pub fn capture(found: &mut Found<'_>) -> Result<Option<Self>> {
+    pub fn capture(found: &mut MemoryCapture<'_>) -> Result<Option<Self>> {
         let path = read_link(found.process, "exe")?;
         let (proc, pid) = (&found.process.proc, found.process.pid);
         if crust_proc::stat_of(proc, pid, "exe")?.st_mode & 0o111 == 0 {
@@ -60,9 +60,9 @@ impl Program {
                     .get(&file.path, file.identity());
                 Some(Self::Named(file))
             }
-            Ok(Look::Unnamed(id)) => {
-                found.notes.of::<UnnamedFiles>().is_program(id);
-                Some(Self::Unnamed(id))
+            Ok(Look::Pathless(id)) => {
+                found.notes.of::<PathlessFiles>().is_program(id);
+                Some(Self::Pathless(id))
             }
             Err(unreachable) => {
                 let object = format!("program {}", String::from_utf8_lossy(&path));
@@ -80,14 +80,14 @@ impl Program {
     ///
     /// If the image does not have it.
     pub fn prepare(&self, layout: &mut Layout<'_>) -> Result<()> {
-        let Self::Unnamed(id) = self else {
+        let Self::Pathless(id) = self else {
             return Ok(());
         };
         let stage = Stage::ShareMemory;
         let proc = layout.reserved(reserved::PROC);
-        let anchor = layout.backed.anchor(*id)?;
+        let holding_fd = layout.backed.holding_fd(*id)?;
         let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-        let open = anchor.open(layout.task.process, proc, flags);
+        let open = holding_fd.open(layout.task.process, proc, flags);
         let opened = layout.call(stage, open);
         let number = layout.temporary();
         let args = [opened.into(), number.into(), libc::O_CLOEXEC.into()];
@@ -141,7 +141,7 @@ impl Program {
     pub fn describe(&self) -> String {
         match self {
             Self::Named(file) => String::from_utf8_lossy(&file.path).into_owned(),
-            Self::Unnamed(id) => format!("file {id} without a path"),
+            Self::Pathless(id) => format!("file {id} without a path"),
         }
     }
 }

@@ -21,7 +21,7 @@ use crust_sys::{ptrace, xstate};
 use crust_tracee::frozen_process::FrozenProcess;
 use serde::{Deserialize, Serialize};
 
-use super::Found;
+use super::MemoryCapture;
 use super::area::Area;
 use super::aspect::{Moment, SpaceAspect};
 use super::layout::Layout;
@@ -133,12 +133,16 @@ fn rights_beyond_default(pkru: u32) -> u16 {
 }
 
 impl SpaceAspect for ProtectionKeys {
-    fn capture(vmas: &[Vma], found: &mut Found<'_>, hooks: &dyn Hooks) -> Result<Option<Self>> {
+    fn capture(
+        vmas: &[Vma],
+        found: &mut MemoryCapture<'_>,
+        hooks: &dyn Hooks,
+    ) -> Result<Option<Self>> {
         if !xstate::has_protection_keys() {
             return Ok(None);
         }
         let process = found.process;
-        let told = hooks.privy(process)?.keys;
+        let told = hooks.self_only_memory(process)?.keys;
         let used = match told {
             Some(_) => 0,
             None => used(process, vmas)?,
@@ -209,7 +213,7 @@ impl ProtectionKeys {
         for key in 1..=highest {
             let args = [0.into(), u64::from(NO_ACCESS).into()];
             let call = Call::new("protection keys: allocate", libc::SYS_pkey_alloc, args);
-            layout.call(stage, call.returns(key.into()));
+            layout.call(stage, call.must_return(key.into()));
         }
         let free = |key: u8, layout: &mut Layout<'_>| {
             let args = [u64::from(key).into()];
@@ -245,14 +249,14 @@ impl ProtectionKeys {
 
 #[cfg(test)]
 mod tests {
-    use crust_proc::smaps::trait_bit as t;
+    use crust_proc::smaps::vm_flag as t;
 
     use super::*;
 
-    fn vma(page: u64, traits: u64, key: u32) -> Vma {
+    fn vma(page: u64, vm_flags: u64, key: u32) -> Vma {
         Vma {
             range: page << 12..(page + 1) << 12,
-            traits,
+            vm_flags,
             key,
             ..Vma::default()
         }

@@ -2,7 +2,7 @@
 
 //! Mappings that cannot be carried over, and why.
 
-use crust_proc::smaps::{Vma, trait_bit as t};
+use crust_proc::smaps::{Vma, vm_flag as t};
 
 use super::{uring_memory, vdso};
 
@@ -85,9 +85,9 @@ mod tests {
 
     #[test]
     fn special_memory_is_refused_and_plain_is_not() {
-        let named = |name: &str, traits| Vma {
+        let named = |name: &str, vm_flags| Vma {
             name: name.into(),
-            traits,
+            vm_flags,
             ..Vma::default()
         };
         for vma in [

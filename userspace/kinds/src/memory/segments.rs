@@ -47,7 +47,7 @@ impl Segment {
         }
         let args = [self.key.into(), self.contents.size.into(), flags.into()];
         let make = self.call("make", libc::SYS_shmget, args);
-        let mut calls = vec![make.returns(self.id as u64)];
+        let mut calls = vec![make.must_return(self.id as u64)];
         if creator != (0, 0) {
             let become_id = |nr, id: u32| {
                 let args = [Arg::from(-1), u64::from(id).into(), Arg::from(-1)];
@@ -159,12 +159,12 @@ impl Segments {
             let length = text.len() as u64;
             let args = [next_id, Data::new(text).into(), length.into(), 0.into()];
             let write = segment.call("say its number", libc::SYS_pwrite64, args);
-            layout.call(stage, write.returns(length));
+            layout.call(stage, write.must_return(length));
             segment.make(layout);
             if !segment.contents.runs.ranges().is_empty() {
                 let args = [segment.id.into(), at.start.into(), 0.into()];
                 let attach = segment.call("attach all of it", libc::SYS_shmat, args);
-                layout.call(stage, attach.returns(at.start));
+                layout.call(stage, attach.must_return(at.start));
             }
         }
         if let Some(opened) = opened {

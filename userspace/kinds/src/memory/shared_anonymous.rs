@@ -18,12 +18,12 @@ use std::ops::Range;
 
 use crust_model::plan::{Arg, Call, Data, ProcessId, Stage, reserved};
 use crust_model::{Error, Result};
-use crust_proc::smaps::{Vma, trait_bit};
+use crust_proc::smaps::{Vma, vm_flag};
 use serde::{Deserialize, Serialize};
 
 use super::area::{Area, huge_flags};
 use super::layout::Layout;
-use super::{Content, Found, MappingKind, huge_anonymous};
+use super::{Content, MappingKind, MemoryCapture, huge_anonymous};
 use crate::memory::pages::SharedMemory;
 use crate::ranges::holes::Holes;
 
@@ -50,13 +50,13 @@ impl MappingKind for SharedAnonymous {
     const CONTENT: Content = Content::Object;
 
     fn matches(vma: &Vma) -> bool {
-        vma.is(trait_bit::MAY_SHARE)
+        vma.is(vm_flag::MAY_SHARE)
             && (vma.name == b"/dev/zero (deleted)"
                 || vma.name == huge_anonymous::NAME
                 || vma.name.starts_with(b"[anon_shmem:"))
     }
 
-    fn capture(vma: &Vma, _found: &mut Found<'_>) -> Result<Option<Self>> {
+    fn capture(vma: &Vma, _found: &mut MemoryCapture<'_>) -> Result<Option<Self>> {
         Ok(Some(Self {
             area: Area::of(vma),
             object: vma.inode,
@@ -133,7 +133,7 @@ impl SharedAnonymous {
                 area.start.into(),
             ],
         );
-        layout.call(Stage::ShareMemory, call.returns(area.start));
+        layout.call(Stage::ShareMemory, call.must_return(area.start));
         if area.protection() != libc::PROT_READ | libc::PROT_WRITE {
             let call = Call::new(
                 area.what("protect"),
@@ -241,7 +241,7 @@ impl Object {
                 0.into(),
             ],
         );
-        layout.call(Stage::MapMemory, call.returns(self.at.start));
+        layout.call(Stage::MapMemory, call.must_return(self.at.start));
     }
 
     fn open(&self, inode: u64, layout: &mut Layout<'_>) -> crust_model::plan::CallRef {

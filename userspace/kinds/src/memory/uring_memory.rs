@@ -14,13 +14,13 @@ use crust_image::Record;
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Stage};
 use crust_model::{Error, Result};
-use crust_proc::smaps::{Vma, trait_bit};
+use crust_proc::smaps::{Vma, vm_flag};
 use crust_sys::uring::{OFFSET_COMPLETIONS, OFFSET_ENTRIES, OFFSET_RINGS};
 use serde::{Deserialize, Serialize};
 
 use super::area::Area;
 use super::layout::Layout;
-use super::{Content, Found, MappingKind, Mappings};
+use super::{Content, MappingKind, Mappings, MemoryCapture};
 use crate::file::uring::LINK;
 use crate::file::uring::rings::{MappedRing, Rings};
 use crate::ranges::gaps;
@@ -53,9 +53,9 @@ impl MappingKind for UringMemory {
         is_ring(vma)
     }
 
-    fn capture(vma: &Vma, found: &mut Found<'_>) -> Result<Option<Self>> {
+    fn capture(vma: &Vma, found: &mut MemoryCapture<'_>) -> Result<Option<Self>> {
         let is_whole = [OFFSET_RINGS, OFFSET_COMPLETIONS, OFFSET_ENTRIES].contains(&vma.offset);
-        if !is_whole || !vma.is(trait_bit::MAY_SHARE) {
+        if !is_whole || !vma.is(vm_flag::MAY_SHARE) {
             found.refusals.block(
                 found.process.pid,
                 vma.title(),
@@ -110,7 +110,7 @@ pub fn place(record: &Record, rings: &Rings, layout: &mut Layout<'_>) -> Result<
     let process = layout.task.process;
     let gaps = gaps::between(layout.occupied(), EVERYWHERE);
     // Without a privilege the lowest cannot be had (vm.mmap_min_addr), nor can the ring get there.
-    layout.call(Stage::MapMemory, gaps::occupy(&LOWEST).whatever());
+    layout.call(Stage::MapMemory, gaps::occupy(&LOWEST).may_fail());
     for gap in &gaps {
         layout.call(Stage::MapMemory, gaps::occupy(gap));
     }
@@ -146,7 +146,7 @@ impl UringMemory {
                 Arg::from(self.offset),
             ],
         );
-        call.returns(self.area.start)
+        call.must_return(self.area.start)
     }
 }
 
@@ -183,7 +183,7 @@ mod tests {
             area: Area {
                 start,
                 length: 8192,
-                traits: trait_bit::READ | trait_bit::MAY_SHARE | trait_bit::DONT_FORK,
+                vm_flags: vm_flag::READ | vm_flag::MAY_SHARE | vm_flag::DONT_FORK,
             },
             inode: 77,
             offset,

@@ -14,13 +14,13 @@ use crust_arch::vdso;
 use crust_model::plan::{Call, Stage, Step, scratch};
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
-use crust_proc::smaps::{self, Vma, trait_bit};
+use crust_proc::smaps::{self, Vma, vm_flag};
 use crust_sys::RemoteAddr;
 use serde::{Deserialize, Serialize};
 
 use super::area::Area;
 use super::layout::Layout;
-use super::{Content, Found, MappingKind};
+use super::{Content, MappingKind, MemoryCapture};
 
 /// One of the mappings of the vDSO.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub struct Vdso {
     /// [Checksum](crust_image::pages::checksum) of the image; 0 for data.
     pub checksum: u64,
     /// What is behind the image, if that is not all zeros: the code of a crust that was killed while
-    /// the program made a call for it ([`Room`](crust_tracee::remote::Room)). The program may still be on its
+    /// the program made a call for it ([`CodeCave`](crust_tracee::remote::CodeCave)). The program may still be on its
     /// way back in there, below a signal handler.
     pub left: Vec<u8>,
 }
@@ -48,7 +48,7 @@ impl MappingKind for Vdso {
         is_part(vma)
     }
 
-    fn capture(vma: &Vma, found: &mut Found<'_>) -> Result<Option<Self>> {
+    fn capture(vma: &Vma, found: &mut MemoryCapture<'_>) -> Result<Option<Self>> {
         let mut bytes = Vec::new();
         if vma.name == b"[vdso]" {
             bytes = vec![0; vma.length() as usize];
@@ -90,7 +90,7 @@ impl MappingKind for Vdso {
                     area.start.into(),
                 ],
             );
-            layout.call(Stage::MapMemory, call.returns(area.start));
+            layout.call(Stage::MapMemory, call.must_return(area.start));
             if !part.left.is_empty() {
                 let write = Step::Write {
                     what: "what was left behind the vDSO".into(),
@@ -120,7 +120,7 @@ impl Vdso {
         let (image, rest) = bytes.split_at(end);
         Self {
             area: Area {
-                traits: vma.traits & (trait_bit::READ | trait_bit::EXEC),
+                vm_flags: vma.vm_flags & (vm_flag::READ | vm_flag::EXEC),
                 ..Area::of(vma)
             },
             name: vma.name.clone(),

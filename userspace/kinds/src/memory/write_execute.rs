@@ -12,7 +12,7 @@ use crust_model::plan::{Call, Stage};
 use crust_proc::smaps::Vma;
 use serde::{Deserialize, Serialize};
 
-use super::Found;
+use super::MemoryCapture;
 use super::aspect::{Moment, SpaceAspect};
 use super::layout::Layout;
 
@@ -35,9 +35,13 @@ impl State for WriteExecute {
 }
 
 impl SpaceAspect for WriteExecute {
-    fn capture(_: &[Vma], found: &mut Found<'_>, hooks: &dyn Hooks) -> Result<Option<Self>> {
+    fn capture(
+        _: &[Vma],
+        found: &mut MemoryCapture<'_>,
+        hooks: &dyn Hooks,
+    ) -> Result<Option<Self>> {
         let process = found.process;
-        match hooks.privy(process)?.write_execute {
+        match hooks.self_only_memory(process)?.write_execute {
             Some(0) => return Ok(None),
             Some(bits) => return Ok(Some(Self { bits })),
             None => {}

@@ -4,14 +4,14 @@
 
 pub mod time;
 
-use crust_hooks::Abilities;
+use crust_hooks::KernelFeatures;
 use crust_image::Record;
 use crust_model::Result;
 use crust_model::object::{Row, State};
 use crust_model::refusal::Refusals;
 
 use self::time::Clocks;
-use crate::plan_context::{Resolve, RestoreOptions};
+use crate::plan_context::{PlanCx, RestoreOptions};
 
 /// The rows of all kinds of this family.
 pub fn rows() -> impl Iterator<Item = Row> {
@@ -23,10 +23,10 @@ pub fn rows() -> impl Iterator<Item = Row> {
 /// # Errors
 ///
 /// What in the image makes no sense.
-pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
-    let records = resolve.records;
+pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
+    let records = cx.records;
     for record in records.iter().filter(|record| record.tag == Clocks::TAG) {
-        Clocks::from_record(record)?.plan(resolve);
+        Clocks::from_record(record)?.plan(cx);
     }
     Ok(())
 }
@@ -39,8 +39,8 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
 pub fn conflicts(
     records: &[Record],
     options: &RestoreOptions,
-    abilities: Abilities,
+    features: KernelFeatures,
     refusals: &mut Refusals,
 ) -> Result<()> {
-    time::conflicts(records, options, abilities, refusals)
+    time::conflicts(records, options, features, refusals)
 }

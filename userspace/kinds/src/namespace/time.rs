@@ -9,7 +9,7 @@
 
 use std::path::PathBuf;
 
-use crust_hooks::Abilities;
+use crust_hooks::KernelFeatures;
 use crust_image::Record;
 use crust_model::object::State;
 use crust_model::plan::{After, Clocks as Plan, Offsets, SECOND};
@@ -21,7 +21,7 @@ use nix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
 use crate::capture::Capture;
-use crate::plan_context::{Resolve, RestoreOptions};
+use crate::plan_context::{PlanCx, RestoreOptions};
 use crate::task::{self, Member};
 
 /// The clocks at the dump, as the program saw them, in nanoseconds.
@@ -141,10 +141,10 @@ pub fn offsets_of(proc: impl std::os::fd::AsFd, pid: i32) -> Result<Offsets> {
 
 impl Clocks {
     /// Plans in which time namespace the tree is born.
-    pub(super) fn plan(&self, resolve: &mut Resolve<'_>) {
-        resolve.plan.clocks = Plan {
+    pub(super) fn plan(&self, cx: &mut PlanCx<'_>) {
+        cx.plan.clocks = Plan {
             before: self.offsets,
-            after: self.after(resolve.options),
+            after: self.after(cx.options),
         };
     }
 
@@ -189,7 +189,7 @@ impl Clocks {
 pub(super) fn conflicts(
     records: &[Record],
     options: &RestoreOptions,
-    abilities: Abilities,
+    features: KernelFeatures,
     refusals: &mut Refusals,
 ) -> Result<()> {
     let Some(record) = records.iter().find(|record| record.tag == Clocks::TAG) else {
@@ -220,7 +220,7 @@ pub(super) fn conflicts(
         );
         refusals.lose(root.pid, "clocks", why, "restore it with --keep-clocks");
     }
-    if abilities.set_start {
+    if features.set_start {
         starts(&members, &clocks, after, machine, ours, refusals);
     }
     Ok(())

@@ -59,7 +59,7 @@ pub fn set<'a>(
         ],
     );
     // It hardly ever has one, and many file systems know none.
-    std::iter::once(remove.whatever()).chain(attributes.iter().map(move |(name, value)| {
+    std::iter::once(remove.may_fail()).chain(attributes.iter().map(move |(name, value)| {
         let shown = String::from_utf8_lossy(name);
         Call::new(
             format!("{title}: set {shown}"),

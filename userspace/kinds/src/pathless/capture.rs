@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The unnamed files of a tree as they are found: each inode once, whoever has it and how.
+//! The pathless files of a tree as they are found: each inode once, whoever has it and how.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use nix::sys::stat::{FileStat, Mode, fstat};
 use nix::sys::statfs::fstatfs;
 
 use super::outside::{self, Ours};
-use super::{KINDS, Unnamed, UnnamedFile, attributes, data, memfd};
+use super::{KINDS, Pathless, PathlessFile, attributes, data, memfd};
 use crate::capture::DumpOptions;
 use crate::contents::PageJob;
 use crate::ranges::holes;
@@ -104,21 +104,21 @@ impl Seen {
 struct Kept {
     /// The first process that has it.
     owner: ProcessId,
-    state: Box<dyn UnnamedFile>,
+    state: Box<dyn PathlessFile>,
     file: File,
     /// The tree has it open for writing, or mapped so that it can write to it.
     is_written: bool,
 }
 
-/// All unnamed files that were found.
+/// All pathless files that were found.
 #[derive(Default)]
-pub struct UnnamedFiles {
+pub struct PathlessFiles {
     // By device and inode.
     known: BTreeMap<(u64, u64), std::result::Result<u32, Unreachable>>,
     kept: Vec<Kept>,
 }
 
-impl UnnamedFiles {
+impl PathlessFiles {
     /// The number of a file that no path leads to, or why an image cannot hold it.
     ///
     /// # Errors
@@ -182,8 +182,8 @@ impl UnnamedFiles {
         }
         let id = self.kept.len() as u32;
         let attributes = attributes::of(&seen.file).map_err(failed)?;
-        let unnamed = Unnamed::of(id, &seen.stat, contents, attributes);
-        Ok(match (kind.capture)(&seen, unnamed, options)? {
+        let pathless = Pathless::of(id, &seen.stat, contents, attributes);
+        Ok(match (kind.capture)(&seen, pathless, options)? {
             Ok(state) => {
                 self.kept.push(Kept {
                     owner: place.process,
@@ -199,7 +199,7 @@ impl UnnamedFiles {
 
     /// Notes that a file is mapped privately.
     pub fn is_private(&mut self, id: u32) {
-        self.kept[id as usize].state.unnamed_mut().is_private = true;
+        self.kept[id as usize].state.pathless_mut().is_private = true;
     }
 
     /// Notes that a file may be written to.
@@ -209,7 +209,7 @@ impl UnnamedFiles {
 
     /// Notes that a process runs a file.
     pub fn is_program(&mut self, id: u32) {
-        self.kept[id as usize].state.unnamed_mut().is_program = true;
+        self.kept[id as usize].state.pathless_mut().is_program = true;
     }
 
     /// The process that will make a file, as far as it is known by now.
@@ -252,9 +252,9 @@ impl UnnamedFiles {
                 file,
                 ..
             } = kept;
-            let runs = state.unnamed().contents.runs.clone();
+            let runs = state.pathless().contents.runs.clone();
             PageJob::new(file, runs, move |offset| {
-                state.unnamed_mut().contents.offset = offset;
+                state.pathless_mut().contents.offset = offset;
                 state.to_record(owner.0)
             })
         })

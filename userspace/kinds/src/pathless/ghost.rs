@@ -25,7 +25,7 @@ use nix::sys::stat::{Mode, SFlag};
 use serde::{Deserialize, Serialize};
 
 use super::capture::is_in_mount;
-use super::{Seen, Unnamed, UnnamedFile, UnnamedKind, Unreachable};
+use super::{Pathless, PathlessFile, PathlessKind, Seen, Unreachable};
 use crate::capture::DumpOptions;
 use crate::path::FilePath;
 
@@ -42,7 +42,7 @@ pub const LIMIT: u64 = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ghost {
     /// What all have.
-    pub unnamed: Unnamed,
+    pub pathless: Pathless,
     /// Where it was.
     pub path: FilePath,
     /// The directory in which it is made.
@@ -59,20 +59,20 @@ impl State for Ghost {
     fn describe(&self) -> String {
         format!(
             "file {} without a path, {}: {}",
-            self.unnamed.id,
+            self.pathless.id,
             self.title(),
-            self.unnamed.contents.describe()
+            self.pathless.contents.describe()
         )
     }
 }
 
-impl UnnamedFile for Ghost {
-    fn unnamed(&self) -> &Unnamed {
-        &self.unnamed
+impl PathlessFile for Ghost {
+    fn pathless(&self) -> &Pathless {
+        &self.pathless
     }
 
-    fn unnamed_mut(&mut self) -> &mut Unnamed {
-        &mut self.unnamed
+    fn pathless_mut(&mut self) -> &mut Pathless {
+        &mut self.pathless
     }
 
     fn title(&self) -> String {
@@ -105,11 +105,11 @@ impl UnnamedFile for Ghost {
     }
 
     fn to_record(&self, owner: u32) -> Result<crust_image::Record> {
-        self.record(owner, self.unnamed.id)
+        self.record(owner, self.pathless.id)
     }
 }
 
-impl UnnamedKind for Ghost {
+impl PathlessKind for Ghost {
     const IS_OF_KERNEL: bool = false;
 
     fn matches(seen: &Seen) -> bool {
@@ -119,7 +119,7 @@ impl UnnamedKind for Ghost {
 
     fn capture(
         seen: &Seen,
-        unnamed: Unnamed,
+        pathless: Pathless,
         options: &DumpOptions,
     ) -> Result<std::result::Result<Self, Unreachable>> {
         let path = seen.path.strip_suffix(DELETED).unwrap_or(&seen.path);
@@ -143,7 +143,7 @@ impl UnnamedKind for Ghost {
             )));
         }
         let (bytes, limit) = (
-            unnamed.contents.runs.bytes(),
+            pathless.contents.runs.bytes(),
             options.ghost_limit.unwrap_or(LIMIT),
         );
         if bytes > limit {
@@ -156,7 +156,7 @@ impl UnnamedKind for Ghost {
             )));
         }
         Ok(Ok(Self {
-            unnamed,
+            pathless,
             path,
             directory,
         }))
@@ -239,7 +239,7 @@ mod tests {
     fn a_missing_directory_is_a_conflict() {
         let place = tempfile::tempdir().unwrap();
         let ghost = |directory: &Path| Ghost {
-            unnamed: Unnamed::default(),
+            pathless: Pathless::default(),
             path: FilePath(b"/gone".to_vec()),
             directory: FilePath(directory.as_os_str().as_bytes().to_vec()),
         };

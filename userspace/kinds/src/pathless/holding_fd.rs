@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Where the unnamed files of an image are while it is restored: each at a number that no descriptor
+//! Where the pathless files of an image are while it is restored: each at a number that no descriptor
 //! of the image has, in the process that makes it, from the beginning of `CreateFiles` until it is
 //! filled, mapped and sealed. It is known from the records alone.
 
@@ -11,11 +11,11 @@ use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Data, Plan, ProcessId, Stage};
 use crust_model::{Error, Result};
 
-use super::UnnamedFile;
+use super::PathlessFile;
 use crate::descriptor::table::Table;
 
 /// One of them.
-pub struct Anchor {
+pub struct HoldingFd {
     /// Who makes it.
     pub process: ProcessId,
     /// The pid of that process.
@@ -23,14 +23,14 @@ pub struct Anchor {
     /// The number of its descriptor there, which is open for reading and writing.
     pub number: i32,
     /// What it is.
-    pub file: Box<dyn UnnamedFile>,
+    pub file: Box<dyn PathlessFile>,
 }
 
 /// All of them, by their numbers in the image.
 #[derive(Default)]
-pub struct Anchors(BTreeMap<u32, Anchor>);
+pub struct HoldingFds(BTreeMap<u32, HoldingFd>);
 
-impl Anchors {
+impl HoldingFds {
     /// Those of an image. They take the numbers below `first_reserved`.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl Anchors {
     pub fn of(records: &[Record], first_reserved: i32) -> Result<Self> {
         let mut taken: BTreeMap<ProcessId, i32> = BTreeMap::new();
         let mut owners = None;
-        let mut anchors = BTreeMap::new();
+        let mut holding_fds = BTreeMap::new();
         for record in records {
             let Some(file) = super::load(record)? else {
                 continue;
@@ -54,18 +54,18 @@ impl Anchors {
                 .ok_or_else(|| malformed("the process that makes it has no descriptors"))?;
             let taken = taken.entry(process).or_default();
             *taken += 1;
-            let anchor = Anchor {
+            let holding_fd = HoldingFd {
                 process,
                 pid,
                 number: first_reserved - *taken,
                 file,
             };
-            let id = anchor.file.unnamed().id;
-            if let Some(twice) = anchors.insert(id, anchor) {
+            let id = holding_fd.file.pathless().id;
+            if let Some(twice) = holding_fds.insert(id, holding_fd) {
                 return Err(Error::malformed(twice.file.title(), "is there twice"));
             }
         }
-        Ok(Self(anchors))
+        Ok(Self(holding_fds))
     }
 
     /// How many numbers they take in a process.
@@ -75,11 +75,14 @@ impl Anchors {
     /// [`Error::Malformed`] if the records contradict each other.
     pub fn count(records: &[Record]) -> Result<i32> {
         let lowest = Self::of(records, 0)?.0.into_values();
-        Ok(lowest.map(|anchor| -anchor.number).max().unwrap_or(0))
+        Ok(lowest
+            .map(|holding_fd| -holding_fd.number)
+            .max()
+            .unwrap_or(0))
     }
 
     /// All of them.
-    pub fn all(&self) -> impl Iterator<Item = &Anchor> {
+    pub fn all(&self) -> impl Iterator<Item = &HoldingFd> {
         self.0.values()
     }
 
@@ -88,7 +91,7 @@ impl Anchors {
     /// # Errors
     ///
     /// [`Error::Malformed`] if the image does not have it.
-    pub fn get(&self, id: u32) -> Result<&Anchor> {
+    pub fn get(&self, id: u32) -> Result<&HoldingFd> {
         self.0.get(&id).ok_or_else(|| {
             Error::malformed(
                 format!("file {id} without a path"),
@@ -99,10 +102,10 @@ impl Anchors {
 
     /// Makes them, in tables that are empty yet.
     pub fn make(&self, plan: &mut Plan) {
-        for anchor in self.all() {
-            let mut call = |call| plan.call(Stage::CreateFiles, anchor.process.leader(), call);
-            let (title, number) = (anchor.file.title(), anchor.number);
-            let made = call(anchor.file.make());
+        for holding_fd in self.all() {
+            let mut call = |call| plan.call(Stage::CreateFiles, holding_fd.process.leader(), call);
+            let (title, number) = (holding_fd.file.title(), holding_fd.number);
+            let made = call(holding_fd.file.make());
             call(Call::new(
                 format!("{title}: move it to fd {number}"),
                 libc::SYS_dup3,
@@ -113,7 +116,7 @@ impl Anchors {
                 libc::SYS_close,
                 [made.into()],
             ));
-            for equip in anchor.file.unnamed().equip(&title, number) {
+            for equip in holding_fd.file.pathless().equip(&title, number) {
                 call(equip);
             }
         }
@@ -138,7 +141,7 @@ fn owners_of(records: &[Record]) -> Result<BTreeMap<ProcessId, (ProcessId, i32)>
     Ok(owners)
 }
 
-impl Anchor {
+impl HoldingFd {
     /// The path that leads to it below `/proc`, for a process.
     fn path(&self, from: ProcessId) -> Data {
         Data::string(if from == self.process {
@@ -193,7 +196,7 @@ impl Anchor {
             libc::SYS_close,
             [number.into()],
         );
-        std::iter::once(self.file.unnamed().set_times(&title, number))
+        std::iter::once(self.file.pathless().set_times(&title, number))
             .chain(self.file.finish(number))
             .chain(std::iter::once(close))
     }
@@ -206,7 +209,7 @@ mod tests {
 
     fn memfd(id: u32, owner: u32) -> Record {
         let mut memfd = Memfd::default();
-        memfd.unnamed.id = id;
+        memfd.pathless.id = id;
         memfd.to_record(owner).unwrap()
     }
 
@@ -228,14 +231,14 @@ mod tests {
             memfd(2, 1),
             memfd(3, 0),
         ];
-        assert_eq!(Anchors::count(&records).unwrap(), 2);
-        let anchors = Anchors::of(&records, 50).unwrap();
-        let places: Vec<_> = anchors
+        assert_eq!(HoldingFds::count(&records).unwrap(), 2);
+        let holding_fds = HoldingFds::of(&records, 50).unwrap();
+        let places: Vec<_> = holding_fds
             .all()
-            .map(|anchor| (anchor.pid, anchor.number))
+            .map(|holding_fd| (holding_fd.pid, holding_fd.number))
             .collect();
         assert_eq!(places, [(100, 49), (101, 49), (101, 48), (100, 48)]);
-        assert!(anchors.get(4).is_err());
+        assert!(holding_fds.get(4).is_err());
     }
 
     /// The second has its table together with the first, who makes what is the second's.
@@ -248,19 +251,19 @@ mod tests {
         };
         let shared = shared.record(1, 0).unwrap();
         let records = [table(0), shared, memfd(0, 0), memfd(1, 1)];
-        let anchors = Anchors::of(&records, 50).unwrap();
-        let places: Vec<_> = anchors
+        let holding_fds = HoldingFds::of(&records, 50).unwrap();
+        let places: Vec<_> = holding_fds
             .all()
-            .map(|anchor| (anchor.process, anchor.pid, anchor.number))
+            .map(|holding_fd| (holding_fd.process, holding_fd.pid, holding_fd.number))
             .collect();
         assert_eq!(places, [(ProcessId(0), 100, 49), (ProcessId(0), 100, 48)]);
-        assert!(Anchors::of(&records[1..], 50).is_err());
+        assert!(HoldingFds::of(&records[1..], 50).is_err());
     }
 
     #[test]
     fn records_that_contradict_each_other_are_an_error() {
-        assert!(Anchors::count(&[memfd(0, 0)]).is_err());
-        assert!(Anchors::count(&[table(0), memfd(0, 0), memfd(0, 0)]).is_err());
-        assert_eq!(Anchors::count(&[table(0)]).unwrap(), 0);
+        assert!(HoldingFds::count(&[memfd(0, 0)]).is_err());
+        assert!(HoldingFds::count(&[table(0), memfd(0, 0), memfd(0, 0)]).is_err());
+        assert_eq!(HoldingFds::count(&[table(0)]).unwrap(), 0);
     }
 }

@@ -19,7 +19,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
 
-use super::{Seen, Unnamed, UnnamedFile, UnnamedKind, Unreachable};
+use super::{Pathless, PathlessFile, PathlessKind, Seen, Unreachable};
 use crate::capture::DumpOptions;
 
 const PREFIX: &[u8] = b"/memfd:";
@@ -31,7 +31,7 @@ const F_SEAL_EXEC: u32 = 0x20;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memfd {
     /// What all have.
-    pub unnamed: Unnamed,
+    pub pathless: Pathless,
     /// The name that was given to `memfd_create`.
     pub name: Vec<u8>,
     /// `F_SEAL_*`.
@@ -47,9 +47,9 @@ impl State for Memfd {
     fn describe(&self) -> String {
         format!(
             "file {} without a path, {}: {}",
-            self.unnamed.id,
+            self.pathless.id,
             self.title(),
-            self.unnamed.contents.describe()
+            self.pathless.contents.describe()
         )
     }
 }
@@ -59,12 +59,12 @@ impl Memfd {
         // Not those of `MFD_NOEXEC_SEAL`, where it can be said without: a kernel may insist on it
         // (vm.memfd_noexec).
         let mut flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-        flags |= if self.seals & F_SEAL_EXEC != 0 && self.unnamed.mode & 0o111 == 0 {
+        flags |= if self.seals & F_SEAL_EXEC != 0 && self.pathless.mode & 0o111 == 0 {
             libc::MFD_NOEXEC_SEAL
         } else {
             libc::MFD_EXEC
         };
-        flags | huge_flags(self.unnamed.contents.huge)
+        flags | huge_flags(self.pathless.contents.huge)
     }
 }
 
@@ -75,13 +75,13 @@ fn huge_flags(huge: u8) -> u32 {
     }
 }
 
-impl UnnamedFile for Memfd {
-    fn unnamed(&self) -> &Unnamed {
-        &self.unnamed
+impl PathlessFile for Memfd {
+    fn pathless(&self) -> &Pathless {
+        &self.pathless
     }
 
-    fn unnamed_mut(&mut self) -> &mut Unnamed {
-        &mut self.unnamed
+    fn pathless_mut(&mut self) -> &mut Pathless {
+        &mut self.pathless
     }
 
     fn title(&self) -> String {
@@ -135,7 +135,7 @@ impl UnnamedFile for Memfd {
                 "this machine allows no memfds that can be run (vm.memfd_noexec)",
                 "set vm.memfd_noexec to 0 or 1",
             ),
-            Errno::EINVAL | Errno::ENODEV if self.unnamed.contents.huge != 0 => (
+            Errno::EINVAL | Errno::ENODEV if self.pathless.contents.huge != 0 => (
                 "this kernel has no huge pages of that size",
                 "restore it on one that has",
             ),
@@ -145,11 +145,11 @@ impl UnnamedFile for Memfd {
     }
 
     fn to_record(&self, owner: u32) -> Result<crust_image::Record> {
-        self.record(owner, self.unnamed.id)
+        self.record(owner, self.pathless.id)
     }
 }
 
-impl UnnamedKind for Memfd {
+impl PathlessKind for Memfd {
     const IS_OF_KERNEL: bool = true;
 
     fn matches(seen: &Seen) -> bool {
@@ -158,7 +158,7 @@ impl UnnamedKind for Memfd {
 
     fn capture(
         seen: &Seen,
-        unnamed: Unnamed,
+        pathless: Pathless,
         _options: &DumpOptions,
     ) -> Result<std::result::Result<Self, Unreachable>> {
         let name = seen.path.strip_prefix(PREFIX).unwrap_or_default();
@@ -166,7 +166,7 @@ impl UnnamedKind for Memfd {
         let seals = fcntl::seals(seen.file.as_fd())
             .map_err(|errno| Error::system("F_GET_SEALS of a memfd", errno))?;
         Ok(Ok(Self {
-            unnamed,
+            pathless,
             name: name.to_vec(),
             seals,
         }))
@@ -204,8 +204,8 @@ mod tests {
                 seals,
                 ..Memfd::default()
             };
-            memfd.unnamed.mode = mode;
-            memfd.unnamed.contents.huge = huge;
+            memfd.pathless.mode = mode;
+            memfd.pathless.contents.huge = huge;
             memfd.flags() & !(libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING)
         };
         assert_eq!(memfd(0, 0o777, 0), libc::MFD_EXEC);

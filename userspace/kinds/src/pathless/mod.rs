@@ -4,7 +4,7 @@
 //!
 //! Such a file lives as long as a descriptor or a mapping of it, or a program that runs from it, and
 //! an image has to hold what is in it. There is one record for each inode, whatever is made of it:
-//! descriptions ([`file::unnamed`](crate::file::pathless)), mappings
+//! descriptions ([`file::pathless`](crate::file::pathless)), mappings
 //! ([`file_backed`](crate::memory::file_backed)) and programs
 //! ([`program`](crate::memory::program)) name it by its number in the image. [`capture`] gathers them
 //! while a tree is captured.
@@ -32,8 +32,8 @@ use serde::{Deserialize, Serialize};
 
 use self::attributes::Attribute;
 use self::capture::Seen;
-pub use self::capture::{UnnamedFiles, Unreachable};
-pub use self::holding_fd::{Anchor, Anchors};
+pub use self::capture::{PathlessFiles, Unreachable};
+pub use self::holding_fd::{HoldingFd, HoldingFds};
 use crate::capture::DumpOptions;
 use crate::contents::Runs;
 
@@ -67,9 +67,9 @@ impl Contents {
     }
 }
 
-/// What every unnamed file has.
+/// What every pathless file has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unnamed {
+pub struct Pathless {
     /// Its number in the image, by which others refer to it.
     pub id: u32,
     /// What is in it.
@@ -90,7 +90,7 @@ pub struct Unnamed {
     pub is_program: bool,
 }
 
-impl Unnamed {
+impl Pathless {
     fn of(id: u32, stat: &FileStat, contents: Contents, attributes: Vec<Attribute>) -> Self {
         Self {
             id,
@@ -146,12 +146,12 @@ impl Unnamed {
     }
 }
 
-/// A captured unnamed file, whatever its kind is.
-pub trait UnnamedFile {
+/// A captured pathless file, whatever its kind is.
+pub trait PathlessFile {
     /// What it has as all others.
-    fn unnamed(&self) -> &Unnamed;
+    fn pathless(&self) -> &Pathless;
     /// The same, while it is captured.
-    fn unnamed_mut(&mut self) -> &mut Unnamed;
+    fn pathless_mut(&mut self) -> &mut Pathless;
     /// How it is called to people.
     fn title(&self) -> String;
     /// The call that makes it, empty, and returns a descriptor for reading and writing.
@@ -175,8 +175,8 @@ pub trait UnnamedFile {
     fn to_record(&self, owner: u32) -> Result<Record>;
 }
 
-/// A kind of unnamed file.
-pub trait UnnamedKind: State + UnnamedFile + 'static {
+/// A kind of pathless file.
+pub trait PathlessKind: State + PathlessFile + 'static {
     /// Whether such files are in the mounts that the kernel has for itself.
     const IS_OF_KERNEL: bool;
 
@@ -185,30 +185,30 @@ pub trait UnnamedKind: State + UnnamedFile + 'static {
     /// Its state, or why it cannot be had.
     fn capture(
         seen: &Seen,
-        unnamed: Unnamed,
+        pathless: Pathless,
         options: &DumpOptions,
     ) -> Result<std::result::Result<Self, Unreachable>>;
 }
 
-type Captured = std::result::Result<Box<dyn UnnamedFile>, Unreachable>;
+type Captured = std::result::Result<Box<dyn PathlessFile>, Unreachable>;
 
 /// A kind without its type.
 struct Kind {
     row: Row,
     is_of_kernel: bool,
     matches: fn(&Seen) -> bool,
-    capture: fn(&Seen, Unnamed, &DumpOptions) -> Result<Captured>,
-    load: fn(&Record) -> Result<Box<dyn UnnamedFile>>,
+    capture: fn(&Seen, Pathless, &DumpOptions) -> Result<Captured>,
+    load: fn(&Record) -> Result<Box<dyn PathlessFile>>,
 }
 
 impl Kind {
-    const fn of<K: UnnamedKind>() -> Self {
+    const fn of<K: PathlessKind>() -> Self {
         Self {
             row: Row::of::<K>(),
             is_of_kernel: K::IS_OF_KERNEL,
             matches: K::matches,
-            capture: |seen, unnamed, options| {
-                Ok(match K::capture(seen, unnamed, options)? {
+            capture: |seen, pathless, options| {
+                Ok(match K::capture(seen, pathless, options)? {
                     Ok(file) => Ok(Box::new(file)),
                     Err(why) => Err(why),
                 })
@@ -226,8 +226,8 @@ pub fn rows() -> impl Iterator<Item = Row> {
     KINDS.iter().map(|kind| kind.row)
 }
 
-/// The unnamed file in a record; `None` if the record is of something else.
-fn load(record: &Record) -> Result<Option<Box<dyn UnnamedFile>>> {
+/// The pathless file in a record; `None` if the record is of something else.
+fn load(record: &Record) -> Result<Option<Box<dyn PathlessFile>>> {
     KINDS
         .iter()
         .find(|kind| kind.row.tag == record.tag)
@@ -235,7 +235,7 @@ fn load(record: &Record) -> Result<Option<Box<dyn UnnamedFile>>> {
         .transpose()
 }
 
-/// Notes what stands against making the unnamed files of an image.
+/// Notes what stands against making the pathless files of an image.
 ///
 /// # Errors
 ///

@@ -38,7 +38,7 @@ pub fn occupy(gap: &Range<u64>) -> Call {
             0.into(),
         ],
     );
-    call.returns(gap.start)
+    call.must_return(gap.start)
 }
 
 /// Frees a part of one, or all of it.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProcessAspect, ProcessView};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// What one `sigset_t` of the kernel takes, in bytes.
 pub(super) const SET_SIZE: u64 = 8;
@@ -96,7 +96,7 @@ impl ProcessAspect for Actions {
         }))
     }
 
-    fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, process: ProcessId, cx: &mut PlanCx<'_>) -> Result<()> {
         // The blank has the default action for all others.
         for &(signal, action) in &self.actions {
             let words = [action.handler, action.flags, action.restorer, action.mask];
@@ -119,10 +119,10 @@ impl ProcessAspect for Actions {
                 Stage::Attributes
             };
             let task = match stage {
-                Stage::Resume => resolve.survivor(process),
+                Stage::Resume => cx.survivor(process),
                 _ => process.leader(),
             };
-            resolve.plan.call(stage, task, call);
+            cx.plan.call(stage, task, call);
         }
         Ok(())
     }

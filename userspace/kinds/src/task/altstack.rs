@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// The stack that handlers with `SA_ONSTACK` run on.
 ///
@@ -50,12 +50,12 @@ impl ThreadAspect for AltStack {
         }))
     }
 
-    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
         // stack_t: pointer, int and padding, size.
         let stack = [self.address, u64::from(self.flags), self.size];
         let args = [Data::words(&stack).into(), 0.into()];
         let call = Call::new("alternate signal stack", libc::SYS_sigaltstack, args);
-        resolve.plan.call(Stage::Attributes, task, call);
+        cx.plan.call(Stage::Attributes, task, call);
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// Where that word is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,10 +34,10 @@ impl ThreadAspect for ClearChildTid {
         Ok((address != 0).then_some(Self { address }))
     }
 
-    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
         let args = [self.address.into()];
         let call = Call::new("clear_child_tid", libc::SYS_set_tid_address, args);
-        resolve.plan.call(Stage::Attributes, task, call);
+        cx.plan.call(Stage::Attributes, task, call);
         Ok(())
     }
 }

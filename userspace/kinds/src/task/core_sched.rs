@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView, tree};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 const PR_SCHED_CORE: u64 = 62;
 const CREATE: u64 = 1;
@@ -63,7 +63,7 @@ impl ThreadAspect for Core {
     }
 
     /// See [`plan`].
-    fn plan(&self, _: TaskId, _: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, _: TaskId, _: &mut PlanCx<'_>) -> Result<()> {
         Ok(())
     }
 }
@@ -73,9 +73,9 @@ impl ThreadAspect for Core {
 /// # Errors
 ///
 /// What in the image makes no sense.
-pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
+pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
     let mut holders: BTreeMap<u64, Vec<TaskId>> = BTreeMap::new();
-    for record in resolve.of_tag(Core::TAG) {
+    for record in cx.of_tag(Core::TAG) {
         let task = TaskId {
             process: ProcessId(record.owner),
             thread: record.part,
@@ -86,7 +86,7 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
     if holders.is_empty() {
         return Ok(());
     }
-    let members = tree::members(resolve.records)?;
+    let members = tree::members(cx.records)?;
     for tasks in holders.into_values() {
         let first = tasks[0];
         let tid = members
@@ -99,11 +99,11 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
             libc::SYS_prctl,
             args(CREATE, 0),
         );
-        resolve.plan.call(Stage::Attributes, first, call);
+        cx.plan.call(Stage::Attributes, first, call);
         for other in &tasks[1..] {
             let what = format!("core scheduling: take the cookie of {tid}");
             let call = Call::new(what, libc::SYS_prctl, args(SHARE_FROM, *tid as u64));
-            resolve.plan.call(Stage::Credentials, *other, call);
+            cx.plan.call(Stage::Credentials, *other, call);
         }
     }
     Ok(())

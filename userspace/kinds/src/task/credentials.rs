@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView, missing, tree};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 const CAP_SETPCAP: u32 = 8;
 /// `CAP_CHECKPOINT_RESTORE`, the last one that there is.
@@ -95,14 +95,14 @@ impl ThreadAspect for Credentials {
 
     /// Each step needs privileges that a later one takes away: ids, then sets of capabilities
     /// while `CAP_SETPCAP` is kept, then what is final.
-    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
-        self.check(task, resolve);
+    fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
+        self.check(task, cx);
         let mut call = |what: String, nr, args: Vec<_>, expect| {
             let call = Call {
                 expect,
                 ..Call::new(format!("credentials: {what}"), nr, args)
             };
-            resolve.plan.call(Stage::Credentials, task, call);
+            cx.plan.call(Stage::Credentials, task, call);
         };
         let groups: Vec<u8> = self.groups.iter().flat_map(|id| id.to_ne_bytes()).collect();
         let args = vec![(self.groups.len() as u64).into(), Data::new(groups).into()];
@@ -193,11 +193,11 @@ impl ThreadAspect for Credentials {
             args,
             Expect::Success,
         );
-        let adopted = task.process.0 == 0 && resolve.options.detached;
+        let adopted = task.process.0 == 0 && cx.options.detached;
         if self.parent_death_signal != 0 && adopted {
             // Its parent is crust, which ends as soon as the program runs.
-            resolve.refusals.lose(
-                tree::number(resolve.records, task),
+            cx.refusals.lose(
+                tree::number(cx.records, task),
                 "parent death signal",
                 "its parent is crust, and ends: it would get this signal at once",
                 "restore it without --restore-detached",
@@ -219,7 +219,7 @@ impl ThreadAspect for Credentials {
             let args = [libc::PR_SET_NO_NEW_PRIVS as u64, 1, 0, 0, 0].map(Arg::from);
             let call = Call::new("credentials: no_new_privs", libc::SYS_prctl, args);
             // Behind what it would forbid, as another security label.
-            resolve.plan.call(Stage::Timers, task, call);
+            cx.plan.call(Stage::Timers, task, call);
         }
         Ok(())
     }
@@ -227,10 +227,10 @@ impl ThreadAspect for Credentials {
 
 impl Credentials {
     /// Notes what the task would not get from crust, or get from it. Of those that are alike, once.
-    fn check(&self, task: TaskId, resolve: &mut Resolve<'_>) {
-        let own = resolve.abilities.own;
+    fn check(&self, task: TaskId, cx: &mut PlanCx<'_>) {
+        let own = cx.features.own;
         let sets = self.permitted | self.effective | self.inheritable | self.ambient;
-        let (records, refusals) = (resolve.records, &mut resolve.refusals);
+        let (records, refusals) = (cx.records, &mut cx.refusals);
         let mut note = |weight, object: &str, why: String, remedy: &str| {
             let noted = refusals.as_slice().iter().any(|one| one.why == why);
             if !noted {

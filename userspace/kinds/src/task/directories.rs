@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProcessAspect, ProcessView, missing};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// Paths are those that crust sees, and not what the process sees below its root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,19 +84,19 @@ impl ProcessAspect for Directories {
         }))
     }
 
-    fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, process: ProcessId, cx: &mut PlanCx<'_>) -> Result<()> {
         let leader = process.leader();
         let path = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let what = format!("working directory: change to {}", path(&self.cwd));
         let args = [Data::string(&self.cwd).into()];
         // At once in `Attributes`, where paths are still those that crust sees.
-        resolve.plan.call(
+        cx.plan.call(
             Stage::Attributes,
             leader,
             Call::new(what, libc::SYS_chdir, args),
         );
         let args = [u64::from(self.umask).into()];
-        resolve.plan.call(
+        cx.plan.call(
             Stage::Attributes,
             leader,
             Call::new("umask", libc::SYS_umask, args),
@@ -104,7 +104,7 @@ impl ProcessAspect for Directories {
         if let Some(root) = &self.root {
             let what = format!("root directory: change to {}", path(root));
             let args = [Data::string(root).into()];
-            resolve.plan.call(
+            cx.plan.call(
                 Stage::Credentials,
                 leader,
                 Call::new(what, libc::SYS_chroot, args),

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// What is set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,10 +51,9 @@ impl ThreadAspect for Dispatch {
         }
     }
 
-    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
         let operation = Planned::new(SetDispatch(self.0));
-        resolve
-            .plan
+        cx.plan
             .step(Stage::Resume, task, Step::OperateAtEnd(operation));
         Ok(())
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 // Bits of field 9 of `/proc/PID/stat` (include/linux/sched.h), the same since Linux 5.6.
 const PF_MCE_PROCESS: u64 = 0x80;
@@ -97,7 +97,7 @@ impl ThreadAspect for Flags {
         Ok((!usual).then_some(flags))
     }
 
-    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
         let mut prctl = |what: &str, option: i32, args: [u64; 2]| {
             let args = [
                 option.into(),
@@ -106,7 +106,7 @@ impl ThreadAspect for Flags {
                 0.into(),
                 0.into(),
             ];
-            resolve.plan.call(
+            cx.plan.call(
                 Stage::Attributes,
                 task,
                 Call::new(what, libc::SYS_prctl, args),

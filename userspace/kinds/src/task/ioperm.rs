@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// Ranges of ports: the first, and how many.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,12 +56,12 @@ impl ThreadAspect for Ports {
         Ok((!ranges.is_empty()).then_some(Self(ranges)))
     }
 
-    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
         for (first, count) in &self.0 {
             let args = [u64::from(*first).into(), u64::from(*count).into(), 1.into()];
             let what = format!("I/O ports: open {count} from {first:#x}");
             let call = Call::new(what, libc::SYS_ioperm, args);
-            resolve.plan.call(Stage::Attributes, task, call);
+            cx.plan.call(Stage::Attributes, task, call);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProcessAspect, ProcessView};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// `ITIMER_REAL`.
 const REAL: usize = 0;
@@ -66,7 +66,7 @@ impl ProcessAspect for Itimers {
         Ok(armed.then_some(Self { timers }))
     }
 
-    fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, process: ProcessId, cx: &mut PlanCx<'_>) -> Result<()> {
         for (which, (mut value, interval)) in self.timers.into_iter().enumerate() {
             if (value, interval) == (0, 0) {
                 continue;
@@ -79,7 +79,7 @@ impl ProcessAspect for Itimers {
             let timer = [timeval(interval), timeval(value)].concat();
             let args = [(which as u64).into(), Data::words(&timer).into(), 0.into()];
             let call = Call::new(format!("timer {}", NAMES[which]), libc::SYS_setitimer, args);
-            resolve.plan.call(Stage::Timers, process.leader(), call);
+            cx.plan.call(Stage::Timers, process.leader(), call);
         }
         Ok(())
     }

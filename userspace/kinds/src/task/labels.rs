@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// The files in which a thread has something else than crust: number, and what is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +84,7 @@ impl ThreadAspect for Labels {
         Ok((!labels.is_empty()).then_some(Self(labels)))
     }
 
-    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
         for (number, value) in &self.0 {
             let Some(file) = FILES.get(*number as usize) else {
                 return Err(Error::malformed(Self::NAME, "a file that there is not"));
@@ -106,15 +106,16 @@ impl ThreadAspect for Labels {
                 (libc::O_WRONLY | libc::O_CLOEXEC).into(),
             ];
             let open = Call::new(format!("{what}: open"), libc::SYS_openat, args);
-            let opened = resolve.plan.call(stage, task, open);
+            let opened = cx.plan.call(stage, task, open);
             let text = [word.as_bytes(), value].concat();
             let length = text.len() as u64;
             let args = [Arg::Returned(opened), Data::new(text).into(), length.into()];
-            let write = Call::new(format!("{what}: write"), libc::SYS_write, args).returns(length);
-            resolve.plan.call(stage, task, write);
+            let write =
+                Call::new(format!("{what}: write"), libc::SYS_write, args).must_return(length);
+            cx.plan.call(stage, task, write);
             let args = [Arg::Returned(opened)];
             let close = Call::new(format!("{what}: close"), libc::SYS_close, args);
-            resolve.plan.call(stage, task, close);
+            cx.plan.call(stage, task, close);
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProcessAspect, ProcessView};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// The lines of the file in the order of the resources' numbers (fs/proc/base.c:lnames).
 const NAMES: [&str; 16] = [
@@ -115,15 +115,13 @@ impl ProcessAspect for Limits {
         Ok(Some(Self { limits }))
     }
 
-    fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, process: ProcessId, cx: &mut PlanCx<'_>) -> Result<()> {
         for (resource, (soft, hard)) in self.limits.iter().enumerate() {
             let limit = Data::words(&[*soft, *hard]);
             let args = [0.into(), (resource as u64).into(), limit.into(), 0.into()];
             let name = NAMES.get(resource).unwrap_or(&"?");
             let call = Call::new(format!("limit `{name}`"), libc::SYS_prlimit64, args);
-            resolve
-                .plan
-                .call(Stage::Credentials, process.leader(), call);
+            cx.plan.call(Stage::Credentials, process.leader(), call);
         }
         Ok(())
     }

@@ -57,7 +57,7 @@ use self::sharing::Sharing;
 pub use self::tree::Member;
 pub use self::view::{ProcessView, ThreadView};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// A field of `/proc/PID/status` that every kernel has, or an error that names it.
 fn missing(task: i32, field: &str) -> Error {
@@ -81,7 +81,7 @@ pub trait ProcessAspect: State {
     /// # Errors
     ///
     /// What in the state makes no sense.
-    fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()>;
+    fn plan(&self, process: ProcessId, cx: &mut PlanCx<'_>) -> Result<()>;
 }
 
 /// Something that each thread has.
@@ -98,14 +98,14 @@ pub trait ThreadAspect: State {
     /// # Errors
     ///
     /// What in the state makes no sense.
-    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()>;
+    fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()>;
 }
 
 /// A line of [`PROCESS`].
 pub struct ProcessEntry {
     row: Row,
     capture: fn(&ProcessView<'_>, &mut Capture<'_>) -> Result<()>,
-    plan: fn(&Record, &mut Resolve<'_>) -> Result<()>,
+    plan: fn(&Record, &mut PlanCx<'_>) -> Result<()>,
 }
 
 impl ProcessEntry {
@@ -118,7 +118,7 @@ impl ProcessEntry {
                 }
                 Ok(())
             },
-            plan: |record, resolve| T::from_record(record)?.plan(ProcessId(record.owner), resolve),
+            plan: |record, cx| T::from_record(record)?.plan(ProcessId(record.owner), cx),
         }
     }
 }
@@ -127,7 +127,7 @@ impl ProcessEntry {
 pub struct ThreadEntry {
     row: Row,
     capture: fn(&ThreadView<'_>, &mut Capture<'_>) -> Result<()>,
-    plan: fn(&Record, &mut Resolve<'_>) -> Result<()>,
+    plan: fn(&Record, &mut PlanCx<'_>) -> Result<()>,
 }
 
 impl ThreadEntry {
@@ -141,12 +141,12 @@ impl ThreadEntry {
                 }
                 Ok(())
             },
-            plan: |record, resolve| {
+            plan: |record, cx| {
                 let task = TaskId {
                     process: ProcessId(record.owner),
                     thread: record.part,
                 };
-                T::from_record(record)?.plan(task, resolve)
+                T::from_record(record)?.plan(task, cx)
             },
         }
     }
@@ -248,20 +248,20 @@ fn capture_process(
 /// # Errors
 ///
 /// What in the image makes no sense; what stands against the restore goes to
-/// [`Resolve::refusals`].
-pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
-    tree::plan(resolve)?;
-    usage::plan(resolve)?;
-    core_sched::plan(resolve)?;
-    let records = resolve.records;
+/// [`PlanCx::refusals`].
+pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
+    tree::plan(cx)?;
+    usage::plan(cx)?;
+    core_sched::plan(cx)?;
+    let records = cx.records;
     for entry in PROCESS {
         for record in records.iter().filter(|record| record.tag == entry.row.tag) {
-            (entry.plan)(record, resolve)?;
+            (entry.plan)(record, cx)?;
         }
     }
     for entry in THREAD {
         for record in records.iter().filter(|record| record.tag == entry.row.tag) {
-            (entry.plan)(record, resolve)?;
+            (entry.plan)(record, cx)?;
         }
     }
     Ok(())

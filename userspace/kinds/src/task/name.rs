@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// Up to 15 bytes, any but zero.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,11 +40,11 @@ impl ThreadAspect for Name {
         Ok(Some(Self { bytes }))
     }
 
-    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
         let name = Data::string(&self.bytes);
         let args = [libc::PR_SET_NAME.into(), name.into()];
         let call = Call::new("name", libc::SYS_prctl, args);
-        resolve.plan.call(Stage::Attributes, task, call);
+        cx.plan.call(Stage::Attributes, task, call);
         Ok(())
     }
 }

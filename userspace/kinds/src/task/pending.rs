@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProcessAspect, ProcessView, ThreadAspect, ThreadView, missing};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 use crate::task::posix_timers::{Expired, ExpiredTimers};
 
 /// The signals that wait in the queue of a process.
@@ -64,37 +64,32 @@ fn all(tid: i32, mut signals: Vec<SigInfo>, status: &Fields, field: &str) -> Res
 /// will (it has expired when it was looked at already).
 ///
 /// That can be in a later stage than the timers are made, which is needed if another thread makes them.
-fn queue(
-    signals: &[SigInfo],
-    task: TaskId,
-    resolve: &mut Resolve<'_>,
-    call: impl Fn(&SigInfo) -> Call,
-) {
-    let timer = |info: &SigInfo, resolve: &Resolve<'_>| {
+fn queue(signals: &[SigInfo], task: TaskId, cx: &mut PlanCx<'_>, call: impl Fn(&SigInfo) -> Call) {
+    let timer = |info: &SigInfo, cx: &PlanCx<'_>| {
         let id = (task.process, info.timer()?);
-        Some((id, *resolve.notes.get::<ExpiredTimers>()?.get(&id)?))
+        Some((id, *cx.notes.get::<ExpiredTimers>()?.get(&id)?))
     };
-    let has_timers = signals.iter().any(|info| timer(info, resolve).is_some());
+    let has_timers = signals.iter().any(|info| timer(info, cx).is_some());
     let stage = if has_timers && task.thread != 0 {
         Stage::Resume
     } else {
         Stage::Timers
     };
     for info in signals {
-        if let Some((id, expired)) = timer(info, resolve) {
+        if let Some((id, expired)) = timer(info, cx) {
             for call in expired.iter().flat_map(Expired::again) {
-                resolve.plan.call(stage, task, call);
+                cx.plan.call(stage, task, call);
             }
-            resolve.notes.of::<ExpiredTimers>().insert(id, None);
+            cx.notes.of::<ExpiredTimers>().insert(id, None);
         } else if info.signal() == END_OF_BATCH {
             let step = Step::CallAtLast(call(info));
             let task = match task.thread {
-                0 => resolve.survivor(task.process),
+                0 => cx.survivor(task.process),
                 _ => task,
             };
-            resolve.plan.step(Stage::Resume, task, step);
+            cx.plan.step(Stage::Resume, task, step);
         } else {
-            resolve.plan.call(stage, task, call(info));
+            cx.plan.call(stage, task, call(info));
         }
     }
 }
@@ -125,8 +120,8 @@ impl ProcessAspect for Shared {
         Ok((!signals.is_empty()).then_some(Self { signals, pid }))
     }
 
-    fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()> {
-        queue(&self.signals, process.leader(), resolve, |info| {
+    fn plan(&self, process: ProcessId, cx: &mut PlanCx<'_>) -> Result<()> {
+        queue(&self.signals, process.leader(), cx, |info| {
             let signal = info.signal();
             let args = [
                 self.pid.into(),
@@ -160,8 +155,8 @@ impl ThreadAspect for Private {
         Ok((!signals.is_empty()).then_some(Self { signals, ids }))
     }
 
-    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
-        queue(&self.signals, task, resolve, |info| {
+    fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
+        queue(&self.signals, task, cx, |info| {
             let signal = info.signal();
             let args = [
                 self.ids.0.into(),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// The domain and its flags.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,11 +36,11 @@ impl ThreadAspect for Personality {
         Ok(Some(Self { flags }))
     }
 
-    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
         // Long after memory: READ_IMPLIES_EXEC would change the protection of every mapping.
         let args = [u64::from(self.flags).into()];
         let call = Call::new("personality", libc::SYS_personality, args);
-        resolve.plan.call(Stage::Attributes, task, call);
+        cx.plan.call(Stage::Attributes, task, call);
         Ok(())
     }
 }

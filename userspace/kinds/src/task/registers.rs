@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView, tree};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// Linux's `ERESTART_RESTARTBLOCK`, which user space never sees.
 const RESTART_BLOCK: i64 = -516;
@@ -192,7 +192,7 @@ fn interrupted(
     if is_masked(view, signal_mask) {
         return Some(Interrupted::Masked);
     }
-    let is_counted = capture.hooks.abilities().add_usage;
+    let is_counted = capture.hooks.features().add_usage;
     if result == UNLESS_HANDLED && syscall_timeout::is_until_used(nr, registers) && !is_counted {
         capture.refusals.lose(
             tid,
@@ -408,7 +408,7 @@ impl ThreadAspect for Registers {
         }))
     }
 
-    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
         let mut registers = ptrace::registers_from_bytes(&self.general)
             .ok_or_else(|| Error::malformed("registers", "there are not as many as x86-64 has"))?;
         let mut again = None;
@@ -433,12 +433,12 @@ impl ThreadAspect for Registers {
         };
         if xstate::has_tiles(&self.xstate) {
             let call = ask_for_tiles();
-            resolve.plan.call(Stage::Attributes, task, call);
-            resolve.plan.operate(Stage::Resume, task, LoadTiles);
+            cx.plan.call(Stage::Attributes, task, call);
+            cx.plan.operate(Stage::Resume, task, LoadTiles);
         }
         let step = Step::SetProcessor(Box::new(processor));
         for step in [step].into_iter().chain(again) {
-            resolve.plan.step(Stage::Resume, task, step);
+            cx.plan.step(Stage::Resume, task, step);
         }
         Ok(())
     }
@@ -501,5 +501,5 @@ fn reenter(call: Interrupted) -> Call {
             unreachable!("these are only registers")
         }
     }
-    .whatever()
+    .may_fail()
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// Where the list is. Its entries are in the memory of the program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,12 +40,12 @@ impl ThreadAspect for RobustList {
         }))
     }
 
-    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
         let args = [self.head.into(), self.length.into()];
         let call = Call::new("robust futex list", libc::SYS_set_robust_list, args);
         // Late: the death of a half-restored thread that has it would mark futexes, also in
         // memory that others share, as orphaned.
-        resolve.plan.call(Stage::Credentials, task, call);
+        cx.plan.call(Stage::Credentials, task, call);
         Ok(())
     }
 }

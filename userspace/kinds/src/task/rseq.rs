@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// The offset of `rseq_cs` in `struct rseq`; then come the flags.
 const RSEQ_CS: u64 = 8;
@@ -77,7 +77,7 @@ impl ThreadAspect for Rseq {
         }))
     }
 
-    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
         let args = [
             self.address.into(),
             u64::from(self.length).into(),
@@ -85,7 +85,7 @@ impl ThreadAspect for Rseq {
             u64::from(self.signature).into(),
         ];
         let call = Call::new("rseq: register", libc::SYS_rseq, args);
-        resolve.plan.call(Stage::Attributes, task, call);
+        cx.plan.call(Stage::Attributes, task, call);
         if self.slice_extension {
             let args = [
                 PR_RSEQ_SLICE_EXTENSION.into(),
@@ -95,7 +95,7 @@ impl ThreadAspect for Rseq {
                 0.into(),
             ];
             let call = Call::new("rseq: time slice extension", libc::SYS_prctl, args);
-            resolve.plan.call(Stage::Attributes, task, call);
+            cx.plan.call(Stage::Attributes, task, call);
         }
         if self.sequence != 0 {
             let write = Step::Write {
@@ -103,7 +103,7 @@ impl ThreadAspect for Rseq {
                 address: self.address.offset(RSEQ_CS),
                 bytes: self.sequence.to_ne_bytes().into(),
             };
-            resolve.plan.step(Stage::Resume, task, write);
+            cx.plan.step(Stage::Resume, task, write);
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 const SCHED_FLAG_UTIL_CLAMP_MIN: u64 = 0x20;
 const SCHED_FLAG_UTIL_CLAMP_MAX: u64 = 0x40;
@@ -70,13 +70,13 @@ impl ThreadAspect for Scheduling {
         }))
     }
 
-    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
         // The kernel takes whole longs.
         let mut mask = self.affinity.clone();
         mask.resize(mask.len().next_multiple_of(8), 0);
         let args = [0.into(), (mask.len() as u64).into(), Data::new(mask).into()];
         let call = Call::new("scheduling: affinity", libc::SYS_sched_setaffinity, args);
-        resolve.plan.call(Stage::Attributes, task, call);
+        cx.plan.call(Stage::Attributes, task, call);
         if !self.is_ordinary() {
             let args = [
                 u64::from(libc::PRIO_PROCESS).into(),
@@ -84,11 +84,11 @@ impl ThreadAspect for Scheduling {
                 self.attributes.nice.into(),
             ];
             let call = Call::new("scheduling: nice value", libc::SYS_setpriority, args);
-            resolve.plan.call(Stage::Attributes, task, call);
+            cx.plan.call(Stage::Attributes, task, call);
         }
         let args = [0.into(), self.attributes().into(), 0.into()];
         let call = Call::new("scheduling: attributes", libc::SYS_sched_setattr, args);
-        resolve.plan.call(Stage::Attributes, task, call);
+        cx.plan.call(Stage::Attributes, task, call);
         if self.io_priority != 0 {
             let args = [
                 IOPRIO_WHO_PROCESS.into(),
@@ -96,7 +96,7 @@ impl ThreadAspect for Scheduling {
                 u64::from(self.io_priority).into(),
             ];
             let call = Call::new("scheduling: I/O priority", libc::SYS_ioprio_set, args);
-            resolve.plan.call(Stage::Attributes, task, call);
+            cx.plan.call(Stage::Attributes, task, call);
         }
         Ok(())
     }

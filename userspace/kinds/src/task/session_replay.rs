@@ -63,7 +63,7 @@ pub fn kept_groups(places: &[Place]) -> BTreeSet<i32> {
 
 /// How sessions and groups are made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Replay {
+pub struct SessionReplay {
     /// For each process whether it must be made before its parent calls `setsid`.
     pub before: Vec<bool>,
     /// Groups whose makers have gone to another group: the group, and its maker.
@@ -71,12 +71,12 @@ pub struct Replay {
     /// Groups whose makers are dead: the group, and one of its members.
     pub orphaned: Vec<(i32, usize)>,
     /// Those who make orphans.
-    pub fosters: Vec<Foster>,
+    pub stand_ins: Vec<StandIn>,
 }
 
 /// A process that makes others and ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Foster {
+pub struct StandIn {
     /// Its session.
     pub session: i32,
     /// Who leads this session and makes it; if nobody does, it leads the session itself, and `adopter` makes it.
@@ -97,13 +97,13 @@ pub struct Foster {
 pub fn replay(
     places: &[Place],
     inherited: Option<(i32, i32)>,
-) -> std::result::Result<Replay, Vec<Problem>> {
+) -> std::result::Result<SessionReplay, Vec<Problem>> {
     let mut problems = Vec::new();
     let numbers = places.iter().enumerate();
     let numbers: BTreeMap<i32, usize> = numbers
         .map(|(process, place)| (place.pid, process))
         .collect();
-    let mut replay = Replay::default();
+    let mut replay = SessionReplay::default();
     sessions(
         places,
         &numbers,
@@ -111,7 +111,7 @@ pub fn replay(
         &mut replay,
         &mut problems,
     );
-    check_adoptions(places, &replay.fosters, &mut problems);
+    check_adoptions(places, &replay.stand_ins, &mut problems);
     let mut known = BTreeSet::new();
     for (process, place) in places.iter().enumerate() {
         let group = (place.pgid, place.sid);
@@ -124,9 +124,9 @@ pub fn replay(
             None if place.pgid != place.sid => replay.orphaned.push((place.pgid, process)),
             // The maker of a session is that of its first group, in which all orphans of it begin.
             None if replay
-                .fosters
+                .stand_ins
                 .iter()
-                .any(|foster| foster.session == place.sid) => {}
+                .any(|stand_in| stand_in.session == place.sid) => {}
             _ => problems.push(Problem {
                 process,
                 object: "process group",
@@ -146,7 +146,7 @@ fn sessions(
     places: &[Place],
     numbers: &BTreeMap<i32, usize>,
     inherited: Option<i32>,
-    replay: &mut Replay,
+    replay: &mut SessionReplay,
     problems: &mut Vec<Problem>,
 ) {
     let mut orphans = BTreeSet::new();
@@ -155,7 +155,7 @@ fn sessions(
         replay.before = before;
         let mut is_new = false;
         for (process, session) in impossible {
-            if adopt(places, numbers, &mut replay.fosters, process, session) {
+            if adopt(places, numbers, &mut replay.stand_ins, process, session) {
                 is_new |= orphans.insert(process);
             } else {
                 problems.push(Problem {
@@ -220,7 +220,7 @@ fn births(
 fn adopt(
     places: &[Place],
     numbers: &BTreeMap<i32, usize>,
-    fosters: &mut Vec<Foster>,
+    stand_ins: &mut Vec<StandIn>,
     child: usize,
     session: i32,
 ) -> bool {
@@ -235,14 +235,17 @@ fn adopt(
     if leader.is_some_and(|leader| !ancestors(places, leader).any(|above| above == parent)) {
         return false;
     }
-    match fosters.iter_mut().find(|foster| foster.session == session) {
-        None => fosters.push(Foster {
+    match stand_ins
+        .iter_mut()
+        .find(|stand_in| stand_in.session == session)
+    {
+        None => stand_ins.push(StandIn {
             session,
             leader,
             adopter: parent,
             children: vec![child],
         }),
-        Some(foster) if foster.adopter == parent => foster.children.insert(0, child),
+        Some(stand_in) if stand_in.adopter == parent => stand_in.children.insert(0, child),
         // One of them would have to adopt from below the other.
         Some(_) => return false,
     }
@@ -255,17 +258,17 @@ fn ancestors(places: &[Place], process: usize) -> impl Iterator<Item = usize> {
 }
 
 /// An orphan goes to the next of its ancestors that adopts at all.
-fn check_adoptions(places: &[Place], fosters: &[Foster], problems: &mut Vec<Problem>) {
-    let adopters: BTreeSet<usize> = fosters.iter().map(|foster| foster.adopter).collect();
-    for foster in fosters {
-        let Some(leader) = foster.leader else {
+fn check_adoptions(places: &[Place], stand_ins: &[StandIn], problems: &mut Vec<Problem>) {
+    let adopters: BTreeSet<usize> = stand_ins.iter().map(|stand_in| stand_in.adopter).collect();
+    for stand_in in stand_ins {
+        let Some(leader) = stand_in.leader else {
             continue;
         };
         let mut above = std::iter::once(leader).chain(ancestors(places, leader));
         let next = above.find(|process| adopters.contains(process));
-        if next != Some(foster.adopter) {
+        if next != Some(stand_in.adopter) {
             problems.push(Problem {
-                process: foster.children[0],
+                process: stand_in.children[0],
                 object: "session",
                 why: "several of its ancestors have adopted orphans".into(),
             });
@@ -313,13 +316,13 @@ mod tests {
     #[test]
     fn a_dead_leader() {
         let places = [place(10, None, 10, 10), place(12, Some(0), 11, 11)];
-        let foster = Foster {
+        let stand_in = StandIn {
             session: 11,
             leader: None,
             adopter: 0,
             children: vec![1],
         };
-        assert_eq!(replay(&places, None).unwrap().fosters, [foster]);
+        assert_eq!(replay(&places, None).unwrap().stand_ins, [stand_in]);
     }
 
     #[test]
@@ -330,13 +333,13 @@ mod tests {
             place(12, Some(1), 12, 12),
             place(13, Some(0), 12, 12),
         ];
-        let foster = Foster {
+        let stand_in = StandIn {
             session: 12,
             leader: Some(2),
             adopter: 0,
             children: vec![3],
         };
-        assert_eq!(replay(&places, None).unwrap().fosters, [foster]);
+        assert_eq!(replay(&places, None).unwrap().stand_ins, [stand_in]);
         // The one between them adopts for another session, and would adopt this one too.
         places.push(place(15, Some(1), 14, 14));
         assert_eq!(replay(&places, None).unwrap_err()[0].process, 3);

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::registers::ask_for_tiles;
 use super::{ProcessAspect, ProcessView, tree};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 const PR_THP_DISABLE_EXCEPT_ADVISED: u64 = 2;
 /// The value of `PR_GET_DUMPABLE` for core dumps that only root can read.
@@ -114,7 +114,7 @@ impl ProcessAspect for Settings {
         }))
     }
 
-    fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, process: ProcessId, cx: &mut PlanCx<'_>) -> Result<()> {
         let leader = process.leader();
         let mut prctl = |stage, what: &str, option: i32, args: [u64; 2]| {
             let args = [
@@ -125,7 +125,7 @@ impl ProcessAspect for Settings {
                 0.into(),
             ];
             let call = Call::new(what, libc::SYS_prctl, args);
-            resolve.plan.call(stage, leader, call);
+            cx.plan.call(stage, leader, call);
         };
         if self.subreaper {
             prctl(
@@ -145,31 +145,29 @@ impl ProcessAspect for Settings {
         }
         if self.tiles {
             let call = ask_for_tiles();
-            resolve.plan.call(Stage::Attributes, leader, call);
+            cx.plan.call(Stage::Attributes, leader, call);
         }
         // A change of credentials sets it, in any thread: so only when all of them are done.
         let chosen = match self.dumpable {
-            ROOT_ONLY if resolve.abilities.dumpable_by_root => None,
+            ROOT_ONLY if cx.features.dumpable_by_root => None,
             ROOT_ONLY => Some(0),
             chosen => Some(chosen),
         };
         if let Some(chosen) = chosen {
             let args = [libc::PR_SET_DUMPABLE as u64, u64::from(chosen), 0, 0, 0].map(Arg::from);
             let call = Call::new("dumpable", libc::SYS_prctl, args);
-            resolve
-                .plan
-                .call(Stage::Exit, resolve.survivor(process), call);
+            cx.plan.call(Stage::Exit, cx.survivor(process), call);
         } else {
             // No process can ask for it, but gets it with other credentials. Its own come behind.
             let other = |id: u64| Call::new("dumpable by root", libc::SYS_setfsuid, [id.into()]);
-            let calls = [other(NOBODY).whatever(), other(0).returns(NOBODY)];
+            let calls = [other(NOBODY).may_fail(), other(0).must_return(NOBODY)];
             for call in calls {
-                resolve.plan.call(Stage::Credentials, leader, call);
+                cx.plan.call(Stage::Credentials, leader, call);
             }
         }
         if self.dumpable == ROOT_ONLY && chosen.is_some() {
-            let pid = tree::number(resolve.records, leader);
-            resolve.refusals.lose(
+            let pid = tree::number(cx.records, leader);
+            cx.refusals.lose(
                 pid,
                 "dumpable",
                 "it was 2 (core dumps are root's), which no process can set; it becomes 0",
@@ -183,7 +181,7 @@ impl ProcessAspect for Settings {
             let args = [u64::from(command).into(), 0.into(), 0.into()];
             let call = Call::new("membarrier: register", libc::SYS_membarrier, args);
             // While there is one thread it need not wait for the other processors.
-            resolve.plan.call(Stage::SealMemory, leader, call);
+            cx.plan.call(Stage::SealMemory, leader, call);
         }
         for (name, value) in [
             ("oom_score_adj", self.oom_score_adj.to_string()),
@@ -196,17 +194,18 @@ impl ProcessAspect for Settings {
                 (libc::O_WRONLY | libc::O_CLOEXEC).into(),
             ];
             let open = Call::new(format!("{name}: open"), libc::SYS_openat, args);
-            let file = resolve.plan.call(Stage::Attributes, leader, open);
+            let file = cx.plan.call(Stage::Attributes, leader, open);
             let length = value.len() as u64;
             let args = [Arg::Returned(file), Data::new(value).into(), length.into()];
-            let write = Call::new(format!("{name}: write"), libc::SYS_write, args).returns(length);
-            resolve.plan.call(Stage::Attributes, leader, write);
+            let write =
+                Call::new(format!("{name}: write"), libc::SYS_write, args).must_return(length);
+            cx.plan.call(Stage::Attributes, leader, write);
             let close = Call::new(
                 format!("{name}: close"),
                 libc::SYS_close,
                 [Arg::Returned(file)],
             );
-            resolve.plan.call(Stage::Attributes, leader, close);
+            cx.plan.call(Stage::Attributes, leader, close);
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 const ARCH_SHSTK_ENABLE: u64 = 0x5001;
 const ARCH_SHSTK_LOCK: u64 = 0x5003;
@@ -58,14 +58,14 @@ impl ThreadAspect for Features {
         Ok((this.writes || this.locked != 0).then_some(this))
     }
 
-    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
         let mut call = |what, operation: u64, features: u64| {
             let call = Call::new(
                 what,
                 libc::SYS_arch_prctl,
                 [operation.into(), features.into()],
             );
-            resolve.plan.call(Stage::Attributes, task, call);
+            cx.plan.call(Stage::Attributes, task, call);
         };
         if self.writes {
             call("shadow stack: allow writing", ARCH_SHSTK_ENABLE, WRSS);

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView, usage};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// Clock ticks of `/proc/PID/stat` (`USER_HZ`, 100 on x86) in nanoseconds.
 pub(super) const TICK: u64 = 10_000_000;
@@ -34,9 +34,9 @@ impl Started {
 
     /// Has the module set it, when the task is there. Without the module it is lost, of which the root's
     /// loss tells.
-    pub(super) fn set(self, stage: Stage, task: TaskId, resolve: &mut Resolve<'_>) {
-        if resolve.abilities.set_start {
-            resolve.plan.operate(stage, task, SetStart(self.0));
+    pub(super) fn set(self, stage: Stage, task: TaskId, cx: &mut PlanCx<'_>) {
+        if cx.features.set_start {
+            cx.plan.operate(stage, task, SetStart(self.0));
         }
     }
 }
@@ -59,8 +59,8 @@ impl ThreadAspect for Started {
         Ok(other.then(|| Self::of(&view.text.stat)))
     }
 
-    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
-        self.set(Stage::Resume, task, resolve);
+    fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
+        self.set(Stage::Resume, task, cx);
         Ok(())
     }
 }

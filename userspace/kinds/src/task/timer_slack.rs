@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// What a task has if nobody changed it.
 pub(super) const USUAL: u64 = 50_000;
@@ -46,7 +46,7 @@ pub(super) fn set(slack: u64) -> Call {
 impl ThreadAspect for Slack {
     fn capture(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>> {
         let kernel = &view.kernel;
-        let known = capture.hooks.abilities().read_only;
+        let known = capture.hooks.features().read_only;
         if !known && kernel.timer_slack != USUAL && kernel.timer_slack != 0 {
             capture.refusals.lose(
                 view.thread.tid,
@@ -66,10 +66,8 @@ impl ThreadAspect for Slack {
             .then_some(Self { current, default }))
     }
 
-    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
-        resolve
-            .plan
-            .call(Stage::Attributes, task, set(self.current));
+    fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
+        cx.plan.call(Stage::Attributes, task, set(self.current));
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// Those that are there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,11 +58,9 @@ impl ThreadAspect for Segments {
         Ok((!segments.is_empty()).then_some(Self(segments)))
     }
 
-    fn plan(&self, task: TaskId, resolve: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
         for segment in &self.0 {
-            resolve
-                .plan
-                .operate(Stage::Resume, task, SetSegment(*segment));
+            cx.plan.operate(Stage::Resume, task, SetSegment(*segment));
         }
         Ok(())
     }

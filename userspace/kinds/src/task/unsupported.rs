@@ -139,7 +139,7 @@ pub fn check_process(
             "restore it from where it should be",
         );
     }
-    if process.syscall_insn.is_none() && !capture.hooks.abilities().read_only {
+    if process.syscall_insn.is_none() && !capture.hooks.features().read_only {
         capture.refusals.block(
             pid,
             "process",

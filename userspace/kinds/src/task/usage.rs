@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use super::start_time::TICK;
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// Of a process: all its threads. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,12 +173,12 @@ pub fn capture(
 /// # Errors
 ///
 /// What in the image makes no sense.
-pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
-    let records = resolve.records;
+pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
+    let records = cx.records;
     let root = super::tree::members(records)?.first().map(|root| root.pid);
     let root = root.unwrap_or_default();
-    if !resolve.abilities.add_usage {
-        resolve.refusals.lose(
+    if !cx.features.add_usage {
+        cx.refusals.lose(
             root,
             "resources used",
             "on this kernel CPU time and page faults of the processes are counted from zero on",
@@ -191,10 +191,10 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         let usage = Usage::from_record(record)?;
         children |= usage.has_had_children();
         let task = ProcessId(record.owner).leader();
-        resolve.plan.operate(Stage::Members, task, AddUsage(usage));
+        cx.plan.operate(Stage::Members, task, AddUsage(usage));
     }
     if children {
-        resolve.refusals.lose(
+        cx.refusals.lose(
             root,
             "resources used",
             "how often children waited that have ended, and how large they were, no kernel tells: that is \

@@ -123,7 +123,7 @@ impl Call {
 
     /// A call that must return `value`.
     #[must_use]
-    pub fn returns(mut self, value: u64) -> Self {
+    pub fn must_return(mut self, value: u64) -> Self {
         self.expect = Expect::Exactly(value);
         self
     }
@@ -167,7 +167,7 @@ impl Call {
 
     /// A call whose result does not matter.
     #[must_use]
-    pub fn whatever(mut self) -> Self {
+    pub fn may_fail(mut self) -> Self {
         self.expect = Expect::Anything;
         self
     }

@@ -206,16 +206,16 @@ pub struct StayStopped {
     pub signal: i32,
     /// Its parent; of the root, the root itself.
     pub parent: ProcessId,
-    /// What that has heard of it.
-    pub heard: Heard,
+    /// What that was told of it.
+    pub reported: StopReported,
     /// A `SIGCHLD` waits there anyway.
     pub signal_waits: bool,
 }
 
-/// What a parent has heard of the stop of a child.
+/// What a parent was told of the stop of a child.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Heard {
+pub enum StopReported {
     /// Nothing yet.
     #[default]
     Nothing,

@@ -4,7 +4,7 @@
 
 use zerocopy_derive::{Immutable, IntoBytes};
 
-use super::{Answers, Entry, Frame, ends, undo};
+use super::{Answers, Entry, RecoveryFrame, ends, undo};
 
 // What the code knows of the layout.
 const _: () = {
@@ -14,19 +14,19 @@ const _: () = {
     assert!(offset_of!(Entry, check) == 60);
     assert!(offset_of!(Entry, wanted) == 64);
     assert!(offset_of!(Entry, result) == 72);
-    assert!(offset_of!(Frame, all) == 0);
-    assert!(offset_of!(Frame, mask) == 8);
-    assert!(offset_of!(Frame, open) == 16);
-    assert!(offset_of!(Frame, ends) == 24);
-    assert!(offset_of!(Frame, memory) == 32);
-    assert!(offset_of!(Frame, length) == 40);
-    assert!(offset_of!(Frame, general) == 48);
-    assert!(offset_of!(Frame, flags) == 168);
-    assert!(offset_of!(Frame, rip) == 176);
-    assert!(offset_of!(Frame, rip_ended) == 184);
-    assert!(offset_of!(Frame, place) == 192);
-    assert!(offset_of!(Frame, lent) == 200);
-    assert!(offset_of!(Frame, spare) == 208);
+    assert!(offset_of!(RecoveryFrame, all) == 0);
+    assert!(offset_of!(RecoveryFrame, mask) == 8);
+    assert!(offset_of!(RecoveryFrame, open) == 16);
+    assert!(offset_of!(RecoveryFrame, ends) == 24);
+    assert!(offset_of!(RecoveryFrame, memory) == 32);
+    assert!(offset_of!(RecoveryFrame, length) == 40);
+    assert!(offset_of!(RecoveryFrame, general) == 48);
+    assert!(offset_of!(RecoveryFrame, flags) == 168);
+    assert!(offset_of!(RecoveryFrame, rip) == 176);
+    assert!(offset_of!(RecoveryFrame, rip_ended) == 184);
+    assert!(offset_of!(RecoveryFrame, place) == 192);
+    assert!(offset_of!(RecoveryFrame, lent) == 200);
+    assert!(offset_of!(RecoveryFrame, spare) == 208);
     assert!(offset_of!(Answers, tid_address) == 0);
     assert!(offset_of!(Answers, alternate_stack) == 8);
     assert!(offset_of!(Answers, death_signal) == 32);
@@ -318,7 +318,7 @@ pub fn code() -> &'static [u8] {
     between(&raw const crust_stub_start, &raw const crust_stub_leave)
 }
 
-/// The end of the way back, which belongs right before each [`Frame`].
+/// The end of the way back, which belongs right before each [`RecoveryFrame`].
 #[must_use]
 pub fn leave() -> &'static [u8] {
     between(&raw const crust_stub_leave, &raw const crust_stub_end)

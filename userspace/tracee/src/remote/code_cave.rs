@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Room for our code in a program that has not been told of it: behind its vDSO.
+//! CodeCave for our code in a program that has not been told of it: behind its vDSO.
 //!
 //! The vDSO is an ELF image that does not end where its last page ends. A tracer may write there, as
 //! a debugger does for a breakpoint: the kernel gives the process its own copy of the page
@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 
 use crust_arch::vdso;
 use crust_model::{Error, Result};
-use crust_sys::stub::{self, Frame};
+use crust_sys::stub::{self, RecoveryFrame};
 use crust_sys::{RemoteAddr, memory};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
@@ -31,22 +31,22 @@ const SLOTS: usize = 8;
 /// The code that makes calls and finds the way back ([`stub`]), in a process, with what it needs to know
 /// of each thread that is borrowed. Dropped, it is gone again.
 #[derive(Debug)]
-pub struct Room {
+pub struct CodeCave {
     pid: i32,
     memory: File,
     at: RemoteAddr,
     slots: usize,
 }
 
-/// What is in a room for one thread.
+/// What is in a cave for one thread.
 #[derive(Clone, Copy, Debug)]
 pub struct Slot<'a> {
-    room: &'a Room,
+    cave: &'a CodeCave,
     frame: RemoteAddr,
 }
 
-impl Room {
-    /// Puts the code into a process; `None` if its vDSO leaves no room, or the kernel does not let us
+impl CodeCave {
+    /// Puts the code into a process; `None` if its vDSO leaves no cave, or the kernel does not let us
     /// write there (`proc_mem.force_override=never`). There is a slot for each thread, or as many as fit.
     pub fn of(process: &FrozenProcess) -> Option<Self> {
         let pid = process.task();
@@ -65,7 +65,7 @@ impl Room {
         let (slots, place) = (1..=most)
             .rev()
             .find_map(|slots| Some((slots, free(&rest, size(slots))?)))?;
-        let room = Self {
+        let cave = Self {
             pid,
             memory: memory.ok()?.into(),
             at: base.offset(end + place as u64),
@@ -74,10 +74,10 @@ impl Room {
         let mut code = stub::code().to_vec();
         for _ in 0..slots {
             code.extend(stub::leave());
-            code.extend(Frame::default().as_bytes());
+            code.extend(RecoveryFrame::default().as_bytes());
         }
-        room.memory.write_all_at(&code, room.at.0).ok()?;
-        Some(room)
+        cave.memory.write_all_at(&code, cave.at.0).ok()?;
+        Some(cave)
     }
 
     /// How many threads can be borrowed at the same time.
@@ -92,7 +92,7 @@ impl Room {
         debug_assert!(number < self.slots);
         let frame = size(number) + stub::leave().len();
         Slot {
-            room: self,
+            cave: self,
             frame: self.at.offset(frame as u64),
         }
     }
@@ -101,28 +101,28 @@ impl Room {
 impl Slot<'_> {
     /// Where something of [`stub`] is in the process.
     pub(super) fn code(&self, place: u64) -> RemoteAddr {
-        self.room.at.offset(place)
+        self.cave.at.offset(place)
     }
 
-    /// Where a field of the [`Frame`] is.
+    /// Where a field of the [`RecoveryFrame`] is.
     pub(super) fn frame(&self, field: usize) -> RemoteAddr {
         self.frame.offset(field as u64)
     }
 
-    /// Writes a part of the [`Frame`], from a field on.
+    /// Writes a part of the [`RecoveryFrame`], from a field on.
     pub(super) fn write(&self, field: usize, bytes: &[u8]) -> Result<()> {
-        debug_assert!(field + bytes.len() <= size_of::<Frame>());
-        self.room
+        debug_assert!(field + bytes.len() <= size_of::<RecoveryFrame>());
+        self.cave
             .memory
             .write_all_at(bytes, self.frame(field).0)
             .map_err(|error| {
                 let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
-                Error::task(self.room.pid, "write behind the vDSO", errno)
+                Error::task(self.cave.pid, "write behind the vDSO", errno)
             })
     }
 }
 
-impl Drop for Room {
+impl Drop for CodeCave {
     fn drop(&mut self) {
         // The process can only have died.
         let zeros = vec![0; size(self.slots)];
@@ -130,9 +130,9 @@ impl Drop for Room {
     }
 }
 
-/// How much room is needed.
+/// How much cave is needed.
 fn size(slots: usize) -> usize {
-    stub::code().len() + slots * (stub::leave().len() + size_of::<Frame>())
+    stub::code().len() + slots * (stub::leave().len() + size_of::<RecoveryFrame>())
 }
 
 /// Where the image of the vDSO ends: all 64-bit processes have the same one.

@@ -8,7 +8,7 @@
 //! [`Remote`] is for a program that is to go on as if nothing had happened, also if crust is killed
 //! at any instant. Then the kernel lets the program go where it stands. So it must always stand where
 //! it may go on: either it has its own registers and its own mask, or it is at a place of the code in
-//! its [`Room`] from which the way back begins ([`stub`]), and what that needs is in its [`Frame`] there.
+//! its [`CodeCave`] from which the way back begins ([`stub`]), and what that needs is in its [`RecoveryFrame`] there.
 //! The order of requests follows from this:
 //!
 //! * First the frame, then registers that lead to [`stub::back`], and only then the mask that keeps the
@@ -25,7 +25,7 @@
 //! Filters of the program's system calls (seccomp) rest while it is traced, and are in force on the way
 //! back; syscall user dispatch has to be switched off, and is lost with crust.
 //!
-//! Where there is no room behind the vDSO, calls are made at an instruction of the vDSO itself, one by
+//! Where there is no cave behind the vDSO, calls are made at an instruction of the vDSO itself, one by
 //! one, and the program is not safe against the death of crust in those microseconds.
 
 pub mod caller;
@@ -36,7 +36,7 @@ pub mod recovery;
 use crust_arch::sigmask_syscalls;
 use crust_model::{Error, Result};
 use crust_sys::ptrace::{self, UserRegs};
-use crust_sys::stub::{self, Frame, undo};
+use crust_sys::stub::{self, RecoveryFrame, undo};
 use crust_sys::{RemoteAddr, memory, signal};
 use nix::errno::Errno;
 use zerocopy::IntoBytes;
@@ -44,7 +44,7 @@ use zerocopy::IntoBytes;
 pub use self::caller::{
     Caller, Deferred, await_event_stop, error_number, into_event_stop, stopped,
 };
-pub use self::code_cave::{Room, Slot};
+pub use self::code_cave::{CodeCave, Slot};
 pub use self::dispatch::Dispatch;
 use self::recovery::way_back;
 use crate::frozen_process::{FrozenProcess, FrozenThread};
@@ -105,9 +105,9 @@ impl<'a> Remote<'a> {
     pub fn new(
         process: &FrozenProcess,
         thread: &FrozenThread,
-        room: Option<&'a Room>,
+        cave: Option<&'a CodeCave>,
     ) -> Result<Self> {
-        let slot = room.map(|room| room.slot(0));
+        let slot = cave.map(|cave| cave.slot(0));
         let mut remote = Self::prepare(process, thread, slot)?;
         remote.begin(u64::MAX)?;
         Ok(remote)
@@ -238,10 +238,10 @@ impl<'a> Remote<'a> {
         &self.caller
     }
 
-    /// Puts data for a call, of at most 88 bytes, where the thread can read it; `None` without room.
+    /// Puts data for a call, of at most 88 bytes, where the thread can read it; `None` without cave.
     /// Nothing may be borrowed.
     pub fn data(&self, bytes: &[u8]) -> Result<Option<RemoteAddr>> {
-        const FIELD: usize = std::mem::offset_of!(Frame, spare);
+        const FIELD: usize = std::mem::offset_of!(RecoveryFrame, spare);
         match self.slot {
             Some(slot) => {
                 slot.write(FIELD, bytes)?;
@@ -253,7 +253,7 @@ impl<'a> Remote<'a> {
 
     /// Borrows some of the program's memory, once, at most 88 bytes. `false` if it may not be written to.
     pub fn borrow(&mut self, place: RemoteAddr, size: usize) -> Result<bool> {
-        const FIELD: usize = std::mem::offset_of!(Frame, place);
+        const FIELD: usize = std::mem::offset_of!(RecoveryFrame, place);
         let tid = self.caller.tid;
         let mut lent = vec![0; size];
         let there = memory::read(tid, place, &mut lent);
@@ -272,7 +272,7 @@ impl<'a> Remote<'a> {
 
     /// On the way back from a batch this memory goes.
     pub fn unmapped_at_last(&self, start: RemoteAddr, length: u64) -> Result<()> {
-        const FIELD: usize = std::mem::offset_of!(Frame, memory);
+        const FIELD: usize = std::mem::offset_of!(RecoveryFrame, memory);
         match self.slot {
             Some(slot) => slot.write(FIELD, [start.0, length].as_bytes()),
             None => Ok(()),
@@ -285,7 +285,7 @@ impl<'a> Remote<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] without room.
+    /// [`Error::Malformed`] without cave.
     pub fn begin_batch(
         &mut self,
         answers: RemoteAddr,
@@ -293,7 +293,7 @@ impl<'a> Remote<'a> {
         signal: i32,
     ) -> Result<()> {
         let Some(slot) = self.slot else {
-            return Err(Error::malformed("a batch of calls", "has no room"));
+            return Err(Error::malformed("a batch of calls", "has no cave"));
         };
         self.caller.template.r12 = answers.0;
         self.caller
@@ -383,7 +383,7 @@ impl<'a> Remote<'a> {
             return Ok(false);
         };
         // What was borrowed has been given back.
-        slot.write(std::mem::offset_of!(Frame, place), &[0; 16])?;
+        slot.write(std::mem::offset_of!(RecoveryFrame, place), &[0; 16])?;
         // The mask; then a limit of no time at all.
         let words = [self.own_mask.unwrap_or(self.mask), 0, 0];
         let Some(mask) = self.data(words.as_bytes())? else {

@@ -3,14 +3,14 @@
 //! What a thread is put back to if crust dies while the thread is borrowed.
 
 use crust_sys::ptrace::UserRegs;
-use crust_sys::stub::{Frame, ends};
+use crust_sys::stub::{RecoveryFrame, ends};
 
 /// The number of `restart_syscall`, which goes on with a call as its restart block says.
 const RESTART_SYSCALL: u64 = 219;
 
 /// The frame of a thread with these registers. `mask` is what the program blocks, `own_mask` what the
 /// call blocks in which it is, if that has a mask of its own.
-pub(super) fn way_back(registers: &UserRegs, mask: u64, own_mask: Option<u64>) -> Frame {
+pub(super) fn way_back(registers: &UserRegs, mask: u64, own_mask: Option<u64>) -> RecoveryFrame {
     let mut r = *registers;
     let rip_ended = r.rip;
     // What the kernel does with an interrupted call (arch/x86/kernel/signal.c: handle_signal if there is
@@ -29,7 +29,7 @@ pub(super) fn way_back(registers: &UserRegs, mask: u64, own_mask: Option<u64>) -
     if let Some((number, _)) = again {
         (r.rax, r.rip) = (number, r.rip.wrapping_sub(2));
     }
-    Frame {
+    RecoveryFrame {
         all: u64::MAX,
         mask,
         open: !(mask | own_mask.unwrap_or(0)),
@@ -41,7 +41,7 @@ pub(super) fn way_back(registers: &UserRegs, mask: u64, own_mask: Option<u64>) -
         flags: r.eflags,
         rip: r.rip,
         rip_ended,
-        ..Frame::default()
+        ..RecoveryFrame::default()
     }
 }
 
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     /// Of a thread that is behind a call with this number and result.
-    fn frame(number: i64, result: i64) -> Frame {
+    fn frame(number: i64, result: i64) -> RecoveryFrame {
         let mut registers = crust_sys::ptrace::registers_from_bytes(&[0; 27 * 8]).unwrap();
         registers.orig_rax = number as u64;
         registers.rax = result as u64;

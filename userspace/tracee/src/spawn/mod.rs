@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use crust_arch::TASK_SIZE;
 use crust_model::plan::{Call, Data, Offsets, Plan, reserved, scratch};
 use crust_model::{Error, Result};
-use crust_sys::process::{Birth, Blank, CloneArgs};
+use crust_sys::process::{Birth, CloneArgs, SeedProcess};
 use crust_sys::ptrace::{self, option};
 use crust_sys::{RemoteAddr, memory, stub};
 use nix::errno::Errno;
@@ -57,7 +57,7 @@ pub fn root(plan: &Plan, pid: &[i32], image: &File) -> Result<(Caller, Offsets)>
         pid,
         descriptors: &descriptors,
     };
-    let blank = Blank::new().map_err(|errno| Error::system("make the blank", errno))?;
+    let blank = SeedProcess::new().map_err(|errno| Error::system("make the blank", errno))?;
     let birthplace = Birthplace::new(plan.clocks.after)?;
     for _ in 0..ATTEMPTS {
         let pid = blank
@@ -274,7 +274,7 @@ fn clone(what: String, flags: u64, exit_signal: i32, numbers: &[i32]) -> Call {
     let size = size_of::<CloneArgs>() as u64;
     let call = Call::new(what, libc::SYS_clone3, [args.into(), size.into()]);
     match numbers.first() {
-        Some(&number) => call.returns(number as u64),
+        Some(&number) => call.must_return(number as u64),
         None => call,
     }
 }

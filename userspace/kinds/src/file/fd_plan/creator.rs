@@ -14,7 +14,7 @@ use crate::descriptor::table::{Slot, Table};
 
 /// Where a description is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Home {
+pub struct Creator {
     /// By whom.
     pub process: ProcessId,
     /// Its number there.
@@ -26,14 +26,14 @@ pub struct Home {
 /// The homes of all descriptions.
 #[derive(Debug, Default)]
 pub(super) struct Homes {
-    homes: BTreeMap<DescriptionId, Home>,
+    homes: BTreeMap<DescriptionId, Creator>,
     by_process: BTreeMap<ProcessId, Vec<DescriptionId>>,
     slots: BTreeMap<(ProcessId, i32), Slot>,
 }
 
 impl Homes {
-    /// Assigns a home to every description. Those that are made together get the same process;
-    /// those that its table does not have get numbers in limbo.
+    /// Assigns a creator to every description. Those that are made together get the same process;
+    /// those that its table does not have get temporary numbers.
     pub fn assign(
         tables: &BTreeMap<ProcessId, Table>,
         files: &Files,
@@ -88,14 +88,14 @@ impl Homes {
                     None => numbers
                         .get_mut(&process)
                         .ok_or_else(|| missing(id))?
-                        .limbo(),
+                        .temporary_fd(),
                 };
-                let home = Home {
+                let creator = Creator {
                     process,
                     number,
                     cloexec: slot.is_none_or(|slot| slot.cloexec),
                 };
-                homes.homes.insert(id, home);
+                homes.homes.insert(id, creator);
                 homes.by_process.entry(process).or_default().push(id);
             }
         }
@@ -107,15 +107,15 @@ impl Homes {
             .iter()
             .find(|(_, file)| file.needs().iter().any(|need| group.contains(need)))
             .and_then(|(id, _)| self.homes.get(id))
-            .map(|home| home.process)
+            .map(|creator| creator.process)
     }
 
-    /// The home of a description.
-    pub fn get(&self, id: DescriptionId) -> Option<Home> {
+    /// The creator of a description.
+    pub fn get(&self, id: DescriptionId) -> Option<Creator> {
         self.homes.get(&id).copied()
     }
 
-    /// The descriptions that are at home in a process.
+    /// The descriptions that a process creates.
     pub fn of(&self, process: ProcessId) -> Vec<DescriptionId> {
         self.by_process.get(&process).cloned().unwrap_or_default()
     }

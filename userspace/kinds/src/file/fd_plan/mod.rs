@@ -2,14 +2,14 @@
 
 //! Where descriptions are made again: who makes which, at which number, and how the others get it.
 //!
-//! Each description has a [`Home`]: the first process that has it, and its first number there. In
-//! [`Stage::CreateFiles`] every process makes what is at home in it, by ascending numbers, so that
+//! Each description has a [`Creator`]: the first process that has it, and its first number there. In
+//! [`Stage::CreateFiles`] every process makes what it creates, by ascending numbers, so that
 //! nearly every `open` lands where it belongs; its own duplicates follow. In [`Stage::ShareFiles`]
 //! the other processes take their descriptors with `pidfd_getfd`. In [`Stage::ConnectFiles`]
 //! descriptions are filled, and tied to each other.
 //!
-//! A description that no table has (it is in flight, or only the other end of a pipe) is at home in
-//! *limbo*: at a number above all that the image uses, which is closed at the end of that stage.
+//! A description that no table has (it is in flight, or only the other end of a pipe) is created at a
+//! *temporary number*, above all that the image uses, which is closed at the end of that stage.
 //! Locks are set in [`Stage::Attributes`].
 
 pub mod creator;
@@ -20,7 +20,7 @@ pub mod tool;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use creator::Home;
+pub use creator::Creator;
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Data, Plan, ProcessId, Stage, reserved};
 use crust_model::{Error, Result};
@@ -29,14 +29,14 @@ use self::creator::Homes;
 use self::numbers::Numbers;
 use super::{DescriptionId, File};
 use crate::descriptor::table::Table;
-use crate::pathless::Anchors;
-use crate::plan_context::Resolve;
+use crate::pathless::HoldingFds;
+use crate::plan_context::PlanCx;
 
 /// All descriptions of an image.
 pub(super) type Files = BTreeMap<DescriptionId, Box<dyn File>>;
 
 /// The process at work, and what is in its table by now.
-pub struct Bench<'p> {
+pub struct FdPlanner<'p> {
     plan: &'p mut Plan,
     files: &'p Files,
     stage: Stage,
@@ -44,23 +44,23 @@ pub struct Bench<'p> {
     homes: Homes,
     tables: BTreeMap<ProcessId, Numbers>,
     is_made: BTreeSet<DescriptionId>,
-    /// Where a process has a description that is not at home there.
+    /// Where a process has a description that is not created there.
     at_hand: BTreeMap<(ProcessId, DescriptionId), i32>,
-    /// The number of the other end of a description, in its home process.
+    /// The number of the other end of a description, in its creator.
     other_ends: BTreeMap<DescriptionId, i32>,
-    anchors: &'p Anchors,
+    holding_fds: &'p HoldingFds,
     /// Each process by its pid, and the one whose table it has.
     by_pid: BTreeMap<i32, (ProcessId, ProcessId)>,
 }
 
 /// Emits all steps for open files.
-pub(super) fn plan(resolve: &mut Resolve) -> Result<()> {
+pub(super) fn plan(cx: &mut PlanCx) -> Result<()> {
     let mut tables = BTreeMap::new();
-    for record in resolve.of_tag(Table::TAG) {
+    for record in cx.of_tag(Table::TAG) {
         tables.insert(ProcessId(record.owner), Table::from_record(record)?);
     }
     let mut files = Files::new();
-    for record in resolve.records {
+    for record in cx.records {
         if let Some(file) = super::load(record)? {
             files.insert(DescriptionId(record.owner), file);
         }
@@ -70,24 +70,24 @@ pub(super) fn plan(resolve: &mut Resolve) -> Result<()> {
         .filter_map(|(&process, table)| table.shares.map(|owner| (owner, process)))
         .collect();
     for &(owner, sharer) in &sharers {
-        let shared = &mut resolve.plan.shared_tables;
+        let shared = &mut cx.plan.shared_tables;
         *shared.entry(owner).or_default() = 0;
         let place = shared.len() as i32;
         shared.insert(sharer, place);
     }
-    let plan = &mut resolve.plan;
+    let plan = &mut cx.plan;
     let first = first_above(&tables, &files);
-    let first = first.saturating_add(Anchors::count(resolve.records)?);
+    let first = first.saturating_add(HoldingFds::count(cx.records)?);
     plan.reserved_fds = plan.reserved_fds.max(first);
-    let anchors = Anchors::of(resolve.records, plan.reserved_fds)?;
-    anchors.make(plan);
+    let holding_fds = HoldingFds::of(cx.records, plan.reserved_fds)?;
+    holding_fds.make(plan);
     let first_limbo = plan.reserved_fds + reserved::COUNT;
     let mut numbers: BTreeMap<_, _> = tables
         .iter()
         .filter(|(_, table)| table.shares.is_none())
         .map(|(&process, _)| (process, Numbers::new(first_limbo)))
         .collect();
-    let mut bench = Bench {
+    let mut planner = FdPlanner {
         plan,
         files: &files,
         stage: Stage::CreateFiles,
@@ -97,7 +97,7 @@ pub(super) fn plan(resolve: &mut Resolve) -> Result<()> {
         is_made: BTreeSet::new(),
         at_hand: BTreeMap::new(),
         other_ends: BTreeMap::new(),
-        anchors: &anchors,
+        holding_fds: &holding_fds,
         by_pid: tables
             .iter()
             .map(|(&process, table)| (table.pid, (process, table.shares.unwrap_or(process))))
@@ -108,12 +108,12 @@ pub(super) fn plan(resolve: &mut Resolve) -> Result<()> {
         .filter(|(_, table)| table.shares.is_none())
         .collect();
     for &(&process, table) in &owned {
-        bench.create(process, table)?;
+        planner.create(process, table)?;
     }
     for &(&process, table) in &owned {
-        bench.share(process, table, &tables)?;
+        planner.share(process, table, &tables)?;
     }
-    bench.connect()?;
+    planner.connect()?;
     let owners: BTreeSet<_> = sharers.iter().map(|&(owner, _)| owner).collect();
     for &(&process, table) in &owned {
         // When nobody closes any descriptor of that table any more.
@@ -121,9 +121,9 @@ pub(super) fn plan(resolve: &mut Resolve) -> Result<()> {
             true => Stage::Resume,
             false => Stage::Attributes,
         };
-        bench.finish(process, table, last);
+        planner.finish(process, table, last);
     }
-    let plan = &mut resolve.plan;
+    let plan = &mut cx.plan;
     for &(owner, sharer) in &sharers {
         take_temporary(plan, owner, sharer);
     }
@@ -170,19 +170,19 @@ const SETTABLE: i32 =
     libc::O_APPEND | libc::O_NONBLOCK | libc::O_ASYNC | libc::O_DIRECT | libc::O_NOATIME;
 
 /// The stages.
-impl Bench<'_> {
+impl FdPlanner<'_> {
     fn create(&mut self, process: ProcessId, table: &Table) -> Result<()> {
         (self.stage, self.process) = (Stage::CreateFiles, process);
         for slot in &table.slots {
-            let home = self.home(slot.description)?;
-            if home.process != process {
+            let creator = self.creator(slot.description)?;
+            if creator.process != process {
                 continue;
             }
             if !self.is_made.contains(&slot.description) {
                 self.create_one(slot.description)?;
             }
-            if home.number != slot.number {
-                self.duplicate(home.number, slot);
+            if creator.number != slot.number {
+                self.duplicate(creator.number, slot);
             }
         }
         // What is in flight only.
@@ -215,28 +215,28 @@ impl Bench<'_> {
         (self.stage, self.process) = (Stage::ShareFiles, process);
         let mut owners = BTreeMap::new();
         for slot in &table.slots {
-            let home = self.home(slot.description)?;
-            if home.process == process {
+            let creator = self.creator(slot.description)?;
+            if creator.process == process {
                 continue;
             }
             if let Some(&number) = self.at_hand.get(&(process, slot.description)) {
                 self.duplicate(number, slot);
                 continue;
             }
-            let pidfd = self.open_owner(home.process, &mut owners, tables)?;
-            self.fetch(pidfd, home, slot.number, slot.cloexec);
+            let pidfd = self.open_owner(creator.process, &mut owners, tables)?;
+            self.fetch(pidfd, creator, slot.number, slot.cloexec);
             self.at_hand
                 .insert((process, slot.description), slot.number);
         }
         for id in self.homes.of(process) {
             for need in self.file(id)?.needs() {
-                let home = self.home(need)?;
-                if home.process == process || self.at_hand.contains_key(&(process, need)) {
+                let creator = self.creator(need)?;
+                if creator.process == process || self.at_hand.contains_key(&(process, need)) {
                     continue;
                 }
-                let pidfd = self.open_owner(home.process, &mut owners, tables)?;
-                let number = self.limbo();
-                self.fetch(pidfd, home, number, true);
+                let pidfd = self.open_owner(creator.process, &mut owners, tables)?;
+                let number = self.temporary_fd();
+                self.fetch(pidfd, creator, number, true);
                 self.at_hand.insert((process, need), number);
             }
         }
@@ -246,7 +246,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// A pidfd of the process in which a description is at home, for this process and stage.
+    /// A pidfd of the process in which a description is created, for this process and stage.
     fn open_owner(
         &mut self,
         owner: ProcessId,
@@ -260,7 +260,7 @@ impl Bench<'_> {
             .get(&owner)
             .ok_or_else(|| Error::malformed(format!("process {owner}"), "no descriptor table"))?
             .pid;
-        let number = self.limbo();
+        let number = self.temporary_fd();
         let args = [Arg::from(pid), Arg::from(0)];
         let open = Call::new(
             format!("pidfd_open of {owner}, pid {pid}"),
@@ -273,15 +273,15 @@ impl Bench<'_> {
         Ok(number)
     }
 
-    fn fetch(&mut self, pidfd: i32, home: Home, number: i32, cloexec: bool) {
+    fn fetch(&mut self, pidfd: i32, creator: Creator, number: i32, cloexec: bool) {
         let what = format!(
             "fd {number}: the one of {}, fd {}",
-            home.process, home.number
+            creator.process, creator.number
         );
         let fetch = Call::new(
             what,
             libc::SYS_pidfd_getfd,
-            [Arg::from(pidfd), Arg::from(home.number), Arg::from(0)],
+            [Arg::from(pidfd), Arg::from(creator.number), Arg::from(0)],
         );
         // pidfd_getfd sets FD_CLOEXEC.
         self.land(number, cloexec, true, fetch);
@@ -291,17 +291,17 @@ impl Bench<'_> {
         self.stage = Stage::ConnectFiles;
         let order = in_order_of_needs(self.files)?;
         for &id in &order {
-            self.process = self.home(id)?.process;
+            self.process = self.creator(id)?.process;
             self.file(id)?.connect(id, self)?;
         }
         for id in order {
-            let home = self.home(id)?;
-            self.process = home.process;
+            let creator = self.creator(id)?;
+            self.process = creator.process;
             let file = self.file(id)?;
             file.finish(id, self)?;
             let open = file.open();
             if let Some(owner) = open.owner {
-                let number = home.number;
+                let number = creator.number;
                 let pair = [
                     owner.owner.kind.to_ne_bytes(),
                     owner.owner.pid.to_ne_bytes(),
@@ -317,7 +317,7 @@ impl Bench<'_> {
             if open.flags & libc::O_ASYNC != 0 {
                 // Only now: nobody shall be told of what the restore itself has written.
                 let flags = open.flags & SETTABLE;
-                self.fcntl(home.number, libc::F_SETFL, flags, "set its flags");
+                self.fcntl(creator.number, libc::F_SETFL, flags, "set its flags");
             }
         }
         Ok(())
@@ -338,7 +338,7 @@ impl Bench<'_> {
         }
         self.stage = last;
         for id in self.homes.of(process) {
-            let number = self.homes.get(id).map_or(-1, |home| home.number);
+            let number = self.homes.get(id).map_or(-1, |creator| creator.number);
             let file = self.files.get(&id);
             for lock in file.iter().flat_map(|file| &file.open().locks) {
                 self.call(lock.call(number));

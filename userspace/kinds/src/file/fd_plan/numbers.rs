@@ -15,7 +15,7 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    /// An empty table, with numbers in limbo from `first_limbo` on.
+    /// An empty table, with temporary numbers from `first_limbo` on.
     pub fn new(first_limbo: i32) -> Self {
         Self {
             taken: BTreeSet::new(),
@@ -52,12 +52,12 @@ impl Numbers {
     }
 
     /// A number above all that the image uses; each is given once.
-    pub fn limbo(&mut self) -> i32 {
+    pub fn temporary_fd(&mut self) -> i32 {
         self.next_limbo += 1;
         self.next_limbo - 1
     }
 
-    /// Whether numbers in limbo were given.
+    /// Whether temporary numbers were given.
     pub fn has_limbo(&self) -> bool {
         self.next_limbo > self.first_limbo
     }
@@ -82,7 +82,7 @@ mod tests {
     fn limbo_is_above_all() {
         let mut numbers = Numbers::new(100);
         assert!(!numbers.has_limbo());
-        assert_eq!((numbers.limbo(), numbers.limbo()), (100, 101));
+        assert_eq!((numbers.temporary_fd(), numbers.temporary_fd()), (100, 101));
         assert!(numbers.has_limbo());
     }
 }

@@ -2,7 +2,7 @@
 
 //! Plans of a few descriptors, call by call.
 
-use crust_hooks::Abilities;
+use crust_hooks::KernelFeatures;
 use crust_model::plan::Step;
 use crust_model::refusal::Refusals;
 
@@ -39,9 +39,9 @@ fn calls(tables: &[Table], files: &[crust_image::Record]) -> Result<Vec<String>>
     for (process, table) in tables.iter().enumerate() {
         records.push(table.record(process as u32, 0)?);
     }
-    let mut resolve = Resolve {
+    let mut cx = PlanCx {
         records: &records,
-        abilities: Abilities::default(),
+        features: KernelFeatures::default(),
         options: &RestoreOptions::default(),
         caller: (1, 1),
         survivors: std::collections::BTreeMap::new(),
@@ -49,9 +49,9 @@ fn calls(tables: &[Table], files: &[crust_image::Record]) -> Result<Vec<String>>
         refusals: Refusals::default(),
         notes: crate::notes::Notes::default(),
     };
-    super::plan(&mut resolve)?;
+    super::plan(&mut cx)?;
     let mut calls = Vec::new();
-    for tasks in resolve.plan.stages.values() {
+    for tasks in cx.plan.stages.values() {
         for (task, steps) in tasks {
             for step in steps {
                 if let Step::Call(call) = step {

@@ -6,13 +6,13 @@ use crust_model::plan::{Arg, Call, CallRef, Data, Expect, Operation, ProcessId, 
 use crust_model::{Error, Result};
 
 use super::numbers::Numbers;
-use super::{Bench, Home, SETTABLE, missing};
+use super::{Creator, FdPlanner, SETTABLE, missing};
 use crate::descriptor::table::Slot;
 use crate::file::{DescriptionId, File};
-use crate::pathless::Anchors;
+use crate::pathless::HoldingFds;
 
 /// What kinds use to emit their calls.
-impl<'p> Bench<'p> {
+impl<'p> FdPlanner<'p> {
     /// The process at work.
     #[must_use]
     pub fn process(&self) -> ProcessId {
@@ -21,20 +21,20 @@ impl<'p> Bench<'p> {
 
     /// Where files without a path are, in the processes that make them.
     #[must_use]
-    pub fn anchors(&self) -> &'p Anchors {
-        self.anchors
+    pub fn holding_fds(&self) -> &'p HoldingFds {
+        self.holding_fds
     }
 
     /// Where a description is made.
-    pub fn home(&self, id: DescriptionId) -> Result<Home> {
+    pub fn creator(&self, id: DescriptionId) -> Result<Creator> {
         self.homes.get(id).ok_or_else(|| missing(id))
     }
 
     /// The number by which the process at work has a description.
     pub fn at(&self, id: DescriptionId) -> Result<i32> {
-        let home = self.home(id)?;
-        if home.process == self.process {
-            return Ok(home.number);
+        let creator = self.creator(id)?;
+        if creator.process == self.process {
+            return Ok(creator.number);
         }
         self.at_hand
             .get(&(self.process, id))
@@ -122,12 +122,12 @@ impl<'p> Bench<'p> {
         self.plan.call(stage, process.leader(), call)
     }
 
-    /// As [`limbo`](Self::limbo), of another process.
+    /// As [`temporary_fd`](Self::temporary_fd), of another process.
     pub fn limbo_of(&mut self, process: ProcessId) -> i32 {
         let owner = self.by_pid.values().find(|(known, _)| *known == process);
         let owner = owner.map_or(process, |(_, owner)| *owner);
         let before = std::mem::replace(&mut self.process, owner);
-        let number = self.limbo();
+        let number = self.temporary_fd();
         self.process = before;
         number
     }
@@ -148,30 +148,35 @@ impl<'p> Bench<'p> {
     }
 
     /// A number that stays free until the end of the restore, and is closed then.
-    pub fn limbo(&mut self) -> i32 {
-        self.table().limbo()
+    pub fn temporary_fd(&mut self) -> i32 {
+        self.table().temporary_fd()
     }
 
     /// Makes a description by a call that returns a descriptor. The call is told whether to set
     /// `FD_CLOEXEC`.
     pub fn make(&mut self, id: DescriptionId, call: impl Fn(bool) -> Call) -> Result<()> {
-        let home = self.home(id)?;
+        let creator = self.creator(id)?;
         self.is_made.insert(id);
-        self.land(home.number, home.cloexec, home.cloexec, call(home.cloexec));
+        self.land(
+            creator.number,
+            creator.cloexec,
+            creator.cloexec,
+            call(creator.cloexec),
+        );
         Ok(())
     }
 
     /// The same by a call that always sets `FD_CLOEXEC`.
     pub fn make_cloexec(&mut self, id: DescriptionId, call: Call) -> Result<()> {
-        let home = self.home(id)?;
+        let creator = self.creator(id)?;
         self.is_made.insert(id);
-        self.land(home.number, home.cloexec, true, call);
+        self.land(creator.number, creator.cloexec, true, call);
         Ok(())
     }
 
-    /// Makes, in limbo, a descriptor that only the restore needs.
+    /// Makes, at a temporary number, a descriptor that only the restore needs.
     pub fn make_aside(&mut self, call: Call) -> i32 {
-        let number = self.limbo();
+        let number = self.temporary_fd();
         self.land(number, true, true, call);
         number
     }
@@ -187,11 +192,11 @@ impl<'p> Bench<'p> {
         for (target, id) in targets.iter_mut().zip(ids) {
             *target = match id {
                 Some(id) => {
-                    let home = self.home(id)?;
+                    let creator = self.creator(id)?;
                     self.is_made.insert(id);
-                    (home.number, home.cloexec)
+                    (creator.number, creator.cloexec)
                 }
-                None => (self.limbo(), true),
+                None => (self.temporary_fd(), true),
             };
         }
         // The kernel takes the two lowest numbers that are free.
@@ -211,7 +216,7 @@ impl<'p> Bench<'p> {
             return Ok(numbers);
         }
         // Out of the way first: either may have landed where the other belongs.
-        let spare = [self.limbo(), self.limbo()];
+        let spare = [self.temporary_fd(), self.temporary_fd()];
         for (from, to) in [first, second].into_iter().zip(spare) {
             self.dup(from, to, true);
             self.close(from);

@@ -27,12 +27,12 @@ use nix::poll::PollFlags;
 use nix::sys::stat::stat;
 use serde::{Deserialize, Serialize};
 
-use super::collect::Census;
-use super::fd_plan::Bench;
+use super::collect::FileCapture;
+use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 use crate::path::FilePath;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 use crate::task::tree;
 
 /// Where in the settings the line discipline stands (`struct termios2`).
@@ -129,14 +129,14 @@ impl File for Master {
         &self.open
     }
 
-    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
-        let number = bench.limbo();
+    fn create(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
+        let number = planner.temporary_fd();
         let pair = make::MakePair {
             index: self.index,
             number,
             flags: self.open.flags & FLAGS,
         };
-        bench.operate_later(Stage::Leaders, pair);
+        planner.operate_later(Stage::Leaders, pair);
         let (uid, gid) = self.owner;
         let path = || [libc::AT_FDCWD.into(), self.terminal.data().into()];
         let owner = [uid, gid].map(|id| Arg::from(u64::from(id)));
@@ -162,62 +162,62 @@ impl File for Master {
             // While nobody is in its foreground, to whom that would be signalled.
             self.ioctl("set its size", number, libc::TIOCSWINSZ as u32, size),
         ] {
-            bench.call_later(Stage::Leaders, call);
+            planner.call_later(Stage::Leaders, call);
         }
         if self.session != 0 {
-            let leader = bench.of_pid(self.session)?;
-            let number = bench.limbo_of(leader);
-            bench.set_other_end(id, number);
-            let opened = bench.call_of(leader, Stage::Terminals, self.open_terminal());
+            let leader = planner.of_pid(self.session)?;
+            let number = planner.limbo_of(leader);
+            planner.set_other_end(id, number);
+            let opened = planner.call_of(leader, Stage::Terminals, self.open_terminal());
             let args = [opened.into(), number.into(), libc::O_CLOEXEC.into()];
             let keep = Call::new(self.what("keep it open"), libc::SYS_dup3, args);
-            bench.call_of(leader, Stage::Terminals, keep);
+            planner.call_of(leader, Stage::Terminals, keep);
             let close = Call::new(
                 self.what("close where it was"),
                 libc::SYS_close,
                 [opened.into()],
             );
-            bench.call_of(leader, Stage::Terminals, close);
+            planner.call_of(leader, Stage::Terminals, close);
             let control = self.ioctl(
                 "make it that of the session",
                 number,
                 libc::TIOCSCTTY as u32,
                 0,
             );
-            bench.call_of(leader, Stage::Terminals, control);
+            planner.call_of(leader, Stage::Terminals, control);
         }
-        let home = bench.home(id)?.number;
-        bench.make(id, |cloexec| {
+        let creator = planner.creator(id)?.number;
+        planner.make(id, |cloexec| {
             let command = if cloexec {
                 libc::F_DUPFD_CLOEXEC
             } else {
                 libc::F_DUPFD
             };
             let args = [number.into(), command.into(), 0.into()];
-            let what = format!("fd {home}: the controlling side of {}", self.terminal);
+            let what = format!("fd {creator}: the controlling side of {}", self.terminal);
             Call::new(what, libc::SYS_fcntl, args)
         })
     }
 
-    fn finish(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
-        let number = bench.home(id)?.number;
+    fn finish(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
+        let number = planner.creator(id)?.number;
         if self.session != 0 && self.foreground != 0 {
-            let leader = bench.of_pid(self.session)?;
+            let leader = planner.of_pid(self.session)?;
             let request = libc::TIOCSPGRP as u32;
             let what = "set the group in its foreground";
-            let call = self.ioctl(what, bench.other_end(id)?, request, word(self.foreground));
-            bench.call_of(leader, Stage::ConnectFiles, call);
+            let call = self.ioctl(what, planner.other_end(id)?, request, word(self.foreground));
+            planner.call_of(leader, Stage::ConnectFiles, call);
         }
         if self.is_hung_up {
-            let opened = bench.call(self.open_terminal());
+            let opened = planner.call(self.open_terminal());
             let close = Call::new(self.what("hang up"), libc::SYS_close, [opened.into()]);
-            bench.call(close);
+            planner.call(close);
         }
         if self.is_locked {
-            bench.call(self.ioctl("lock", number, request::LOCK, word(1)));
+            planner.call(self.ioctl("lock", number, request::LOCK, word(1)));
         }
         if self.has_packets {
-            bench.call(self.ioctl("read packets", number, libc::TIOCPKT as u32, word(1)));
+            planner.call(self.ioctl("read packets", number, libc::TIOCPKT as u32, word(1)));
         }
         Ok(())
     }
@@ -248,7 +248,7 @@ impl FileKind for Master {
         Self::index(probe).is_some()
     }
 
-    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+    fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()> {
         let index = probe.demand("tty-index", |text| text.parse().ok())?;
         let master = probe.take()?;
         let master = master.as_fd();
@@ -262,14 +262,14 @@ impl FileKind for Master {
         let (events, waiting) =
             tty::waiting(master).map_err(failed("ask what waits in the terminal"))?;
         if settings[LINE_DISCIPLINE] != 0 {
-            census.refuse(
+            cx.refuse(
                 probe,
                 "a pseudo-terminal with a line discipline of its own",
                 "have the program set it back before the dump",
             );
         }
         if waiting > 0 || events.contains(PollFlags::POLLIN) {
-            census.refuse(
+            cx.refuse(
                 probe,
                 "a pseudo-terminal with output that its controlling side has not read yet",
                 "dump it again in a moment, or when the program has read it",
@@ -279,7 +279,7 @@ impl FileKind for Master {
         let there = match stat(terminal.as_str()) {
             Ok(there) if there.st_rdev == device(index) => there,
             _ => {
-                census.refuse(
+                cx.refuse(
                     probe,
                     format!("a pseudo-terminal that is not {terminal}"),
                     "dump it where the /dev/pts of the program is mounted",
@@ -287,16 +287,16 @@ impl FileKind for Master {
                 return Ok(());
             }
         };
-        let is_of_tree = |pid| census.tree.iter().any(|process| process.pid == pid);
+        let is_of_tree = |pid| cx.tree.iter().any(|process| process.pid == pid);
         if session != 0 && !is_of_tree(session) {
-            census.refuse(
+            cx.refuse(
                 probe,
                 format!("the controlling side of the terminal of session {session}, which is not in the tree"),
                 "dump a tree that contains that session",
             );
         }
         let foreground = match tty::foreground(master) {
-            Ok(group) if session != 0 && has_member(census, group)? => group,
+            Ok(group) if session != 0 && has_member(cx, group)? => group,
             _ => 0,
         };
         let state = Self {
@@ -315,7 +315,7 @@ impl FileKind for Master {
             session,
             foreground,
         };
-        census.keep(probe.id, &state)
+        cx.keep(probe.id, &state)
     }
 }
 
@@ -324,11 +324,11 @@ impl FileKind for Master {
 /// # Errors
 ///
 /// If a record cannot be decoded.
-pub(super) fn losses(resolve: &mut Resolve<'_>) -> Result<()> {
-    if resolve.abilities.set_ids {
+pub(super) fn losses(cx: &mut PlanCx<'_>) -> Result<()> {
+    if cx.features.set_ids {
         return Ok(());
     }
-    let masters: Vec<Master> = resolve
+    let masters: Vec<Master> = cx
         .of_tag(Master::TAG)
         .map(Master::from_record)
         .collect::<Result<_>>()?;
@@ -336,9 +336,9 @@ pub(super) fn losses(resolve: &mut Resolve<'_>) -> Result<()> {
     if sessions.is_empty() {
         return Ok(());
     }
-    for member in tree::members(resolve.records)? {
+    for member in tree::members(cx.records)? {
         if sessions.contains(&member.sid) && member.sid != member.pid && member.zombie.is_none() {
-            resolve.refusals.lose(
+            cx.refusals.lose(
                 member.pid,
                 "controlling terminal",
                 "on this kernel only the leader of a session gets it again: opening /dev/tty fails",
@@ -355,8 +355,8 @@ fn device(index: u32) -> u64 {
 }
 
 /// Whether a process of the tree is in a group.
-fn has_member(census: &Census, group: i32) -> Result<bool> {
-    for process in census.tree {
+fn has_member(cx: &FileCapture, group: i32) -> Result<bool> {
+    for process in cx.tree {
         let stat = crust_proc::stat(&process.proc, process.pid, "stat")?;
         if stat.signed(5) == i64::from(group) {
             return Ok(true);

@@ -14,8 +14,8 @@ use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
 
 use super::Master;
-use crate::file::collect::Census;
-use crate::file::fd_plan::Bench;
+use crate::file::collect::FileCapture;
+use crate::file::fd_plan::FdPlanner;
 use crate::file::probe::Probe;
 use crate::file::terminal::Terminal;
 use crate::file::{DescriptionId, File, FileKind, Open, by_path};
@@ -48,16 +48,16 @@ impl File for Slave {
         &self.open
     }
 
-    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
-        by_path::make(&self.open, &self.path, id, bench)
+    fn create(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
+        by_path::make(&self.open, &self.path, id, planner)
     }
 
-    fn finish(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+    fn finish(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
         if self.is_exclusive {
-            let number = bench.home(id)?.number;
+            let number = planner.creator(id)?.number;
             let args = [number.into(), Arg::from(libc::TIOCEXCL), 0.into()];
             let what = format!("fd {number}: nobody else may open it");
-            bench.call(Call::new(what, libc::SYS_ioctl, args));
+            planner.call(Call::new(what, libc::SYS_ioctl, args));
         }
         Ok(())
     }
@@ -69,22 +69,22 @@ impl FileKind for Slave {
         probe.file_type() == libc::S_IFCHR && (is_pseudo(rdev) || rdev == libc::makedev(5, 0))
     }
 
-    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
-        let masters: Vec<_> = census
+    fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()> {
+        let masters: Vec<_> = cx
             .probes
             .iter()
             .filter(|probe| Master::matches(probe))
             .cloned()
             .collect();
         let Some(master) = master_of(probe, &masters)? else {
-            return Terminal::capture(probe, census);
+            return Terminal::capture(probe, cx);
         };
         let terminal = probe.take()?;
         let terminal = terminal.as_fd();
         let (_, waiting) = tty::waiting(terminal)
             .map_err(|errno| probe.failed("ask what waits in the terminal", errno))?;
         if waiting > 0 {
-            census.refuse(
+            cx.refuse(
                 probe,
                 format!(
                     "a terminal with input that no program has read yet ({})",
@@ -94,8 +94,8 @@ impl FileKind for Slave {
             );
         }
         let by_session = probe.identity.rdev == libc::makedev(5, 0);
-        if by_session && !census.hooks.abilities().set_ids {
-            census.refuse(
+        if by_session && !cx.hooks.features().set_ids {
+            cx.refuse(
                 probe,
                 "the terminal of its session, opened as /dev/tty; without the module processes are put into a session \
                  before that has its terminal",
@@ -109,7 +109,7 @@ impl FileKind for Slave {
             path: FilePath(probe.link.clone()),
             is_exclusive,
         };
-        census.keep(probe.id, &state)
+        cx.keep(probe.id, &state)
     }
 }
 

@@ -13,8 +13,8 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::descriptor::DescriptionId;
-use crate::file::collect::Census;
-use crate::file::fd_plan::Bench;
+use crate::file::collect::FileCapture;
+use crate::file::fd_plan::FdPlanner;
 use crate::file::probe::Probe;
 use crate::file::unix_peer::Connection;
 
@@ -38,7 +38,7 @@ pub(super) fn peek_all<'a>(
     socket: &OwnedFd,
     socket_type: i32,
     connection: &Connection,
-    census: &mut Census<'a>,
+    cx: &mut FileCapture<'a>,
 ) -> Result<Vec<Message>> {
     let queue = Queue {
         socket,
@@ -79,12 +79,12 @@ pub(super) fn peek_all<'a>(
         offset += received.length;
         let mut carried = Vec::new();
         for descriptor in descriptors {
-            carried.push(census.identify_in_flight(probe, descriptor)?);
+            carried.push(cx.identify_in_flight(probe, descriptor)?);
         }
         let sender = credentials.map(|(pid, ..)| pid);
-        let stranger = sender.filter(|&pid| !census.tree.iter().any(|it| it.pid == pid));
+        let stranger = sender.filter(|&pid| !cx.tree.iter().any(|it| it.pid == pid));
         if let Some(pid) = stranger {
-            census.refuse(
+            cx.refuse(
                 probe,
                 format!(
                     "a message from process {pid}, which is not in the tree, waits to be received \
@@ -163,7 +163,7 @@ impl Message {
     }
 
     /// Emits the calls that send it.
-    pub(super) fn send(&self, sender: i32, bench: &mut Bench) -> Result<()> {
+    pub(super) fn send(&self, sender: i32, planner: &mut FdPlanner) -> Result<()> {
         let mut control = Data::default();
         if let Some((pid, uid, gid)) = self.credentials {
             let body = [pid as u32, uid, gid].map(u32::to_ne_bytes).concat();
@@ -172,11 +172,11 @@ impl Message {
         if !self.descriptors.is_empty() {
             let mut body = Vec::new();
             for &descriptor in &self.descriptors {
-                body.extend(bench.at(descriptor)?.to_ne_bytes());
+                body.extend(planner.at(descriptor)?.to_ne_bytes());
             }
             add_control(&mut control, libc::SCM_RIGHTS, &body);
         }
-        send(sender, &self.data, control, bench);
+        send(sender, &self.data, control, planner);
         Ok(())
     }
 }
@@ -191,7 +191,7 @@ fn add_control(control: &mut Data, kind: i32, body: &[u8]) {
     bytes.resize(bytes.len().next_multiple_of(8), 0);
 }
 
-fn send(sender: i32, data: &[u8], control: Data, bench: &mut Bench) {
+fn send(sender: i32, data: &[u8], control: Data, planner: &mut FdPlanner) {
     let length = data.len() as u64;
     let control_length = control.bytes.len() as u64;
     // struct iovec, then struct msghdr: name, its length, iov, its length, control, its length,
@@ -210,7 +210,7 @@ fn send(sender: i32, data: &[u8], control: Data, bench: &mut Bench) {
             Arg::from(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL),
         ],
     );
-    bench.call(call.returns(length));
+    planner.call(call.must_return(length));
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub use options::Options;
 use serde::{Deserialize, Serialize};
 pub use sockets::Sockets;
 
-use super::fd_plan::Bench;
+use super::fd_plan::FdPlanner;
 use super::{DescriptionId, File, Open};
 
 /// The other end of a socket.
@@ -119,7 +119,7 @@ impl File for UnixSocket {
         self.maker.map(|maker| maker.pid)
     }
 
-    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
+    fn create(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
         let arguments = |numbers: Option<Data>| {
             let mut args = vec![
                 Arg::from(libc::AF_UNIX),
@@ -131,7 +131,7 @@ impl File for UnixSocket {
         };
         let other = match self.peer {
             Peer::None => {
-                return bench.make(id, |cloexec| {
+                return planner.make(id, |cloexec| {
                     let mut args = arguments(None);
                     if cloexec {
                         args[1] = Arg::from(self.socket_type | libc::SOCK_CLOEXEC);
@@ -149,45 +149,45 @@ impl File for UnixSocket {
         });
         let is_root = (maker.uid, maker.gid) == (0, 0);
         if !is_root {
-            set_ids(bench, libc::SYS_setresgid, "group", maker.gid);
-            set_ids(bench, libc::SYS_setresuid, "user", maker.uid);
+            set_ids(planner, libc::SYS_setresgid, "group", maker.gid);
+            set_ids(planner, libc::SYS_setresuid, "user", maker.uid);
         }
-        let [own, others] = bench.make_pair([Some(id), other], |numbers| {
+        let [own, others] = planner.make_pair([Some(id), other], |numbers| {
             let args = arguments(Some(numbers));
             Call::new("make a Unix socket pair", libc::SYS_socketpair, args)
         })?;
         if !is_root {
-            set_ids(bench, libc::SYS_setresuid, "user", 0);
-            set_ids(bench, libc::SYS_setresgid, "group", 0);
+            set_ids(planner, libc::SYS_setresuid, "user", 0);
+            set_ids(planner, libc::SYS_setresgid, "group", 0);
         }
-        bench.set_other_end(id, others);
+        planner.set_other_end(id, others);
         if let Some(other) = other {
-            bench.set_other_end(other, own);
+            planner.set_other_end(other, own);
         }
         Ok(())
     }
 
-    fn connect(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
-        let number = bench.home(id)?.number;
+    fn connect(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
+        let number = planner.creator(id)?.number;
         if !self.queue.is_empty() {
-            let sender = bench.other_end(id)?;
+            let sender = planner.other_end(id)?;
             let room = self.queue.iter().map(Message::room).sum();
-            options::make_room(sender, room, bench);
+            options::make_room(sender, room, planner);
             for message in &self.queue {
-                message.send(sender, bench)?;
+                message.send(sender, planner)?;
             }
         }
-        bench.set_flags(number, self.open.flags);
+        planner.set_flags(number, self.open.flags);
         Ok(())
     }
 
-    fn finish(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
-        let number = bench.home(id)?.number;
-        self.options.set(number, bench);
+    fn finish(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
+        let number = planner.creator(id)?.number;
+        self.options.set(number, planner);
         for (bit, how) in [(1, libc::SHUT_RD), (2, libc::SHUT_WR)] {
             // A closed peer has shut down both directions by itself.
             if self.shutdown & bit != 0 && self.peer != Peer::Gone {
-                bench.call(Call::new(
+                planner.call(Call::new(
                     format!("fd {number}: shut down"),
                     libc::SYS_shutdown,
                     [Arg::from(number), Arg::from(how)],
@@ -199,8 +199,8 @@ impl File for UnixSocket {
 }
 
 /// Sets the effective user or group id only: the saved one brings it back.
-fn set_ids(bench: &mut Bench, nr: i64, what: &str, id: u32) {
+fn set_ids(planner: &mut FdPlanner, nr: i64, what: &str, id: u32) {
     let keep = Arg::from(-1);
     let args = [keep.clone(), Arg::from(u64::from(id)), keep];
-    bench.call(Call::new(format!("be {what} {id}"), nr, args));
+    planner.call(Call::new(format!("be {what} {id}"), nr, args));
 }

@@ -10,7 +10,7 @@ use libc::SOL_SOCKET;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use serde::{Deserialize, Serialize};
 
-use crate::file::fd_plan::Bench;
+use crate::file::fd_plan::FdPlanner;
 
 const SO_PASSRIGHTS: i32 = 83;
 const SO_SNDBUFFORCE: i32 = libc::SO_SNDBUFFORCE;
@@ -83,31 +83,31 @@ impl Options {
     }
 
     /// Emits the calls that set them.
-    pub fn set(&self, number: i32, bench: &mut Bench) {
+    pub fn set(&self, number: i32, planner: &mut FdPlanner) {
         for (name, size) in [SO_SNDBUFFORCE, SO_RCVBUFFORCE]
             .into_iter()
             .zip(self.buffers)
         {
             // The kernel doubles what it is told.
-            set(number, name, (size / 2).to_ne_bytes().to_vec(), bench);
+            set(number, name, (size / 2).to_ne_bytes().to_vec(), planner);
         }
         // Setting a size has locked it.
         set(
             number,
             SO_BUF_LOCK,
             self.buffer_lock.to_ne_bytes().to_vec(),
-            bench,
+            planner,
         );
         for (name, value) in &self.plain {
-            set(number, *name, value.clone(), bench);
+            set(number, *name, value.clone(), planner);
         }
     }
 }
 
 /// Gives a sender room for so many bytes at once.
-pub(super) fn make_room(number: i32, bytes: usize, bench: &mut Bench) {
+pub(super) fn make_room(number: i32, bytes: usize, planner: &mut FdPlanner) {
     let size = i32::try_from(bytes).unwrap_or(i32::MAX / 2);
-    set(number, SO_SNDBUFFORCE, size.to_ne_bytes().to_vec(), bench);
+    set(number, SO_SNDBUFFORCE, size.to_ne_bytes().to_vec(), planner);
 }
 
 fn new_socket(socket_type: i32) -> nix::Result<OwnedFd> {
@@ -124,9 +124,9 @@ fn new_socket(socket_type: i32) -> nix::Result<OwnedFd> {
     )
 }
 
-fn set(number: i32, name: i32, value: Vec<u8>, bench: &mut Bench) {
+fn set(number: i32, name: i32, value: Vec<u8>, planner: &mut FdPlanner) {
     let length = value.len() as u64;
-    bench.call(Call::new(
+    planner.call(Call::new(
         format!("fd {number}: socket option {name}"),
         libc::SYS_setsockopt,
         [

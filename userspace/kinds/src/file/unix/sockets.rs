@@ -14,12 +14,12 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{Maker, Options, Peer, UnixSocket, message};
-use crate::file::collect::Census;
+use crate::file::collect::FileCapture;
 use crate::file::probe::Probe;
 use crate::file::unix_peer::{Connection, Diag, OtherEnd};
 use crate::file::{DescriptionId, FileKind, refused};
 
-/// The Unix sockets of the tree while the census goes on.
+/// The Unix sockets of the tree while the capture goes on.
 #[derive(Default)]
 pub struct Sockets {
     found: Vec<(UnixSocket, DescriptionId, OtherEnd)>,
@@ -42,7 +42,7 @@ impl FileKind for UnixSocket {
         probe.file_type() == libc::S_IFSOCK && probe.flags & libc::O_PATH == 0
     }
 
-    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+    fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()> {
         let socket = probe.take()?;
         let ask = |name| {
             sockopt::get_int(socket.as_fd(), SOL_SOCKET, name)
@@ -50,16 +50,16 @@ impl FileKind for UnixSocket {
         };
         let domain = ask(libc::SO_DOMAIN)?;
         if domain != libc::AF_UNIX {
-            return refused::refuse_socket(probe, &socket, domain, census);
+            return refused::refuse_socket(probe, &socket, domain, cx);
         }
         if let Some((why, remedy)) = objection(probe, &socket)? {
-            census.refuse(probe, why, remedy);
+            cx.refuse(probe, why, remedy);
             return Ok(());
         }
-        let connection = match census.sockets.ask(probe.identity.ino) {
+        let connection = match cx.sockets.ask(probe.identity.ino) {
             Ok(connection) => connection,
             Err(Errno::ENOENT) => {
-                census.refuse(
+                cx.refuse(
                     probe,
                     "a Unix socket, of which crust is not told who is at its other end: it is of another \
                      network namespace, or this kernel tells of none",
@@ -71,13 +71,13 @@ impl FileKind for UnixSocket {
             Err(errno) => return Err(probe.failed("ask sock_diag", errno)),
         };
         let socket_type = ask(libc::SO_TYPE)?;
-        let queue = message::peek_all(probe, &socket, socket_type, &connection, census)?;
+        let queue = message::peek_all(probe, &socket, socket_type, &connection, cx)?;
         let first = queue.first().map_or(0, |message| message.data.len());
         if (socket_type == libc::SOCK_DGRAM
             && fcntl::readable(socket.as_fd()).is_ok_and(|bytes| bytes as usize != first))
             || (queue.is_empty() && has_input(&socket)? && connection.shutdown & 1 == 0)
         {
-            census.refuse(
+            cx.refuse(
                 probe,
                 "a Unix socket with a message that cannot be read without taking it (an empty one, \
                  read with MSG_PEEK before)",
@@ -85,7 +85,7 @@ impl FileKind for UnixSocket {
             );
             return Ok(());
         }
-        let maker = maker(probe, &socket, connection.other_end, census)?;
+        let maker = maker(probe, &socket, connection.other_end, cx)?;
         let state = UnixSocket {
             open: probe.open_with_owner(&socket)?,
             socket_type,
@@ -102,13 +102,13 @@ impl FileKind for UnixSocket {
             queue,
         };
         let found = (state, probe.id, connection.other_end);
-        census.sockets.found.push(found);
+        cx.sockets.found.push(found);
         Ok(())
     }
 
-    fn settle(census: &mut Census) -> Result<()> {
-        let found = std::mem::take(&mut census.sockets.found);
-        let ino_of = |id: DescriptionId| census.probes[id.0 as usize].identity.ino;
+    fn resolve_refs(cx: &mut FileCapture) -> Result<()> {
+        let found = std::mem::take(&mut cx.sockets.found);
+        let ino_of = |id: DescriptionId| cx.probes[id.0 as usize].identity.ino;
         let by_ino: HashMap<u64, _> = found
             .iter()
             .map(|(_, id, other_end)| (ino_of(*id), (*id, *other_end)))
@@ -133,10 +133,10 @@ impl FileKind for UnixSocket {
         }
         for (id, state) in settled {
             match state {
-                Some(state) => census.keep(id, &state)?,
+                Some(state) => cx.keep(id, &state)?,
                 None => {
-                    let probe = Rc::clone(&census.probes[id.0 as usize]);
-                    census.refuse(
+                    let probe = Rc::clone(&cx.probes[id.0 as usize]);
+                    cx.refuse(
                         &probe,
                         "a Unix socket that is connected to a program outside of the tree",
                         "dump a tree that contains both programs, or close the connection",
@@ -194,7 +194,7 @@ fn maker(
     probe: &Probe,
     socket: &OwnedFd,
     other_end: OtherEnd,
-    census: &mut Census,
+    cx: &mut FileCapture,
 ) -> Result<Option<Maker>> {
     if other_end == OtherEnd::Unconnected {
         return Ok(None);
@@ -212,12 +212,9 @@ fn maker(
         uid: word(4),
         gid: word(8),
     };
-    let mut living = census
-        .tree
-        .iter()
-        .filter(|process| process.zombie.is_none());
+    let mut living = cx.tree.iter().filter(|process| process.zombie.is_none());
     if !living.any(|process| process.pid == maker.pid) {
-        census.lose(
+        cx.lose(
             probe,
             format!(
                 "SO_PEERCRED of this Unix socket names process {}, which is not in the tree: after \

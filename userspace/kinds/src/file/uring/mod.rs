@@ -41,8 +41,8 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use self::idle::{Rule, Shown};
-use super::collect::Census;
-use super::fd_plan::Bench;
+use super::collect::FileCapture;
+use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 
@@ -119,8 +119,8 @@ impl File for Uring {
         &self.open
     }
 
-    fn create(&self, id: DescriptionId, bench: &mut Bench) -> Result<()> {
-        let number = bench.home(id)?.number;
+    fn create(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
+        let number = planner.creator(id)?.number;
         let params: Vec<u8> = uring::params(self.completions)
             .into_iter()
             .flat_map(u32::to_ne_bytes)
@@ -130,10 +130,10 @@ impl File for Uring {
             libc::SYS_io_uring_setup,
             [Arg::from(u64::from(self.entries)), Data::new(params).into()],
         );
-        bench.make_cloexec(id, call)?;
-        bench.set_flags(number, self.open.flags);
+        planner.make_cloexec(id, call)?;
+        planner.set_flags(number, self.open.flags);
         let ring = self.clone();
-        bench.operate(wind::WindRing { number, ring });
+        planner.operate(wind::WindRing { number, ring });
         Ok(())
     }
 
@@ -161,11 +161,11 @@ impl FileKind for Uring {
         probe.is_linked(LINK) && probe.flags & libc::O_PATH == 0
     }
 
-    fn capture<'a>(probe: &Probe<'a>, census: &mut Census<'a>) -> Result<()> {
+    fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()> {
         match look(probe)? {
-            Ok(state) => census.keep(probe.id, &state),
+            Ok(state) => cx.keep(probe.id, &state),
             Err(rule) => {
-                census.refuse(
+                cx.refuse(
                     probe,
                     format!("an io_uring that is not quiet: {rule}"),
                     REMEDY,
@@ -176,8 +176,8 @@ impl FileKind for Uring {
     }
 
     /// A mapping is made again by the descriptor.
-    fn settle(census: &mut Census) -> Result<()> {
-        rings::settle(census)
+    fn resolve_refs(cx: &mut FileCapture) -> Result<()> {
+        rings::resolve_refs(cx)
     }
 }
 

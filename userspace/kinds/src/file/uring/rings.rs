@@ -12,7 +12,7 @@ use crust_sys::uring::ENTRY;
 
 use super::Uring;
 use crate::descriptor::table::Table;
-use crate::file::collect::Census;
+use crate::file::collect::FileCapture;
 
 /// The rings of an image, by their inodes.
 #[derive(Debug, Default)]
@@ -81,13 +81,13 @@ pub struct MappedRing {
 }
 
 /// Refuses mappings that cannot be made again, when all rings are known.
-pub(super) fn settle(census: &mut Census) -> Result<()> {
-    let mapped = census.notes.take::<Vec<MappedRing>>();
+pub(super) fn resolve_refs(cx: &mut FileCapture) -> Result<()> {
+    let mapped = cx.notes.take::<Vec<MappedRing>>();
     if mapped.is_empty() {
         return Ok(());
     }
-    let rings = Rings::of(&census.records)?;
-    let open = census.probes.iter();
+    let rings = Rings::of(&cx.records)?;
+    let open = cx.probes.iter();
     let open: BTreeSet<u64> = open
         .filter(|probe| probe.is_linked(super::LINK))
         .map(|probe| probe.identity.ino)
@@ -111,7 +111,7 @@ pub(super) fn settle(census: &mut Census) -> Result<()> {
         } else {
             continue;
         };
-        census.refusals.block(mapped.pid, mapped.title, why, remedy);
+        cx.refusals.block(mapped.pid, mapped.title, why, remedy);
     }
     Ok(())
 }

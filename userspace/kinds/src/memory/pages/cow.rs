@@ -18,7 +18,7 @@ use crust_sys::process::CloneArgs;
 use crust_sys::ptrace::{self, option};
 use crust_sys::wait;
 use crust_tracee::frozen_process::FrozenProcess;
-use crust_tracee::remote::{self, Caller, Remote, Room, Undo};
+use crust_tracee::remote::{self, Caller, CodeCave, Remote, Undo};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -61,8 +61,8 @@ impl CowCopy {
         if process.syscall_insn.is_none() || !has_our_numbers(process)? {
             return Ok(None);
         }
-        let room = Room::of(process);
-        let mut target = Remote::new(process, leader, room.as_ref())?;
+        let cave = CodeCave::of(process);
+        let mut target = Remote::new(process, leader, cave.as_ref())?;
         let copy = match reaped(&mut target, process.options) {
             // An older kernel.
             Ok(None)
@@ -108,7 +108,7 @@ impl CowCopy {
     }
 }
 
-/// A copy that nobody has to wait for. `None` if there is no room for the arguments.
+/// A copy that nobody has to wait for. `None` if there is no cave for the arguments.
 fn reaped(target: &mut Remote<'_>, options: i32) -> Result<Option<Child>> {
     let flags = CLONE_AUTOREAP | (libc::CLONE_FILES | libc::CLONE_PTRACE) as u64;
     let args = CloneArgs {

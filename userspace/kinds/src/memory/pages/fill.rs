@@ -43,12 +43,12 @@ impl StoredPages {
 
     /// The calls that read those pages among `some` that it lends to its children.
     #[must_use]
-    pub fn fill_lent(&self, some: &Runs, image: i32) -> Vec<Call> {
+    pub fn fill_held(&self, some: &Runs, image: i32) -> Vec<Call> {
         let mut calls = Vec::new();
-        for (before, inside, runs) in self.lent.split(some.ranges()) {
+        for (before, inside, runs) in self.held_for_children.split(some.ranges()) {
             if inside {
                 let what = "pages for children";
-                calls.extend(fill(what, &runs, 0, self.lent_at() + before, image));
+                calls.extend(fill(what, &runs, 0, self.held_at() + before, image));
             }
         }
         calls
@@ -107,7 +107,7 @@ fn fill(what: &str, runs: &Runs, base: u64, offset: u64, image: i32) -> Vec<Call
                     ],
                 );
                 // Linux before 5.14 does not know it, and needs it no more than others.
-                calls.push(call.whatever());
+                calls.push(call.may_fail());
             }
         }
         let words: Vec<u64> = ranges
@@ -126,7 +126,7 @@ fn fill(what: &str, runs: &Runs, base: u64, offset: u64, image: i32) -> Vec<Call
                 0.into(),
             ],
         );
-        calls.push(call.returns(bytes));
+        calls.push(call.must_return(bytes));
     }
     calls
 }

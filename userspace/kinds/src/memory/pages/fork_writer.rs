@@ -36,14 +36,14 @@ const PIECE: u64 = 64 << 20;
 const SCRATCH: u64 = MAX_RANGES as u64 * 16;
 
 /// See above.
-pub(super) struct Scribe {
+pub(super) struct ForkWriter {
     caller: Caller,
     scratch: RemoteAddr,
     /// The number that the image has in it.
     image: u64,
 }
 
-impl Scribe {
+impl ForkWriter {
     /// Has a copy write up to byte `end` of the image. `None` if it may not.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ use std::fs::File;
 use crust_image::{PAGE_SIZE, Record};
 use crust_model::object::{Row, State};
 use crust_model::{Error, Result};
-use crust_proc::smaps::trait_bit;
+use crust_proc::smaps::vm_flag;
 use crust_tracee::frozen_process::FrozenProcess;
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +45,7 @@ pub struct StoredPages {
     /// with the parent, or with whom that has inherited them from.
     pub inherited: Runs,
     /// Pages that children share and the process itself does not have any more; they follow its own.
-    pub lent: Runs,
+    pub held_for_children: Runs,
 }
 
 impl State for StoredPages {
@@ -57,19 +57,19 @@ impl State for StoredPages {
 
     fn describe(&self) -> String {
         format!(
-            "{} KiB in {} runs at {:#x}, {} KiB shared with its parent, {} KiB lent to children",
+            "{} KiB in {} runs at {:#x}, {} KiB shared with its parent, {} KiB held_for_children to children",
             self.runs.bytes() >> 10,
             self.runs.ranges().len(),
             self.offset,
             self.inherited.bytes() >> 10,
-            self.lent.bytes() >> 10
+            self.held_for_children.bytes() >> 10
         )
     }
 }
 
 impl StoredPages {
     /// Where in the image the pages are that it lends.
-    fn lent_at(&self) -> u64 {
+    fn held_at(&self) -> u64 {
         self.offset + self.runs.bytes()
     }
 }
@@ -129,7 +129,7 @@ fn shared_objects(
                 continue;
             }
             for mapping in Mappings::<SharedAnonymous>::from_record(record)?.0 {
-                let no_reserve = mapping.area.is(trait_bit::NO_RESERVE);
+                let no_reserve = mapping.area.is(vm_flag::NO_RESERVE);
                 let key = (mapping.huge, mapping.object);
                 if let Some((memory, ..)) = objects.get_mut(&key) {
                     memory.no_reserve |= no_reserve;

@@ -23,7 +23,7 @@ use nix::errno::Errno;
 use zerocopy::IntoBytes;
 
 use super::Runs;
-use crate::memory::forkable_range::{self, Plot};
+use crate::memory::forkable_range::{self, ForkableRange};
 
 /// Entries of `pagemap` that are read at once.
 const ENTRIES: u64 = 16 << 10;
@@ -31,22 +31,22 @@ const ENTRIES: u64 = 16 << 10;
 /// A process and its private memory.
 pub(super) struct Holder<'a> {
     pub(super) process: &'a FrozenProcess,
-    pub(super) plots: Vec<Plot>,
+    pub(super) forkable_ranges: Vec<ForkableRange>,
     /// All pages that it has.
     pub(super) pages: Runs,
 }
 
 /// What a process has in common with its relatives.
 #[derive(Debug, Default)]
-pub(super) struct Heritage {
+pub(super) struct SharedPages {
     /// Pages that it has of its parent.
     pub(super) inherited: Runs,
     /// Pages that it lends to its children, each with one of them that has it.
-    pub(super) lent: Vec<(Range<u64>, ProcessId)>,
+    pub(super) held_for_children: Vec<(Range<u64>, ProcessId)>,
 }
 
 /// Finds it for each of the processes, who are in the order of the tree.
-pub(super) fn find(holders: &[Holder<'_>]) -> Result<Vec<Heritage>> {
+pub(super) fn find(holders: &[Holder<'_>]) -> Result<Vec<SharedPages>> {
     let places: HashMap<ProcessId, usize> = holders
         .iter()
         .enumerate()
@@ -59,7 +59,7 @@ pub(super) fn find(holders: &[Holder<'_>]) -> Result<Vec<Heritage>> {
             children.entry(parent).or_default().push(place);
         }
     }
-    let mut all: Vec<Heritage> = holders.iter().map(|_| Heritage::default()).collect();
+    let mut all: Vec<SharedPages> = holders.iter().map(|_| SharedPages::default()).collect();
     for (parent, children) in children {
         Family::of(&holders[parent], parent, holders, &children)?.settle(&mut all);
     }
@@ -93,7 +93,7 @@ impl<'a> Family<'a> {
         for &child in children {
             let holder = &holders[child];
             let mut common = Runs::default();
-            for range in forkable_range::common(&parent.plots, &holder.plots) {
+            for range in forkable_range::common(&parent.forkable_ranges, &holder.forkable_ranges) {
                 common.push(range);
             }
             let theirs = Frames::of(holder.process)?;
@@ -142,7 +142,7 @@ impl<'a> Family<'a> {
     }
 
     /// Decides which pages the parent lends, and notes everything.
-    fn settle(mut self, all: &mut [Heritage]) {
+    fn settle(mut self, all: &mut [SharedPages]) {
         let mut kept = Runs::default();
         for addresses in self.inherited.values() {
             kept = kept.or(&runs(addresses));
@@ -158,13 +158,13 @@ impl<'a> Family<'a> {
             }
         }
         for (address, children) in best {
-            let lent = &mut all[self.parent].lent;
+            let held_for_children = &mut all[self.parent].held_for_children;
             let source = self.holders[children[0]].process.id;
-            match lent.last_mut() {
+            match held_for_children.last_mut() {
                 Some((range, of)) if range.end == address && *of == source => {
                     range.end += PAGE_SIZE;
                 }
-                _ => lent.push((address..address + PAGE_SIZE, source)),
+                _ => held_for_children.push((address..address + PAGE_SIZE, source)),
             }
             for child in children {
                 self.inherited.entry(child).or_default().push(address);
@@ -259,9 +259,9 @@ mod tests {
                 ((2 * P, 20), vec![1, 3]),
             ]),
         };
-        let mut all: Vec<Heritage> = (0..4).map(|_| Heritage::default()).collect();
+        let mut all: Vec<SharedPages> = (0..4).map(|_| SharedPages::default()).collect();
         family.settle(&mut all);
-        assert!(all[0].lent.is_empty());
+        assert!(all[0].held_for_children.is_empty());
         assert_eq!(all[1].inherited.ranges()[0], P..2 * P);
         assert_eq!(all[2].inherited.ranges()[0], P..3 * P);
         assert!(all[3].inherited.is_empty());

@@ -3,7 +3,7 @@
 //! The contents of all memory of a tree at one moment.
 //!
 //! Each process that is to go on meanwhile is copied by a fork ([`CowCopy`]). If it has much memory, the
-//! copy writes it itself ([`Scribe`]), which is half the work for the kernel. Of what stands still the
+//! copy writes it itself ([`ForkWriter`]), which is half the work for the kernel. Of what stands still the
 //! pages are read by one thread while another one writes; only where there is one processor for
 //! both, a copy that writes is faster here too.
 
@@ -15,7 +15,7 @@ use crust_model::object::State;
 use crust_model::plan::ProcessId;
 use crust_model::progress::Progress;
 use crust_model::{Error, Result};
-use crust_proc::smaps::trait_bit;
+use crust_proc::smaps::vm_flag;
 use crust_tracee::frozen_process::FrozenProcess;
 use crust_tracee::interrupt::Interrupts;
 use crust_tracee::parallel;
@@ -23,7 +23,7 @@ use nix::errno::Errno;
 
 use super::copy::{self, Job, Source};
 use super::cow::CowCopy;
-use super::fork_writer::{self, Scribe};
+use super::fork_writer::{self, ForkWriter};
 use super::shared_pages::{self, Holder};
 use super::{PageJob, Runs, SharedMemory, StoredPages, scan, shared_objects};
 use crate::capture::DumpOptions;
@@ -37,7 +37,7 @@ pub struct Snapshot<'a> {
     /// Where all pages will be.
     records: Vec<Record>,
     /// What copies write.
-    scribes: Vec<(Scribe, Arc<Source>, Vec<Job>)>,
+    scribes: Vec<(ForkWriter, Arc<Source>, Vec<Job>)>,
     /// What is read.
     jobs: Vec<Job>,
     /// They live as long as they are needed.
@@ -93,13 +93,13 @@ impl<'a> Snapshot<'a> {
         for (process, jobs) in of_forks {
             let process = &tree[process as usize];
             let bytes: u64 = jobs.iter().map(|job| job.runs.bytes()).sum();
-            let scribe = scribes && bytes >= fork_writer::WORTH;
-            if !scribe && !options.leave_running {
+            let writer = scribes && bytes >= fork_writer::WORTH;
+            if !writer && !options.leave_running {
                 snapshot.jobs.extend(jobs);
                 continue;
             }
             match copy_of(process, orphans)? {
-                Some(copy) => snapshot.assign(copy, process, jobs, scribe.then_some(end), image)?,
+                Some(copy) => snapshot.assign(copy, process, jobs, writer.then_some(end), image)?,
                 None => {
                     if options.leave_running {
                         tracing::warn!(process.pid, "no copy of it: it is stopped for longer");
@@ -130,12 +130,12 @@ impl<'a> Snapshot<'a> {
         image: &Writer,
     ) -> Result<()> {
         let source = Arc::new(copy.source()?);
-        let scribe = match end {
-            Some(end) => Scribe::new(&copy, process, image.file(), end)?,
+        let writer = match end {
+            Some(end) => ForkWriter::new(&copy, process, image.file(), end)?,
             None => None,
         };
-        match scribe {
-            Some(scribe) => self.scribes.push((scribe, source, jobs)),
+        match writer {
+            Some(writer) => self.scribes.push((writer, source, jobs)),
             // A copy is read more slowly than what stands still.
             None if !self.options.leave_running => {
                 self.jobs.extend(jobs);
@@ -158,9 +158,9 @@ impl<'a> Snapshot<'a> {
         let jobs = self.scribes.iter().flat_map(|(.., jobs)| jobs);
         let total = jobs.map(|job| job.runs.bytes()).sum();
         let mut done = 0;
-        for (scribe, source, jobs) in std::mem::take(&mut self.scribes) {
+        for (writer, source, jobs) in std::mem::take(&mut self.scribes) {
             for job in jobs {
-                let left = scribe.write(&job.runs, job.offset, |bytes| {
+                let left = writer.write(&job.runs, job.offset, |bytes| {
                     done += bytes;
                     progress.memory(done, total);
                     self.interrupts.check()
@@ -245,17 +245,17 @@ fn gather(
         let (pages, guards) = scan::private_pages(process, &areas)?;
         holders.push(Holder {
             process,
-            plots: forkable_range::plots(own.iter().copied())?,
+            forkable_ranges: forkable_range::forkable_ranges(own.iter().copied())?,
             pages,
         });
         let mut not_forked: Vec<_> = areas
             .iter()
-            .filter(|(area, _)| area.is_any(trait_bit::DONT_FORK | trait_bit::WIPE_ON_FORK))
+            .filter(|(area, _)| area.is_any(vm_flag::DONT_FORK | vm_flag::WIPE_ON_FORK))
             .map(|(area, _)| area.range())
             .collect();
         // The kernel may have no huge page left for what a process writes after a fork.
         let has_huge = areas.iter().any(|(area, content)| {
-            area.is(trait_bit::HUGETLB) && matches!(content, Content::Private | Content::Written)
+            area.is(vm_flag::HUGETLB) && matches!(content, Content::Private | Content::Written)
         });
         if has_huge {
             not_forked.clear();
@@ -270,20 +270,20 @@ fn gather(
         .zip(&rest)
         .map(|(holder, (.., source))| (holder.process.id, Arc::clone(source)))
         .collect();
-    for ((holder, heritage), (guards, not_forked, source)) in
+    for ((holder, shared), (guards, not_forked, source)) in
         holders.into_iter().zip(heritages).zip(rest)
     {
-        let runs = holder.pages.without(&heritage.inherited);
-        let mut lent = Runs::default();
-        for (range, _) in &heritage.lent {
-            lent.push(range.clone());
+        let runs = holder.pages.without(&shared.inherited);
+        let mut held_for_children = Runs::default();
+        for (range, _) in &shared.held_for_children {
+            held_for_children.push(range.clone());
         }
         let pages = StoredPages {
-            offset: image.reserve_pages(runs.bytes() + lent.bytes()),
+            offset: image.reserve_pages(runs.bytes() + held_for_children.bytes()),
             runs,
             guards,
-            inherited: heritage.inherited,
-            lent,
+            inherited: shared.inherited,
+            held_for_children,
         };
         let owner = holder.process.id.0;
         written.push(pages.record(owner, 0)?);
@@ -293,8 +293,8 @@ fn gather(
                 forked: (!excepted).then_some(owner),
             });
         }
-        let mut offset = pages.lent_at();
-        for (range, child) in heritage.lent {
+        let mut offset = pages.held_at();
+        for (range, child) in shared.held_for_children {
             let mut runs = Runs::default();
             runs.push(range);
             let length = runs.bytes();

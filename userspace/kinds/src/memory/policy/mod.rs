@@ -27,7 +27,7 @@ pub use self::mode::Policy;
 use self::mode::{MODES, RELATIVE, parse_nodes};
 pub use self::numa_maps::read;
 use self::numa_maps::{of_thread, parse};
-use super::Found;
+use super::MemoryCapture;
 use super::aspect::{Moment, SpaceAspect};
 use super::layout::Layout;
 
@@ -145,7 +145,7 @@ fn bound(
 }
 
 impl SpaceAspect for MemoryPolicies {
-    fn capture(vmas: &[Vma], found: &mut Found<'_>, _: &dyn Hooks) -> Result<Option<Self>> {
+    fn capture(vmas: &[Vma], found: &mut MemoryCapture<'_>, _: &dyn Hooks) -> Result<Option<Self>> {
         let process = found.process;
         let Some(text) = found.numa_maps.take() else {
             return Ok(None);

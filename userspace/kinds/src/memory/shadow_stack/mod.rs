@@ -19,7 +19,7 @@ use crust_image::PAGE_SIZE;
 use crust_model::plan::{Call, Data, Stage, Step};
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
-use crust_proc::smaps::{Vma, trait_bit as t};
+use crust_proc::smaps::{Vma, vm_flag as t};
 use crust_sys::{RemoteAddr, ptrace, xstate};
 use crust_tracee::frozen_process::FrozenProcess;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use self::pointer::MovePointer;
 use super::area::Area;
 use super::layout::Layout;
-use super::{Content, Found, MappingKind};
+use super::{Content, MappingKind, MemoryCapture};
 use crate::memory::pages;
 use crate::ranges::gaps;
 
@@ -54,8 +54,8 @@ const CHANGED: u64 = t::EXEC
 pub struct ShadowStack {
     /// Where.
     pub area: Area,
-    /// [`trait_bit`](crust_proc::smaps::trait_bit)s that it has beyond its nature.
-    pub traits: u64,
+    /// [`vm_flag`](crust_proc::smaps::vm_flag)s that it has beyond its nature.
+    pub vm_flags: u64,
     /// Whose it is; a program can have more of them.
     pub user: Option<User>,
     /// What is in it: addresses and bytes.
@@ -83,7 +83,7 @@ impl MappingKind for ShadowStack {
         vma.is(t::SHADOW_STACK)
     }
 
-    fn capture(vma: &Vma, found: &mut Found<'_>) -> Result<Option<Self>> {
+    fn capture(vma: &Vma, found: &mut MemoryCapture<'_>) -> Result<Option<Self>> {
         if !vma.is(t::READ | t::WRITE) || vma.is_any(CHANGED) || vma.key != 0 || vma.name != b"" {
             found.refusals.block(
                 found.process.pid,
@@ -94,7 +94,7 @@ impl MappingKind for ShadowStack {
             return Ok(None);
         }
         let area = Area {
-            traits: t::READ | t::WRITE,
+            vm_flags: t::READ | t::WRITE,
             ..Area::of(vma)
         };
         let mut contents = Vec::new();
@@ -105,7 +105,7 @@ impl MappingKind for ShadowStack {
         }
         Ok(Some(Self {
             area,
-            traits: vma.traits & KEPT,
+            vm_flags: vma.vm_flags & KEPT,
             user: found.shadow_stacks.take(&vma.range),
             contents,
         }))
@@ -216,7 +216,7 @@ fn make_mapped(list: &[ShadowStack], hard: u64, layout: &mut Layout<'_>) {
             SYS_MAP_SHADOW_STACK,
             [start.into(), (end - start).into(), 0.into()],
         );
-        layout.call(STAGE, call.returns(start));
+        layout.call(STAGE, call.must_return(start));
         stack.fill(layout.task.thread, layout);
     }
     for User { thread, pointer } in list.iter().filter_map(|stack| stack.user) {
@@ -259,7 +259,7 @@ fn make_own(list: &[ShadowStack], areas: &[Area], hard: u64, layout: &mut Layout
         layout.call_of(thread, STAGE, gaps::free(&range));
         // The kernel looks for a page more, which is left free below it, and if there is no such gap, for one
         // without. But it does not look again in an address space that is filled from below.
-        layout.call_of(thread, STAGE, switch_on().whatever());
+        layout.call_of(thread, STAGE, switch_on().may_fail());
         let below = range.start - PAGE_SIZE..range.start;
         if around(below.start).is_some() {
             layout.call_of(thread, STAGE, gaps::free(&below));
@@ -312,7 +312,7 @@ impl ShadowStack {
             layout.step_of(thread, STAGE, step);
         }
         let area = Area {
-            traits: self.traits,
+            vm_flags: self.vm_flags,
             ..self.area.clone()
         };
         if area.is(t::MERGEABLE) {
@@ -355,7 +355,7 @@ mod tests {
             area: Area {
                 start,
                 length: pages * PAGE,
-                traits: t::READ | t::WRITE,
+                vm_flags: t::READ | t::WRITE,
             },
             user: user.map(|(thread, pointer)| User { thread, pointer }),
             contents: vec![(start, vec![1; 8])],
@@ -384,7 +384,7 @@ mod tests {
             area: Area {
                 start: 0x7f00_0000_0000,
                 length: 16 * PAGE,
-                traits: t::READ | t::WRITE,
+                vm_flags: t::READ | t::WRITE,
             },
             name: None,
         };

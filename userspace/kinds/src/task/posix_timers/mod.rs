@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use self::plan::{Expired, ExpiredTimers};
 use super::{ProcessAspect, ProcessView};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 /// The size of `struct sigevent`.
 const SIGEVENT: usize = 64;
@@ -296,8 +296,8 @@ impl ProcessAspect for PosixTimers {
         Ok(Some(Self { timers }))
     }
 
-    fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()> {
-        plan::plan(&self.timers, process, resolve);
+    fn plan(&self, process: ProcessId, cx: &mut PlanCx<'_>) -> Result<()> {
+        plan::plan(&self.timers, process, cx);
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use crust_sys::signal::OfTimer;
 use crust_tracee::remote::END_OF_BATCH;
 
 use super::Timer;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 use crate::task::actions::SET_SIZE;
 
 const PR_TIMER_CREATE_RESTORE_IDS: u64 = 77;
@@ -22,7 +22,7 @@ const VALUE: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expired(Timer);
 
-pub(super) fn plan(timers: &[Timer], process: ProcessId, resolve: &mut Resolve<'_>) {
+pub(super) fn plan(timers: &[Timer], process: ProcessId, cx: &mut PlanCx<'_>) {
     let leader = process.leader();
     let keep_ids = |on: u64| {
         let args = [
@@ -34,7 +34,7 @@ pub(super) fn plan(timers: &[Timer], process: ProcessId, resolve: &mut Resolve<'
         ];
         Call::new("POSIX timers: choose ids", libc::SYS_prctl, args)
     };
-    resolve.plan.call(Stage::Timers, leader, keep_ids(1));
+    cx.plan.call(Stage::Timers, leader, keep_ids(1));
     for timer in timers {
         let args = [
             timer.clock.into(),
@@ -46,14 +46,13 @@ pub(super) fn plan(timers: &[Timer], process: ProcessId, resolve: &mut Resolve<'
             libc::SYS_timer_create,
             args,
         );
-        resolve.plan.call(Stage::Timers, leader, call);
+        cx.plan.call(Stage::Timers, leader, call);
     }
-    resolve.plan.call(Stage::Timers, leader, keep_ids(0));
+    cx.plan.call(Stage::Timers, leader, keep_ids(0));
     for timer in timers {
         if timer.can_expire() {
             let expired = timer.waits.then_some(Expired(*timer));
-            resolve
-                .notes
+            cx.notes
                 .of::<ExpiredTimers>()
                 .insert((process, timer.says()), expired);
         }
@@ -61,10 +60,10 @@ pub(super) fn plan(timers: &[Timer], process: ProcessId, resolve: &mut Resolve<'
             // It comes with its signal.
         } else if timer.overrun != 0 {
             for call in timer.overrun() {
-                resolve.plan.call(Stage::Timers, leader, call);
+                cx.plan.call(Stage::Timers, leader, call);
             }
         } else if timer.left != 0 {
-            resolve.plan.call(Stage::Timers, leader, timer.arm());
+            cx.plan.call(Stage::Timers, leader, timer.arm());
         }
     }
 }
@@ -131,7 +130,7 @@ impl Timer {
         let take = Call::new(what, libc::SYS_rt_sigtimedwait, take);
         [
             self.set_back(u64::from(self.overrun) + 1, "expire as often as it did"),
-            take.returns(self.signal as u64),
+            take.must_return(self.signal as u64),
         ]
     }
 }

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProcessAspect, ProcessView};
 use crate::capture::Capture;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 
 // linux/seccomp.h
 const SET_MODE_STRICT: u64 = 0;
@@ -124,9 +124,9 @@ impl Filter {
 
 impl Seccomp {
     /// Notes that it cannot be restored where crust may not have filters rest.
-    pub(super) fn check(pid: i32, resolve: &mut Resolve<'_>) {
-        if !resolve.abilities.own.can_suspend_filters() {
-            resolve.refusals.block(
+    pub(super) fn check(pid: i32, cx: &mut PlanCx<'_>) {
+        if !cx.features.own.can_suspend_filters() {
+            cx.refusals.block(
                 pid,
                 "seccomp",
                 "its system calls were filtered, and crust may not have the filters rest while it restores \
@@ -293,14 +293,14 @@ impl ProcessAspect for Seccomp {
     }
 
     /// Filters are installed while threads are made: see `tree`. This is for the others.
-    fn plan(&self, process: ProcessId, resolve: &mut Resolve<'_>) -> Result<()> {
+    fn plan(&self, process: ProcessId, cx: &mut PlanCx<'_>) -> Result<()> {
         for (thread, mode) in (0..).zip(&self.threads) {
             if *mode == Mode::Strict {
                 let args = [SET_MODE_STRICT.into(), 0.into(), 0.into()];
                 let call = Call::new("seccomp: strict mode", libc::SYS_seccomp, args);
                 let task = TaskId { process, thread };
                 // When no thread is made any more, which would have it too.
-                resolve.plan.call(Stage::Attributes, task, call);
+                cx.plan.call(Stage::Attributes, task, call);
             }
         }
         Ok(())

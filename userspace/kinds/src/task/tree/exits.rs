@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What has ended or stopped, and what parents have heard of it.
+//! What has ended or stopped, and what parents were told of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crust_model::Result;
 use crust_model::object::State;
-use crust_model::plan::{Call, Data, Heard, ProcessId, Stage, StayStopped, Step};
+use crust_model::plan::{Call, Data, ProcessId, Stage, StayStopped, Step, StopReported};
 use crust_sys::signal::bit;
 
 use super::Member;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 use crate::task::session_replay::{self, Place};
 use crate::task::{actions, pending};
 
 /// Plans which processes stay stopped.
-pub(super) fn stops(members: &[Member], places: &[Place], resolve: &mut Resolve<'_>) -> Result<()> {
-    let stopped: BTreeMap<u32, (i32, Heard)> = (0..)
+pub(super) fn stops(members: &[Member], places: &[Place], cx: &mut PlanCx<'_>) -> Result<()> {
+    let stopped: BTreeMap<u32, (i32, StopReported)> = (0..)
         .zip(members)
         .filter(|(_, member)| member.zombie.is_none())
         .filter_map(|(id, member)| Some((id, member.stopped?)))
@@ -26,7 +26,7 @@ pub(super) fn stops(members: &[Member], places: &[Place], resolve: &mut Resolve<
     }
     let has_job_control = session_replay::kept_groups(places);
     let mut handled = BTreeSet::new();
-    for record in resolve.of_tag(actions::Actions::TAG) {
+    for record in cx.of_tag(actions::Actions::TAG) {
         if let Some((signal, _)) = stopped.get(&record.owner) {
             if !actions::Actions::from_record(record)?.is_default(*signal) {
                 handled.insert(record.owner);
@@ -34,19 +34,19 @@ pub(super) fn stops(members: &[Member], places: &[Place], resolve: &mut Resolve<
         }
     }
     let mut told = BTreeSet::new();
-    for record in resolve.of_tag(pending::Shared::TAG) {
+    for record in cx.of_tag(pending::Shared::TAG) {
         let signals = pending::Shared::from_record(record)?.signals;
         if signals.iter().any(|info| info.signal() == libc::SIGCHLD) {
             told.insert(record.owner);
         }
     }
-    for (id, (by, heard)) in stopped {
+    for (id, (by, reported)) in stopped {
         let member = &members[id as usize];
         // A process of its own accord stops by a signal that it does not handle, if a shell can let it go on.
         let can = !handled.contains(&id) && has_job_control.contains(&member.pgid);
         let signal = if can { by } else { libc::SIGSTOP };
-        if signal != by && heard != Heard::Status && member.parent.is_some() {
-            resolve.refusals.lose(
+        if signal != by && reported != StopReported::Status && member.parent.is_some() {
+            cx.refusals.lose(
                 member.pid,
                 "stopped process",
                 format!("its parent will hear that signal {signal} has stopped it, and not {by}"),
@@ -57,23 +57,23 @@ pub(super) fn stops(members: &[Member], places: &[Place], resolve: &mut Resolve<
         let stop = StayStopped {
             signal,
             parent: ProcessId(parent),
-            heard: if member.parent.is_some() {
-                heard
+            reported: if member.parent.is_some() {
+                reported
             } else {
-                Heard::Nothing
+                StopReported::Nothing
             },
             signal_waits: told.contains(&parent),
         };
-        let task = resolve.survivor(ProcessId(id));
+        let task = cx.survivor(ProcessId(id));
         let step = Step::StayStopped(stop);
-        resolve.plan.step(Stage::Resume, task, step);
+        cx.plan.step(Stage::Resume, task, step);
     }
     Ok(())
 }
 
 /// The ends of zombies tell their parents, who were told before: unless it was still waiting, the
 /// signal is taken away.
-pub(super) fn zombies(members: &[Member], resolve: &mut Resolve<'_>) -> Result<()> {
+pub(super) fn zombies(members: &[Member], cx: &mut PlanCx<'_>) -> Result<()> {
     let mut ended: BTreeMap<u32, u64> = BTreeMap::new();
     for member in members.iter().filter(|member| member.zombie.is_some()) {
         if let Some(parent) = member.parent.filter(|_| member.exit_signal > 0) {
@@ -83,7 +83,7 @@ pub(super) fn zombies(members: &[Member], resolve: &mut Resolve<'_>) -> Result<(
     if ended.is_empty() {
         return Ok(());
     }
-    for record in resolve.of_tag(pending::Shared::TAG) {
+    for record in cx.of_tag(pending::Shared::TAG) {
         if let Some(told) = ended.get_mut(&record.owner) {
             for info in pending::Shared::from_record(record)?.signals {
                 *told &= !bit(info.signal());
@@ -103,8 +103,8 @@ pub(super) fn zombies(members: &[Member], resolve: &mut Resolve<'_>) -> Result<(
             libc::SYS_rt_sigtimedwait,
             args,
         );
-        let task = resolve.survivor(ProcessId(parent));
-        resolve.plan.call(Stage::Resume, task, call.whatever());
+        let task = cx.survivor(ProcessId(parent));
+        cx.plan.call(Stage::Resume, task, call.may_fail());
     }
     Ok(())
 }

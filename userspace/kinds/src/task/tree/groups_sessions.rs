@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use crust_model::plan::{Call, ProcessId, Stage, Step};
 
 use super::ids::SetIds;
-use crate::plan_context::Resolve;
-use crate::task::session_replay::{Place, Replay};
+use crate::plan_context::PlanCx;
+use crate::task::session_replay::{Place, SessionReplay};
 
 /// Makes the groups whose makers are elsewhere, or dead: then others take their places until all have joined.
-pub(super) fn groups(replay: &Replay, processes: usize, resolve: &mut Resolve<'_>) {
+pub(super) fn groups(replay: &SessionReplay, processes: usize, cx: &mut PlanCx<'_>) {
     let join = |process: i32, group: i32| {
         Call::new(
             format!("make process group {group}"),
@@ -21,7 +21,7 @@ pub(super) fn groups(replay: &Replay, processes: usize, resolve: &mut Resolve<'_
     };
     for &(group, maker) in &replay.left {
         let maker = ProcessId(maker as u32).leader();
-        resolve.plan.call(Stage::Leaders, maker, join(0, group));
+        cx.plan.call(Stage::Leaders, maker, join(0, group));
     }
     for (&(group, member), number) in replay.orphaned.iter().zip(processes..) {
         let task = ProcessId(member as u32).leader();
@@ -32,11 +32,10 @@ pub(super) fn groups(replay: &Replay, processes: usize, resolve: &mut Resolve<'_
             exit_signal: 0,
             flags: 0,
         };
-        resolve.plan.step(Stage::Leaders, task, birth);
+        cx.plan.step(Stage::Leaders, task, birth);
         let call = join(group, group);
-        resolve.plan.call(Stage::Leaders, task, call);
-        resolve
-            .plan
+        cx.plan.call(Stage::Leaders, task, call);
+        cx.plan
             .step(Stage::ShareFiles, task, Step::Dismiss { child });
     }
 }
@@ -46,7 +45,7 @@ pub(super) fn place(
     places: &[Place],
     inherited: Option<(i32, i32)>,
     left: &[(i32, usize)],
-    resolve: &mut Resolve<'_>,
+    cx: &mut PlanCx<'_>,
 ) {
     let late: BTreeSet<usize> = left.iter().map(|&(_, maker)| maker).collect();
     let groups: BTreeSet<i32> = places.iter().map(|place| place.pgid).collect();
@@ -56,7 +55,7 @@ pub(super) fn place(
             continue;
         }
         let task = ProcessId(id).leader();
-        if resolve.abilities.set_ids {
+        if cx.features.set_ids {
             // A session is where its leader is, and a group where the process of its number is.
             let (stage, first) = if sid == pid {
                 (Stage::Leaders, pgid)
@@ -65,12 +64,10 @@ pub(super) fn place(
             } else {
                 (Stage::Members, pgid)
             };
-            resolve
-                .plan
-                .operate(stage, task, SetIds { pgid: first, sid });
+            cx.plan.operate(stage, task, SetIds { pgid: first, sid });
             if first != pgid {
                 let ids = SetIds { pgid, sid: 0 };
-                resolve.plan.operate(Stage::Members, task, ids);
+                cx.plan.operate(Stage::Members, task, ids);
             }
         } else if sid != pid {
             // A session leader is in its own group already.
@@ -87,7 +84,7 @@ pub(super) fn place(
                 libc::SYS_setpgid,
                 args,
             );
-            resolve.plan.call(stage, task, call);
+            cx.plan.call(stage, task, call);
         }
     }
 }

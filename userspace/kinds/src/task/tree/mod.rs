@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use crust_image::Record;
 use crust_model::object::State;
-use crust_model::plan::{Heard, TaskId};
+use crust_model::plan::{StopReported, TaskId};
 use crust_model::{Error, Result};
 use crust_sys::signal::bit;
 use crust_sys::uapi::process_state;
@@ -54,7 +54,7 @@ pub struct Member {
     /// It leaves no zombie (`CLONE_AUTOREAP`).
     pub auto_reap: bool,
     /// The signal by which it is stopped (`SIGSTOP` and its kin), and what its parent has heard of that.
-    pub stopped: Option<(i32, Heard)>,
+    pub stopped: Option<(i32, StopReported)>,
     /// When it began.
     pub started: Started,
 }
@@ -138,7 +138,7 @@ pub fn capture(
         auto_reap: view.is_some_and(|view| view.kernel.state & process_state::AUTOREAP != 0),
         stopped: match process.stopped {
             Some(signal) => Some((signal, heard(process)?)),
-            None => about_to_stop.then_some((libc::SIGSTOP, Heard::Nothing)),
+            None => about_to_stop.then_some((libc::SIGSTOP, StopReported::Nothing)),
         },
         started: Started::of(&stat),
     };
@@ -152,11 +152,11 @@ pub fn capture(
 
 /// What the parent has heard of the stop of a process. Its exit status (field 52) is the signal, until that was
 /// waited for (kernel/exit.c:wait_task_stopped).
-fn heard(process: &FrozenProcess) -> Result<Heard> {
+fn heard(process: &FrozenProcess) -> Result<StopReported> {
     let stat = crust_proc::stat(&process.proc, process.pid, "stat")?;
     Ok(match stat.field(52) {
-        0 => Heard::Status,
-        _ => Heard::Signal,
+        0 => StopReported::Status,
+        _ => StopReported::Signal,
     })
 }
 
@@ -166,7 +166,7 @@ fn heard(process: &FrozenProcess) -> Result<Heard> {
 ///
 /// What broke.
 pub fn check(capture: &mut Capture<'_>) -> Result<()> {
-    if capture.hooks.abilities().set_ids {
+    if capture.hooks.features().set_ids {
         return Ok(());
     }
     let members = members(&capture.records)?;

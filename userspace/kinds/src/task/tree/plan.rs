@@ -6,23 +6,23 @@ use crust_model::plan::{ProcessId, Stage, Step, TaskId};
 use crust_model::{Error, Result};
 
 use super::{Member, exits, groups_sessions, members, outer, places_of, spawn};
-use crate::plan_context::Resolve;
-use crate::task::session_replay::{self, Replay};
+use crate::plan_context::PlanCx;
+use crate::task::session_replay::{self, SessionReplay};
 
 /// Plans all processes and threads, their groups and sessions, their ends.
 ///
 /// # Errors
 ///
 /// What in the image makes no sense.
-pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
-    let mut members = members(resolve.records)?;
+pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
+    let mut members = members(cx.records)?;
     let Some(root) = members.first() else {
         return Err(Error::malformed("image", "holds no process"));
     };
     let root_pid = root.pid;
     let mut inherited = None;
-    if let Some(outer) = outer(&members).filter(|_| resolve.options.shell_job) {
-        let (sid, pgid) = resolve.caller;
+    if let Some(outer) = outer(&members).filter(|_| cx.options.shell_job) {
+        let (sid, pgid) = cx.caller;
         inherited = Some((pgid, sid));
         let leads_group = members.iter().any(|member| member.pid == outer.0);
         for member in members.iter_mut().filter(|member| member.sid == outer.1) {
@@ -34,16 +34,16 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
         }
     }
     let places = places_of(&members);
-    let anyhow = || Replay {
+    let anyhow = || SessionReplay {
         before: vec![false; members.len()],
-        ..Replay::default()
+        ..SessionReplay::default()
     };
-    let replay = if resolve.abilities.set_ids {
+    let replay = if cx.features.set_ids {
         anyhow()
     } else {
         session_replay::replay(&places, inherited).unwrap_or_else(|problems| {
             for problem in problems {
-                resolve.refusals.block(
+                cx.refusals.block(
                     members[problem.process].pid,
                     problem.object,
                     format!("{}, which this kernel cannot restore", problem.why),
@@ -53,8 +53,8 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
             anyhow()
         })
     };
-    if !resolve.abilities.set_start {
-        resolve.refusals.lose(
+    if !cx.features.set_start {
+        cx.refusals.lose(
             root_pid,
             "start time",
             "on this kernel the processes begin now: their start times in /proc/PID/stat are new",
@@ -67,35 +67,33 @@ pub fn plan(resolve: &mut Resolve<'_>) -> Result<()> {
                 thread: 1,
                 ..ProcessId(id).leader()
             };
-            resolve.survivors.insert(ProcessId(id), first);
+            cx.survivors.insert(ProcessId(id), first);
         }
     }
-    spawn::spawn(&members, &replay, resolve)?;
-    groups_sessions::groups(&replay, members.len() + replay.fosters.len(), resolve);
-    groups_sessions::place(&places, inherited, &replay.left, resolve);
+    spawn::spawn(&members, &replay, cx)?;
+    groups_sessions::groups(&replay, members.len() + replay.stand_ins.len(), cx);
+    groups_sessions::place(&places, inherited, &replay.left, cx);
     for (member, id) in members.iter().zip(0..) {
-        finish(member, ProcessId(id), resolve);
+        finish(member, ProcessId(id), cx);
     }
-    exits::stops(&members, &places, resolve)?;
-    exits::zombies(&members, resolve)
+    exits::stops(&members, &places, cx)?;
+    exits::zombies(&members, cx)
 }
 
-fn finish(member: &Member, process: ProcessId, resolve: &mut Resolve<'_>) {
+fn finish(member: &Member, process: ProcessId, cx: &mut PlanCx<'_>) {
     let leader = process.leader();
-    member.started.set(Stage::Members, leader, resolve);
+    member.started.set(Stage::Members, leader, cx);
     if let Some(status) = member.zombie {
-        resolve
-            .plan
-            .step(Stage::Exit, leader, Step::Exit { status });
+        cx.plan.step(Stage::Exit, leader, Step::Exit { status });
     } else if let Some(status) = member.ended_leader {
         let step = Step::ExitLeader { status };
-        resolve.plan.step(Stage::Exit, leader, step);
+        cx.plan.step(Stage::Exit, leader, step);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crust_hooks::Abilities;
+    use crust_hooks::KernelFeatures;
     use crust_model::object::State;
     use crust_model::plan::Plan;
     use crust_model::refusal::Refusals;
@@ -124,22 +122,22 @@ mod tests {
     }
 
     /// The steps of a stage, in words, and whether the restore is refused.
-    fn planned(members: &[Member], abilities: Abilities, stage: Stage) -> (Vec<String>, bool) {
+    fn planned(members: &[Member], features: KernelFeatures, stage: Stage) -> (Vec<String>, bool) {
         let records: Vec<_> = (0..)
             .zip(members)
             .map(|(id, member)| member.record(id, 0).unwrap())
             .collect();
-        planned_of(&records, abilities, stage)
+        planned_of(&records, features, stage)
     }
 
     fn planned_of(
         records: &[crust_image::Record],
-        abilities: Abilities,
+        features: KernelFeatures,
         stage: Stage,
     ) -> (Vec<String>, bool) {
-        let mut resolve = Resolve {
+        let mut cx = PlanCx {
             records,
-            abilities,
+            features,
             options: &RestoreOptions::default(),
             caller: (1, 1),
             survivors: std::collections::BTreeMap::new(),
@@ -147,7 +145,7 @@ mod tests {
             refusals: Refusals::default(),
             notes: crate::notes::Notes::default(),
         };
-        plan(&mut resolve).unwrap();
+        plan(&mut cx).unwrap();
         let words = |step: &Step| match step {
             Step::Call(call) => call.what.clone(),
             Step::SpawnChild { child, pid, .. } => format!("make {child} {pid:?}"),
@@ -155,7 +153,7 @@ mod tests {
             Step::Operate(operation) => format!("{operation:?}"),
             other => format!("{other:?}"),
         };
-        let steps = resolve.plan.stages.remove(&stage).unwrap_or_default();
+        let steps = cx.plan.stages.remove(&stage).unwrap_or_default();
         let lines = steps
             .iter()
             .flat_map(|(task, steps)| {
@@ -164,7 +162,7 @@ mod tests {
                     .map(move |step| format!("{task} {}", words(step)))
             })
             .collect();
-        (lines, resolve.refusals.forbid())
+        (lines, cx.refusals.forbid())
     }
 
     /// A leader with a child that it left behind in its parent's session.
@@ -179,7 +177,7 @@ mod tests {
 
     #[test]
     fn without_the_module_sessions_are_replayed() {
-        let (spawn, refused) = planned(&late_leader(), Abilities::default(), Stage::Spawn);
+        let (spawn, refused) = planned(&late_leader(), KernelFeatures::default(), Stage::Spawn);
         assert!(!refused);
         assert_eq!(
             spawn,
@@ -192,19 +190,19 @@ mod tests {
                 "p1.0 make p3 [13]",
             ]
         );
-        let (leaders, _) = planned(&late_leader(), Abilities::default(), Stage::Leaders);
+        let (leaders, _) = planned(&late_leader(), KernelFeatures::default(), Stage::Leaders);
         assert_eq!(leaders, ["p3.0 join process group 13"]);
     }
 
     #[test]
     fn with_the_module_everybody_is_put_where_it_was() {
-        let module = Abilities {
+        let module = KernelFeatures {
             set_pid: true,
             set_ids: true,
             set_start: true,
             add_usage: true,
             read_only: true,
-            ..Abilities::default()
+            ..KernelFeatures::default()
         };
         let mut members = late_leader();
         // A session and a group of nobody in the tree.
@@ -242,7 +240,7 @@ mod tests {
             "{then:?}"
         );
         // Without it, others stand in for the dead leaders.
-        let (spawn, refused) = planned(&members, Abilities::default(), Stage::Spawn);
+        let (spawn, refused) = planned(&members, KernelFeatures::default(), Stage::Spawn);
         assert!(!refused);
         let stands_in = ["p1.0 make p4 [77]", "p4.0 make p2 [12]"];
         assert!(
@@ -251,7 +249,7 @@ mod tests {
                 .all(|line| spawn.contains(&(*line).to_owned())),
             "{spawn:?}"
         );
-        let (leaders, _) = planned(&members, Abilities::default(), Stage::Leaders);
+        let (leaders, _) = planned(&members, KernelFeatures::default(), Stage::Leaders);
         assert!(
             leaders.contains(&"p2.0 make p5 [78]".to_owned()),
             "{leaders:?}"
@@ -272,11 +270,11 @@ mod tests {
             knows_filters: true,
             ..Default::default()
         };
-        let abilities = Abilities {
+        let features = KernelFeatures {
             own: may,
-            ..Abilities::default()
+            ..KernelFeatures::default()
         };
-        let (steps, refused) = planned_of(&records, abilities, Stage::Threads);
+        let (steps, refused) = planned_of(&records, features, Stage::Threads);
         assert!(!refused);
         let install = "seccomp: install a filter of 1 instructions";
         assert_eq!(
@@ -290,7 +288,7 @@ mod tests {
                 format!("p0.3 {install}"),
             ]
         );
-        let (_, refused) = planned_of(&records, Abilities::default(), Stage::Threads);
+        let (_, refused) = planned_of(&records, KernelFeatures::default(), Stage::Threads);
         assert!(refused);
     }
 

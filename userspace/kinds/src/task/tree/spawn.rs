@@ -9,16 +9,16 @@ use crust_model::plan::{Call, ProcessId, Stage, Step, TaskId};
 use crust_model::{Error, Result};
 
 use super::Member;
-use crate::plan_context::Resolve;
+use crate::plan_context::PlanCx;
 use crate::task::seccomp::order::Act;
 use crate::task::seccomp::{self, Seccomp};
-use crate::task::session_replay::Replay;
+use crate::task::session_replay::SessionReplay;
 use crate::task::timer_slack;
 
 /// Makes processes and threads, each with the timer slack of its creator as its default.
-pub(super) fn spawn(members: &[Member], replay: &Replay, resolve: &mut Resolve<'_>) -> Result<()> {
+pub(super) fn spawn(members: &[Member], replay: &SessionReplay, cx: &mut PlanCx<'_>) -> Result<()> {
     let mut defaults = BTreeMap::new();
-    for record in resolve.of_tag(timer_slack::Slack::TAG) {
+    for record in cx.of_tag(timer_slack::Slack::TAG) {
         let task = TaskId {
             process: ProcessId(record.owner),
             thread: record.part,
@@ -26,17 +26,17 @@ pub(super) fn spawn(members: &[Member], replay: &Replay, resolve: &mut Resolve<'
         defaults.insert(task, timer_slack::Slack::from_record(record)?.default);
     }
     let mut filters = BTreeMap::new();
-    for record in resolve.of_tag(Seccomp::TAG) {
+    for record in cx.of_tag(Seccomp::TAG) {
         filters.insert(record.owner, Seccomp::from_record(record)?);
     }
     for owner in filters.keys() {
         let member = members.get(*owner as usize);
-        Seccomp::check(member.map_or(0, |member| member.pid), resolve);
+        Seccomp::check(member.map_or(0, |member| member.pid), cx);
     }
     let default = |task: TaskId| defaults.get(&task).copied().unwrap_or(timer_slack::USUAL);
     let root = ProcessId(0).leader();
     if default(root) != timer_slack::USUAL {
-        resolve.refusals.lose(
+        cx.refusals.lose(
             members[0].pid,
             "default timer slack",
             "that of the root is inherited from crust",
@@ -45,9 +45,9 @@ pub(super) fn spawn(members: &[Member], replay: &Replay, resolve: &mut Resolve<'
     }
     let mut children = vec![Vec::new(); members.len()];
     let orphans: BTreeSet<usize> = replay
-        .fosters
+        .stand_ins
         .iter()
-        .flat_map(|foster| &foster.children)
+        .flat_map(|stand_in| &stand_in.children)
         .copied()
         .collect();
     for (child, member) in members.iter().enumerate() {
@@ -66,12 +66,16 @@ pub(super) fn spawn(members: &[Member], replay: &Replay, resolve: &mut Resolve<'
         (child.leader(), step)
     };
     // The root has no parent that could make it: this is for the executor.
-    resolve.plan.step(Stage::Spawn, root, child(0).1);
-    let adopters: BTreeSet<usize> = replay.fosters.iter().map(|foster| foster.adopter).collect();
+    cx.plan.step(Stage::Spawn, root, child(0).1);
+    let adopters: BTreeSet<usize> = replay
+        .stand_ins
+        .iter()
+        .map(|stand_in| stand_in.adopter)
+        .collect();
     for &adopter in &adopters {
         let task = ProcessId(adopter as u32).leader();
-        resolve.plan.call(Stage::Spawn, task, adopts(true));
-        resolve.plan.call(Stage::Members, task, adopts(false));
+        cx.plan.call(Stage::Spawn, task, adopts(true));
+        cx.plan.call(Stage::Members, task, adopts(false));
     }
     for (id, member) in members.iter().enumerate() {
         let task = ProcessId(id as u32).leader();
@@ -80,22 +84,22 @@ pub(super) fn spawn(members: &[Member], replay: &Replay, resolve: &mut Resolve<'
         } else {
             default(task)
         };
-        let mut make = |(new, step): (TaskId, Step), resolve: &mut Resolve<'_>| {
-            give_slack(&mut slack, default(new), Stage::Spawn, task, resolve);
-            resolve.plan.step(Stage::Spawn, task, step);
+        let mut make = |(new, step): (TaskId, Step), cx: &mut PlanCx<'_>| {
+            give_slack(&mut slack, default(new), Stage::Spawn, task, cx);
+            cx.plan.step(Stage::Spawn, task, step);
         };
         let (early, late): (Vec<_>, Vec<_>) =
             children[id].iter().partition(|&&id| replay.before[id]);
         for id in early {
-            make(child(id), resolve);
+            make(child(id), cx);
         }
-        if member.sid == member.pid && !resolve.abilities.set_ids {
+        if member.sid == member.pid && !cx.features.set_ids {
             let call = Call::new("session: lead a new one", libc::SYS_setsid, []);
-            let call = call.returns(member.pid as u64);
-            resolve.plan.call(Stage::Spawn, task, call);
+            let call = call.must_return(member.pid as u64);
+            cx.plan.call(Stage::Spawn, task, call);
         }
         for id in late {
-            make(child(id), resolve);
+            make(child(id), cx);
         }
         let mut slacks = BTreeMap::from([(task, slack)]);
         for (by, act) in threads(member, filters.get(&(id as u32)))? {
@@ -103,15 +107,15 @@ pub(super) fn spawn(members: &[Member], replay: &Replay, resolve: &mut Resolve<'
             match act {
                 Act::Install(filter) => {
                     let filter = filters[&(id as u32)].filter(filter)?;
-                    resolve.plan.call(Stage::Threads, by, filter.install());
+                    cx.plan.call(Stage::Threads, by, filter.install());
                 }
                 Act::Make(thread) => {
                     let tid = vec![member.threads[thread as usize]];
                     let thread = TaskId { thread, ..task };
                     let slack = slacks.entry(by).or_insert_with(|| default(by));
-                    give_slack(slack, default(thread), Stage::Threads, by, resolve);
+                    give_slack(slack, default(thread), Stage::Threads, by, cx);
                     let step = Step::SpawnThread { thread, tid };
-                    resolve.plan.step(Stage::Threads, by, step);
+                    cx.plan.step(Stage::Threads, by, step);
                 }
             }
         }
@@ -122,35 +126,39 @@ pub(super) fn spawn(members: &[Member], replay: &Replay, resolve: &mut Resolve<'
                     timer_slack::USUAL,
                     Stage::Attributes,
                     task,
-                    resolve,
+                    cx,
                 );
             }
         }
     }
-    for (foster, number) in replay.fosters.iter().zip(members.len()..) {
-        let maker = foster.leader.unwrap_or(foster.adopter);
+    for (stand_in, number) in replay.stand_ins.iter().zip(members.len()..) {
+        let maker = stand_in.leader.unwrap_or(stand_in.adopter);
         let (maker, itself) = (ProcessId(maker as u32), ProcessId(number as u32));
-        let leads = foster.leader.is_none();
+        let leads = stand_in.leader.is_none();
         let birth = Step::SpawnChild {
             child: itself,
-            pid: if leads { vec![foster.session] } else { vec![] },
+            pid: if leads {
+                vec![stand_in.session]
+            } else {
+                vec![]
+            },
             exit_signal: 0,
             flags: 0,
         };
-        resolve.plan.step(Stage::Spawn, maker.leader(), birth);
+        cx.plan.step(Stage::Spawn, maker.leader(), birth);
         if leads {
             let call = Call::new("session: lead a new one", libc::SYS_setsid, []);
-            let call = call.returns(foster.session as u64);
-            resolve.plan.call(Stage::Spawn, itself.leader(), call);
+            let call = call.must_return(stand_in.session as u64);
+            cx.plan.call(Stage::Spawn, itself.leader(), call);
         }
-        for &id in &foster.children {
+        for &id in &stand_in.children {
             let (new, step) = child(id);
             let call = timer_slack::set(default(new));
-            resolve.plan.call(Stage::Spawn, itself.leader(), call);
-            resolve.plan.step(Stage::Spawn, itself.leader(), step);
+            cx.plan.call(Stage::Spawn, itself.leader(), call);
+            cx.plan.step(Stage::Spawn, itself.leader(), step);
         }
         let end = Step::Dismiss { child: itself };
-        resolve.plan.step(Stage::Leaders, maker.leader(), end);
+        cx.plan.step(Stage::Leaders, maker.leader(), end);
     }
     Ok(())
 }
@@ -172,10 +180,10 @@ fn threads(member: &Member, filters: Option<&Seccomp>) -> Result<Vec<(u32, Act)>
 }
 
 /// Changes the timer slack of a task, if it has another one.
-fn give_slack(slack: &mut u64, wanted: u64, stage: Stage, task: TaskId, resolve: &mut Resolve<'_>) {
+fn give_slack(slack: &mut u64, wanted: u64, stage: Stage, task: TaskId, cx: &mut PlanCx<'_>) {
     if *slack != wanted {
         *slack = wanted;
-        resolve.plan.call(stage, task, timer_slack::set(wanted));
+        cx.plan.call(stage, task, timer_slack::set(wanted));
     }
 }
 
