@@ -10,7 +10,8 @@ use crust_hooks::Chosen;
 use crust_image::{Reader, Record};
 use crust_kinds::ipc::sysv_shm::Undo;
 use crust_kinds::plan_context::RestoreOptions;
-use crust_kinds::{file, registry, task};
+use crust_kinds::registry::{self, Registry};
+use crust_kinds::{file, task};
 use crust_model::progress::{Phase, Progress};
 use crust_model::refusal::{Refusal, Refusals};
 use crust_model::{Error, Result};
@@ -36,6 +37,9 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
     let interrupts = Interrupts::hold()?;
     let hooks = Chosen::new(request.backend)?;
     let image = Reader::open(&request.image)?;
+    Registry::all().check_extents(image.records(), |extent| {
+        image.has_pages(extent.offset, extent.bytes)
+    })?;
     let (plan, refusals) = planning::plan(image.records(), hooks.hooks(), &request.options)?;
     if refusals.forbid() {
         return Err(Error::Refused(refusals.into_vec()));
@@ -107,6 +111,9 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
 pub fn plan(request: &RestoreRequest) -> Result<PlanReport> {
     let hooks = Chosen::new(request.backend)?;
     let image = Reader::open(&request.image)?;
+    Registry::all().check_extents(image.records(), |extent| {
+        image.has_pages(extent.offset, extent.bytes)
+    })?;
     let (plan, refusals) = planning::plan(image.records(), hooks.hooks(), &request.options)?;
     let mut all = conflicts(image.records(), &request.options, &hooks)?.into_vec();
     all.extend(refusals.into_vec());

@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use crust_hooks::KernelFeatures;
 use crust_image::Record;
-use crust_model::Result;
-use crust_model::object::Row;
+use crust_model::object::{Extent, Row};
 use crust_model::refusal::Refusals;
+use crust_model::{Error, Result};
 use crust_tracee::texts;
 
 use crate::capture::Capture;
@@ -97,6 +97,34 @@ impl Registry {
                 "restore it with the crust that wrote it, or a newer one",
             );
         }
+    }
+
+    /// Checks that the contents to which records refer are in the image: `has` tells whether they are.
+    /// Else a damaged number could have the restore make memory without end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] with the kind and the owner of the first record whose contents are not there, or that is not
+    /// what its kind encodes.
+    pub fn check_extents(&self, records: &[Record], has: impl Fn(Extent) -> bool) -> Result<()> {
+        for record in records {
+            let Some(row) = self.get(record.tag) else {
+                continue;
+            };
+            let extents = (row.extents)(record)?;
+            if let Some(Extent { offset, bytes }) = extents
+                .into_iter()
+                .find(|&extent| extent.bytes != 0 && !has(extent))
+            {
+                return Err(Error::malformed(
+                    format!("{} of object {}.{}", row.name, record.owner, record.part),
+                    format!(
+                        "the image does not have the {bytes} bytes at {offset:#x} that it refers to"
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// What a record is called, and what it says, for people.
@@ -235,7 +263,11 @@ all the same.
 mod tests {
     use std::collections::HashSet;
 
+    use crust_model::object::State;
+
     use super::*;
+    use crate::contents::Runs;
+    use crate::memory::pages::StoredPages;
 
     #[test]
     fn no_tag_or_name_is_used_twice_and_every_tag_is_of_its_family() {
@@ -262,6 +294,26 @@ mod tests {
         for row in Registry::all().0 {
             assert!(!row.support.trim().is_empty(), "{}", row.name);
         }
+    }
+
+    #[test]
+    fn contents_that_the_image_does_not_have_are_found() {
+        let mut runs = Runs::default();
+        runs.push(0..8192);
+        let pages = StoredPages {
+            offset: 4096,
+            runs,
+            ..StoredPages::default()
+        };
+        let records = [pages.record(3, 0).unwrap()];
+        let registry = Registry::all();
+        let image = |end: u64| move |extent: Extent| extent.offset + extent.bytes <= end;
+        registry.check_extents(&records, image(12288)).unwrap();
+        let error = registry.check_extents(&records, image(12287)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "pages of object 3.0: the image does not have the 8192 bytes at 0x1000 that it refers to"
+        );
     }
 
     #[test]

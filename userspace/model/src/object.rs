@@ -27,6 +27,11 @@ pub trait State: Serialize + DeserializeOwned {
     /// One line for `inspect`.
     fn describe(&self) -> String;
 
+    /// The contents that it has in the image, beside its record: see [`Extent`].
+    fn extents(&self) -> Vec<Extent> {
+        Vec::new()
+    }
+
     /// The record of this state.
     fn record(&self, owner: u32, part: u32) -> Result<Record> {
         let body = codec::encode(self)?;
@@ -59,6 +64,15 @@ pub trait State: Serialize + DeserializeOwned {
     }
 }
 
+/// Contents in the image, beside the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Where in the image they begin, in bytes.
+    pub offset: u64,
+    /// How many bytes they are.
+    pub bytes: u64,
+}
+
 /// What can be asked of a kind without its type: a row of a table.
 #[derive(Clone, Copy)]
 pub struct Row {
@@ -70,6 +84,8 @@ pub struct Row {
     pub support: &'static str,
     /// [`State::describe`] of a record.
     pub describe: fn(&Record) -> Result<String>,
+    /// [`State::extents`] of a record.
+    pub extents: fn(&Record) -> Result<Vec<Extent>>,
     /// A record as JSON.
     pub json: fn(&Record) -> Result<serde_json::Value>,
 }
@@ -83,6 +99,7 @@ impl Row {
             name: T::NAME,
             support: T::SUPPORT,
             describe: |record| Ok(T::from_record(record)?.describe()),
+            extents: |record| Ok(T::from_record(record)?.extents()),
             json: |record| {
                 let state = T::from_record(record)?;
                 serde_json::to_value(&state)

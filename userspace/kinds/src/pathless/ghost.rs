@@ -16,7 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crust_model::Result;
-use crust_model::object::State;
+use crust_model::object::{Extent, State};
 use crust_model::plan::Call;
 use crust_model::refusal::Refusals;
 use nix::errno::Errno;
@@ -63,6 +63,10 @@ impl State for Ghost {
             self.title(),
             self.pathless.contents.describe()
         )
+    }
+
+    fn extents(&self) -> Vec<Extent> {
+        vec![self.pathless.contents.extent()]
     }
 }
 

@@ -9,7 +9,7 @@
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 
-use crust_model::object::State;
+use crust_model::object::{Extent, State};
 use crust_model::plan::{Call, Data};
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
@@ -51,6 +51,10 @@ impl State for Memfd {
             self.title(),
             self.pathless.contents.describe()
         )
+    }
+
+    fn extents(&self) -> Vec<Extent> {
+        vec![self.pathless.contents.extent()]
     }
 }
 

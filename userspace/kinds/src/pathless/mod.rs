@@ -24,7 +24,7 @@ pub mod outside;
 
 use crust_image::Record;
 use crust_model::Result;
-use crust_model::object::{Row, State};
+use crust_model::object::{Extent, Row, State};
 use crust_model::plan::{Arg, Call, Data};
 use crust_model::refusal::Refusals;
 use nix::sys::stat::FileStat;
@@ -51,6 +51,15 @@ pub struct Contents {
 }
 
 impl Contents {
+    /// Where it begins in the image, and how many bytes it has there.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        Extent {
+            offset: self.offset,
+            bytes: self.runs.bytes(),
+        }
+    }
+
     /// `40 KiB of 1024 KiB at 0x1000`
     #[must_use]
     pub fn describe(&self) -> String {

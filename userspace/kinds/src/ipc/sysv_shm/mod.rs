@@ -13,7 +13,7 @@ pub mod capture;
 
 use crust_image::{PAGE_SIZE, Record};
 use crust_model::Result;
-use crust_model::object::State;
+use crust_model::object::{Extent, State};
 use crust_model::refusal::Refusals;
 use crust_sys::shm;
 use nix::errno::Errno;
@@ -64,6 +64,10 @@ impl State for Segment {
         };
         let contents = self.contents.describe();
         format!("{} with {key}{removed}: {contents}", self.title())
+    }
+
+    fn extents(&self) -> Vec<Extent> {
+        vec![self.contents.extent()]
     }
 }
 

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 
 use crust_image::{PAGE_SIZE, Record};
-use crust_model::object::{Row, State};
+use crust_model::object::{Extent, Row, State};
 use crust_model::{Error, Result};
 use crust_proc::smaps::vm_flag;
 use crust_tracee::frozen_process::FrozenProcess;
@@ -65,6 +65,13 @@ impl State for StoredPages {
             self.held_for_children.bytes() >> 10
         )
     }
+
+    fn extents(&self) -> Vec<Extent> {
+        vec![Extent {
+            offset: self.offset,
+            bytes: self.runs.bytes() + self.held_for_children.bytes(),
+        }]
+    }
 }
 
 impl StoredPages {
@@ -106,6 +113,13 @@ impl State for SharedMemory {
             self.size >> 10,
             self.offset
         )
+    }
+
+    fn extents(&self) -> Vec<Extent> {
+        vec![Extent {
+            offset: self.offset,
+            bytes: self.runs.bytes(),
+        }]
     }
 }
 
