@@ -43,6 +43,9 @@ pub struct Dump {
     /// Carry over deleted files of up to BYTES each (K, M and G may follow) [default: 1M]
     #[arg(long, value_name = "BYTES", value_parser = size)]
     ghost_limit: Option<u64>,
+    /// Drop what waits to be read and cannot be copied: events of inotify. It is listed
+    #[arg(long)]
+    lossy: bool,
     /// Do not wait until the image is on the disk; a crash of the machine may then lose it
     #[arg(long)]
     no_sync: bool,
@@ -77,6 +80,7 @@ impl Dump {
                 leave_stopped: self.leave_stopped,
                 checksum: self.checksum,
                 ghost_limit: self.ghost_limit,
+                lossy: self.lossy,
             },
             backend: self.common.backend.into(),
             sync: !self.no_sync,

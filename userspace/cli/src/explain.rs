@@ -30,6 +30,9 @@ pub struct Explain {
     /// As it would be with dump --ghost-limit
     #[arg(long, value_name = "BYTES", value_parser = size)]
     ghost_limit: Option<u64>,
+    /// As it would be with dump --lossy
+    #[arg(long)]
+    lossy: bool,
     /// List every object that is carried over, not only how many there are
     #[arg(short, long)]
     all: bool,
@@ -43,6 +46,7 @@ impl Explain {
         let options = DumpOptions {
             shell_job: self.shell_job,
             ghost_limit: self.ghost_limit,
+            lossy: self.lossy,
             ..DumpOptions::default()
         };
         let explanation =

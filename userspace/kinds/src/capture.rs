@@ -23,6 +23,8 @@ pub struct DumpOptions {
     pub checksum: bool,
     /// `--ghost-limit`: bytes of a deleted file that the image may hold, if not the usual number.
     pub ghost_limit: Option<u64>,
+    /// `--lossy`: what waits to be read and cannot be copied (events of inotify) is dropped.
+    pub lossy: bool,
 }
 
 /// A capture under way: what may be read, and what has been found.

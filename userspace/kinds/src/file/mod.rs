@@ -18,6 +18,7 @@ pub mod directory;
 pub mod epoll;
 pub mod eventfd;
 pub mod fd_plan;
+pub mod inotify;
 pub mod pathless;
 pub mod pidfd;
 pub mod pipe;
@@ -190,6 +191,7 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<unix::UnixSocket>(),
     Kind::of::<timerfd::Timerfd>(),
     Kind::of::<signalfd::Signalfd>(),
+    Kind::of::<inotify::Inotify>(),
     Kind::of::<pidfd::Pidfd>(),
     Kind::of::<uring::Uring>(),
     Kind::of::<ByPath<device::Device>>(),

@@ -22,11 +22,6 @@ const STOP_USING: &str = "have the program close it, or run without it, for the 
 /// What links of anonymous inodes begin with: what it is, why it cannot be had, and the remedy.
 const BY_LINK: &[(&str, &str, &str)] = &[
     (
-        "anon_inode:inotify",
-        "an inotify instance: its watches and queued events are not carried over yet",
-        NOT_YET,
-    ),
-    (
         "anon_inode:[fanotify]",
         "a fanotify group: its marks and queued events are not carried over yet",
         NOT_YET,

@@ -90,6 +90,8 @@ pub enum Stage {
     /// Signal actions, names, scheduling, alternate stacks, rseq, working directory, descriptors
     /// that only the restore needed are closed.
     Attributes,
+    /// Files are watched (inotify), after all tasks have opened and closed what they had to.
+    Watches,
     /// Limits, root directory, credentials: what takes the privileges away.
     Credentials,
     /// Pending signals are queued (blocked until the end), timers are armed.

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Files by their handles: the names that a file system itself gives them, whatever their paths are.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::fcntl::OFlag;
+
+use crate::Result;
+use crate::raw::{owned, syscall};
+
+/// `MAX_HANDLE_SZ` of linux/exportfs.h.
+const ROOM: usize = 128;
+
+/// A file, as its file system names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileHandle {
+    kind: i32,
+    bytes: Vec<u8>,
+}
+
+/// `struct file_handle`, with room for the longest.
+#[repr(C)]
+struct Raw {
+    length: u32,
+    kind: i32,
+    bytes: [u8; ROOM],
+}
+
+impl FileHandle {
+    /// The handle of this type (`FILEID_*`); `None` if there is none of such a length.
+    #[must_use]
+    pub fn new(kind: i32, bytes: &[u8]) -> Option<Self> {
+        let bytes = bytes.to_vec();
+        (bytes.len() <= ROOM).then_some(Self { kind, bytes })
+    }
+
+    /// Opens the file, which is in the same file system as `place` (`open_by_handle_at(2)`).
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE` if the file system has no such file, or finds none by a handle.
+    pub fn open(&self, place: impl AsFd, flags: OFlag) -> Result<OwnedFd> {
+        let mut raw = Raw {
+            length: self.bytes.len() as u32,
+            kind: self.kind,
+            bytes: [0; ROOM],
+        };
+        raw.bytes[..self.bytes.len()].copy_from_slice(&self.bytes);
+        let place = place.as_fd().as_raw_fd();
+        // SAFETY: the kernel reads the head and as many bytes as that says, which are there; what the call
+        // returns is a new descriptor.
+        unsafe {
+            syscall!(
+                libc::SYS_open_by_handle_at,
+                place,
+                &raw const raw,
+                flags.bits()
+            )
+            .map(|fd| owned(fd))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+    use nix::fcntl::AT_FDCWD;
+
+    use super::*;
+
+    #[test]
+    fn a_handle_has_a_limit() {
+        assert!(FileHandle::new(1, &[0; ROOM]).is_some());
+        assert_eq!(FileHandle::new(1, &[0; ROOM + 1]), None);
+    }
+
+    #[test]
+    fn no_file_has_an_empty_handle() {
+        let handle = FileHandle::new(1, &[]).unwrap();
+        let opened = handle.open(AT_FDCWD, OFlag::O_PATH | OFlag::O_CLOEXEC);
+        assert!(matches!(opened, Err(Errno::EINVAL | Errno::EPERM)));
+    }
+}
