@@ -19,6 +19,7 @@
 //! The pages begin after the header's page and end where the records begin; the file ends where
 //! the records end, to the byte.
 
+use std::cmp::Ordering;
 use std::path::Path;
 
 use crate::{Error, MAX_RECORDS, Result};
@@ -35,6 +36,8 @@ pub const PAGE_SIZE: u64 = 4096;
 // The high bit and the line end show a file that was carried as text, as PNG's magic does.
 const MAGIC: [u8; 8] = *b"\x89CRUST\r\n";
 const SUMMED: usize = 48;
+/// What is wrong with a file that is longer than its header says.
+pub(crate) const BYTES_FOLLOW: &str = "bytes follow the end of the image";
 /// The bytes of the header that are not zero.
 pub(crate) const LENGTH: usize = 52;
 
@@ -63,8 +66,8 @@ impl Header {
         bytes
     }
 
-    /// Decodes the header of a file of `file_length` bytes, and checks that the parts fit into it.
-    pub(crate) fn decode(bytes: &[u8], file_length: u64, path: &Path) -> Result<Self> {
+    /// Decodes the header of an image, of which `bytes` are the first.
+    pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Self> {
         let not_an_image = |problem: &str| Error::NotAnImage {
             path: path.to_owned(),
             problem: problem.into(),
@@ -125,14 +128,29 @@ impl Header {
                 "the header says that there are more records than an image can hold",
             ));
         }
-        let end = header.records_offset.checked_add(header.records_length);
-        match end.map(|end| end.cmp(&file_length)) {
-            Some(std::cmp::Ordering::Equal) => Ok(header),
-            Some(std::cmp::Ordering::Less) => Err(damaged(
-                end.unwrap_or_default(),
-                "bytes follow the end of the image",
-            )),
-            _ => Err(damaged(file_length, "the image is cut off")),
+        if header
+            .records_offset
+            .checked_add(header.records_length)
+            .is_none()
+        {
+            return Err(damaged(24, "the image would be larger than a file can be"));
+        }
+        Ok(header)
+    }
+
+    /// The length of the image: it ends where the records end, to the byte.
+    pub(crate) fn image_length(&self) -> u64 {
+        // `decode` has seen that the sum is one.
+        self.records_offset.saturating_add(self.records_length)
+    }
+
+    /// Checks that a file of `file_length` bytes has the parts and nothing else.
+    pub(crate) fn fits(&self, file_length: u64, path: &Path) -> Result<()> {
+        let end = self.image_length();
+        match end.cmp(&file_length) {
+            Ordering::Equal => Ok(()),
+            Ordering::Less => Err(Error::damaged(path, end, BYTES_FOLLOW)),
+            Ordering::Greater => Err(Error::damaged(path, file_length, "the image is cut off")),
         }
     }
 }

@@ -11,6 +11,8 @@
 //! The records come last because they are known last, and the header says where they are: whoever
 //! only looks at an image reads one page and the records. `docs/format.md` is the whole story.
 //!
+//! An image can also be sent through a pipe: as the same bytes, from and into a [temporary file](scratch).
+//!
 //! This crate knows nothing of processes. A dump uses [`Writer`], everything else [`Reader`]; the
 //! state of one kind of object goes through [`codec`] into the body of a [`Record`].
 
@@ -23,6 +25,7 @@ mod header;
 pub mod pages;
 mod reader;
 pub mod record;
+pub mod scratch;
 mod writer;
 
 pub use error::{Error, Result};

@@ -22,6 +22,8 @@ pub struct PageSum {
 
 /// The tag of the record that has all [`PageSum`]s of an image.
 pub(crate) const TAG: u16 = 0x0001;
+/// The version of that record.
+pub(crate) const VERSION: u16 = 1;
 
 /// What a checksum of page data begins with.
 pub(crate) const SEED: u64 = 0;

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::hash::Hasher;
-use std::io::Read;
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use twox_hash::XxHash64;
 
 use crate::header::{self, Header};
 use crate::pages::{self, PageSum};
-use crate::record::FIRST_TAG;
+use crate::scratch::Scratch;
 use crate::{Error, FORMAT_MAJOR, PAGE_SIZE, Record, Result, codec, frame};
 
 /// An image whose header, length and records have been verified.
@@ -60,9 +60,68 @@ impl Reader {
             .take(header::LENGTH as u64)
             .read_to_end(&mut head)
             .map_err(failed)?;
-        let header = Header::decode(&head, length, &path)?;
+        let header = Header::decode(&head, &path)?;
+        header.fits(length, &path)?;
+        Self::of(path, file, header)
+    }
 
-        // `decode` has seen that this many bytes are there, and that they are not too many.
+    /// Reads an image from a stream, which `name` is the name of, up to its end.
+    ///
+    /// The stream is copied into a [temporary file](crate::scratch), because pages are read by their
+    /// place and not in their order. Nothing can be done with an image of which the end has not been seen:
+    /// if the stream ends early, there is no `Reader`. It is not copied at all if it does not begin as an
+    /// image does, and not beyond the length that its header tells.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); [`Error::Io`] also if there is no room for the copy.
+    pub fn receive(stream: &mut dyn Read, name: &str) -> Result<Self> {
+        let path = PathBuf::from(name);
+        let failed = |error| Error::io(&path, "read", error);
+        let mut head = Vec::with_capacity(header::LENGTH);
+        stream
+            .take(header::LENGTH as u64)
+            .read_to_end(&mut head)
+            .map_err(failed)?;
+        if head.is_empty() {
+            return Err(Error::NotAnImage {
+                path,
+                problem: "nothing came; has the dump failed?".into(),
+            });
+        }
+        let header = Header::decode(&head, &path)?;
+        let length = header.image_length();
+        let Scratch { mut file, name } = Scratch::new()?;
+        let no_room = |error| Error::io(&name, "write", error);
+        file.write_all(&head).map_err(no_room)?;
+        let mut received = head.len() as u64;
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            let part = match stream.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(part) => part,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(failed(error)),
+            };
+            if part as u64 > length.saturating_sub(received) {
+                return Err(Error::damaged(&path, length, header::BYTES_FOLLOW));
+            }
+            file.write_all(&buffer[..part]).map_err(no_room)?;
+            received += part as u64;
+        }
+        if received < length {
+            let problem =
+                format!("it ends here, though the image has {length} bytes; has the dump failed?");
+            return Err(Error::damaged(&path, received, problem));
+        }
+        Self::of(path, file, header)
+    }
+
+    /// The image in a file that has the length that its header tells.
+    fn of(path: PathBuf, file: File, header: Header) -> Result<Self> {
+        let length = header.image_length();
+        let failed = |error| Error::io(&path, "read", error);
+        // `decode` has seen that they are not too many, and all of them are there.
         let mut bytes = vec![0; header.records_length as usize];
         file.read_exact_at(&mut bytes, header.records_offset)
             .map_err(failed)?;
@@ -158,7 +217,9 @@ impl Reader {
     }
 }
 
-/// Takes the records out of their frames; those of the format itself are kept apart.
+/// Takes the records out of their frames; the checksums of pages, which are the format's own, are kept apart.
+/// What else a newer format may have is handed on: `inspect` shows it, and a restore refuses what it does
+/// not know.
 fn parse(bytes: &[u8], header: &Header, path: &Path) -> Result<(Vec<Record>, Vec<PageSum>)> {
     let mut records = Vec::new();
     let mut sums = Vec::new();
@@ -168,7 +229,7 @@ fn parse(bytes: &[u8], header: &Header, path: &Path) -> Result<(Vec<Record>, Vec
         let offset = header.records_offset + (bytes.len() - rest.len()) as u64;
         let damaged = |problem| Error::damaged(path, offset, problem);
         let (record, after) = frame::take(rest).map_err(damaged)?;
-        if record.tag == pages::TAG {
+        if (record.tag, record.version) == (pages::TAG, pages::VERSION) {
             sums = codec::decode::<Vec<PageSum>>(&record.body)?;
             let outside = |sum: &PageSum| {
                 sum.offset < PAGE_SIZE
@@ -180,11 +241,6 @@ fn parse(bytes: &[u8], header: &Header, path: &Path) -> Result<(Vec<Record>, Vec
             if sums.iter().any(outside) {
                 return Err(damaged("a checksum is of bytes that are no pages".into()));
             }
-        } else if record.tag < FIRST_TAG {
-            return Err(Error::Unsupported {
-                path: path.to_owned(),
-                problem: format!("a newer crust wrote it (record {:#06x})", record.tag),
-            });
         } else {
             records.push(record);
         }

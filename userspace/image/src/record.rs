@@ -6,7 +6,7 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The kind of object. Never reused, never renumbered. Those below [`FIRST_TAG`] belong to the
-    /// format itself and are not seen outside of this crate.
+    /// format itself; outside of this crate only those are seen that a newer format has.
     pub tag: u16,
     /// The version of the kind's encoding.
     pub version: u16,

@@ -2,17 +2,18 @@
 
 //! Writing an image, which appears under its name when it is complete, or never.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::linkat;
 
 use crate::header::Header;
 use crate::pages::{self, PageSum};
+use crate::scratch::{Scratch, Temporary, cannot_be_unnamed, directory, named, unnamed};
 use crate::{Error, FORMAT_MINOR, MAX_RECORDS, PAGE_SIZE, Record, Result, codec, frame};
 
 /// An image that is being written.
@@ -84,7 +85,7 @@ impl Writer {
         if path.file_name().is_none() {
             return Err(Error::io(&path, "create", Errno::EINVAL));
         }
-        let (file, temporary) = match unnamed(&path) {
+        let (file, temporary) = match unnamed(directory(&path)) {
             Ok(file) => (file, None),
             Err(error) if cannot_be_unnamed(&error) => {
                 let (file, temporary) = named(&path)?;
@@ -93,6 +94,16 @@ impl Writer {
             Err(error) => return Err(Error::io(&path, "create", error)),
         };
         Ok(Self::new(path, file, temporary))
+    }
+
+    /// Begins an image that gets no name, to be sent elsewhere: in a [temporary file](crate::scratch).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if there can be no such file.
+    pub fn unnamed() -> Result<Self> {
+        let Scratch { file, name } = Scratch::new()?;
+        Ok(Self::new(name, file, None))
     }
 
     fn new(path: PathBuf, file: File, temporary: Option<Temporary>) -> Self {
@@ -173,31 +184,8 @@ impl Writer {
     ///
     /// [`Error::Io`]; then there is no new image, and an old one is still there.
     pub fn finish(mut self, sync: bool) -> Result<Finished> {
-        if !self.sums.is_empty() {
-            self.sums.sort_unstable_by_key(|sum| sum.offset);
-            let record = Record {
-                tag: pages::TAG,
-                version: 1,
-                owner: 0,
-                part: 0,
-                body: codec::encode(&self.sums)?,
-            };
-            self.add(&record)?;
-        }
-        let header = Header {
-            minor: FORMAT_MINOR,
-            records_offset: self.pages_end,
-            records_length: self.frames.len() as u64,
-            records_count: self.count,
-        };
-        let bytes = header.records_offset + header.records_length;
+        let finished = self.complete()?;
         let failed = |operation, error| Error::io(&self.path, operation, error);
-        self.file
-            .write_all_at(&self.frames, self.pages_end)
-            .and_then(|()| self.file.write_all_at(&header.encode(), 0))
-            // Without records, or if the last pages are zeros, the file ends here all the same.
-            .and_then(|()| self.file.set_len(bytes))
-            .map_err(|error| failed("write", error))?;
         if sync {
             self.file
                 .sync_all()
@@ -214,6 +202,45 @@ impl Writer {
                 .and_then(|directory| directory.sync_all())
                 .map_err(|error| failed("write its directory to disk", error))?;
         }
+        Ok(finished)
+    }
+
+    /// Completes an image that gets no name: the file, which has all of it, and is gone when it is closed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn finish_unnamed(mut self) -> Result<(Finished, File)> {
+        let finished = self.complete()?;
+        Ok((finished, self.file))
+    }
+
+    /// Writes what is known last: the records, and the header.
+    fn complete(&mut self) -> Result<Finished> {
+        if !self.sums.is_empty() {
+            self.sums.sort_unstable_by_key(|sum| sum.offset);
+            let record = Record {
+                tag: pages::TAG,
+                version: pages::VERSION,
+                owner: 0,
+                part: 0,
+                body: codec::encode(&self.sums)?,
+            };
+            self.add(&record)?;
+        }
+        let header = Header {
+            minor: FORMAT_MINOR,
+            records_offset: self.pages_end,
+            records_length: self.frames.len() as u64,
+            records_count: self.count,
+        };
+        let bytes = header.image_length();
+        self.file
+            .write_all_at(&self.frames, self.pages_end)
+            .and_then(|()| self.file.write_all_at(&header.encode(), 0))
+            // Without records, or if the last pages are zeros, the file ends here all the same.
+            .and_then(|()| self.file.set_len(bytes))
+            .map_err(|error| Error::io(&self.path, "write", error))?;
         Ok(Finished {
             bytes,
             page_bytes: self.pages_end - PAGE_SIZE,
@@ -227,7 +254,7 @@ impl Writer {
             // There is no call that links over an existing name: link beside it, and rename.
             Err(Errno::EEXIST) => {
                 let temporary = Temporary::beside(&self.path);
-                link_to(&self.file, &temporary.0)?;
+                link_to(&self.file, temporary.path())?;
                 temporary
                     .rename(&self.path)
                     .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))
@@ -248,70 +275,6 @@ fn link_to(file: &File, path: &Path) -> nix::Result<()> {
         path,
         AtFlags::AT_SYMLINK_FOLLOW,
     )
-}
-
-fn directory(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-fn unnamed(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .custom_flags(OFlag::O_TMPFILE.bits())
-        .open(directory(path))
-}
-
-/// Whether the file system, or a kernel or sandbox in between, does not know `O_TMPFILE`.
-fn cannot_be_unnamed(error: &std::io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(
-        errno,
-        Some(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL)
-    )
-}
-
-fn named(path: &Path) -> Result<(File, Temporary)> {
-    let temporary = Temporary::beside(path);
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary.0)
-        .map_err(|error| Error::io(&temporary.0, "create", error))?;
-    Ok((file, temporary))
-}
-
-/// A name beside the image's, which `Drop` removes.
-#[derive(Debug)]
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn beside(path: &Path) -> Self {
-        let mut name = std::ffi::OsString::from(".");
-        name.push(path.file_name().unwrap_or_default());
-        name.push(format!(".{}.partial", std::process::id()));
-        let temporary = directory(path).join(name);
-        // What a killed process with our number has left.
-        let _ = fs::remove_file(&temporary);
-        Self(temporary)
-    }
-
-    fn rename(self, path: &Path) -> std::io::Result<()> {
-        fs::rename(&self.0, path)
-        // Nothing is left for `Drop`; that it tries does no harm, the name is ours.
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! An image comes back as it was written, or is refused: nothing in between.
 
 use std::fs::{self, OpenOptions};
-use std::io::{Seek, Write};
+use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -185,6 +185,87 @@ fn bytes_behind_the_end_are_refused() {
     file.write_all(b"x").unwrap();
     let error = Reader::open(&path).unwrap_err().to_string();
     assert!(error.contains("bytes follow the end"), "{error}");
+}
+
+#[test]
+fn an_image_comes_through_a_stream() {
+    let (_directory, path) = image();
+    let bytes = fs::read(&path).unwrap();
+    // Part by part, as a pipe would give it.
+    let mut stream: Box<dyn Read> = Box::new(std::io::empty());
+    for part in bytes.chunks(1000) {
+        stream = Box::new(stream.chain(part));
+    }
+    let received = Reader::receive(&mut stream, "standard input").unwrap();
+    assert_eq!(received.path(), Path::new("standard input"));
+    assert_eq!(received.records(), records());
+    assert_eq!(received.length(), bytes.len() as u64);
+    assert_eq!(received.verify_pages().unwrap(), 8192 + 100);
+}
+
+#[test]
+fn an_image_that_is_to_be_sent_is_whole_in_a_file_without_a_name() {
+    let mut image = Writer::unnamed().unwrap();
+    let offset = image.reserve_pages(4096);
+    image.file().write_all_at(&[7; 4096], offset).unwrap();
+    image.add(&records()[0]).unwrap();
+    let (finished, file) = image.finish_unnamed().unwrap();
+    let mut bytes = vec![0; finished.bytes as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), finished.bytes);
+    let received = Reader::receive(&mut &bytes[..], "a pipe").unwrap();
+    assert_eq!(received.records(), &records()[..1]);
+}
+
+#[test]
+fn a_stream_that_ends_early_is_refused_wherever_it_ends() {
+    let (_directory, path) = image();
+    let bytes = fs::read(&path).unwrap();
+    let places = (0..100).chain((100..bytes.len()).step_by(997));
+    for length in places.chain(bytes.len() - 100..bytes.len()) {
+        let error = Reader::receive(&mut &bytes[..length], "a pipe").unwrap_err();
+        match error {
+            Error::Damaged { offset, .. } => assert_eq!(offset, length as u64),
+            Error::NotAnImage { .. } if length == 0 => {}
+            error => panic!("{length} of {} bytes: {error}", bytes.len()),
+        }
+    }
+}
+
+#[test]
+fn a_stream_is_not_kept_beyond_the_end_of_the_image() {
+    let (_directory, path) = image();
+    let mut stream = fs::read(&path).unwrap();
+    stream.push(0);
+    let error = Reader::receive(&mut &stream[..], "a pipe").unwrap_err();
+    assert!(
+        error.to_string().contains("bytes follow the end"),
+        "{error}"
+    );
+    // It would never end.
+    let error = Reader::receive(&mut std::io::repeat(0), "a pipe").unwrap_err();
+    assert!(matches!(error, Error::NotAnImage { .. }), "{error}");
+}
+
+#[test]
+fn records_of_a_newer_format_are_handed_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("newer");
+    let newer: Vec<_> = [(0x0001, 2), (0x0002, 1)]
+        .map(|(tag, version)| Record {
+            tag,
+            version,
+            owner: 0,
+            part: 0,
+            body: b"what is not known".to_vec(),
+        })
+        .into();
+    let mut image = Writer::create(&path).unwrap();
+    for record in &newer {
+        image.add(record).unwrap();
+    }
+    image.finish(false).unwrap();
+    assert_eq!(Reader::open(&path).unwrap().records(), newer);
 }
 
 #[test]
