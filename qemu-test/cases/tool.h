@@ -16,8 +16,11 @@
 
 extern char **environ;
 
-/* Starts crust with these arguments (no shell); its output goes to "said" in the directory of the case. */
-static inline pid_t tool_start(const char *const *arguments)
+/*
+ * Starts crust with these arguments (no shell), with `from` as its standard input and `to` as its standard output, if
+ * these are not -1. All else that it says goes to the end of "said" in the directory of the case.
+ */
+static inline pid_t tool_between(int from, int to, const char *const *arguments)
 {
 	const char *argv[32] = { getenv("CRUST") };
 	posix_spawn_file_actions_t actions;
@@ -29,14 +32,33 @@ static inline pid_t tool_start(const char *const *arguments)
 		argv[i + 1] = arguments[i];
 	snprintf(said, sizeof(said), "%s/said", case_dir);
 	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_addopen(&actions, 1, said, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	posix_spawn_file_actions_adddup2(&actions, 1, 2);
+	posix_spawn_file_actions_addopen(&actions, 2, said, O_WRONLY | O_CREAT | O_APPEND, 0600);
+	if (from >= 0)
+		posix_spawn_file_actions_adddup2(&actions, from, 0);
+	posix_spawn_file_actions_adddup2(&actions, to >= 0 ? to : 2, 1);
 	errno = posix_spawn(&pid, argv[0], &actions, NULL, (char **)argv, environ);
 	must(!errno);
 	posix_spawn_file_actions_destroy(&actions);
 	return pid;
 }
 
+/* What was said so far is forgotten. */
+static inline void tool_said_nothing(void)
+{
+	char said[PATH_MAX];
+
+	snprintf(said, sizeof(said), "%s/said", case_dir);
+	unlink(said);
+}
+
+/* Starts crust with these arguments; only what this one says will be in "said". */
+static inline pid_t tool_start(const char *const *arguments)
+{
+	tool_said_nothing();
+	return tool_between(-1, -1, arguments);
+}
+
+#define tool_piped(from, to, ...) tool_between(from, to, (const char *const[]){ __VA_ARGS__, NULL })
 #define tool(...) tool_start((const char *const[]){ __VA_ARGS__, NULL })
 
 /* What the last tool said. */

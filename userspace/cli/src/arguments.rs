@@ -3,10 +3,12 @@
 //! Options that several subcommands share.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::io::{IsTerminal, stdin, stdout};
+use std::path::{Path, PathBuf};
 
+use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
-use crust_engine::Backend as Chosen;
+use crust_engine::{Backend as Chosen, Place};
 
 /// The name of the image in a directory that `-D` names.
 const IMAGE: &str = "crust.img";
@@ -36,26 +38,55 @@ pub struct Target {
     /// Write the image to DIR/crust.img; DIR is made if it does not exist
     #[arg(short = 'D', long = "images-dir", value_name = "DIR")]
     pub directory: Option<PathBuf>,
-    /// Write the image to FILE instead [default: ./crust.img]
+    /// Write the image to FILE instead, or with - to the standard output [default: ./crust.img]
     #[arg(short, long, value_name = "FILE", conflicts_with = "directory")]
     pub image: Option<PathBuf>,
 }
 
 impl Target {
+    /// Whether the image goes to the standard output.
+    pub fn is_stream(&self) -> bool {
+        self.image.as_deref().is_some_and(is_stream)
+    }
+
     /// The image.
-    pub fn path(&self) -> PathBuf {
-        match (&self.image, &self.directory) {
+    ///
+    /// # Errors
+    ///
+    /// If it would be written to a terminal.
+    pub fn place(&self) -> Result<Place, clap::Error> {
+        let path = match (&self.image, &self.directory) {
+            (Some(image), _) if is_stream(image) => {
+                return stream(
+                    stdout().is_terminal(),
+                    "an image is not for a terminal: redirect the standard output, as in `crust dump PID -i - | ...`",
+                );
+            }
             (Some(image), _) => image.clone(),
             (None, Some(directory)) => directory.join(IMAGE),
             (None, None) => IMAGE.into(),
-        }
+        };
+        Ok(Place::File(path))
     }
+}
+
+/// Whether a name is that of the stream. A file of this name is `./-`.
+fn is_stream(image: &Path) -> bool {
+    image.as_os_str() == "-"
+}
+
+fn stream(is_terminal: bool, problem: &str) -> Result<Place, clap::Error> {
+    if is_terminal {
+        let problem = format!("{problem}\n");
+        return Err(clap::Error::raw(ErrorKind::ValueValidation, problem));
+    }
+    Ok(Place::Stream)
 }
 
 /// Which image is read.
 #[derive(Debug, Args)]
 pub struct Source {
-    /// The image, or a directory with crust.img in it [default: ./crust.img]
+    /// The image, or a directory with crust.img in it, or - for the standard input [default: ./crust.img]
     #[arg(value_name = "IMAGE")]
     positional: Option<PathBuf>,
     /// Read DIR/crust.img
@@ -73,16 +104,25 @@ pub struct Source {
 
 impl Source {
     /// The image.
-    pub fn path(&self) -> PathBuf {
-        match (
-            self.positional.as_ref().or(self.image.as_ref()),
-            &self.directory,
-        ) {
+    ///
+    /// # Errors
+    ///
+    /// If it would be read from a terminal.
+    pub fn place(&self) -> Result<Place, clap::Error> {
+        let named = self.positional.as_ref().or(self.image.as_ref());
+        let path = match (named, &self.directory) {
+            (Some(image), _) if is_stream(image) => {
+                return stream(
+                    stdin().is_terminal(),
+                    "no image comes from a terminal: redirect the standard input, as in `... | crust restore -`",
+                );
+            }
             (Some(directory), _) if directory.is_dir() => directory.join(IMAGE),
             (Some(image), _) => image.clone(),
             (None, Some(directory)) => directory.join(IMAGE),
             (None, None) => IMAGE.into(),
-        }
+        };
+        Ok(Place::File(path))
     }
 }
 

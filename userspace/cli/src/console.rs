@@ -21,6 +21,8 @@ const BAR: u64 = 20;
 pub struct Console {
     quiet: bool,
     bar: bool,
+    /// What the bar is about.
+    about: &'static str,
     /// When the memory began, and when the bar was last drawn.
     began: Option<Instant>,
     drawn: Option<Instant>,
@@ -32,6 +34,7 @@ impl Console {
         Self {
             quiet,
             bar: !quiet && stderr().is_terminal(),
+            about: "memory",
             began: None,
             drawn: None,
         }
@@ -87,6 +90,8 @@ impl Progress for Console {
                 let what = format!("{}, {}/s", bytes(*number), bytes(speed as u64));
                 self.line("memory", &what, Some(*took));
                 self.began = None;
+                // What still moves after that is the whole image, if it goes into a stream.
+                self.about = "send";
             }
             Phase::Written {
                 bytes: number,
@@ -117,7 +122,8 @@ impl Progress for Console {
         let full = (done.min(total) as u128 * u128::from(BAR) / u128::from(total)) as usize;
         let speed = done as f64 / (now - began).as_secs_f64().max(1e-9);
         eprint!(
-            "\r memory     {}{}  {} / {}  {}/s\x1b[K",
+            "\r {:<10} {}{}  {} / {}  {}/s\x1b[K",
+            self.about,
             "█".repeat(full),
             "░".repeat(BAR as usize - full),
             bytes(done),

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use crust_engine::{Error, Refusal, check};
 use serde::Serialize;
 
-use crate::{output, refusals};
+use crate::output::Json;
+use crate::refusals;
 
 /// What is printed with `--json` if a command did not do its work.
 #[derive(Debug, Serialize)]
@@ -25,6 +26,8 @@ struct Envelope<'a> {
     error: Failure<'a>,
 }
 
+/// The exit status of what cannot be meant, as clap has it.
+const WRONG_USAGE: u8 = 2;
 /// The exit status of a dump that was refused.
 pub const REFUSED: u8 = 3;
 /// The exit status of a restore that something is in the way of.
@@ -32,7 +35,12 @@ pub const CONFLICT: u8 = 4;
 
 impl Failure<'_> {
     /// Says what went wrong, and tells the exit status.
-    pub fn report(error: &anyhow::Error, json: bool) -> ExitCode {
+    pub fn report(error: &anyhow::Error, json: Json) -> ExitCode {
+        if let Some(usage) = error.downcast_ref::<clap::Error>() {
+            // Nothing is left to be done if even this cannot be written.
+            let _ = usage.print();
+            return ExitCode::from(WRONG_USAGE);
+        }
         let (kind, code, refusals, title) = match error.downcast_ref::<Error>() {
             Some(Error::Refused(refusals)) => (
                 "refused",
@@ -51,14 +59,14 @@ impl Failure<'_> {
         for refusal in refusals {
             tracing::error!(?refusal);
         }
-        if json {
+        if json.is_asked() {
             let failure = Failure {
                 kind,
                 message,
                 refusals,
             };
             // Nothing is left to be done if even this cannot be written.
-            let _ = output::print_json(&Envelope { error: failure });
+            let _ = json.print(&Envelope { error: failure });
         } else {
             eprintln!("crust: {message}");
             eprint!("{}", refusals::table(refusals, title));

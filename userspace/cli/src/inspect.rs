@@ -48,7 +48,7 @@ Examples:
 
 impl Inspect {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let inspection = crust_engine::inspect(&self.source.path(), self.verify)?;
+        let inspection = crust_engine::inspect(&self.source.place()?, self.verify)?;
         if self.json {
             print_json(&inspection)?;
             return Ok(ExitCode::SUCCESS);

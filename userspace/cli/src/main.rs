@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
+use crate::output::Json;
 
 /// Saves a running process tree to a file, and brings it back.
 #[derive(Debug, Parser)]
@@ -65,14 +66,14 @@ is in the image with the credentials that are in it: restore only what you trust
 fn main() -> ExitCode {
     let cli = Cli::parse_from(arguments::expand_verbosity(std::env::args_os()));
     let (json, result) = match cli.command {
-        Command::Dump(dump) => (dump.common.json, dump.run()),
-        Command::Restore(restore) => (restore.common.json, restore.run()),
-        Command::Explain(explain) => (explain.common.json, explain.run()),
-        Command::Inspect(inspect) => (inspect.json, inspect.run()),
-        Command::Check(check) => (check.json, check.run()),
-        Command::Completions(completions) => (false, completions.run()),
-        Command::Support(support) => (false, support.run()),
-        Command::Man(man) => (false, man.run()),
+        Command::Dump(dump) => (dump.json(), dump.run()),
+        Command::Restore(restore) => (Json::asked(restore.common.json), restore.run()),
+        Command::Explain(explain) => (Json::asked(explain.common.json), explain.run()),
+        Command::Inspect(inspect) => (Json::asked(inspect.json), inspect.run()),
+        Command::Check(check) => (Json::asked(check.json), check.run()),
+        Command::Completions(completions) => (Json::No, completions.run()),
+        Command::Support(support) => (Json::No, support.run()),
+        Command::Man(man) => (Json::No, man.run()),
     };
     match result {
         Ok(code) => code,
@@ -100,6 +101,11 @@ mod tests {
             "crust restore -D dir -d -s -j -o log --pidfile pid",
             "crust restore --images-dir dir --restore-detached --leave-stopped --shell-job",
             "crust restore file --plan",
+            "crust dump 7 -i - --kill",
+            "crust dump 7 -i - --leave-running --json",
+            "crust restore -d -",
+            "crust restore -d -i -",
+            "crust inspect - --all",
             "crust inspect -D dir --tree",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -116,6 +122,9 @@ mod tests {
             "crust dump 7 -R -s",
             "crust dump 7 -D dir -i file",
             "crust restore file -D dir",
+            "crust restore - -D dir",
+            "crust dump 7 --kill -R",
+            "crust dump 7 --kill -s",
         ] {
             Cli::try_parse_from(line.split(' ')).expect_err(line);
         }

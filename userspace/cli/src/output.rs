@@ -23,6 +23,44 @@ pub fn print_json(data: &impl Serialize) -> anyhow::Result<()> {
     Ok(print(&text)?)
 }
 
+/// Whether a report is printed as JSON, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Json {
+    /// Not asked for.
+    No,
+    /// To the standard output.
+    Stdout,
+    /// To the standard error, because an image goes to the standard output.
+    Stderr,
+}
+
+impl Json {
+    /// To the standard output, if it is asked for.
+    pub fn asked(asked: bool) -> Self {
+        match asked {
+            true => Self::Stdout,
+            false => Self::No,
+        }
+    }
+
+    /// Whether there is nothing else to be said.
+    pub fn is_asked(self) -> bool {
+        self != Self::No
+    }
+
+    /// Writes data, if it is asked for.
+    pub fn print(self, data: &impl Serialize) -> anyhow::Result<()> {
+        match self {
+            Self::No => Ok(()),
+            Self::Stdout => print_json(data),
+            Self::Stderr => {
+                eprintln!("{}", serde_json::to_string_pretty(data)?);
+                Ok(())
+            }
+        }
+    }
+}
+
 /// `412 KiB`, `1.4 GiB`.
 pub fn bytes(bytes: u64) -> String {
     let mut value = bytes as f64;

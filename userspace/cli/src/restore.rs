@@ -17,7 +17,9 @@ use crate::refusals;
 
 /// Bring a saved process tree back, with the same pids, and let it go on
 ///
-/// All or nothing: if anything fails, no process is left behind. Without --restore-detached
+/// All or nothing: if anything fails, no process is left behind. An image that comes from the
+/// standard input (-) is read to its end before anything is made; that needs room for it in
+/// $TMPDIR or /var/tmp. Without --restore-detached
 /// crust waits for the root of the tree, passes signals on to it, and ends with its exit
 /// status (128 and the signal's number if a signal ended it).
 #[derive(Debug, Args)]
@@ -53,14 +55,17 @@ The options -D, -d, -s, -j, -v and -o mean what they mean to CRIU.
 Examples:
   crust restore redis.img              bring it back and wait for it, as a shell does
   crust restore -d -D images           bring images/crust.img back and return
+  ssh host crust dump 4242 -i - | crust restore -
+                                       bring a program here from another machine
   crust restore redis.img --keep-clocks  after a reboot: the time in between has not passed
   crust restore redis.img --plan       show what would be done, and what is in the way";
 
 impl Restore {
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        let image = self.source.place()?;
         self.common.start_log(self.source.directory.as_deref())?;
         let request = RestoreRequest {
-            image: self.source.path(),
+            image,
             options: RestoreOptions {
                 shell_job: self.shell_job,
                 detached: self.detached,

@@ -21,7 +21,8 @@ use crust_tracee::interrupt::Interrupts;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::planning;
-use crate::request::{Captured, DumpReport, DumpRequest};
+use crate::request::{Captured, DumpReport, DumpRequest, Place};
+use crate::stream::Sink;
 
 /// Saves a tree of processes.
 ///
@@ -34,8 +35,11 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     raise_descriptor_limit();
     let interrupts = Interrupts::hold()?;
     let hooks = Chosen::new(request.backend)?;
-    // Before anything is stopped: a missing directory costs the program nothing.
-    let mut image = Writer::create(&request.image)?;
+    // Before anything is stopped: a missing directory, or reader, costs the program nothing.
+    let (mut image, sink) = match &request.image {
+        Place::File(path) => (Writer::create(path)?, None),
+        Place::Stream => (Writer::unnamed()?, Some(Sink::open()?)),
+    };
 
     let frozen = Frozen::tree(request.pid, &interrupts)?;
     progress.phase(&Phase::Frozen {
@@ -58,10 +62,10 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     let at = Instant::now();
     let mut report = DumpReport {
         pid: request.pid,
-        image: request.image.clone(),
+        image: request.image.name(),
         processes: frozen.processes.len() as u64,
         threads: frozen.threads(),
-        left_alive: request.options.leave_running || request.options.leave_stopped,
+        left_alive: request.options.leave_running || is_left_stopped(request),
         ..DumpReport::default()
     };
     let since = frozen.since;
@@ -90,7 +94,13 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     records.extend_from_slice(&page_records);
     // What the machine of the restore lacks only that can tell; what nobody could restore is refused here.
     let mut refusals = refusals;
-    check_restorable(&records, hooks.hooks(), request, &mut refusals)?;
+    check_restorable(
+        &records,
+        hooks.hooks(),
+        request,
+        report.left_alive,
+        &mut refusals,
+    )?;
     for record in &records {
         image.add(record)?;
     }
@@ -101,7 +111,14 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
 
     let at = Instant::now();
     interrupts.check()?;
-    let finished = image.finish(request.sync)?;
+    let finished = match sink {
+        None => image.finish(request.sync)?,
+        Some(sink) => {
+            let (finished, file) = image.finish_unnamed()?;
+            sink.send(file, finished.bytes, &interrupts, progress)?;
+            finished
+        }
+    };
     progress.phase(&Phase::Written {
         bytes: finished.bytes,
         took: at.elapsed(),
@@ -113,7 +130,12 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     let at = Instant::now();
     if let Some(frozen) = frozen {
         report.frozen_ns = nanoseconds(since);
-        if request.options.leave_stopped {
+        if is_left_stopped(request) {
+            let there = frozen.processes.iter().rev();
+            let there = there.filter(|process| process.zombie.is_none());
+            let ran = there.clone().filter(|process| process.stopped.is_none());
+            report.left_stopped = there.map(|process| process.pid).collect();
+            report.to_continue = ran.map(|process| process.pid).collect();
             frozen.release_stopped();
         } else {
             for pid in frozen.kill(&interrupts)? {
@@ -133,12 +155,20 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     Ok(report)
 }
 
+/// Whether the program is left stopped. That an image has gone into a stream does not say that it has arrived, so the
+/// program whose image it is is not ended unless the user says so.
+fn is_left_stopped(request: &DumpRequest) -> bool {
+    let unknown = request.image == Place::Stream && !request.kill && !request.options.leave_running;
+    request.options.leave_stopped || unknown
+}
+
 /// Refuses a dump whose image this machine could not restore, while the program is still there; of one that goes on
 /// anyway, that is a loss.
 fn check_restorable(
     records: &[Record],
     hooks: &dyn Hooks,
     request: &DumpRequest,
+    left_alive: bool,
     refusals: &mut Refusals,
 ) -> Result<()> {
     let options = RestoreOptions {
@@ -149,7 +179,6 @@ fn check_restorable(
     if !found.forbid() {
         return Ok(());
     }
-    let left_alive = request.options.leave_running || request.options.leave_stopped;
     let in_the_way = found.into_vec().into_iter();
     for refusal in in_the_way.filter(|refusal| refusal.weight > Weight::Loss) {
         let weight = if left_alive {

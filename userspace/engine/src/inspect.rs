@@ -3,7 +3,7 @@
 //! `inspect`: what an image holds, without restoring anything.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crust_image::{Reader, Record};
 use crust_kinds::descriptor::table::Table;
@@ -14,6 +14,9 @@ use crust_model::Result;
 use crust_model::object::State;
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::request::Place;
+use crate::stream;
 
 /// What an image holds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -90,9 +93,12 @@ pub struct Object {
 /// # Errors
 ///
 /// If the image is damaged.
-pub fn inspect(image: &Path, verify: bool) -> Result<Inspection> {
+pub fn inspect(image: &Place, verify: bool) -> Result<Inspection> {
     let kinds = Registry::all();
-    let reader = Reader::open(image)?;
+    let reader = match image {
+        Place::File(path) => Reader::open(path)?,
+        Place::Stream => stream::receive()?,
+    };
     let verified_bytes = if verify {
         Some(reader.verify_pages()?)
     } else {
@@ -119,7 +125,7 @@ pub fn inspect(image: &Path, verify: bool) -> Result<Inspection> {
         .collect::<Result<_>>()?;
     let (major, minor) = reader.version();
     Ok(Inspection {
-        image: image.into(),
+        image: image.name(),
         format: format!("{major}.{minor}"),
         image_bytes: reader.length(),
         page_bytes: reader.page_bytes(),

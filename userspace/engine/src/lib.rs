@@ -19,6 +19,7 @@ mod numbers;
 mod planning;
 mod request;
 mod restore;
+mod stream;
 mod terminal;
 
 pub use crust_hooks::Backend;
@@ -34,6 +35,6 @@ pub use self::dump::{capture_only, dump};
 pub use self::explain::{Explanation, Verdict, explain};
 pub use self::inspect::{Inspection, Process, inspect};
 pub use self::request::{
-    Captured, DumpReport, DumpRequest, PlanReport, RestoreReport, RestoreRequest,
+    Captured, DumpReport, DumpRequest, Place, PlanReport, RestoreReport, RestoreRequest,
 };
 pub use self::restore::{plan, restore};

@@ -23,15 +23,38 @@ use crust_model::plan::Plan;
 use crust_model::refusal::Refusal;
 use serde::{Deserialize, Serialize};
 
+/// Where an image is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a file of this name.
+    File(PathBuf),
+    /// In a stream: a dump writes it to the standard output, all others read it from the standard input.
+    Stream,
+}
+
+impl Place {
+    /// What reports and options call it: `-` is the stream.
+    #[must_use]
+    pub fn name(&self) -> PathBuf {
+        match self {
+            Self::File(path) => path.clone(),
+            Self::Stream => "-".into(),
+        }
+    }
+}
+
 /// A dump.
 #[derive(Clone, Debug)]
 pub struct DumpRequest {
     /// The root of the tree, in the pid namespace of the caller.
     pub pid: i32,
-    /// The name of the image; one that exists is replaced when the new one is complete.
-    pub image: PathBuf,
+    /// Where the image goes; a file that exists is replaced when the new one is complete.
+    pub image: Place,
     /// What the user decided.
     pub options: DumpOptions,
+    /// Whether the program ends though its image went into a stream, of which nobody knows whether it has arrived.
+    /// Else it is left stopped. That of an image in a file ends anyway, unless the options keep it.
+    pub kill: bool,
     /// Which hooks.
     pub backend: Backend,
     /// Whether the image must be on the disk before the program is killed.
@@ -60,8 +83,13 @@ pub struct DumpReport {
     pub frozen_ns: u64,
     /// From the call to the return.
     pub total_ns: u64,
-    /// Whether the program goes on (`--leave-running`, `--leave-stopped`).
+    /// Whether the program is still there (`--leave-running`, `--leave-stopped`, an image in a stream).
     pub left_alive: bool,
+    /// If it was left stopped: its processes, children before their parents, which is the order in which to end
+    /// them, so that none runs for a moment when its parent has gone.
+    pub left_stopped: Vec<i32>,
+    /// Those of them that ran before: `SIGCONT` lets these go on, and the others were stopped already.
+    pub to_continue: Vec<i32>,
     /// What the image does not carry, each of little weight.
     pub losses: Vec<Refusal>,
 }
@@ -88,7 +116,7 @@ pub struct Captured {
 #[derive(Clone, Debug)]
 pub struct RestoreRequest {
     /// The image.
-    pub image: PathBuf,
+    pub image: Place,
     /// What the user decided.
     pub options: RestoreOptions,
     /// Which hooks.

@@ -22,7 +22,8 @@ use nix::unistd::{Pid, getsid};
 use crate::dump::raise_descriptor_limit;
 use crate::numbers::Numbers;
 use crate::planning;
-use crate::request::{PlanReport, RestoreReport, RestoreRequest};
+use crate::request::{Place, PlanReport, RestoreReport, RestoreRequest};
+use crate::stream;
 use crate::terminal::Terminal;
 
 /// Brings a tree of processes back. Its root is a child of the caller.
@@ -34,12 +35,10 @@ use crate::terminal::Terminal;
 pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<RestoreReport> {
     let begun = Instant::now();
     raise_descriptor_limit();
-    let interrupts = Interrupts::hold()?;
     let hooks = Chosen::new(request.backend)?;
-    let image = Reader::open(&request.image)?;
-    Registry::all().check_extents(image.records(), |extent| {
-        image.has_pages(extent.offset, extent.bytes)
-    })?;
+    // A stream takes its time, in which the user may still end crust at once: nothing has been made.
+    let image = open(&request.image)?;
+    let interrupts = Interrupts::hold()?;
     let (plan, refusals) = planning::plan(image.records(), hooks.hooks(), &request.options)?;
     if refusals.forbid() {
         return Err(Error::Refused(refusals.into_vec()));
@@ -91,7 +90,7 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
     Ok(RestoreReport {
         pid,
         foreground,
-        image: request.image.clone(),
+        image: request.image.name(),
         processes: members.len() as u64,
         threads: members
             .iter()
@@ -110,10 +109,7 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
 /// If the image cannot be read.
 pub fn plan(request: &RestoreRequest) -> Result<PlanReport> {
     let hooks = Chosen::new(request.backend)?;
-    let image = Reader::open(&request.image)?;
-    Registry::all().check_extents(image.records(), |extent| {
-        image.has_pages(extent.offset, extent.bytes)
-    })?;
+    let image = open(&request.image)?;
     let (plan, refusals) = planning::plan(image.records(), hooks.hooks(), &request.options)?;
     let mut all = conflicts(image.records(), &request.options, &hooks)?.into_vec();
     all.extend(refusals.into_vec());
@@ -121,6 +117,15 @@ pub fn plan(request: &RestoreRequest) -> Result<PlanReport> {
         conflicts: all,
         plan,
     })
+}
+
+/// Opens an image, which has all that its records refer to.
+fn open(place: &Place) -> Result<Reader> {
+    let image = stream::open(place)?;
+    Registry::all().check_extents(image.records(), |extent| {
+        image.has_pages(extent.offset, extent.bytes)
+    })?;
+    Ok(image)
 }
 
 /// The terminal of crust, for a job that is a group of its own; and that group.

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Images that go through a pipe: out of a dump by the standard output, into a restore by the standard input.
+//!
+//! What goes through is the image as it would be in a file, byte for byte. `docs/format.md` says why it is in a
+//! temporary file at both ends.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
+
+use crust_image::Reader;
+use crust_model::progress::Progress;
+use crust_model::{Error, Result};
+use crust_tracee::interrupt::Interrupts;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::request::Place;
+
+/// How much is written at once, and how often progress is told of at least.
+const PART: usize = 1 << 20;
+/// How often it is asked whether the user wants to end, while the reader of the stream keeps us waiting.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Opens an image wherever it is.
+///
+/// One that comes from a stream is read to its end, and all checksums that it has are compared, those of memory too: it
+/// has just come from elsewhere, and is in the page cache anyway.
+pub fn open(place: &Place) -> Result<Reader> {
+    let image = match place {
+        Place::File(path) => Reader::open(path)?,
+        Place::Stream => {
+            let image = receive()?;
+            image.verify_pages()?;
+            image
+        }
+    };
+    Ok(image)
+}
+
+/// Reads an image from the standard input to its end.
+pub fn receive() -> Result<Reader> {
+    // Without the buffer of the standard library, for nothing is read from it but this.
+    let mut input = std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map(File::from)
+        .map_err(|error| failed("open the standard input", &error))?;
+    Ok(Reader::receive(&mut input, "standard input")?)
+}
+
+/// The standard output, to which an image is sent.
+#[derive(Debug)]
+pub struct Sink(File);
+
+impl Sink {
+    /// Opens it, and sees whether anybody reads from it: before anything is stopped.
+    pub fn open() -> Result<Self> {
+        let output = std::io::stdout()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|error| failed("open the standard output", &error))?;
+        let mut ready = [PollFd::new(output.as_fd(), PollFlags::POLLOUT)];
+        let ends = PollFlags::POLLERR | PollFlags::POLLHUP;
+        if poll(&mut ready, PollTimeout::ZERO).is_ok()
+            && ready[0].revents().is_some_and(|now| now.intersects(ends))
+        {
+            return Err(lost(Errno::EPIPE));
+        }
+        Ok(Self(File::from(output)))
+    }
+
+    /// Sends `length` bytes, which are all of a file.
+    ///
+    /// The standard output stays open until crust ends: whoever reads to the end of the stream knows that what the dump
+    /// does afterwards is done, too.
+    ///
+    /// # Errors
+    ///
+    /// If the reader has gone, or the user asks to end. Then a part may have been sent, which no restore takes for an
+    /// image.
+    pub fn send(
+        self,
+        image: File,
+        length: u64,
+        interrupts: &Interrupts,
+        progress: &mut dyn Progress,
+    ) -> Result<()> {
+        // To write may take as long as the reader likes, and no signal interrupts it, because they are all blocked. If
+        // the user has had enough, the thread is left behind in its call, and ends with crust.
+        let (tell, told) = mpsc::channel();
+        let sender = thread::spawn(move || copy(&image, self.0, length, &tell));
+        let mut sent = 0;
+        loop {
+            match told.recv_timeout(PAUSE) {
+                Ok(part) => {
+                    sent += part;
+                    progress.memory(sent, length);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            interrupts.check()?;
+        }
+        sender
+            .join()
+            .map_err(|_| Error::system("send the image: the thread", Errno::EIO))?
+    }
+}
+
+/// Copies all of an image to the standard output.
+fn copy(image: &File, mut output: File, length: u64, tell: &Sender<u64>) -> Result<()> {
+    let mut buffer = vec![0; PART];
+    let mut at = 0;
+    while at < length {
+        let part = PART.min((length - at) as usize);
+        let part = &mut buffer[..part];
+        image
+            .read_exact_at(part, at)
+            .map_err(|error| failed("read the image, to send it", &error))?;
+        match output.write_all(part) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Err(lost(Errno::EPIPE)),
+            Err(error) => return Err(failed("send the image to the standard output", &error)),
+        }
+        at += part.len() as u64;
+        let _ = tell.send(part.len() as u64);
+    }
+    Ok(())
+}
+
+/// Nobody reads from the standard output.
+fn lost(errno: Errno) -> Error {
+    let what = "send the image to the standard output, from which nobody reads (any more)";
+    Error::system(what, errno)
+}
+
+fn failed(operation: &str, error: &std::io::Error) -> Error {
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
+    Error::system(operation, errno)
+}
