@@ -92,12 +92,18 @@ fn summary(inspection: &Inspection) -> String {
     };
     let mut kinds = BTreeMap::<_, u64>::new();
     for object in &inspection.objects {
-        *kinds.entry((object.family, &object.kind)).or_default() += 1;
+        let kind = (object.family, &object.kind, !object.readable);
+        *kinds.entry(kind).or_default() += 1;
     }
     let total = inspection.objects.len() as u64;
     let _ = writeln!(text, " holds      {}", count(total, "object", "objects"));
-    for ((_, kind), number) in kinds {
-        let _ = writeln!(text, "   {number:>7}  {kind}");
+    for ((_, kind, unreadable), number) in kinds {
+        let note = if unreadable {
+            ", which this crust cannot read (--all says why)"
+        } else {
+            ""
+        };
+        let _ = writeln!(text, "   {number:>7}  {kind}{note}");
     }
     text
 }

@@ -82,10 +82,50 @@ pub struct Object {
     pub family: Family,
     /// What it is called.
     pub kind: String,
-    /// What it is, in a line.
+    /// The version of its encoding.
+    pub version: u16,
+    /// Whether this crust can read it: if not, a newer one wrote it, or it makes no sense.
+    pub readable: bool,
+    /// What it is, in a line; or why it cannot be read.
     pub what: String,
-    /// Its whole state; null if the kind is not known.
+    /// Its whole state; null if it cannot be read.
     pub state: Value,
+}
+
+impl Object {
+    /// What a record says, whatever this crust makes of it.
+    fn of(record: &Record, kinds: &Registry) -> Self {
+        let size = record.body.len();
+        let mut object = Self {
+            owner: record.owner,
+            part: record.part,
+            family: Family::of(record.tag),
+            kind: format!("unknown kind {:#06x}", record.tag),
+            version: record.version,
+            readable: false,
+            what: format!("{size} bytes; a newer crust wrote it"),
+            state: Value::Null,
+        };
+        let Some(row) = kinds.get(record.tag) else {
+            return object;
+        };
+        object.kind = row.name.into();
+        if record.version > row.version {
+            object.what = format!(
+                "{size} bytes of version {}; a newer crust wrote it, this one reads version {}",
+                record.version, row.version
+            );
+            return object;
+        }
+        match (row.describe)(record).and_then(|what| Ok((what, (row.json)(record)?))) {
+            Ok((what, state)) => {
+                object.readable = true;
+                (object.what, object.state) = (what, state);
+            }
+            Err(error) => object.what = format!("{size} bytes that cannot be read: {error}"),
+        }
+        object
+    }
 }
 
 /// Looks into an image; with `verify` at the contents of memory too.
@@ -104,25 +144,11 @@ pub fn inspect(image: &Place, verify: bool) -> Result<Inspection> {
     } else {
         None
     };
-    let objects = reader
+    let objects: Vec<_> = reader
         .records()
         .iter()
-        .map(|record| {
-            let (kind, what) = kinds.describe(record)?;
-            let state = match kinds.get(record.tag) {
-                Some(row) => (row.json)(record)?,
-                None => Value::Null,
-            };
-            Ok(Object {
-                owner: record.owner,
-                part: record.part,
-                family: Family::of(record.tag),
-                kind,
-                what,
-                state,
-            })
-        })
-        .collect::<Result<_>>()?;
+        .map(|record| Object::of(record, &kinds))
+        .collect();
     let (major, minor) = reader.version();
     Ok(Inspection {
         image: image.name(),
@@ -130,28 +156,33 @@ pub fn inspect(image: &Place, verify: bool) -> Result<Inspection> {
         image_bytes: reader.length(),
         page_bytes: reader.page_bytes(),
         verified_bytes,
-        processes: processes(reader.records(), &kinds)?,
+        processes: processes(reader.records(), &objects),
         objects,
     })
 }
 
-/// The processes of an image, with their names and descriptors.
-fn processes(records: &[Record], kinds: &Registry) -> Result<Vec<Process>> {
+/// The processes of an image, with their names and descriptors: those that this crust can read. `objects` are what was
+/// found in `records`, one by one.
+fn processes(records: &[Record], objects: &[Object]) -> Vec<Process> {
     let of = |tag| records.iter().filter(move |record| record.tag == tag);
     let mut names = HashMap::new();
     for record in of(Name::TAG).filter(|record| record.part == 0) {
-        names.insert(record.owner, Name::from_record(record)?.describe());
+        if let Ok(name) = Name::from_record(record) {
+            names.insert(record.owner, name.describe());
+        }
     }
     let mut descriptions = HashMap::new();
-    for record in records {
+    for (record, object) in records.iter().zip(objects) {
         // The owner of a description's record is its own number.
-        if Family::of(record.tag) == Family::File && record.tag != Table::TAG {
-            descriptions.insert(record.owner, kinds.describe(record)?);
+        if object.family == Family::File && record.tag != Table::TAG {
+            descriptions.insert(record.owner, object);
         }
     }
     let mut tables = HashMap::new();
     for record in of(Table::TAG) {
-        tables.insert(record.owner, Table::from_record(record)?);
+        if let Ok(table) = Table::from_record(record) {
+            tables.insert(record.owner, table);
+        }
     }
     let descriptors = |process: u32| {
         let table = tables.get(&process)?;
@@ -161,7 +192,10 @@ fn processes(records: &[Record], kinds: &Registry) -> Result<Vec<Process>> {
         };
         let one = |slot: &crust_kinds::descriptor::table::Slot| {
             let description = slot.description.0;
-            let (kind, what) = descriptions.get(&description).cloned().unwrap_or_default();
+            let (kind, what) = descriptions
+                .get(&description)
+                .map(|object| (object.kind.clone(), object.what.clone()))
+                .unwrap_or_default();
             Descriptor {
                 fd: slot.number,
                 cloexec: slot.cloexec,
@@ -173,17 +207,54 @@ fn processes(records: &[Record], kinds: &Registry) -> Result<Vec<Process>> {
         Some(table.slots.iter().map(one).collect())
     };
     of(Member::TAG)
-        .map(|record| {
-            let member = Member::from_record(record)?;
-            Ok(Process {
-                number: record.owner,
-                pid: member.pid,
-                parent: member.parent,
-                name: names.get(&record.owner).cloned().unwrap_or_default(),
-                what: member.describe(),
-                threads: member.threads,
-                descriptors: descriptors(record.owner).unwrap_or_default(),
-            })
+        .filter_map(|record| Some((record.owner, Member::from_record(record).ok()?)))
+        .map(|(number, member)| Process {
+            number,
+            pid: member.pid,
+            parent: member.parent,
+            name: names.get(&number).cloned().unwrap_or_default(),
+            what: member.describe(),
+            threads: member.threads,
+            descriptors: descriptors(number).unwrap_or_default(),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_shown_as_such() {
+        let kinds = Registry::all();
+        let look = |tag, version, body: &[u8]| {
+            let record = Record {
+                tag,
+                version,
+                owner: 1,
+                part: 0,
+                body: body.into(),
+            };
+            let object = Object::of(&record, &kinds);
+            assert_eq!(processes(&[record], std::slice::from_ref(&object)), []);
+            assert!(!object.readable);
+            assert_eq!(object.state, Value::Null);
+            (object.kind, object.what)
+        };
+        // Of another family, of the format, of families that we know.
+        for tag in [0x7f01, 0x0002, 0x01ff, 0x03ff] {
+            let (kind, what) = look(tag, 1, b"xyz");
+            assert_eq!(kind, format!("unknown kind {tag:#06x}"));
+            assert_eq!(what, "3 bytes; a newer crust wrote it");
+        }
+        // Kinds that we know, in a version that we do not, or damaged: also those from which processes are made.
+        for tag in [Name::TAG, Table::TAG, Member::TAG] {
+            let row = kinds.get(tag).unwrap();
+            let (kind, what) = look(tag, row.version + 1, b"xyz");
+            assert_eq!(kind, row.name);
+            assert!(what.contains("a newer crust wrote it"), "{what}");
+            let (_, what) = look(tag, row.version, b"");
+            assert!(what.contains("cannot be read"), "{what}");
+        }
+    }
 }

@@ -81,21 +81,30 @@ impl Registry {
         Some(&self.0[at])
     }
 
-    /// Refuses the records that this crust does not know, once for each kind: a restore without them
-    /// would lose something that a newer crust could save.
+    /// Refuses the records that this crust does not know, and newer versions of those that it knows, once for each
+    /// kind: a restore without them would lose something that a newer crust could save.
     pub fn refuse_unknown(&self, records: &[Record], refusals: &mut Refusals) {
-        let unknown: BTreeSet<u16> = records
-            .iter()
-            .map(|record| record.tag)
-            .filter(|tag| self.get(*tag).is_none())
-            .collect();
-        for tag in unknown {
-            refusals.block(
-                0,
-                format!("kind {tag:#06x}"),
-                "the image has objects of a kind that this crust does not know",
-                "restore it with the crust that wrote it, or a newer one",
-            );
+        let all = records.iter().map(|record| (record.tag, record.version));
+        let all: BTreeSet<(u16, u16)> = all.collect();
+        let (mut last, remedy) = (0, "restore it with the crust that wrote it, or a newer one");
+        for (tag, version) in all {
+            match self.get(tag) {
+                None if tag == last => {}
+                None => {
+                    let object = format!("kind {tag:#06x}");
+                    let why = "the image has objects of a kind that this crust does not know";
+                    refusals.block(0, object, why, remedy);
+                    last = tag;
+                }
+                Some(row) if version > row.version => {
+                    let why = format!(
+                        "the image has it in version {version}, this crust reads version {}",
+                        row.version
+                    );
+                    refusals.block(0, row.name, why, remedy);
+                }
+                Some(_) => {}
+            }
         }
     }
 
@@ -108,7 +117,9 @@ impl Registry {
     /// what its kind encodes.
     pub fn check_extents(&self, records: &[Record], has: impl Fn(Extent) -> bool) -> Result<()> {
         for record in records {
-            let Some(row) = self.get(record.tag) else {
+            // What is not known, nor in this version, is refused by name, which is more than can be said here.
+            let row = self.get(record.tag);
+            let Some(row) = row.filter(|row| record.version <= row.version) else {
                 continue;
             };
             let extents = (row.extents)(record)?;
@@ -330,10 +341,17 @@ mod tests {
         assert_eq!(name, "unknown kind 0x7f01");
         assert_eq!(what, "2 bytes; a newer crust wrote it");
 
+        let name = task::name::Name::TAG;
+        let newer = Record {
+            tag: name,
+            version: 9,
+            ..record.clone()
+        };
         let mut refusals = Refusals::default();
-        kinds.refuse_unknown(&[record.clone(), record], &mut refusals);
+        kinds.refuse_unknown(&[record.clone(), record, newer], &mut refusals);
         assert!(refusals.forbid());
         let objects: Vec<_> = refusals.as_slice().iter().map(|one| &one.object).collect();
-        assert_eq!(objects, ["kind 0x7f01"]);
+        let name = kinds.get(name).unwrap().name;
+        assert_eq!(objects, [name, "kind 0x7f01"]);
     }
 }
