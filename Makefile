@@ -66,6 +66,9 @@ builds: ## compile the series in the smallest kernels, check its Rust and C, see
 fuzz: ## fuzz the device for FUZZ_SECONDS (3600) in the guest; FUZZ="--seed 7 --round 3" is passed on
 	@$(harness) fuzz $(if $(FLAVOUR),--$(FLAVOUR)) --seconds $(or $(FUZZ_SECONDS),3600) $(FUZZ)
 
+fuzz-input: ## fuzz what reads images and /proc, FUZZ_SECONDS (3600) for each target; FUZZ="--seed 7 decoders" is passed on
+	@$(build)/cargo userspace run --quiet --locked -p crust-fuzz -- --seconds $(or $(FUZZ_SECONDS),3600) $(FUZZ)
+
 alone: ## build and boot the kernel with one, two, ... patches of the series (an hour)
 	@$(harness) alone
 
@@ -76,4 +79,4 @@ clean-cache: ## remove the cache too: kernels, roots, downloads
 	@$(build)/clean-cache
 
 .PHONY: help demo test check deny shell run apps bench tool kernel debug-kernel kasan-kernel kcsan-kernel module module-patch \
-	series lines builds fuzz alone clean clean-cache
+	series lines builds fuzz fuzz-input alone clean clean-cache

@@ -42,6 +42,9 @@ const CARGO: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// What `userspace/fuzz` damages: images, the records in them, those of a tree that is planned, and files of `/proc`.
+const FUZZED: [&str; 4] = ["container", "decoders", "plans", "parsers"];
+
 /// With this status a script says that it cannot check anything here; what it prints is why.
 const SKIPPED: i32 = 77;
 
@@ -62,6 +65,20 @@ pub fn run(products: &Products, section: &mut Section) -> Result<()> {
         deny.args(["--locally", workspace]);
         let what = "licences and sources of the dependencies are allowed";
         check(section, &format!("{workspace}: {what}"), deny)?;
+    }
+    for target in FUZZED {
+        let mut cargo = products.command("qemu-test/build/cargo");
+        cargo.args([
+            "userspace",
+            "run",
+            "--quiet",
+            "--locked",
+            "-p",
+            "crust-fuzz",
+            "--",
+        ]);
+        cargo.args(["--seconds", "60", target]);
+        check(section, &format!("a minute of damaged {target}"), cargo)?;
     }
     let shellcheck = products.command("qemu-test/build/shellcheck");
     check(section, "shellcheck finds nothing", shellcheck)?;

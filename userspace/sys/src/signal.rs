@@ -2,13 +2,27 @@
 
 //! Signals as the kernel has them.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A `siginfo_t`, whole (128 bytes).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SigInfo {
     /// The structure.
+    #[serde(deserialize_with = "whole")]
     pub bytes: Vec<u8>,
+}
+
+/// Decodes the bytes of a structure, which are as many as the kernel has.
+fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+    let bytes = Vec::<u8>::deserialize(from)?;
+    match bytes.len() {
+        SigInfo::SIZE => Ok(bytes),
+        length => Err(D::Error::invalid_length(
+            length,
+            &"the bytes of a siginfo_t",
+        )),
+    }
 }
 
 impl SigInfo {

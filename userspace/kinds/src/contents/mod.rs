@@ -8,8 +8,26 @@ use std::fs::File;
 
 use crust_image::Record;
 use crust_model::Result;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 pub use self::runs::Runs;
+
+/// Decodes the size of huge pages, as a power of two, or 0; others than there can be are damage.
+///
+/// # Errors
+///
+/// If there are no pages of that size.
+pub fn huge_shift<'de, D: Deserializer<'de>>(from: D) -> Result<u8, D::Error> {
+    /// No page is larger than the address space of a process.
+    const LARGEST: u8 = 47;
+    match u8::deserialize(from)? {
+        shift @ 0..=LARGEST => Ok(shift),
+        shift => Err(D::Error::custom(format!(
+            "there are no pages of 2^{shift} bytes"
+        ))),
+    }
+}
 
 /// A file whose contents an image has to hold.
 pub struct PageJob {

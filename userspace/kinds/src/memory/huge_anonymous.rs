@@ -24,6 +24,7 @@ pub struct HugeAnonymous {
     /// Where and how.
     pub area: Area,
     /// The size of its pages, as a power of two.
+    #[serde(deserialize_with = "crate::contents::huge_shift")]
     pub huge: u8,
 }
 

@@ -35,6 +35,7 @@ pub struct SharedAnonymous {
     /// The object: its inode.
     pub object: u64,
     /// The size of its pages, as a power of two, if they are huge; else 0.
+    #[serde(deserialize_with = "crate::contents::huge_shift")]
     pub huge: u8,
     /// Where in the object it begins, in bytes.
     pub offset: u64,

@@ -43,6 +43,7 @@ pub struct Contents {
     /// How many bytes it has.
     pub size: u64,
     /// The size of its huge pages, as a power of two; 0 if its pages are not huge.
+    #[serde(deserialize_with = "crate::contents::huge_shift")]
     pub huge: u8,
     /// Where in the image the first page is.
     pub offset: u64,

@@ -87,6 +87,7 @@ pub struct SharedMemory {
     /// Its inode, by which mappings refer to it.
     pub inode: u64,
     /// The size of its pages, as a power of two, if they are huge; else 0.
+    #[serde(deserialize_with = "crate::contents::huge_shift")]
     pub huge: u8,
     /// Its size in bytes, which may be more than is mapped.
     pub size: u64,
