@@ -175,8 +175,33 @@ fn constructed() -> Vec<Record> {
     let ports = vec![(0x70_u32, 2_u32), (0x3f8, 8)];
     let keys = (0b1011_u16, Some(3_u8), vec![(area, 1_u8)]);
     let user = Some((1_u32, 0x7fff_0ff8_u64));
+    // As they were in older versions, from git history: a run of pages is its distance to the last one, and its length.
+    let runs = vec![(16_u64, 2_u64), (3, 1)];
+    let none: Vec<(u64, u64)> = Vec::new();
+    let old_pages = (0x3000_u64, runs.clone(), none);
+    let old_shared = (77_u64, 0x4000_u64, false, 0x6000_u64, runs);
+    let registered = 0xaa_u32;
     let shadow_stack = (area, 0_u64, user, vec![(0x7fff_0ff8_u64, vec![7_u8; 8])]);
     vec![
+        record(
+            0x0113,
+            1,
+            codec::encode(&(true, true, Some(0_u64), registered, -5, 0x33_u32)),
+        ),
+        record(
+            0x0113,
+            2,
+            codec::encode(&(2_u32, false, None::<u64>, registered, -5, 0x33_u32)),
+        ),
+        record(
+            0x0113,
+            3,
+            codec::encode(&(0_u32, false, None::<u64>, registered, true, -5, 0x33_u32)),
+        ),
+        record(0x0118, 1, codec::encode(&(4_000_u64, 5_000_u64))),
+        record(0x011d, 1, codec::encode(&3_u64)),
+        record(0x0220, 1, codec::encode(&old_pages)),
+        record(0x0221, 1, codec::encode(&old_shared)),
         record(0x011c, 1, codec::encode(&labels)),
         record(0x011d, 2, codec::encode(&(true, 3_u64))),
         record(0x0128, 1, codec::encode(&ports)),

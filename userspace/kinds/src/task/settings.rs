@@ -4,7 +4,7 @@
 
 use std::os::fd::AsFd;
 
-use crust_model::object::State;
+use crust_model::object::{State, decode, other_version};
 use crust_model::plan::{Arg, Call, Data, ProcessId, Stage};
 use crust_model::{Error, Result};
 use crust_sys::pidfd::{self, coredump, info_mask};
@@ -65,7 +65,62 @@ impl State for Settings {
         }
         words.join(", ")
     }
+
+    fn upgrade(version: u16, body: &[u8]) -> Result<Self> {
+        let mut settings = match version {
+            1 => {
+                let old: Settings2<bool> = decode(Self::NAME, body)?;
+                old.upgrade()
+            }
+            2 => {
+                let old: Settings2<u32> = decode(Self::NAME, body)?;
+                old.upgrade()
+            }
+            3 => decode(Self::NAME, body)?,
+            _ => return Err(other_version::<Self>(version)),
+        };
+        let bits = settings.membarrier;
+        settings.membarrier = MEMBARRIER_STATE
+            .iter()
+            .filter(|(state, _)| bits & state != 0)
+            .fold(0, |commands, (_, command)| commands | command);
+        Ok(settings)
+    }
 }
+
+/// Version 2, which knew nothing of AMX; and version 1, in which a core dump that is root's was none.
+#[derive(Deserialize)]
+struct Settings2<Dumpable> {
+    dumpable: Dumpable,
+    subreaper: bool,
+    thp_disable: Option<u64>,
+    membarrier: u32,
+    oom_score_adj: i32,
+    coredump_filter: u32,
+}
+
+impl<Dumpable: Into<u32>> Settings2<Dumpable> {
+    fn upgrade(self) -> Settings {
+        Settings {
+            dumpable: self.dumpable.into(),
+            subreaper: self.subreaper,
+            thp_disable: self.thp_disable,
+            membarrier: self.membarrier,
+            tiles: false,
+            oom_score_adj: self.oom_score_adj,
+            coredump_filter: self.coredump_filter,
+        }
+    }
+}
+
+/// Up to version 3 the registrations were bits of `mm_struct::membarrier_state` (kernel/sched/membarrier.c): each with
+/// that of the command.
+const MEMBARRIER_STATE: [(u32, u32); 4] = [
+    (1 << 1, 1 << 4), // PRIVATE_EXPEDITED
+    (1 << 3, 1 << 2), // GLOBAL_EXPEDITED
+    (1 << 5, 1 << 6), // PRIVATE_EXPEDITED_SYNC_CORE
+    (1 << 7, 1 << 8), // PRIVATE_EXPEDITED_RSEQ
+];
 
 /// Whether the process may dump core, by whatever tells it.
 fn dumpable(view: &ProcessView<'_>) -> Result<u32> {

@@ -4,7 +4,7 @@
 //! (`ARCH_SHSTK_LOCK`). The shadow stacks themselves are [memory](crate::memory::shadow_stack).
 
 use crust_model::Result;
-use crust_model::object::State;
+use crust_model::object::{State, decode, other_version};
 use crust_model::plan::{Call, Stage, TaskId};
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,17 @@ impl State for Features {
     fn describe(&self) -> String {
         let writes = if self.writes { "wrss, " } else { "" };
         format!("{writes}locked {:#x}", self.locked)
+    }
+
+    fn upgrade(version: u16, body: &[u8]) -> Result<Self> {
+        match version {
+            // Threads that used a shadow stack were refused.
+            1 => Ok(Self {
+                writes: false,
+                locked: decode(Self::NAME, body)?,
+            }),
+            _ => Err(other_version::<Self>(version)),
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::os::fd::AsFd;
 
-use crust_model::object::State;
+use crust_model::object::{State, decode, other_version};
 use crust_model::plan::{Operation, Stage, TaskHandle, TaskId};
 use crust_model::{Error, Result};
 use crust_proc::Stat;
@@ -50,6 +50,17 @@ impl State for Started {
 
     fn describe(&self) -> String {
         format!("{} ns after boot", self.0)
+    }
+
+    fn upgrade(version: u16, body: &[u8]) -> Result<Self> {
+        match version {
+            1 => {
+                // On the monotonic clock too, which follows from the other.
+                let (_monotonic, boottime): (u64, u64) = decode(Self::NAME, body)?;
+                Ok(Self(boottime))
+            }
+            _ => Err(other_version::<Self>(version)),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 
 use crust_image::{PAGE_SIZE, Record};
-use crust_model::object::{Extent, Row, State};
+use crust_model::object::{Extent, Row, State, decode, other_version};
 use crust_model::{Error, Result};
 use crust_proc::smaps::vm_flag;
 use crust_tracee::frozen_process::FrozenProcess;
@@ -57,7 +57,7 @@ impl State for StoredPages {
 
     fn describe(&self) -> String {
         format!(
-            "{} KiB in {} runs at {:#x}, {} KiB shared with its parent, {} KiB held_for_children to children",
+            "{} KiB in {} runs at {:#x}, {} KiB shared with its parent, {} KiB held for children",
             self.runs.bytes() >> 10,
             self.runs.ranges().len(),
             self.offset,
@@ -71,6 +71,22 @@ impl State for StoredPages {
             offset: self.offset,
             bytes: self.runs.bytes() + self.held_for_children.bytes(),
         }]
+    }
+
+    fn upgrade(version: u16, body: &[u8]) -> Result<Self> {
+        match version {
+            1 => {
+                // What processes share was stored with each of them.
+                let (offset, runs, guards) = decode(Self::NAME, body)?;
+                Ok(Self {
+                    offset,
+                    runs,
+                    guards,
+                    ..Self::default()
+                })
+            }
+            _ => Err(other_version::<Self>(version)),
+        }
     }
 }
 
@@ -121,6 +137,24 @@ impl State for SharedMemory {
             offset: self.offset,
             bytes: self.runs.bytes(),
         }]
+    }
+
+    fn upgrade(version: u16, body: &[u8]) -> Result<Self> {
+        match version {
+            1 => {
+                // Huge pages were refused.
+                let (inode, size, no_reserve, offset, runs) = decode(Self::NAME, body)?;
+                Ok(Self {
+                    inode,
+                    huge: 0,
+                    size,
+                    no_reserve,
+                    offset,
+                    runs,
+                })
+            }
+            _ => Err(other_version::<Self>(version)),
+        }
     }
 }
 
