@@ -212,8 +212,8 @@ mod tests {
     #[test]
     fn pages_that_no_machine_has_are_a_conflict() {
         let memory = SharedMemory {
-            huge: 50,
-            size: 1 << 50,
+            huge: 47,
+            size: 1 << 47,
             ..SharedMemory::default()
         };
         let mut refusals = Refusals::default();

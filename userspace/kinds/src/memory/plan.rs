@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crust_image::Record;
+use crust_image::{PAGE_SIZE, Record};
 use crust_model::object::State;
 use crust_model::plan::{ProcessId, Stage, Step, scratch};
 use crust_model::{Error, Result};
@@ -41,10 +41,8 @@ pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
     let records = cx.records;
     let processes = super::by_owner(records);
     let mut used = Vec::new();
-    for record in records {
-        if let Some(kind) = kind_of(record) {
-            used.extend((kind.areas)(record)?.iter().map(Area::range));
-        }
+    for (&owner, of_process) in &processes {
+        used.extend(ranges(ProcessId(owner), of_process)?);
     }
     let mut holes = Holes::between(used);
     let start = holes
@@ -186,6 +184,36 @@ fn pids(cx: &PlanCx<'_>) -> BTreeMap<ProcessId, i32> {
             _ => None,
         })
         .collect()
+}
+
+/// Returns the address ranges of all mappings of a process, in ascending order.
+///
+/// # Errors
+///
+/// [`Error::Malformed`] if one is not of whole pages, or if two overlap: no address space is like that.
+fn ranges(process: ProcessId, records: &[&Record]) -> Result<Vec<Range<u64>>> {
+    let mut all: Vec<Range<u64>> = Vec::new();
+    for record in records {
+        if let Some(kind) = kind_of(record) {
+            for Area { start, length, .. } in (kind.areas)(record)? {
+                let end = start.checked_add(length).filter(|end| *end > start);
+                let end = end.filter(|end| (start | end) % PAGE_SIZE == 0);
+                let end = end.ok_or_else(|| {
+                    let problem = format!("{length:#x} bytes at {start:#x} are no range of pages");
+                    Error::malformed(format!("the memory of {process}"), problem)
+                })?;
+                all.push(start..end);
+            }
+        }
+    }
+    all.sort_unstable_by_key(|range| range.start);
+    match all.windows(2).find(|two| two[1].start < two[0].end) {
+        Some(two) => Err(Error::malformed(
+            format!("the memory of {process}"),
+            format!("{:x?} overlaps {:x?}", two[0], two[1]),
+        )),
+        None => Ok(all),
+    }
 }
 
 #[cfg(test)]
@@ -378,6 +406,26 @@ pub(super) mod tests {
         let mut twice = records();
         twice.push(twice[4].clone());
         assert!(planned(&twice).is_err());
+
+        let heap = |start, length| PrivateAnonymous {
+            area: Area {
+                start,
+                length,
+                ..Area::default()
+            },
+            ..PrivateAnonymous::default()
+        };
+        for (second, problem) in [
+            (heap(0x2_0000, 0x1000), "overlaps"),
+            (heap(0x4_0001, 0x1000), "no range of pages"),
+            (heap(0x4_0000, u64::MAX), "no range of pages"),
+        ] {
+            let mappings = Mappings(vec![heap(0x2_0000, 0x2000), second]);
+            let records = [AddressSpace::default().record(0, 0), mappings.record(0, 0)];
+            let records: Vec<_> = records.into_iter().collect::<Result<_>>().unwrap();
+            let error = planned(&records).unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
     }
 
     /// The numbers are in images.
