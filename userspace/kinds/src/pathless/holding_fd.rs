@@ -160,7 +160,7 @@ impl HoldingFd {
             [
                 proc.into(),
                 self.path(from).into(),
-                // Drop the flags that affect path resolution.
+                // Drop the flags that concern what the path leads to.
                 (flags & !(libc::O_TMPFILE | libc::O_NOFOLLOW | libc::O_ASYNC)).into(),
                 0.into(),
             ],
