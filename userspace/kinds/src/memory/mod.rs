@@ -113,7 +113,7 @@ impl<K: MappingKind> State for Mappings<K> {
     const SUPPORT: &'static str = K::SUPPORT;
 
     fn describe(&self) -> String {
-        // One line for each.
+        // Each mapping gets one line.
         let lines: Vec<String> = self.0.iter().map(K::describe).collect();
         lines.join("\n")
     }

@@ -47,7 +47,7 @@ impl SpaceAspect for WriteExecute {
             Some(bits) => return Ok(Some(Self { bits })),
             None => {}
         }
-        // Whoever sets it wants to restrict a program, and usually sets this too (systemd: MemoryDenyWriteExecute=).
+        // Whoever sets it wants to restrict a program, and so sets no_new_privs too (systemd: MemoryDenyWriteExecute=).
         let status =
             crust_proc::Fields::new(crust_proc::read_text(&process.proc, process.pid, "status")?);
         if status.number("NoNewPrivs") == Some(1) {
