@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Whether two tasks share a kernel object (`kcmp(2)`).
+//! Tests whether two tasks share a kernel object (`kcmp(2)`).
 
 use std::cmp::Ordering;
 

@@ -111,18 +111,18 @@ pub struct RecoveryFrame {
     pub open: u64,
     /// One of [`ends`].
     pub ends: u64,
-    /// Memory that was mapped for a batch,
+    /// The address of memory that was mapped for a batch.
     pub memory: u64,
-    /// and its length in bytes.
+    /// The length of that memory in bytes.
     pub length: u64,
     /// The general registers, in the order of `struct user_regs_struct` up to `rdi`:
     /// r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi.
     pub general: [u64; 15],
     /// The flags.
     pub flags: u64,
-    /// The instruction pointer at which the thread continues,
+    /// The instruction pointer at which the thread continues.
     pub rip: u64,
-    /// or, with `EINTR` in `rax`, if its call has ended.
+    /// The instruction pointer, with `EINTR` in `rax`, if its call has ended.
     pub rip_ended: u64,
     /// The address of borrowed memory of the program, whose contents are then in `spare`; 0 if none
     /// was borrowed.

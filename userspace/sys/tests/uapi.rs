@@ -14,7 +14,7 @@ use std::{env, fs};
 use crust_sys::device::number;
 use crust_sys::uapi::*;
 
-/// The header, which qemu-test/build/abi extracts from the series.
+/// Returns the header, which qemu-test/build/abi extracts from the series.
 fn header(dir: &Path) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../qemu-test/build/abi");
     let output = Command::new("bash")
@@ -179,7 +179,7 @@ fn constants(twins: &mut Twins) {
     }
 }
 
-/// The fields of each structure of the header.
+/// Returns the fields of each structure of the header.
 fn fields_of_c(header: &str) -> BTreeMap<&str, Vec<&str>> {
     let declared = header.split("\nstruct ").skip(1).map(|rest| {
         let (name, rest) = rest.split_once(" {").expect("a structure");

@@ -24,10 +24,11 @@ use crate::syscall_timeout::Sleeps;
 use crate::syscall_timeout::resume::{self, Waiting};
 use crate::{instruction, privileges, stopped};
 
-/// How long a thread may take to stop. One that takes longer is in an uninterruptible wait,
+/// How long a thread may take to stop, unless it is busy. One that takes longer is in an uninterruptible
+/// wait.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// or it waits for a processor, or works in the kernel: then it is given this many times as long.
+/// How many times as long a thread may take that waits for a processor, or works in the kernel.
 const BUSY: u32 = 10;
 
 /// How long to wait for a report about a thread before looking at it again.

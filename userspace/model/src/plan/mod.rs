@@ -165,7 +165,7 @@ pub enum Step {
     SpawnChild {
         /// The child.
         child: ProcessId,
-        /// Its pid, innermost namespace first; empty for any pid that no task of the plan has.
+        /// The pid of the child, innermost namespace first; empty for any pid that no task of the plan has.
         pid: Vec<i32>,
         /// The signal sent to the parent on exit, 0 for none.
         exit_signal: i32,
@@ -182,7 +182,7 @@ pub enum Step {
     SpawnThread {
         /// The thread.
         thread: TaskId,
-        /// Its tid, innermost namespace first.
+        /// The tid of the thread, innermost namespace first.
         tid: Vec<i32>,
     },
     /// [`Stage::Exit`]: the process becomes a zombie with this status (as of `wait4`).
