@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What is of the processor and of the kernel's binary interface on it: x86-64. Another processor would be a crate
-//! beside this one.
+//! The properties of the processor, and of the kernel's binary interface on it: x86-64. Support for
+//! another processor would be a crate beside this one.
 //!
 //! It knows numbers, layouts and rules; it makes no system call, and must not know tasks or images.
 
@@ -10,9 +10,9 @@
 pub mod sigmask_syscalls;
 pub mod vdso;
 
-/// `io_pgetevents`, which the libc crate does not have.
+/// `io_pgetevents`, which the libc crate lacks.
 pub const SYS_IO_PGETEVENTS: i64 = 333;
 
-/// `TASK_SIZE` of a process that does not ask for addresses above 47 bits: one page is left out below
-/// the limit (arch/x86/include/asm/page_64_types.h). The blank does not ask.
+/// `TASK_SIZE` of a process that does not ask for addresses above 47 bits: one page is left out
+/// below the limit (arch/x86/include/asm/page_64_types.h). The seed process does not ask for them.
 pub const TASK_SIZE: u64 = (1 << 47) - 4096;

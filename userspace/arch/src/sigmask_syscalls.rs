@@ -2,10 +2,10 @@
 
 //! System calls that wait with a signal mask of their own.
 //!
-//! While a thread is in one, the mask in force (`SigBlk` of `/proc/PID/status`) is that of the call.
-//! The kernel keeps the one from outside to put it back (`task_struct::saved_sigmask`), and that is
-//! what `PTRACE_GETSIGMASK` tells; `PTRACE_SETSIGMASK` ends this state. It can only be had again by
-//! a call.
+//! While a thread is in one of them, the mask in force (`SigBlk` of `/proc/PID/status`) is that of
+//! the call. The kernel saves the mask from before the call to restore it afterwards
+//! (`task_struct::saved_sigmask`), and that is what `PTRACE_GETSIGMASK` returns;
+//! `PTRACE_SETSIGMASK` ends this state. Only another such call can set it up again.
 
 use crust_sys::ptrace::UserRegs;
 use nix::errno::Errno;
@@ -24,8 +24,8 @@ const CALLS: [i64; 6] = [
 /// The kernel's `-ERESTARTNOHAND`.
 const UNLESS_HANDLED: i64 = -514;
 
-/// Whether a thread with these registers was stopped in such a call. All of them have done nothing
-/// yet when they end so.
+/// Returns whether a thread with these registers was stopped in such a call. None of these calls
+/// has had an effect yet when it ends with one of these errors.
 pub fn in_call(registers: &UserRegs) -> bool {
     let ended = [UNLESS_HANDLED, -(Errno::EINTR as i64)];
     CALLS.contains(&(registers.orig_rax as i64)) && ended.contains(&(registers.rax as i64))

@@ -2,8 +2,8 @@
 
 //! The image of the vDSO.
 
-/// The length of a vDSO's ELF image, by what begins it: where the last of its segments and its
-/// section headers end. What follows up to the end of the page is zeros, and unused.
+/// Returns the length of a vDSO's ELF image, given its start: the end of the last of its segments
+/// and of its section headers. The rest of the last page is zeros, and unused.
 #[must_use]
 pub fn image_length(image: &[u8]) -> Option<u64> {
     const PT_LOAD: u64 = 1;

@@ -27,7 +27,7 @@ pub struct Root {
 impl Root {
     /// The process at the root.
     pub fn pid(&self) -> i32 {
-        // One of the two is there: clap has seen to it.
+        // One of the two exists: clap enforces that.
         self.pid.or(self.tree).unwrap_or_default()
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `crust check`: what this kernel lacks, and what each missing thing costs.
+//! `crust check`: what this kernel lacks, and what each missing feature costs.
 
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -55,7 +55,7 @@ fn text(findings: &Findings) -> String {
             continue;
         }
         let _ = writeln!(text, " {title}");
-        // The same remedy is said once, after the last of the items that it helps.
+        // A remedy is printed once, after the last of the items to which it applies.
         for same in items.chunk_by(|a, b| a.remedy == b.remedy) {
             for item in same {
                 let _ = writeln!(text, "   {:<28} {}", item.name, item.cost);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `crust completions`: what a shell needs to complete the options.
+//! `crust completions`: scripts by which a shell completes the options.
 
 use std::process::ExitCode;
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a dump or restore shows while it works: a line for each phase, a bar on a terminal.
+//! The progress display of a dump or restore: a line for each phase, and a bar on a terminal.
 //!
-//! It goes to the standard error, so that the standard output has nothing but JSON where that is
-//! asked for.
+//! It is written to the standard error, so that the standard output has nothing but JSON where that
+//! is requested.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
@@ -90,7 +90,7 @@ impl Progress for Console {
                 let what = format!("{}, {}/s", bytes(*number), bytes(speed as u64));
                 self.line("memory", &what, Some(*took));
                 self.began = None;
-                // What still moves after that is the whole image, if it goes into a stream.
+                // Any further progress is that of the whole image, if it goes into a stream.
                 self.about = "send";
             }
             Phase::Written {

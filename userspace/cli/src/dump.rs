@@ -189,7 +189,7 @@ impl MadeDirectory {
 impl Drop for MadeDirectory {
     fn drop(&mut self) {
         if let Some(path) = &self.0 {
-            // It stays if there is something in it: a log, say.
+            // The directory stays if there is something in it, such as a log.
             let _ = fs::remove_dir(path);
         }
     }

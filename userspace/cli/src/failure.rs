@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! From what went wrong to an exit status and to words.
+//! Converts errors to exit statuses and messages.
 
 use std::process::ExitCode;
 
@@ -37,7 +37,7 @@ impl Failure<'_> {
     /// Says what went wrong, and tells the exit status.
     pub fn report(error: &anyhow::Error, json: Json) -> ExitCode {
         if let Some(usage) = error.downcast_ref::<clap::Error>() {
-            // Nothing is left to be done if even this cannot be written.
+            // Nothing can be done if even this cannot be written.
             let _ = usage.print();
             return ExitCode::from(WRONG_USAGE);
         }
@@ -53,7 +53,7 @@ impl Failure<'_> {
             }
             _ => ("failed", 1, &[][..], ""),
         };
-        // `{:#}` has the whole chain of causes.
+        // `{:#}` formats the whole chain of causes.
         let message = format!("{error:#}");
         tracing::error!("{message}");
         for refusal in refusals {
@@ -65,7 +65,7 @@ impl Failure<'_> {
                 message,
                 refusals,
             };
-            // Nothing is left to be done if even this cannot be written.
+            // Nothing can be done if even this cannot be written.
             let _ = json.print(&Envelope { error: failure });
         } else {
             eprintln!("crust: {message}");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `crust inspect`: what an image holds.
+//! `crust inspect`: shows the contents of an image.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -112,7 +112,7 @@ fn tree(text: &mut String, processes: &[Process], parent: Option<u32>, depth: us
     for process in processes.iter().filter(|process| process.parent == parent) {
         let name = format!("{:indent$}{}", "", process.name, indent = 2 * depth);
         let _ = writeln!(text, " {name:<24} {}", process.what);
-        // The root of an image has no parent, so only a damaged one could have a ring.
+        // The root of an image has no parent, so only a damaged one could have a cycle.
         if depth < processes.len() {
             tree(text, processes, Some(process.number), depth + 1);
         }
@@ -139,7 +139,7 @@ fn objects(text: &mut String, inspection: &Inspection, family: Option<Family>) {
             continue;
         }
         let place = format!("{}.{}", object.owner, object.part);
-        // A description of several lines goes on under its first.
+        // Further lines of a description are indented below its first one.
         let what = object.what.replace('\n', &format!("\n{:41}", ""));
         let _ = writeln!(text, " {place:<10} {:<28} {what}", object.kind);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The log: what was done, line by line, with times.
+//! The log: a record of what was done, line by line, with timestamps.
 
 use std::fs::File;
 use std::path::Path;

@@ -2,8 +2,8 @@
 
 //! `crust`: checkpoint and restore of Linux process trees.
 //!
-//! One file per subcommand: its options, and what it says. The work is done by the engine, which
-//! hands back plain data; with `--json` this data is the output.
+//! There is one file per subcommand: its options, and its output. The work is done by the engine,
+//! which returns plain data; with `--json` this data is the output.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Numbers as people read them, and the two ways out.
+//! Formatting of numbers for users, and the two output channels.
 
 use std::io::{self, Write};
 use std::time::Duration;

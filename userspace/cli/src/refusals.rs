@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The table of what cannot be carried over: all of it at once, each with reason and remedy.
+//! The table of objects that cannot be carried over: all of them at once, each with reason and
+//! remedy.
 
 use std::fmt::Write;
 
@@ -24,7 +25,7 @@ pub fn table(refusals: &[Refusal], blockers: &str) -> String {
         if group.is_empty() {
             continue;
         }
-        // What has the same reason and remedy is said once for each task.
+        // Objects with the same reason and remedy are listed together for each task.
         group.sort_by_key(|refusal| (refusal.task, &refusal.why, &refusal.remedy));
         let _ = writeln!(text, " {title}");
         for same in

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `crust restore`: brings a process tree back.
+//! `crust restore`: restores a process tree.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `crust support` (hidden): docs/support.md, from the tables of kinds.
+//! `crust support` (hidden): prints docs/support.md, from the tables of kinds.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The order of the house: what one module may use of another. Crates cannot use each other in a circle, cargo sees to
-//! that; within a crate the modules at its root (a file, or a folder with all that is in it) must not either.
+//! The dependency rules of the workspace: which modules may use which others. Cargo ensures that
+//! crates do not depend on each other in a cycle; within a crate, the modules at its root (a file,
+//! or a folder with everything in it) must not do so either.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `check`: what this kernel lacks, and what each missing thing costs.
+//! `check`: what this kernel lacks, and what each missing feature costs.
 //!
-//! Everything is asked of the kernel itself, not guessed from its version: distributions configure
-//! and backport, and sandboxes filter.
+//! Every feature is tested on the kernel itself, not guessed from its version: distributions
+//! configure and backport, and sandboxes filter.
 
 use std::fs;
 
@@ -14,11 +14,11 @@ use nix::errno::Errno;
 use nix::sys::utsname::uname;
 use serde::Serialize;
 
-/// How much it matters that something is missing.
+/// How much it matters that a feature is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Need {
-    /// The module has it for what crust will do, and nothing asks for it yet.
+    /// The module provides it for a future use of crust; nothing uses it yet.
     Unused,
     /// Some programs cannot be carried over, or not all of their state.
     Wanted,
@@ -26,18 +26,18 @@ pub enum Need {
     Required,
 }
 
-/// Something that crust uses.
+/// A feature that crust uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Item {
-    /// What it is.
+    /// The name of the feature.
     pub name: &'static str,
-    /// How much it matters.
+    /// How much the feature matters.
     pub need: Need,
-    /// Whether it is there.
+    /// Whether it is present.
     pub present: bool,
     /// What its absence costs.
     pub cost: &'static str,
-    /// Where it comes from.
+    /// How to get it.
     pub remedy: &'static str,
 }
 
@@ -50,30 +50,30 @@ impl Item {
     }
 }
 
-/// What was found.
+/// The findings of `check`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Findings {
     /// The release of the running kernel.
     pub kernel: String,
-    /// Whether `/dev/ckpt` is there, and may be used.
+    /// Whether `/dev/ckpt` exists, and may be used.
     pub module: bool,
-    /// Whether everything that is required is there.
+    /// Whether everything that is required is present.
     pub works: bool,
     /// Whether nothing is missing that is used.
     pub looks_good: bool,
-    /// All that was looked for, what is required first.
+    /// All features that were tested, the required ones first.
     pub items: Vec<Item>,
 }
 
 impl Findings {
-    /// What is missing of what is used.
+    /// Returns the missing features that are used.
     pub fn missing(&self) -> impl Iterator<Item = &Item> {
         let misses = |item: &&Item| !item.present && item.need > Need::Unused;
         self.items.iter().filter(misses)
     }
 }
 
-/// Looks at this machine. Nothing is changed.
+/// Tests the features of this machine. Nothing is changed.
 #[must_use]
 pub fn check() -> Findings {
     let module = Device::open();
@@ -223,7 +223,7 @@ fn wanted() -> Vec<Item> {
     ]
 }
 
-/// One line for each request of the module, or one reason for all of them.
+/// Returns one line for each request of the module, or one reason for all of them.
 fn module_items(device: Result<&Device, &Errno>) -> Vec<Item> {
     vec![
         request::<uapi::SetPid>(
@@ -313,7 +313,7 @@ fn read(path: &str) -> Option<String> {
         .map(|text| text.trim().to_owned())
 }
 
-/// Whether the effective capabilities have all of these.
+/// Returns whether the effective capabilities include all of these.
 fn capable(wanted: u64) -> bool {
     Privileges::own().effective & wanted == wanted
 }
@@ -321,7 +321,7 @@ fn capable(wanted: u64) -> bool {
 fn pidfd_getfd() -> bool {
     pidfd::open(own_pid()).is_ok_and(|own| {
         use std::os::fd::AsFd;
-        // Of itself a process may take any descriptor; only whether the call is known matters.
+        // A process may take any descriptor of itself; only whether the call is known matters.
         !matches!(
             pidfd::get_fd(own.as_fd(), i32::MAX),
             Err(Errno::ENOSYS | Errno::EPERM)

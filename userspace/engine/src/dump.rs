@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The story of a dump: freeze, capture, refuse or write, let go or kill.
+//! The procedure of a dump: freeze, capture, refuse or write, release or kill.
 
 use std::time::Instant;
 
@@ -28,14 +28,15 @@ use crate::stream::Sink;
 ///
 /// # Errors
 ///
-/// [`Error::Refused`] if something cannot be carried over, with all that cannot. Whatever the error
-/// is, the program goes on as if nothing had been tried, and there is no new image.
+/// [`Error::Refused`] if something cannot be carried over, with the complete list. Whatever the
+/// error is, the program continues as if nothing had been tried, and there is no new image.
 pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpReport> {
     let begun = Instant::now();
     raise_descriptor_limit();
     let interrupts = Interrupts::hold()?;
     let hooks = Chosen::new(request.backend)?;
-    // Before anything is stopped: a missing directory, or reader, costs the program nothing.
+    // Before anything is stopped: a missing directory, or a missing reader, must not cost the
+    // program anything.
     let (mut image, sink) = match &request.image {
         Place::File(path) => (Writer::create(path)?, None),
         Place::Stream => (Writer::unnamed()?, Some(Sink::open()?)),
@@ -92,7 +93,8 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     let page_records = snapshot.write(&mut image, progress)?;
     let mut records = records;
     records.extend_from_slice(&page_records);
-    // What the machine of the restore lacks only that can tell; what nobody could restore is refused here.
+    // Only the machine of the restore can tell what it lacks; what no machine could restore is
+    // refused here.
     let mut refusals = refusals;
     check_restorable(
         &records,
@@ -155,15 +157,15 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     Ok(report)
 }
 
-/// Whether the program is left stopped. That an image has gone into a stream does not say that it has arrived, so the
-/// program whose image it is is not ended unless the user says so.
+/// Returns whether the program is left stopped. That an image was written to a stream does not mean
+/// that it has arrived, so its program is not killed unless the user says so.
 fn is_left_stopped(request: &DumpRequest) -> bool {
     let unknown = request.image == Place::Stream && !request.kill && !request.options.leave_running;
     request.options.leave_stopped || unknown
 }
 
-/// Refuses a dump whose image this machine could not restore, while the program is still there; of one that goes on
-/// anyway, that is a loss.
+/// Refuses a dump whose image this machine could not restore, while the program still exists; for a
+/// program that continues anyway, that is a loss.
 fn check_restorable(
     records: &[Record],
     hooks: &dyn Hooks,
@@ -195,11 +197,11 @@ fn check_restorable(
     }
 }
 
-/// What a dump would save: stops the tree for a moment, and writes nothing.
+/// Determines what a dump would save: stops the tree for a moment, and writes nothing.
 ///
 /// # Errors
 ///
-/// If the tree cannot be stopped or read.
+/// Fails if the tree cannot be stopped or read.
 pub fn capture_only(pid: i32, options: &DumpOptions, backend: Backend) -> Result<Captured> {
     raise_descriptor_limit();
     let interrupts = Interrupts::hold()?;
@@ -223,7 +225,7 @@ pub fn capture_only(pid: i32, options: &DumpOptions, backend: Backend) -> Result
     Ok(captured)
 }
 
-/// Everything but the contents of memory; with the files whose contents are to be copied.
+/// Captures everything but the contents of memory, with the files whose contents must be copied.
 fn capture(
     frozen: &Frozen,
     hooks: &dyn Hooks,
@@ -245,10 +247,11 @@ fn nanoseconds(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A few descriptors for each process and thread: the usual 1024 are not enough for a large tree.
+/// Raises the descriptor limit. Each process and thread takes a few descriptors: the usual 1024 are
+/// not enough for a large tree.
 pub(crate) fn raise_descriptor_limit() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // If it cannot be, opening will tell.
+        // If this fails, opening files will fail and report it.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }

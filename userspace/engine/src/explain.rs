@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `explain`: what of a running program can be carried over, what must be decided, and what
-//! cannot, with reasons and remedies. Writes nothing, and stops the program for a moment only.
+//! `explain`: what of a running program can be carried over, what must be decided, and what cannot,
+//! with reasons and remedies. It writes nothing, and stops the program for a moment only.
 
 use std::fs;
 
@@ -14,61 +14,62 @@ use serde::Serialize;
 
 use crate::dump;
 
-/// Whether a dump would be done.
+/// Whether a dump would succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It would.
+    /// It would succeed.
     Yes,
-    /// It would, with options that say what is wanted.
+    /// It would succeed with options that say what is wanted.
     Decide,
     /// It would be refused.
     No,
 }
 
-/// What was found of a program.
+/// The findings about a program.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Explanation {
-    /// The root of the tree.
+    /// The process id of the root of the tree.
     pub pid: i32,
-    /// Its name (`/proc/PID/comm`).
+    /// The name of the root (`/proc/PID/comm`).
     pub name: String,
-    /// Whether a dump would be done.
+    /// Whether a dump would succeed.
     pub verdict: Verdict,
-    /// The processes, the root first.
+    /// The process ids, the root first.
     pub pids: Vec<i32>,
-    /// Threads of all processes.
+    /// The number of threads of all processes.
     pub threads: u64,
     /// How long the program was stopped for this.
     pub frozen_ns: u64,
     /// Whether the module was asked.
     pub module: bool,
-    /// What is carried over.
+    /// The objects that are carried over.
     pub carried: Vec<Carried>,
-    /// What must be decided, what cannot be carried over, and what would be lost.
+    /// The objects that must be decided, that cannot be carried over, and that would be lost.
     pub refusals: Vec<Refusal>,
 }
 
 /// An object that is carried over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Carried {
-    /// The process that has it, as a number in the image, or its own number (open files).
+    /// The process that has it, as a number in the image, or the number of the object itself (open
+    /// files).
     pub owner: u32,
-    /// Which one of its owner's.
+    /// The index among the parts of its owner.
     pub part: u32,
-    /// Its family.
+    /// The family of its kind.
     pub family: Family,
-    /// What it is called.
+    /// The name of its kind.
     pub kind: String,
-    /// What it is, in a line.
+    /// A one-line description.
     pub what: String,
 }
 
-/// Looks at the tree whose root is `pid`.
+/// Examines the tree whose root is `pid`.
 ///
 /// # Errors
 ///
-/// If the process is gone, or may not be traced.
+/// Fails if the process is gone, or may not be traced.
 pub fn explain(pid: i32, options: &DumpOptions, backend: Backend) -> Result<Explanation> {
     let kinds = Registry::all();
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();

@@ -18,26 +18,26 @@ use crate::terminal::Terminal;
 /// How the program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// With this exit status.
+    /// It exited with this status.
     Exited(i32),
-    /// By this signal.
+    /// This signal killed it.
     Killed(i32),
 }
 
 impl Ended {
-    /// The exit status with which to tell of it: shells count signals from 128 on.
+    /// Returns the exit status that reports this: shells count signals from 128 on.
     #[must_use]
     pub fn exit_code(self) -> u8 {
         let code = match self {
             Self::Exited(status) => status,
             Self::Killed(signal) => 128 + signal,
         };
-        // What `exit` takes has eight bits.
+        // The argument of `exit` has eight bits.
         (code & 0xff) as u8
     }
 }
 
-/// What is passed on to the program while crust waits for it.
+/// The signals that are passed on to the program while crust waits for it.
 const PASSED_ON: [Signal; 6] = [
     Signal::SIGHUP,
     Signal::SIGINT,
@@ -47,11 +47,12 @@ const PASSED_ON: [Signal; 6] = [
     Signal::SIGUSR2,
 ];
 
-/// Waits until the child `pid`, the root of a restored tree, has ended. If the terminal was given to group
-/// `job` of it, crust stops when it stops, and goes on with it.
+/// Waits until the child `pid`, the root of a restored tree, has ended. If the terminal was given
+/// to its process group `job`, crust stops when that stops, and continues with it.
 ///
-/// A program in another process group than crust gets the signals that crust gets. In the same group
-/// (`--shell-job`) it gets from the terminal what crust gets; passing that on would double it.
+/// A program in another process group than crust gets the signals that crust gets. In the same
+/// group (`--shell-job`) it gets the same signals from the terminal as crust; passing them on would
+/// duplicate them.
 ///
 /// # Errors
 ///
@@ -60,7 +61,8 @@ pub fn wait(pid: i32, job: Option<i32>) -> Result<Ended> {
     let pid = Pid::from_raw(pid);
     let mut terminal = job.and_then(Terminal::of_job);
     let mut signals: SigSet = PASSED_ON.into_iter().collect();
-    // A stop shows in no other way. It is kept for us because the main thread blocks it.
+    // A stop is visible in no other way. The signal stays pending for us because the main thread
+    // blocks it.
     signals.add(Signal::SIGCHLD);
     signals
         .thread_block()
@@ -99,7 +101,8 @@ fn wait_blocked(
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
-        // SIGCHLD would not do: one that nobody handles is not kept for a thread that blocks it.
+        // SIGCHLD would not do: without a handler, it does not stay pending for a thread that blocks
+        // it.
         let mut ready = [
             PollFd::new(child.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
@@ -111,19 +114,19 @@ fn wait_blocked(
         while let Some(signal) = signals.read_signal()? {
             let signal = Signal::try_from(signal.ssi_signo as i32)?;
             if signal != Signal::SIGCHLD && getpgid(Some(pid)) != Ok(getpgrp()) {
-                // It may have ended meanwhile; the next look will tell.
+                // The program may have ended meanwhile; the next waitpid will tell.
                 let _ = kill(pid, signal);
             }
         }
     }
 }
 
-/// The job has stopped: crust does what a command in its place would do, and the shell sees a job that
-/// stops. When it is told to go on, so is the job.
+/// Handles a stop of the job: crust does what a command in its place would do, and the shell sees a
+/// job that stops. When crust is continued, so is the job.
 fn stop_with(pid: Pid, terminal: &mut Terminal) -> nix::Result<()> {
     terminal.take_back();
     killpg(getpgrp(), Signal::SIGTSTP)?;
-    // Here it goes on; at once if there is no shell that could tell it to.
+    // crust continues here; at once if there is no shell that could continue it.
     terminal.lend();
     killpg(getpgid(Some(pid))?, Signal::SIGCONT)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `inspect`: what an image holds, without restoring anything.
+//! `inspect`: shows the contents of an image, without restoring anything.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -18,82 +18,83 @@ use serde_json::Value;
 use crate::request::Place;
 use crate::stream;
 
-/// What an image holds.
+/// The contents of an image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Inspection {
     /// The file.
     pub image: PathBuf,
-    /// The version of its format, `MAJOR.MINOR`.
+    /// The version of the format, `MAJOR.MINOR`.
     pub format: String,
-    /// Its length in bytes.
+    /// The length of the image in bytes.
     pub image_bytes: u64,
-    /// Bytes of it that are contents of memory.
+    /// The number of bytes that are contents of memory.
     pub page_bytes: u64,
-    /// Bytes of memory whose checksum was compared, if that was asked for.
+    /// The number of bytes of memory whose checksum was verified, if that was requested.
     pub verified_bytes: Option<u64>,
-    /// Its processes, parents before their children.
+    /// The processes, parents before their children.
     pub processes: Vec<Process>,
-    /// Its records, in their order.
+    /// The records, in order.
     pub objects: Vec<Object>,
 }
 
 /// A process in an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Process {
-    /// Its number in the image, by which records name their owner.
+    /// The number in the image, by which records name their owner.
     pub number: u32,
-    /// Its process id.
+    /// The process id.
     pub pid: i32,
-    /// The number of its parent; null for the root.
+    /// The number of the parent; null for the root.
     pub parent: Option<u32>,
-    /// Its name (`comm`); empty for a zombie.
+    /// The name (`comm`); empty for a zombie.
     pub name: String,
-    /// Its ids, threads and state, in a line.
+    /// The ids, threads and state in one line.
     pub what: String,
-    /// Its threads, the leader first.
+    /// The thread ids, the leader first.
     pub threads: Vec<i32>,
-    /// Its open descriptors, by number.
+    /// The open descriptors, by number.
     pub descriptors: Vec<Descriptor>,
 }
 
 /// An open descriptor of a process in an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Descriptor {
-    /// Its number.
+    /// The number of the descriptor.
     pub fd: i32,
     /// Whether it is closed on exec.
     pub cloexec: bool,
-    /// The open file description: the same number means that the offset is shared.
+    /// The number of the open file description: the same number means that the offset is shared.
     pub description: u32,
-    /// What that is called.
+    /// The name of the kind of file.
     pub kind: String,
-    /// What it is, in a line.
+    /// A one-line description of the file.
     pub what: String,
 }
 
 /// An object in an image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Object {
-    /// The process that has it, or its own number if it belongs to none (open files).
+    /// The process that has it, or the number of the object itself if it belongs to none (open
+    /// files).
     pub owner: u32,
-    /// Which one of its owner's.
+    /// The index among the parts of its owner.
     pub part: u32,
-    /// Its family.
+    /// The family of its kind.
     pub family: Family,
-    /// What it is called.
+    /// The name of its kind.
     pub kind: String,
-    /// The version of its encoding.
+    /// The version of the encoding.
     pub version: u16,
-    /// Whether this crust can read it: if not, a newer one wrote it, or it makes no sense.
+    /// Whether this crust can read it: if not, a newer one wrote it, or it is damaged.
     pub readable: bool,
-    /// What it is, in a line; or why it cannot be read.
+    /// A one-line description; or why it cannot be read.
     pub what: String,
-    /// Its whole state; null if it cannot be read.
+    /// The whole state; null if it cannot be read.
     pub state: Value,
 }
 
 impl Object {
-    /// What a record says, whatever this crust makes of it.
+    /// Describes a record, even if this crust cannot read it.
     fn of(record: &Record, kinds: &Registry) -> Self {
         let size = record.body.len();
         let mut object = Self {
@@ -128,11 +129,11 @@ impl Object {
     }
 }
 
-/// Looks into an image; with `verify` at the contents of memory too.
+/// Reads an image; with `verify`, the contents of memory too.
 ///
 /// # Errors
 ///
-/// If the image is damaged.
+/// Fails if the image is damaged.
 pub fn inspect(image: &Place, verify: bool) -> Result<Inspection> {
     let kinds = Registry::all();
     let reader = match image {
@@ -161,8 +162,8 @@ pub fn inspect(image: &Place, verify: bool) -> Result<Inspection> {
     })
 }
 
-/// The processes of an image, with their names and descriptors: those that this crust can read. `objects` are what was
-/// found in `records`, one by one.
+/// Returns the processes of an image, with their names and descriptors, as far as this crust can
+/// read them. `objects` are the descriptions of `records`, one for each.
 fn processes(records: &[Record], objects: &[Object]) -> Vec<Process> {
     let of = |tag| records.iter().filter(move |record| record.tag == tag);
     let mut names = HashMap::new();
@@ -241,13 +242,14 @@ mod tests {
             assert_eq!(object.state, Value::Null);
             (object.kind, object.what)
         };
-        // Of another family, of the format, of families that we know.
+        // Records of another family, of the format, and of families that we know.
         for tag in [0x7f01, 0x0002, 0x01ff, 0x03ff] {
             let (kind, what) = look(tag, 1, b"xyz");
             assert_eq!(kind, format!("unknown kind {tag:#06x}"));
             assert_eq!(what, "3 bytes; a newer crust wrote it");
         }
-        // Kinds that we know, in a version that we do not, or damaged: also those from which processes are made.
+        // Kinds that we know, in a version that we do not, or damaged: including those from which
+        // processes are built.
         for tag in [Name::TAG, Table::TAG, Member::TAG] {
             let row = kinds.get(tag).unwrap();
             let (kind, what) = look(tag, row.version + 1, b"xyz");

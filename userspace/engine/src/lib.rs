@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The stories: a dump, a restore, and what only looks (`explain`, `inspect`, `check`).
+//! The procedures: a dump, a restore, and the commands that only look (`explain`, `inspect`,
+//! `check`).
 //!
-//! Each is told once, in the order in which it happens, by calls of the crates below: a tree is frozen (`crust-tracee`),
-//! its objects are captured and planned (`crust-kinds`), a plan is executed (`crust-executor`). No story knows a kind of
-//! object, a structure of the kernel or a system call by its number.
+//! Each is written once, in the order in which it happens, as calls of the crates below: a tree is
+//! frozen (`crust-tracee`), its objects are captured and planned (`crust-kinds`), a plan is
+//! executed (`crust-executor`). No procedure knows a kind of object, a structure of the kernel or a
+//! system call by its number.
 //!
-//! This is all that a front end needs; the types of other crates that it meets are re-exported here.
+//! This is all that a front end needs; the types of other crates that appear in its interface are
+//! re-exported here.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Numbers that others have: of processes and threads, of groups, and of sessions, which keep the number of a leader
-//! that is gone.
+//! Ids that are taken: those of processes and threads, of process groups, and of sessions, which
+//! keep the id of a leader that is gone.
 
 use std::cell::OnceCell;
 use std::fs::{self, File};
@@ -13,16 +13,17 @@ use nix::errno::Errno;
 use nix::sys::signal::{kill, killpg};
 use nix::unistd::Pid;
 
-/// The numbers that there are on this machine.
+/// The ids in use on this machine.
 #[derive(Default)]
 pub struct Numbers {
-    /// A file whose owner nobody asks for.
+    /// A file whose owner does not matter to anyone.
     file: OnceCell<Option<File>>,
     processes: OnceCell<Vec<(i32, Stat)>>,
 }
 
 impl Numbers {
-    /// Who has a number, in words; `None` if nobody has it, or somebody who is just going.
+    /// Returns a text that says who has an id; `None` if nobody has it, or its holder is just
+    /// exiting.
     #[must_use]
     pub fn holder(&self, number: i32) -> Option<String> {
         if self.is_free(number) {
@@ -48,7 +49,7 @@ impl Numbers {
                 ));
             }
         }
-        // Perhaps crust does not see all of /proc.
+        // crust may not see all of /proc.
         let pid = Pid::from_raw(number);
         let is_there = [kill(pid, None), killpg(pid, None)]
             .iter()
@@ -56,7 +57,7 @@ impl Numbers {
         is_there.then(|| "another process or process group has this number now".into())
     }
 
-    /// Whether nothing has a number: the kernel takes no such owner for a file.
+    /// Returns whether an id is unused: the kernel then rejects it as the owner of a file.
     fn is_free(&self, number: i32) -> bool {
         let file = self.file.get_or_init(|| File::open("/dev/null").ok());
         const PROCESS: i32 = 1;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! From records to a plan, and whether this machine could execute it.
+//! Turns records into a plan, and determines whether this machine could execute it.
 //!
-//! A restore plans what it will do. A dump plans the records that it has just captured, before it kills the program they
-//! are of: what cannot be restored here is refused while the program is still there.
+//! A restore plans what it will do. A dump plans the records that it has just captured, before it
+//! kills the program: what cannot be restored here is refused while the program still exists.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use nix::unistd::{getpgrp, getsid};
 ///
 /// # Errors
 ///
-/// What in the records makes no sense. What stands against their restore is among the refusals.
+/// Fails if the records make no sense. Obstacles to their restore are among the refusals.
 pub fn plan(
     records: &[Record],
     hooks: &dyn Hooks,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a caller asks for, and what it is told afterwards.
+//! Requests of a caller, and the reports that answer them.
 //!
 //! ```text
 //! dump    (&DumpRequest,    &mut dyn Progress) -> Result<DumpReport>
@@ -11,7 +11,8 @@
 //!
 //! `dump` and `capture_only` (for `explain`) are in `dump.rs`, `restore` and `plan` in `restore.rs`.
 //!
-//! The reports are what `--json` prints: their fields are named with their units, and stay.
+//! The reports are what `--json` prints: the names of their fields include the unit, and do not
+//! change.
 
 use std::path::PathBuf;
 
@@ -23,17 +24,18 @@ use crust_model::plan::Plan;
 use crust_model::refusal::Refusal;
 use serde::{Deserialize, Serialize};
 
-/// Where an image is.
+/// The place of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In a file of this name.
+    /// A file of this name.
     File(PathBuf),
-    /// In a stream: a dump writes it to the standard output, all others read it from the standard input.
+    /// A stream: a dump writes it to the standard output, all others read it from the standard
+    /// input.
     Stream,
 }
 
 impl Place {
-    /// What reports and options call it: `-` is the stream.
+    /// Returns the name in reports and options: `-` is the stream.
     #[must_use]
     pub fn name(&self) -> PathBuf {
         match self {
@@ -48,65 +50,68 @@ impl Place {
 pub struct DumpRequest {
     /// The root of the tree, in the pid namespace of the caller.
     pub pid: i32,
-    /// Where the image goes; a file that exists is replaced when the new one is complete.
+    /// The destination of the image; an existing file is replaced when the new one is complete.
     pub image: Place,
-    /// What the user decided.
+    /// The decisions of the user.
     pub options: DumpOptions,
-    /// Whether the program ends though its image went into a stream, of which nobody knows whether it has arrived.
-    /// Else it is left stopped. That of an image in a file ends anyway, unless the options keep it.
+    /// Whether the program is killed even though its image went into a stream, so that nobody knows
+    /// whether it has arrived. Otherwise it is left stopped. A program whose image is in a file is
+    /// killed anyway, unless the options keep it.
     pub kill: bool,
-    /// Which hooks.
+    /// The hooks to use.
     pub backend: Backend,
-    /// Whether the image must be on the disk before the program is killed.
+    /// Whether the image must be on disk before the program is killed.
     pub sync: bool,
 }
 
-/// What a dump did.
+/// The report of a dump.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DumpReport {
-    /// The root of the tree.
+    /// The process id of the root of the tree.
     pub pid: i32,
-    /// The image.
+    /// The name of the image.
     pub image: PathBuf,
-    /// Its length in bytes.
+    /// The length of the image in bytes.
     pub image_bytes: u64,
-    /// Bytes of it that are contents of memory.
+    /// The number of bytes that are contents of memory.
     pub page_bytes: u64,
-    /// Processes, zombies included.
+    /// The number of processes, zombies included.
     pub processes: u64,
-    /// Threads of all processes.
+    /// The number of threads of all processes.
     pub threads: u64,
-    /// Records in the image.
+    /// The number of records in the image.
     pub objects: u64,
-    /// From the first thread that was stopped to the moment when the program went on
-    /// (`--leave-running`), or when it was killed.
+    /// The time from stopping the first thread until the program continued (`--leave-running`), or
+    /// was killed.
     pub frozen_ns: u64,
-    /// From the call to the return.
+    /// The time from the call to the return.
     pub total_ns: u64,
-    /// Whether the program is still there (`--leave-running`, `--leave-stopped`, an image in a stream).
+    /// Whether the program still exists (`--leave-running`, `--leave-stopped`, an image in a
+    /// stream).
     pub left_alive: bool,
-    /// If it was left stopped: its processes, children before their parents, which is the order in which to end
-    /// them, so that none runs for a moment when its parent has gone.
+    /// The processes, if they were left stopped, children before their parents. That is the order
+    /// in which to kill them, so that none runs for a moment after its parent is gone.
     pub left_stopped: Vec<i32>,
-    /// Those of them that ran before: `SIGCONT` lets these go on, and the others were stopped already.
+    /// Those of them that ran before: `SIGCONT` continues these, whereas the others were stopped
+    /// already.
     pub to_continue: Vec<i32>,
-    /// What the image does not carry, each of little weight.
+    /// The losses: what the image does not carry, none of it grave.
     pub losses: Vec<Refusal>,
 }
 
-/// What a dump would save (`explain`): the tree was stopped for a moment and goes on, and nothing was
-/// written. Refusals are no error here.
+/// The result of capturing without a dump (`explain`): the tree was stopped for a moment and
+/// continues, and nothing was written. Refusals are not errors here.
 #[derive(Clone, Debug, Default)]
 pub struct Captured {
     /// The processes by pid, the root first, zombies included.
     pub pids: Vec<i32>,
-    /// Threads of all processes.
+    /// The number of threads of all processes.
     pub threads: u64,
     /// Whether the module was asked.
     pub module: bool,
-    /// What was captured.
+    /// The captured records.
     pub records: Vec<Record>,
-    /// What cannot be, what must be decided, and what would be lost.
+    /// What cannot be carried over, what must be decided, and what would be lost.
     pub refusals: Vec<Refusal>,
     /// How long the tree was stopped.
     pub frozen_ns: u64,
@@ -117,39 +122,39 @@ pub struct Captured {
 pub struct RestoreRequest {
     /// The image.
     pub image: Place,
-    /// What the user decided.
+    /// The decisions of the user.
     pub options: RestoreOptions,
-    /// Which hooks.
+    /// The hooks to use.
     pub backend: Backend,
-    /// Gets the pid of the root, in decimal and with a line end, before the program runs.
+    /// A file for the pid of the root, in decimal with a newline, written before the program runs.
     pub pidfile: Option<PathBuf>,
 }
 
-/// What a restore did. The root is a child of the caller, who must wait for it or end.
+/// The report of a restore. The root is a child of the caller, which must wait for it or exit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreReport {
-    /// The root of the tree, in the pid namespace of the caller.
+    /// The process id of the root of the tree, in the pid namespace of the caller.
     pub pid: i32,
-    /// The group of the job to which the terminal was given (`--shell-job`).
+    /// The process group of the job to which the terminal was given (`--shell-job`).
     pub foreground: Option<i32>,
-    /// The image.
+    /// The name of the image.
     pub image: PathBuf,
-    /// Processes, zombies included.
+    /// The number of processes, zombies included.
     pub processes: u64,
-    /// Threads of all processes.
+    /// The number of threads of all processes.
     pub threads: u64,
-    /// Steps of the plan.
+    /// The number of steps in the plan.
     pub steps: u64,
-    /// From the call to the return, when the program runs.
+    /// The time from the call to the return, when the program runs.
     pub total_ns: u64,
-    /// What did not come back, each of little weight.
+    /// The losses: what was not restored, none of it grave.
     pub losses: Vec<Refusal>,
 }
 
-/// What a restore would do (`restore --plan`); nothing was made.
+/// What a restore would do (`restore --plan`); nothing was created.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PlanReport {
-    /// What stands in the way on this machine now, with what would be lost.
+    /// The conflicts with the current state of this machine, and what would be lost.
     pub conflicts: Vec<Refusal>,
     /// The steps.
     pub plan: Plan,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The story of a restore: read, resolve, look for conflicts, execute, let go.
+//! The procedure of a restore: read, plan, look for conflicts, execute, release.
 
 use std::path::Path;
 use std::time::Instant;
@@ -26,17 +26,18 @@ use crate::request::{Place, PlanReport, RestoreReport, RestoreRequest};
 use crate::stream;
 use crate::terminal::Terminal;
 
-/// Brings a tree of processes back. Its root is a child of the caller.
+/// Restores a tree of processes. Its root is a child of the caller.
 ///
 /// # Errors
 ///
-/// [`Error::Refused`] if the image needs what this kernel cannot do, [`Error::Conflict`] if something
-/// on this machine is in the way. Whatever the error is, no task is left behind.
+/// [`Error::Refused`] if the image needs what this kernel cannot do, [`Error::Conflict`] if
+/// something on this machine is in the way. Whatever the error is, no task is left behind.
 pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<RestoreReport> {
     let begun = Instant::now();
     raise_descriptor_limit();
     let hooks = Chosen::new(request.backend)?;
-    // A stream takes its time, in which the user may still end crust at once: nothing has been made.
+    // A stream takes its time, and the user may still end crust at once meanwhile: nothing has been
+    // created.
     let image = open(&request.image)?;
     let interrupts = Interrupts::hold()?;
     let (plan, refusals) = planning::plan(image.records(), hooks.hooks(), &request.options)?;
@@ -102,11 +103,11 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
     })
 }
 
-/// What a restore would do.
+/// Determines what a restore would do.
 ///
 /// # Errors
 ///
-/// If the image cannot be read.
+/// Fails if the image cannot be read.
 pub fn plan(request: &RestoreRequest) -> Result<PlanReport> {
     let hooks = Chosen::new(request.backend)?;
     let image = open(&request.image)?;
@@ -119,7 +120,7 @@ pub fn plan(request: &RestoreRequest) -> Result<PlanReport> {
     })
 }
 
-/// Opens an image, which has all that its records refer to.
+/// Opens an image, and checks that it contains everything that its records refer to.
 fn open(place: &Place) -> Result<Reader> {
     let image = stream::open(place)?;
     Registry::all().check_extents(image.records(), |extent| {
@@ -128,14 +129,14 @@ fn open(place: &Place) -> Result<Reader> {
     Ok(image)
 }
 
-/// The terminal of crust, for a job that is a group of its own; and that group.
+/// Returns the terminal of crust, for a job that is a process group of its own; and that group.
 fn terminal_of_job(records: &[Record]) -> Result<Option<(Terminal, i32)>> {
     let had_terminal = file::terminal::Terminal::foreground(records)?;
     let group = task::tree::job(records, had_terminal)?;
     Ok(group.and_then(|group| Some((Terminal::of_job(group)?, group))))
 }
 
-/// What is in the way on this machine.
+/// Returns the conflicts with the current state of this machine.
 fn conflicts(records: &[Record], options: &RestoreOptions, hooks: &Chosen) -> Result<Refusals> {
     let mut refusals = Refusals::default();
     let numbers = Numbers::default();
@@ -148,7 +149,7 @@ fn conflicts(records: &[Record], options: &RestoreOptions, hooks: &Chosen) -> Re
                 "restore it where kernel.core_pattern is the name of a file, and limits allow a core dump",
             );
         }
-        // A zombie has no threads, and a number all the same.
+        // A zombie has no threads, but still has an id.
         let zombie = member.zombie.map(|_| &member.pid);
         for &tid in member.threads.iter().chain(zombie) {
             let Some(why) = numbers.holder(tid) else {
@@ -167,7 +168,8 @@ fn conflicts(records: &[Record], options: &RestoreOptions, hooks: &Chosen) -> Re
             );
         }
     }
-    // Only into the session of crust can processes be put that others are in already.
+    // Among groups and sessions that already exist, processes can only be put into the session of
+    // crust.
     let shared = match options.shell_job {
         true => task::tree::session_of_shell(records)?,
         false => getsid(None)

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Images that go through a pipe: out of a dump by the standard output, into a restore by the standard input.
+//! Images that go through a pipe: from a dump by the standard output, into a restore by the
+//! standard input.
 //!
-//! What goes through is the image as it would be in a file, byte for byte. `docs/format.md` says why it is in a
-//! temporary file at both ends.
+//! The stream is the image as it would be in a file, byte for byte. `docs/format.md` says why it is
+//! in a temporary file at both ends.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -22,15 +23,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::request::Place;
 
-/// How much is written at once, and how often progress is told of at least.
+/// How much is written at once, and the maximum distance between progress reports.
 const PART: usize = 1 << 20;
-/// How often it is asked whether the user wants to end, while the reader of the stream keeps us waiting.
+/// How often to check whether the user wants to end, while the reader of the stream keeps us
+/// waiting.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Opens an image wherever it is.
+/// Opens an image from a file or a stream.
 ///
-/// One that comes from a stream is read to its end, and all checksums that it has are compared, those of memory too: it
-/// has just come from elsewhere, and is in the page cache anyway.
+/// An image from a stream is read to its end, and all of its checksums are verified, including
+/// those of memory: it has just come from elsewhere, and is in the page cache anyway.
 pub fn open(place: &Place) -> Result<Reader> {
     let image = match place {
         Place::File(path) => Reader::open(path)?,
@@ -45,7 +47,7 @@ pub fn open(place: &Place) -> Result<Reader> {
 
 /// Reads an image from the standard input to its end.
 pub fn receive() -> Result<Reader> {
-    // Without the buffer of the standard library, for nothing is read from it but this.
+    // Without the buffer of the standard library, because nothing else reads from it.
     let mut input = std::io::stdin()
         .as_fd()
         .try_clone_to_owned()
@@ -59,7 +61,7 @@ pub fn receive() -> Result<Reader> {
 pub struct Sink(File);
 
 impl Sink {
-    /// Opens it, and sees whether anybody reads from it: before anything is stopped.
+    /// Opens the standard output, and checks that it has a reader, before anything is stopped.
     pub fn open() -> Result<Self> {
         let output = std::io::stdout()
             .as_fd()
@@ -75,15 +77,15 @@ impl Sink {
         Ok(Self(File::from(output)))
     }
 
-    /// Sends `length` bytes, which are all of a file.
+    /// Sends `length` bytes, which are the whole file.
     ///
-    /// The standard output stays open until crust ends: whoever reads to the end of the stream knows that what the dump
-    /// does afterwards is done, too.
+    /// The standard output stays open until crust ends: whoever reads to the end of the stream
+    /// knows that everything that the dump does afterwards is done, too.
     ///
     /// # Errors
     ///
-    /// If the reader has gone, or the user asks to end. Then a part may have been sent, which no restore takes for an
-    /// image.
+    /// Fails if the reader has gone, or the user asks to end. In that case a part may have been
+    /// sent, which no restore takes for an image.
     pub fn send(
         self,
         image: File,
@@ -91,8 +93,9 @@ impl Sink {
         interrupts: &Interrupts,
         progress: &mut dyn Progress,
     ) -> Result<()> {
-        // To write may take as long as the reader likes, and no signal interrupts it, because they are all blocked. If
-        // the user has had enough, the thread is left behind in its call, and ends with crust.
+        // Writing may take as long as the reader likes, and no signal interrupts it, because all are
+        // blocked. If the user has had enough, the thread is left behind in its call, and ends with
+        // crust.
         let (tell, told) = mpsc::channel();
         let sender = thread::spawn(move || copy(&image, self.0, length, &tell));
         let mut sent = 0;
@@ -113,7 +116,7 @@ impl Sink {
     }
 }
 
-/// Copies all of an image to the standard output.
+/// Copies a whole image to the standard output.
 fn copy(image: &File, mut output: File, length: u64, tell: &Sender<u64>) -> Result<()> {
     let mut buffer = vec![0; PART];
     let mut at = 0;
@@ -134,7 +137,7 @@ fn copy(image: &File, mut output: File, length: u64, tell: &Sender<u64>) -> Resu
     Ok(())
 }
 
-/// Nobody reads from the standard output.
+/// Returns the error for a standard output without a reader.
 fn lost(errno: Errno) -> Error {
     let what = "send the image to the standard output, from which nobody reads (any more)";
     Error::system(what, errno)

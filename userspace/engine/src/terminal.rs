@@ -2,9 +2,9 @@
 
 //! The terminal that crust was started from, while it is lent to a restored job.
 //!
-//! A job that is a process group of its own has to be in the foreground of the terminal, or it may not read from it.
-//! Then crust is in the background, and takes the terminal back when the job stops or ends: whoever has started crust may
-//! have no job control that would.
+//! A job that is a process group of its own must be in the foreground of the terminal, or it may
+//! not read from it. Then crust is in the background, and takes the terminal back when the job
+//! stops or ends: the program that started crust may have no job control that would.
 
 use std::fs::File;
 
@@ -15,12 +15,12 @@ use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
 #[derive(Debug)]
 pub struct Terminal {
     file: File,
-    /// The group of the job that is in the foreground, or was when it had the terminal.
+    /// The process group of the job that is in the foreground, or was when it had the terminal.
     job: Pid,
 }
 
 impl Terminal {
-    /// The terminal, for the job whose group is this; none if crust has no terminal.
+    /// Returns the terminal, for the job with this process group; `None` if crust has no terminal.
     #[must_use]
     pub fn of_job(group: i32) -> Option<Self> {
         let file = File::options()
@@ -32,23 +32,24 @@ impl Terminal {
         Some(Self { file, job })
     }
 
-    /// Gives it to the job, if crust is in the foreground.
+    /// Gives the terminal to the job, if crust is in the foreground.
     pub fn lend(&self) -> bool {
         tcgetpgrp(&self.file) == Ok(getpgrp()) && self.give(self.job)
     }
 
-    /// Takes it back, if the job has it.
+    /// Takes the terminal back, if the job has it.
     pub fn take_back(&mut self) {
         if let Ok(holder) = tcgetpgrp(&self.file) {
             if holder != getpgrp() {
-                // The job may have given it to another of its groups.
+                // The job may have given it to another one of its groups.
                 self.job = holder;
                 self.give(getpgrp());
             }
         }
     }
 
-    /// A group in the background may do this while it holds back the signal that would stop it.
+    /// Makes a group the foreground group. A background process may do so while it blocks the
+    /// signal that would stop it.
     fn give(&self, group: Pid) -> bool {
         let stop: SigSet = std::iter::once(Signal::SIGTTOU).collect();
         let Ok(before) = stop.thread_swap_mask(SigmaskHow::SIG_BLOCK) else {

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What older crusts wrote is read as they meant it: samples of all kinds of records, from real dumps, and what this
-//! crust must make of them.
+//! Records that older crusts wrote keep their meaning: samples of all kinds of records, from real
+//! dumps, and what this crust must read from them.
 //!
-//! `data/records.img` is an image without page data that has one record of each kind and version; `data/records.json` is what
-//! they say. Both only ever grow. A kind that is new, or has a new version, gets its sample from an image that was
-//! dumped with it:
+//! `data/records.img` is an image without page data that has one record of each kind and version;
+//! `data/records.json` is their meaning. Both only ever grow. A kind that is new, or has a new
+//! version, gets its sample from an image that was dumped with it:
 //!
 //! ```text
 //! CRUST_IMAGES="one.img two.img" cargo test -p crust-engine --test golden -- --ignored add_samples
 //! ```
 //!
-//! adds what is missing and leaves what is there. The older version of a kind stays, and `State::upgrade` reads it; if it cannot,
-//! then `data/records.json` says so, where the change of that line can be seen. `CRUST_BLESS=1` writes `data/records.json` anew
-//! from the samples, for a field that has a new name or a description with other words: nothing else may change in it.
+//! adds what is missing and keeps what exists. The older version of a kind stays, and
+//! `State::upgrade` reads it; if it cannot, then `data/records.json` says so, where the change of
+//! that line can be seen. `CRUST_BLESS=1` rewrites `data/records.json` from the samples, for a
+//! field with a new name or a description with other words: nothing else may change in it.
 //!
-//! `data/tree.img` is all of one dump (the case `tree`), without page data.
+//! `data/tree.img` is the whole of one dump (the case `tree`), without page data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,13 +26,14 @@ use crust_engine::{Inspection, Place, Registry, inspect};
 use crust_image::{Reader, Record, Writer, codec};
 use serde_json::{Value, json};
 
-/// Kinds of which there is no sample, and why. Each of these is a gap.
+/// The kinds without a sample, and the reason. Each of these is a gap.
 ///
-/// A case program that dumps the kind on a machine that has what it needs ends a gap; so does a sample that is
-/// [constructed](constructed).
+/// A gap is closed by a case program that dumps the kind on a machine that has what it needs, or by
+/// a sample that is [constructed](constructed).
 const MISSING: &[(&str, &str)] = &[];
 
-/// A sample of this size is preferred: it shows more than an empty one.
+/// Samples of up to this size are preferred, the larger the better: they show more than an empty
+/// one.
 const LARGE: usize = 2048;
 
 fn data(name: &str) -> PathBuf {
@@ -43,14 +45,14 @@ fn look(name: &str) -> Inspection {
     inspect(&Place::File(data(name)), false).unwrap()
 }
 
-/// The kinds of the registry: name and version, by tag.
+/// Returns the kinds of the registry: name and version, by tag.
 fn kinds() -> BTreeMap<u16, (&'static str, u16)> {
     let all = Registry::all();
     let rows = (0..=u16::MAX).filter_map(|tag| all.get(tag));
     rows.map(|row| (row.tag, (row.name, row.version))).collect()
 }
 
-/// What this crust makes of the samples, a line for each.
+/// Returns what this crust reads from the samples, one line for each.
 fn said() -> String {
     let inspection = look("records.img");
     let mut text = String::from("[\n");
@@ -64,7 +66,7 @@ fn said() -> String {
         });
         text.push_str(&format!("{line},\n"));
     }
-    // JSON has no comma behind the last one.
+    // JSON has no comma after the last element.
     text.truncate(text.len() - 2);
     text.push_str("\n]\n");
     text
@@ -143,14 +145,14 @@ fn all_of_an_older_dump_is_described() {
     }
 }
 
-/// The images that the user names.
+/// Opens the images that the user names.
 fn images() -> Vec<Reader> {
     let names = std::env::var("CRUST_IMAGES").unwrap_or_default();
     let names = names.split_whitespace();
     names.map(|name| Reader::open(name).unwrap()).collect()
 }
 
-/// An image without page data.
+/// Writes an image without page data.
 fn write(name: &str, records: &[Record]) {
     let mut image = Writer::create(data(name)).unwrap();
     for record in records {
@@ -159,9 +161,10 @@ fn write(name: &str, records: &[Record]) {
     image.finish(false).unwrap();
 }
 
-/// Samples of kinds of which there was no dump, because the machine had not what they need: security modules, ports,
-/// cores of two threads, protection keys, shadow stacks. They are tuples with the fields of the structures as they
-/// were when this was written, which bincode encodes in the same way, and not the structures themselves.
+/// Makes samples of kinds that could not be dumped, because the machine lacked what they need:
+/// security modules, ports, cores with two threads, protection keys, shadow stacks. They are tuples
+/// with the fields of the structures as they were when this was written, which bincode encodes in
+/// the same way, and not the structures themselves.
 fn constructed() -> Vec<Record> {
     let area = (0x7fff_0000_u64, 0x2000_u64, 3_u64);
     let record = |tag, version, body: crust_image::Result<Vec<u8>>| Record {
@@ -222,7 +225,7 @@ fn add_samples() {
         samples.extend(records.into_iter().map(|record| (key(&record), record)));
     }
     let there: BTreeSet<_> = samples.keys().copied().collect();
-    // Those that say most come first, of those that are not too large.
+    // Records that say most come first, among those that are not too large.
     let rank = |record: &Record| match record.body.len() {
         length if length <= LARGE => (0, LARGE - length),
         length => (1, length),

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Zombies that have dumped core. Only a core dump sets that bit of a status (kernel/signal.c:get_signal), so they
-//! dump core again: into a file system of their own that is gone with them.
+//! Zombies that have dumped core. Only a core dump sets that bit of an exit status
+//! (kernel/signal.c:get_signal), so they dump core again: into a file system of their own that
+//! vanishes with them.
 
 use std::fs;
 
@@ -12,17 +13,17 @@ use crust_tracee::batch::layout;
 use crust_tracee::remote::Caller;
 use nix::sys::resource::{Resource, getrlimit};
 
-/// The bit of a status as of `wait4`.
+/// The core dump bit of a status as of `wait4`.
 const DUMPED: i32 = 0x80;
-/// How much is written at most; the kernel wants a page at least.
+/// The maximum size of the core dump; the kernel requires at least a page.
 const SIZE: u64 = 1 << 20;
 
-/// Whether a status says that core was dumped.
+/// Returns whether a status says that core was dumped.
 pub fn is_in(status: i32) -> bool {
     status & 0x7f != 0 && status & DUMPED != 0
 }
 
-/// Whether core can be dumped such that nobody sees it.
+/// Returns whether core can be dumped such that nobody sees it.
 pub fn is_possible() -> bool {
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
     let is_local = !pattern.trim().is_empty() && !pattern.contains(['|', '/', '@']);
@@ -30,7 +31,7 @@ pub fn is_possible() -> bool {
     is_local && may && mount::tmpfs().is_ok()
 }
 
-/// Has a task go to where its core can be dumped.
+/// Makes a task change to a directory where its core can be dumped.
 pub(super) fn prepare(caller: &Caller, plan: &Plan) -> Result<()> {
     let at = plan.scratch.offset(layout::BATCHES);
     let limits = at.offset(16);

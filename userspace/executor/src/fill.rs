@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Reading much memory back: a process gets more threads for it, which end when all is read.
+//! Reading much memory back: a process gets additional threads for that, which exit when all is
+//! read.
 //!
-//! A page costs as much to make as to fill, and the kernel does both in the thread that asks.
+//! A page costs as much to allocate as to fill, and the kernel does both in the thread that asks.
 
 use crust_model::plan::{Step, TaskId};
 use crust_model::{Error, Result};
@@ -10,13 +11,14 @@ use crust_tracee::parallel;
 
 use crate::{Executor, Steps, Todo, Work};
 
-/// Calls of `Stage::FillMemory` from which on more threads are worth it: 2 MiB are read by two.
+/// The number of calls in `Stage::FillMemory` from which on more threads are worth it: 2 MiB are
+/// read by two.
 const MUCH: usize = 64;
 
-/// How many threads read at most.
+/// The maximum number of threads that read.
 const THREADS: usize = 4;
 
-/// Whether a process has so much to read that it gets more threads for it.
+/// Returns whether a process has so much to read that it gets additional threads.
 pub(super) fn is_much(steps: &Steps) -> bool {
     steps.values().any(|steps| steps.len() >= MUCH)
 }
@@ -45,7 +47,7 @@ impl Executor<'_> {
         helpers.into_iter().try_for_each(|task| self.dismiss(task))
     }
 
-    /// Makes more threads of a process, with numbers that no thread of the image has.
+    /// Creates additional threads of a process, with ids that no thread of the image has.
     fn make_helpers(&mut self, task: TaskId, count: usize) -> Result<Vec<TaskId>> {
         let helper = |number: u32| TaskId {
             thread: u32::MAX - number,
@@ -66,7 +68,7 @@ impl Executor<'_> {
         Ok(helpers)
     }
 
-    /// Ends such a thread. Its id is free again: a thread of the image may have it.
+    /// Ends a helper thread. Its id is free again afterwards: a thread of the image may have it.
     fn dismiss(&mut self, task: TaskId) -> Result<()> {
         const WHAT: &str = "end a thread that has read memory";
         let caller = &self.live(task)?.caller;

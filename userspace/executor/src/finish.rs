@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The end of a restore: scratch memory goes, registers come, and all tasks are let go.
+//! The end of a restore: scratch memory is unmapped, registers are set, and all tasks are released.
 
 use crust_model::plan::{ProcessId, TaskId, scratch};
 use crust_model::refusal::Refusals;
@@ -12,8 +12,8 @@ use nix::errno::Errno;
 
 use crate::{Executor, Live};
 
-/// A tree that is complete and stands still. Dropped, it is gone; [`release`](Self::release) lets
-/// it go.
+/// A tree that is complete and stopped. Dropping it kills it; [`release`](Self::release) lets it
+/// run.
 pub struct Restored<'a>(Executor<'a>);
 
 impl<'a> Restored<'a> {
@@ -21,7 +21,7 @@ impl<'a> Restored<'a> {
         Self(executor)
     }
 
-    /// The pid of the root.
+    /// Returns the pid of the root.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.0
@@ -30,16 +30,16 @@ impl<'a> Restored<'a> {
             .map_or(0, |root| root.caller.pid)
     }
 
-    /// What turned out to be lost on the way.
+    /// Takes the losses that were found during the restore.
     pub fn take_losses(&mut self) -> Refusals {
         std::mem::take(&mut self.0.losses)
     }
 
-    /// Lets all tasks go together; from here on they are on their own.
+    /// Releases all tasks together; from here on they run on their own.
     ///
     /// # Errors
     ///
-    /// If one of them has died.
+    /// Fails if one of the tasks has died.
     pub fn release(mut self, stopped: bool) -> Result<()> {
         let executor = &mut self.0;
         executor.tasks.retain(|_, live| !live.ended);
@@ -53,7 +53,7 @@ impl<'a> Restored<'a> {
                 }
             }
         }
-        // The last that can fail; a task that is let go cannot be called back.
+        // This is the last step that can fail; a task that has been released cannot be called back.
         for live in executor.tasks.values() {
             let tid = live.caller.tid;
             ptrace::set_options(tid, ptrace::option::SYSGOOD).map_err(failed(tid))?;
@@ -62,7 +62,7 @@ impl<'a> Restored<'a> {
         let waiting: Vec<_> = tasks.values().filter_map(waiting).collect();
         resume::let_go(&waiting);
         for live in tasks.values() {
-            // Of those that are gone already, nobody hears.
+            // Ignore tasks that have already exited.
             let _ = ptrace::detach(live.caller.tid, 0);
         }
         resume::note(&waiting);
@@ -70,19 +70,19 @@ impl<'a> Restored<'a> {
     }
 }
 
-/// A task that goes on with a part of a limit.
+/// Returns a task that continues with the remaining time of a timeout.
 fn waiting(live: &Live) -> Option<Waiting> {
     let limit = live.processor.as_ref()?.limit?;
     let Caller { pid, tid, .. } = live.caller;
     match live.reentered {
         None => Waiting::new(pid, tid, limit),
-        // It did not have to wait again.
+        // The call returned without waiting again.
         Some(_) => None,
     }
 }
 
 impl Executor<'_> {
-    /// The last: scratch memory goes, and registers come.
+    /// Takes the last steps: unmaps scratch memory and sets registers.
     pub(super) fn finish(&mut self) -> Result<()> {
         self.call_at_last()?;
         self.reenter_calls()?;
@@ -95,7 +95,7 @@ impl Executor<'_> {
             .collect();
         let mut last = None;
         for &task in &left {
-            // One thread of each process.
+            // Only one thread of each process.
             if last.replace(task.process) != Some(task.process) {
                 self.unmap_scratch(task)?;
             }
@@ -106,7 +106,7 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// The process of a task has no scratch memory any more.
+    /// Unmaps the scratch memory of a task's process.
     pub(super) fn unmap_scratch(&mut self, task: TaskId) -> Result<()> {
         let args = [self.plan.scratch.0, scratch::TOTAL];
         let what = "unmap scratch memory";
@@ -118,7 +118,7 @@ impl Executor<'_> {
         }
     }
 
-    /// A task gets its registers and its mask.
+    /// Sets the registers and the signal mask of a task.
     pub(super) fn complete(&mut self, task: TaskId) -> Result<()> {
         let live = self.live(task)?;
         let tid = live.caller.tid;
@@ -132,7 +132,7 @@ impl Executor<'_> {
         let mut registers = ptrace::registers_from_bytes(&processor.general)
             .ok_or_else(|| failed(Errno::EINVAL))?;
         if let Some(value) = live.reentered {
-            // It did not have to wait again: it returns.
+            // The call did not have to wait again: it returns.
             registers.rax = value as u64;
             registers.orig_rax = u64::MAX;
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Operations: what kinds do with a task by themselves, through the handle that they get.
+//! Operations: what kinds of objects do with a task on their own, through a handle.
 
 use crust_hooks::module::Ckpt;
 use crust_model::plan::{Offsets, Plan, Planned, TaskHandle, TaskId};
@@ -15,7 +15,7 @@ use zerocopy::IntoBytes;
 
 use crate::Executor;
 
-/// A task that stands still, in the hands of an operation.
+/// A stopped task, as the handle of an operation.
 struct Handle<'a> {
     id: TaskId,
     caller: Caller,
@@ -66,7 +66,7 @@ impl TaskHandle for Handle<'_> {
         let (code, config) = (at(layout::CODE), at(layout::TILES));
         memory::write(self.tid(), config, TileConfig::ONE_TILE.as_bytes())
             .map_err(|errno| Error::task(self.tid(), "write into scratch memory", errno))?;
-        // A batch of nothing.
+        // The batch is empty.
         let start = code.offset(stub::tiles());
         self.caller
             .begin_batch(start, (config, config), END_OF_BATCH)?;

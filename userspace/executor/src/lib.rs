@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Executes a plan: makes the tasks, has each do its steps, and lets go of all at once.
+//! Executes a plan: creates the tasks, makes each of them carry out its steps, and releases all at
+//! once.
 //!
-//! Stage by stage, each task runs its system calls in batches, all tasks at the same time ([`round`]); what is no system
-//! call is done from outside between two batches ([`steps`], [`handle`]). In the end registers and signal masks are set
-//! ([`finish`]). If anything fails, no task is left behind: what was made is killed when the executor is dropped.
+//! Stage by stage, each task runs its system calls in batches, all tasks at the same time
+//! ([`round`]); steps that are not system calls are done from outside between two batches
+//! ([`steps`], [`handle`]). In the end registers and signal masks are set ([`finish`]). If anything
+//! fails, no task is left behind: all tasks created so far are killed when the executor is dropped.
 //!
-//! It knows steps, and no kind of object: what only one kind needs is an
+//! It knows steps, but no kind of object: what only one kind needs is an
 //! [`Operation`](crust_model::plan::Operation), which it runs without knowing what it is.
 
 #![forbid(unsafe_code)]
@@ -39,23 +41,23 @@ use nix::time::ClockId;
 
 pub use self::finish::Restored;
 
-/// A task that there is.
+/// A task that exists.
 struct Live {
     caller: Caller,
-    /// What the steps returned that it has done since the last barrier.
+    /// The results of the steps that it has done since the last barrier.
     results: Vec<u64>,
-    /// How a call that was begun again has returned, if it did.
+    /// The result of a call that was restarted, if it has returned.
     reentered: Option<i64>,
     processor: Option<Box<Processor>>,
-    /// To whom its calls are dispatched when it makes none for us any more.
+    /// Operations to run when the task makes no more calls for us.
     at_end: Vec<Planned>,
-    /// It has its registers, and no scratch memory.
+    /// Whether it has its registers, and no scratch memory any more.
     complete: bool,
-    /// It is a zombie.
+    /// Whether it has exited, and is a zombie.
     ended: bool,
 }
 
-/// Tasks in the making. Dropped, they are gone.
+/// Tasks being created. Dropping this kills them.
 struct Executor<'a> {
     plan: &'a Plan,
     image: &'a File,
@@ -64,35 +66,35 @@ struct Executor<'a> {
     numbers: round::Numbers,
     /// Processes that stay stopped.
     stops: Vec<(TaskId, StayStopped)>,
-    /// Calls that are made when all batches are done.
+    /// Calls to make when all batches are done.
     last: Vec<(TaskId, Call)>,
-    /// Interrupted calls that are begun again after that.
+    /// Interrupted calls to restart after that.
     reenters: Vec<(TaskId, Call)>,
-    /// What the time namespace of the tree adds to the clocks.
+    /// The offsets that the time namespace of the tree adds to the clocks.
     offsets: Offsets,
-    /// What turned out to be lost.
+    /// The losses found so far.
     losses: Refusals,
 }
 
 /// The steps of a stage.
 type Steps = BTreeMap<TaskId, Vec<Step>>;
 
-/// What tasks do without waiting for each other: the steps of one stage, or of several.
+/// The work that tasks do without waiting for each other: the steps of one stage, or of several.
 type Work<'p> = BTreeMap<TaskId, Vec<Todo<'p>>>;
 
 /// A step of a task.
 #[derive(Clone, Copy)]
 struct Todo<'p> {
     step: &'p Step,
-    /// The number of the first step of its stage, from which references count.
+    /// The index of the first step of its stage, to which references are relative.
     base: u32,
 }
 
-/// Carries out a plan.
+/// Executes a plan.
 ///
 /// # Errors
 ///
-/// The first thing that failed, by its name. No task is left.
+/// Returns the first failure, which names the operation. No task is left.
 pub fn execute<'a>(
     plan: &'a Plan,
     image: &'a File,
@@ -147,7 +149,7 @@ pub fn execute<'a>(
     Ok(Restored::new(executor))
 }
 
-/// The steps of each task in several stages, one behind the other.
+/// Concatenates the steps of each task in several stages.
 fn merge<'p>(stages: &[(Stage, &'p Steps)], close: &'p Step, plan: &Plan) -> Work<'p> {
     let mut work = Work::new();
     for &(stage, steps) in stages {
@@ -155,7 +157,7 @@ fn merge<'p>(stages: &[(Stage, &'p Steps)], close: &'p Step, plan: &Plan) -> Wor
             let all = work.entry(task).or_default();
             let base = all.len() as u32;
             all.extend(steps.iter().map(|step| Todo { step, base }));
-            // Where several have one table, the plan says when all are through.
+            // If several processes share a table, the plan says when all have finished.
             if stage == Stage::SealMemory
                 && task.thread == 0
                 && !plan.shared_tables.contains_key(&task.process)
@@ -182,14 +184,14 @@ impl Live {
 }
 
 impl Executor<'_> {
-    /// What a clock says for the tasks.
+    /// Returns the value of a clock as the tasks see it.
     fn now(&self, clock: i32) -> u64 {
         match clock {
             libc::CLOCK_MONOTONIC => {
                 clock::monotonic().saturating_add_signed(self.offsets.monotonic)
             }
             libc::CLOCK_BOOTTIME => clock::boottime().saturating_add_signed(self.offsets.boottime),
-            // A plan has no others than these and the clocks of the day.
+            // A plan has no other clocks than these and the realtime clocks.
             _ => clock::read(ClockId::from_raw(clock)).unwrap_or_default(),
         }
     }
@@ -202,20 +204,20 @@ impl Executor<'_> {
 }
 
 impl Drop for Executor<'_> {
-    /// Kills what was made and not let go, and waits until it is gone.
+    /// Kills the tasks that were created and not released, and waits until they are gone.
     fn drop(&mut self) {
         if self.tasks.is_empty() {
             return;
         }
-        // Children of the dead become ours, and are waited for.
+        // Children of dead tasks are reparented to us, and reaped.
         let reaper = nix::sys::prctl::get_child_subreaper().unwrap_or(false);
         let _ = nix::sys::prctl::set_child_subreaper(true);
         for live in self.tasks.values() {
             let pid = nix::unistd::Pid::from_raw(live.caller.pid);
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
         }
-        // First as their tracer, then, for leaders, as their parent. We are told of a leader when its other
-        // threads are gone, and these go in their order (see kill.rs).
+        // First wait as their tracer, then, for leaders, as their parent. The exit of a leader is
+        // reported when its other threads are gone, and these exit in order (see kill.rs).
         let all = || self.tasks.iter();
         let others = || all().filter(|(task, _)| task.thread != 0);
         let leaders = || all().filter(|(task, _)| task.thread == 0).rev();

@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a plan may ask of the executor at most. It is looked at when a plan is made, so that nothing is begun that
-//! could not be ended.
+//! The limits of what a plan may require of the executor. They are checked when a plan is made, so
+//! that nothing is begun that could not be completed.
 
 use crust_model::plan::{Call, Plan, Step, TaskId, reserved, scratch};
 use crust_tracee::batch::{self, layout};
 use nix::sys::resource::{Resource, getrlimit};
 
-/// Something in a plan that the executor could not do.
+/// A part of a plan that the executor could not carry out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exceeded {
     /// The task that would have to do it.
     pub task: TaskId,
-    /// What it is about.
+    /// The object concerned.
     pub object: String,
     /// Why it cannot be done.
     pub why: String,
-    /// What helps.
+    /// What the user can do about it.
     pub remedy: &'static str,
 }
 
-/// What in a plan exceeds a limit: the data of a system call, which must fit into scratch memory, and the numbers of
-/// the descriptors that only the restore needs, which the limit of the tool itself (`RLIMIT_NOFILE`) bounds.
+/// Returns the parts of a plan that exceed a limit: the data of a system call, which must fit into
+/// scratch memory, and the numbers of the descriptors that only the restore needs, which are
+/// bounded by the limit of crust itself (`RLIMIT_NOFILE`).
 #[must_use]
 pub fn exceeded(plan: &Plan) -> Vec<Exceeded> {
     let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard);
@@ -59,7 +60,7 @@ fn exceeding(plan: &Plan, descriptors: u64) -> Vec<Exceeded> {
     all
 }
 
-/// The system call of a step that goes through scratch memory.
+/// Returns the system call of a step whose data goes through scratch memory.
 fn call(step: &Step) -> Option<&Call> {
     match step {
         Step::Call(call) | Step::Reenter(call) | Step::CallAtLast(call) => Some(call),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Rounds: in each, every task that has work left runs one batch of calls, all at the same time.
+//! Rounds: in each of them, every task that has work left runs one batch of calls, all at the same
+//! time.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,18 +19,18 @@ use zerocopy::FromBytes;
 
 use crate::{Executor, Live, Todo, Work};
 
-/// A batch that is under way.
+/// A batch that is being executed.
 struct Running<'p> {
     task: TaskId,
     start: RemoteAddr,
-    /// The steps that it makes.
+    /// The range of steps in the batch.
     steps: std::ops::Range<usize>,
     calls: Vec<Cow<'p, Call>>,
     entry_bytes: usize,
 }
 
-/// Numbers that are still taken by the dead: the kernel tells of the end of a process before the number of its last
-/// thread is free (kernel/exit.c:release_task).
+/// Process ids that are still taken by dead tasks: the kernel reports the end of a process before
+/// the id of its last thread is free (kernel/exit.c:release_task).
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     /// When we began to wait.
@@ -40,7 +41,7 @@ impl Numbers {
     const PATIENCE: Duration = Duration::from_millis(500);
     const PAUSE: Duration = Duration::from_millis(1);
 
-    /// Waits a moment; `false` if that has been done often enough.
+    /// Waits a moment; returns `false` if the patience is exhausted.
     pub(super) fn wait(&mut self) -> bool {
         let since = *self.since.get_or_insert_with(Instant::now);
         std::thread::sleep(Self::PAUSE);
@@ -48,12 +49,12 @@ impl Numbers {
     }
 }
 
-/// Whether a step makes a task.
+/// Returns whether a step creates a task.
 fn is_birth(step: &Step) -> bool {
     matches!(step, Step::SpawnChild { .. } | Step::SpawnThread { .. })
 }
 
-/// Whether a task of the plan is to have this number.
+/// Returns whether a task of the plan is to have this id.
 fn is_planned(plan: &Plan, number: i32) -> bool {
     let mut steps = plan.stages.values().flat_map(BTreeMap::values).flatten();
     steps.any(|step| match step {
@@ -63,7 +64,7 @@ fn is_planned(plan: &Plan, number: i32) -> bool {
     })
 }
 
-/// Whether a number could not be had.
+/// Returns whether an operation failed because an id was taken.
 fn is_taken<T>(result: &Result<T>) -> bool {
     matches!(
         result,
@@ -78,13 +79,13 @@ fn is_taken<T>(result: &Result<T>) -> bool {
 }
 
 impl Executor<'_> {
-    /// Has all tasks do their work, in rounds.
+    /// Makes all tasks do their work, in rounds.
     pub(super) fn run(&mut self, work: &Work<'_>) -> Result<()> {
         for live in self.tasks.values_mut() {
             live.results.clear();
         }
         let mut left = work.len();
-        // Those that are there and have something left to do.
+        // The tasks that exist and have something left to do.
         let mut ready: Vec<TaskId> = work
             .iter()
             .filter(|(task, steps)| self.done(**task, steps).is_some())
@@ -127,18 +128,18 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// How many of its steps a task has done; `None` if it is not there yet.
+    /// Returns how many of its steps a task has done; `None` if it does not exist yet.
     fn done(&self, task: TaskId, steps: &[Todo<'_>]) -> Option<usize> {
         match (self.tasks.get(&task), steps.first().map(|todo| todo.step)) {
             (Some(live), _) => Some(live.results.len()),
-            // The root is made by ourselves.
+            // We create the root ourselves.
             (None, Some(Step::SpawnChild { child, .. })) if child.leader() == task => Some(0),
             (None, _) => None,
         }
     }
 
-    /// Does the steps from number `from` on that are no calls; returns the number of the first that
-    /// is one.
+    /// Does the steps from index `from` on that are not calls; returns the index of the first one
+    /// that is.
     fn alone(&mut self, task: TaskId, steps: &[Todo<'_>], from: usize) -> Result<usize> {
         let mut at = from;
         while let Some(todo) = steps.get(at) {
@@ -167,8 +168,8 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// Sets a task off on as many of its calls as fit. `None`: another round will do it, when its
-    /// siblings have left it room.
+    /// Starts a task on as many of its calls as fit. Returns `None` if another round has to do it,
+    /// because other threads of its process use the scratch memory.
     fn begin<'p>(
         &mut self,
         task: TaskId,
@@ -238,7 +239,7 @@ impl Executor<'_> {
         }))
     }
 
-    /// Waits for the end of a batch; returns the tasks that it has made.
+    /// Waits for the end of a batch; returns the tasks that it has created.
     fn end(&mut self, batch: Running<'_>, steps: &[Todo<'_>]) -> Result<Vec<TaskId>> {
         let code = self.plan.scratch.offset(layout::CODE);
         let live = self.live(batch.task)?;
@@ -257,7 +258,7 @@ impl Executor<'_> {
                 results = batch::results(tid, calls().take(stopped), &entries, stopped);
             }
         }
-        // Children that were made before the one that failed are there, and must not be forgotten.
+        // Children that were created before the failed call exist, and must not be forgotten.
         let mut made = Vec::new();
         let plan = self.plan;
         let mut is_in_the_way = false;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Steps that are no calls of a batch: what crust does itself, and calls that do not return as others.
+//! Steps that are not calls in a batch: what crust does itself, and calls that do not return like
+//! others.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -17,11 +18,11 @@ use nix::errno::Errno;
 
 use crate::{Executor, core_dump};
 
-/// The kernel's `-ERESTART_RESTARTBLOCK`: how the call goes on is in the kernel.
+/// The kernel's `-ERESTART_RESTARTBLOCK`: the restart block says how the call continues.
 const RESTART_BLOCK: i64 = -516;
 
 impl Executor<'_> {
-    /// A step that is no call.
+    /// Does a step that is not a call.
     pub(super) fn step(&mut self, task: TaskId, step: &Step) -> Result<()> {
         let tid = self.live(task)?.caller.tid;
         match step {
@@ -60,7 +61,7 @@ impl Executor<'_> {
         }
     }
 
-    /// Ends a process as one ended that nobody has waited for.
+    /// Makes a process exit such that it is a zombie that nobody has reaped.
     fn exit(&mut self, task: TaskId, status: i32) -> Result<()> {
         const WHAT: &str = "end as a zombie";
         let scratch = self.plan.scratch;
@@ -79,7 +80,8 @@ impl Executor<'_> {
                 } else {
                     caller.call("set no core size", libc::SYS_setrlimit, &args)?;
                 }
-                // An empty batch: it stops for a signal, which can be another one.
+                // The batch is empty: the task stops for a signal, which can then be replaced by
+                // another one.
                 caller.begin_batch(at(layout::CODE), (no_core, no_core), END_OF_BATCH)?;
                 caller.end_batch(at(layout::CODE), END_OF_BATCH, &mut Vec::new())?;
                 ptrace::set_signal_mask(tid, 0)
@@ -98,7 +100,7 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// Ends a child, and has its parent wait for it.
+    /// Kills a child, and makes its parent reap it.
     fn dismiss_child(&mut self, parent: TaskId, child: TaskId) -> Result<()> {
         const WHAT: &str = "dismiss a child";
         let pid = self.live(child)?.caller.pid;
@@ -118,15 +120,15 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// Ends a leader whose process goes on.
+    /// Makes a leader exit whose process continues.
     fn exit_leader(&mut self, task: TaskId, status: i32) -> Result<()> {
         const WHAT: &str = "end before its other threads";
         const PAUSE: Duration = Duration::from_micros(20);
         let live = self.live(task)?;
         let tid = live.caller.tid;
         let failed = |errno| Error::task(tid, WHAT, errno);
-        // Nobody would be told of its end, for it is a leader; so it goes on alone, with nothing before it
-        // but this call.
+        // The exit of a leader would not be reported to anyone, so it is detached and runs alone, with
+        // nothing ahead of it but this call.
         let code = (status >> 8 & 0xff) as u64;
         live.caller.detach(WHAT, libc::SYS_exit, &[code])?;
         live.ended = true;
@@ -139,8 +141,8 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// Begins interrupted calls again. All threads of a process have the same scratch memory for what they need,
-    /// so none may make a batch meanwhile.
+    /// Restarts interrupted calls. All threads of a process share the same scratch memory for the
+    /// data of these calls, so none may run a batch meanwhile.
     pub(super) fn reenter_calls(&mut self) -> Result<()> {
         for (task, call) in std::mem::take(&mut self.reenters) {
             self.reenter(task, &call)?;
@@ -152,7 +154,7 @@ impl Executor<'_> {
         let scratch = self.plan.scratch;
         let live = self.live(task)?;
         if let Some(processor) = live.processor.as_ref().filter(|_| has_protection_keys()) {
-            // It may look at memory that only the thread itself has rights on.
+            // The call may read memory that only the thread itself has rights on.
             ptrace::set_xstate(live.caller.tid, &processor.xstate)
                 .map_err(|errno| Error::task(live.caller.tid, "set its extended state", errno))?;
         }
@@ -164,7 +166,8 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// Makes the calls that had to wait for the last of all batches, which need a signal of their own.
+    /// Makes the calls that had to wait for the end of all batches, because a batch needs a signal
+    /// of its own.
     pub(super) fn call_at_last(&mut self) -> Result<()> {
         if self.last.is_empty() {
             return Ok(());
@@ -184,7 +187,7 @@ impl Executor<'_> {
     }
 }
 
-/// Writes into memory of a task, also where it could not write itself.
+/// Writes into the memory of a task, even where the task itself could not write.
 fn write(tid: i32, address: RemoteAddr, bytes: &[u8]) -> nix::Result<()> {
     match memory::write(tid, address, bytes) {
         Err(Errno::EFAULT) => File::options()

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Processes that stay stopped, as by a signal, and parents that were told of it before.
+//! Processes that stay stopped, as by a signal, and parents that were told about it before.
 //!
-//! All threads of such a process are complete, and join the stop while they are traced: so none of them executes
-//! anything. Its parent is told, as of any child, by `SIGCHLD` and to be waited for; what it had been told
-//! before is taken away again. It is not complete yet, so it can still be had make calls.
+//! All threads of such a process are complete, and join the group-stop while they are traced: so
+//! none of them executes anything. The parent is notified, as for any child, by `SIGCHLD` and by a
+//! status to wait for; if it had been notified before the dump, that is undone. The parent is not
+//! complete yet, so it can still be made to execute calls.
 
 use crust_model::plan::{Call, Data, ProcessId, StayStopped, StopReported, TaskId};
 use crust_model::{Error, Result};
@@ -18,11 +19,11 @@ use nix::errno::Errno;
 use crate::Executor;
 
 const WHAT: &str = "stay stopped";
-/// What one `sigset_t` of the kernel takes, in bytes.
+/// The size of the kernel's `sigset_t`, in bytes.
 const SET_SIZE: u64 = 8;
 
 impl Executor<'_> {
-    /// Stops the processes that are to be, children before their parents.
+    /// Stops the processes that are to stay stopped, children before their parents.
     pub(super) fn stop_processes(&mut self) -> Result<()> {
         let mut stops = std::mem::take(&mut self.stops);
         stops.sort_by_key(|(task, _)| std::cmp::Reverse(*task));
@@ -42,7 +43,7 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// Scratch memory goes, and all threads get their registers.
+    /// Unmaps the scratch memory of a process, and sets the registers of all its threads.
     fn complete_process(&mut self, first: TaskId) -> Result<()> {
         self.unmap_scratch(first)?;
         for task in self.threads(first.process) {
@@ -51,7 +52,7 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// The threads of a process that have not ended.
+    /// Returns the threads of a process that have not exited.
     fn threads(&self, process: ProcessId) -> Vec<TaskId> {
         let leader = process.leader();
         let last = TaskId {
@@ -68,7 +69,7 @@ impl Executor<'_> {
     fn stop(&mut self, first: TaskId, signal: i32) -> Result<()> {
         let threads = self.threads(first.process);
         let failed = |tid| move |errno| Error::task(tid, WHAT, errno);
-        // Nothing else happens to them meanwhile.
+        // Nothing else must happen to them meanwhile.
         for &task in &threads {
             let mask = if task == first {
                 !bit(signal)
@@ -98,16 +99,16 @@ impl Executor<'_> {
     }
 }
 
-/// Lets a thread go on into the stop of its process.
+/// Resumes a thread until it has joined the group-stop of its process.
 fn join(tid: i32, signal: i32) -> Result<()> {
     let failed = |errno| Error::task(tid, WHAT, errno);
     ptrace::cont(tid, 0).map_err(failed)?;
     loop {
         let with = match stopped(tid, WHAT)? {
             (got, event::STOP) if got == signal => return Ok(()),
-            // The signal itself, which is what stops the first thread.
+            // The signal itself, which stops the first thread.
             (got, 0) if got == signal => signal,
-            // The notice that there is a stop to join.
+            // The notification that there is a group-stop to join.
             (libc::SIGTRAP, event::STOP) => 0,
             _ => return Err(failed(Errno::EBUSY)),
         };
@@ -115,7 +116,8 @@ fn join(tid: i32, signal: i32) -> Result<()> {
     }
 }
 
-/// By which calls a parent forgets what it had been told before. Nobody else can have told it anything yet.
+/// Returns the calls by which a parent forgets what it had been told before. Nobody else can have
+/// told it anything yet.
 fn took_away(pid: i32, stop: &StayStopped) -> Vec<Call> {
     let mut calls = Vec::new();
     if stop.reported == StopReported::Status {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The hooks through `/dev/ckpt`: the module is asked, and nothing runs in the target.
+//! The hooks of `/dev/ckpt`: the module is asked, and nothing runs in the target.
 
 use std::os::fd::AsFd;
 
@@ -25,8 +25,8 @@ impl Ckpt {
     ///
     /// # Errors
     ///
-    /// [`Error::System`]: `ENOENT` without the module, `EACCES`; [`Error::Malformed`] if it is not a module for this
-    /// crust.
+    /// [`Error::System`]: `ENOENT` without the module, `EACCES`; [`Error::Malformed`] if the module
+    /// does not match this crust.
     pub fn open() -> Result<Self> {
         let failed = |errno| Error::system(format!("open {PATH}"), errno);
         let device = Device::open().map_err(failed)?;
@@ -44,14 +44,15 @@ impl Ckpt {
         Ok(Self { device, features })
     }
 
-    /// The device, for what only a restore asks.
+    /// Returns the device, for requests that only a restore makes.
     #[must_use]
     pub fn device(&self) -> &Device {
         &self.device
     }
 }
 
-/// Whether the module knows a request without which crust can do. It must not know another one by that number.
+/// Returns whether the module knows a request that crust can do without. It must not know another
+/// request by that number.
 fn may_know<T: Request>(device: &Device) -> Result<bool> {
     match device.knows::<T>() {
         Known::Yes => Ok(true),
@@ -108,7 +109,7 @@ impl Hooks for Ckpt {
         Ok(SelfOnlyMemory::default())
     }
 
-    /// The patched kernel tells them in `/proc/PID/timers`.
+    /// Reads the states that the patched kernel shows in `/proc/PID/timers`.
     fn posix_timers(&self, process: &FrozenProcess, ids: &[i32]) -> Result<Vec<TimerState>> {
         let text = crust_proc::read_text(&process.proc, process.pid, "timers")?;
         let timers = parse_timers(&text);
@@ -128,7 +129,7 @@ impl Hooks for Ckpt {
     }
 }
 
-/// The ids and states in `/proc/PID/timers`; timers without a state are left out.
+/// Returns the ids and states in `/proc/PID/timers`; timers without a state are left out.
 fn parse_timers(text: &str) -> Vec<(i32, TimerState)> {
     let mut id = None;
     let mut all = Vec::new();
@@ -145,7 +146,7 @@ fn parse_timers(text: &str) -> Vec<(i32, TimerState)> {
     all
 }
 
-/// `value 4.000000500 interval 0.250000000 overrun 2`
+/// Parses `value 4.000000500 interval 0.250000000 overrun 2`.
 fn timer_state(text: &str) -> Option<TimerState> {
     let mut words = text.split(' ');
     let mut after = |name| words.next().filter(|word| *word == name).and(words.next());
@@ -157,7 +158,7 @@ fn timer_state(text: &str) -> Option<TimerState> {
     })
 }
 
-/// `12.000000034` as nanoseconds.
+/// Parses `12.000000034` as nanoseconds.
 fn nanoseconds(text: &str) -> Option<u64> {
     let (seconds, rest) = text.split_once('.')?;
     let seconds: u64 = seconds.parse().ok()?;

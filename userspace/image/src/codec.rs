@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{Error, MAX_STATE, Result};
 
 fn config() -> impl bincode::config::Config {
-    // The limit also holds for what a length inside the state would make the decoder allocate.
+    // The limit also applies to what a length inside the state would make the decoder allocate.
     bincode::config::standard().with_limit::<MAX_STATE>()
 }
 
@@ -37,7 +37,7 @@ pub fn encode<T: Serialize>(state: &T) -> Result<Vec<u8>> {
 ///
 /// # Errors
 ///
-/// [`Error::Codec`] if the bytes are no such state, or if some are left over.
+/// [`Error::Codec`] if the bytes are not such a state, or if some are left over.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let (state, used) = bincode::serde::decode_from_slice(bytes, config())
         .map_err(|error| failed("decode", &error))?;
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_huge_length_does_not_allocate() {
-        // A vector of 2^60 numbers of which not one follows.
+        // A vector of 2^60 numbers that are all missing.
         let mut bytes = vec![253];
         bytes.extend(1_u64.rotate_left(60).to_le_bytes());
         assert!(decode::<Vec<u64>>(&bytes).is_err());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What can be wrong with an image: every error names the file, and the place in it.
+//! Errors in images: each of them names the file, and the place in it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,53 +16,53 @@ pub enum Error {
     Io {
         /// The image.
         path: PathBuf,
-        /// What was being done.
+        /// The operation that was under way.
         operation: &'static str,
-        /// Why it failed.
+        /// The cause of the failure.
         error: io::Error,
     },
-    /// The file is something else.
+    /// The file is not an image.
     #[error("{}: not an image of crust: {problem}", path.display())]
     NotAnImage {
         /// The file.
         path: PathBuf,
-        /// How one can tell.
+        /// The reason why it cannot be one.
         problem: String,
     },
-    /// It is an image, but not one that this crust can read.
+    /// The file is an image, but not one that this crust can read.
     #[error("{}: {problem}", path.display())]
     Unsupported {
         /// The image.
         path: PathBuf,
-        /// What is not supported.
+        /// The feature that is not supported.
         problem: String,
     },
-    /// The image is not what was written.
+    /// The contents of the image have changed since they were written.
     #[error("{}: damaged at byte {offset}: {problem}", path.display())]
     Damaged {
         /// The image.
         path: PathBuf,
-        /// Where the damage begins.
+        /// The offset where the damage begins.
         offset: u64,
-        /// What is wrong there.
+        /// The kind of damage.
         problem: String,
     },
-    /// More than an image can hold.
+    /// The data is larger than an image can hold.
     #[error("{what}: {size} bytes, more than the {limit} that an image can hold")]
     TooLarge {
-        /// What it is.
+        /// The data that is too large.
         what: &'static str,
-        /// How large it is.
+        /// The size in bytes.
         size: u64,
-        /// How large it may be.
+        /// The maximum size in bytes.
         limit: u64,
     },
-    /// A state that cannot be encoded or decoded.
+    /// A state could not be encoded or decoded.
     #[error("{action} a state: {problem}")]
     Codec {
         /// `encode` or `decode`.
         action: &'static str,
-        /// What is wrong.
+        /// The cause of the failure.
         problem: String,
     },
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A frame: a record as it lies in the image.
+//! A frame: a record as it is stored in the image.
 //!
 //! ```text
 //!  0   tag       u16    little-endian, as all numbers
@@ -12,8 +12,8 @@
 //! 20   body
 //! ```
 //!
-//! The length lets a reader pass over a tag that it does not know. The checksum is over the head
-//! too, so that a damaged owner or tag is found as surely as a damaged body.
+//! The length lets a reader skip a tag that it does not know. The checksum includes the head, so
+//! that a damaged owner or tag is found as surely as a damaged body.
 
 use crate::{Error, MAX_STATE, Record, Result};
 
@@ -42,9 +42,9 @@ pub(crate) fn append(frames: &mut Vec<u8>, record: &Record) -> Result<()> {
     Ok(())
 }
 
-/// Takes the frame at the beginning of `frames`: the record, and what follows it.
+/// Takes the frame at the beginning of `frames`; returns the record, and the bytes after it.
 ///
-/// The error is what is wrong with it.
+/// The error describes the damage.
 pub(crate) fn take(frames: &[u8]) -> Result<(Record, &[u8]), String> {
     let Some((head, rest)) = frames.split_first_chunk::<HEAD>() else {
         return Err("a frame is cut off".into());
@@ -52,7 +52,7 @@ pub(crate) fn take(frames: &[u8]) -> Result<(Record, &[u8]), String> {
     let half = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
     let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let length = word(12) as usize;
-    // The attack: a length that makes us allocate, or read past the end.
+    // A malicious length could make us allocate, or read past the end.
     if length > MAX_STATE {
         return Err(format!("a frame says that it has {length} bytes"));
     }

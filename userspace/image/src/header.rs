@@ -33,15 +33,15 @@ pub const MACHINE: u16 = 62;
 /// The page size of the machine, in bytes.
 pub const PAGE_SIZE: u64 = 4096;
 
-// The high bit and the line end show a file that was carried as text, as PNG's magic does.
+// The high bit and the line end reveal a file that was transferred as text, as PNG's magic does.
 const MAGIC: [u8; 8] = *b"\x89CRUST\r\n";
 const SUMMED: usize = 48;
-/// What is wrong with a file that is longer than its header says.
+/// The problem with a file that is longer than its header says.
 pub(crate) const BYTES_FOLLOW: &str = "bytes follow the end of the image";
 /// The bytes of the header that are not zero.
 pub(crate) const LENGTH: usize = 52;
 
-/// Where the parts of an image are.
+/// The locations of the parts of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) minor: u16,
@@ -66,7 +66,7 @@ impl Header {
         bytes
     }
 
-    /// Decodes the header of an image, of which `bytes` are the first.
+    /// Decodes the header of an image; `bytes` are the start of the image.
     pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Self> {
         let not_an_image = |problem: &str| Error::NotAnImage {
             path: path.to_owned(),
@@ -91,7 +91,7 @@ impl Header {
         let half = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let word = |at: usize| u32::from(half(at)) | u32::from(half(at + 2)) << 16;
         let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
-        // First the checksum: else a damaged version would be taken for a new one.
+        // Check the checksum first: otherwise a damaged version would be taken for a new one.
         if crc32fast::hash(&bytes[..SUMMED]) != word(SUMMED) {
             return Err(damaged(0, "the checksum of the header is wrong"));
         }
@@ -138,13 +138,13 @@ impl Header {
         Ok(header)
     }
 
-    /// The length of the image: it ends where the records end, to the byte.
+    /// Returns the length of the image: it ends where the records end, to the byte.
     pub(crate) fn image_length(&self) -> u64 {
-        // `decode` has seen that the sum is one.
+        // `decode` has checked that the sum does not overflow.
         self.records_offset.saturating_add(self.records_length)
     }
 
-    /// Checks that a file of `file_length` bytes has the parts and nothing else.
+    /// Checks that a file of `file_length` bytes has these parts and nothing else.
     pub(crate) fn fits(&self, file_length: u64, path: &Path) -> Result<()> {
         let end = self.image_length();
         match end.cmp(&file_length) {

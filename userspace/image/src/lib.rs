@@ -8,13 +8,15 @@
 //!  ...        records    frames of {tag, version, owner, part, length, checksum} and an encoded state
 //! ```
 //!
-//! The records come last because they are known last, and the header says where they are: whoever
-//! only looks at an image reads one page and the records. `docs/format.md` is the whole story.
+//! The records come last because they are known last, and the header says where they are: a program
+//! that only looks at an image reads one page and the records. `docs/format.md` describes the
+//! format completely.
 //!
-//! An image can also be sent through a pipe: as the same bytes, from and into a [temporary file](scratch).
+//! An image can also be sent through a pipe: as the same bytes, from and into a [temporary
+//! file](scratch).
 //!
-//! This crate knows nothing of processes. A dump uses [`Writer`], everything else [`Reader`]; the
-//! state of one kind of object goes through [`codec`] into the body of a [`Record`].
+//! This crate knows nothing of processes. A dump uses [`Writer`], everything else [`Reader`];
+//! [`codec`] encodes the state of one kind of object into the body of a [`Record`].
 
 #![forbid(unsafe_code)]
 
@@ -35,13 +37,13 @@ pub use reader::Reader;
 pub use record::Record;
 pub use writer::{Finished, Writer};
 
-/// The most bytes that the state of one object may take.
+/// The maximum number of bytes for the state of one object.
 ///
-/// The length of a frame and the lengths inside a state come from the image. An image that says
-/// "here follow 2^60 bytes" must not make the tool, which runs as root, allocate all memory.
+/// The length of a frame and the lengths inside a state come from the image. An image that claims
+/// that 2^60 bytes follow must not make crust, which runs as root, allocate all memory.
 pub const MAX_STATE: usize = 256 << 20;
 
-/// The most bytes that all records of an image may take together.
+/// The maximum number of bytes for all records of an image together.
 ///
 /// All records are in memory at once. Without this limit a sparse file of some kilobytes on disk
 /// could claim terabytes of them.

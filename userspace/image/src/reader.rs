@@ -17,9 +17,9 @@ use crate::{Error, FORMAT_MAJOR, PAGE_SIZE, Record, Result, codec, frame};
 
 /// An image whose header, length and records have been verified.
 ///
-/// What a [`Reader`] exists for is whole, but for the page data: [`verify_pages`] looks at that.
-/// So a restore that has a `Reader` has detected a truncated or damaged image before it has
-/// created anything.
+/// Everything in an image for which there is a [`Reader`] is intact, except possibly the page data:
+/// [`verify_pages`] checks that. So a restore that has a `Reader` has detected a truncated or
+/// damaged image before it has created anything.
 ///
 /// [`verify_pages`]: Self::verify_pages
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Reader {
     /// [`Error::Io`], [`Error::NotAnImage`], [`Error::Unsupported`], [`Error::Damaged`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        // To open a named pipe would be to wait for its writer.
+        // Without O_NONBLOCK, opening a named pipe would wait for its writer.
         let mut file = File::options()
             .read(true)
             .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
@@ -65,16 +65,16 @@ impl Reader {
         Self::of(path, file, header)
     }
 
-    /// Reads an image from a stream, which `name` is the name of, up to its end.
+    /// Reads an image from a stream up to its end; `name` is the name of the stream.
     ///
-    /// The stream is copied into a [temporary file](crate::scratch), because pages are read by their
-    /// place and not in their order. Nothing can be done with an image of which the end has not been seen:
-    /// if the stream ends early, there is no `Reader`. It is not copied at all if it does not begin as an
-    /// image does, and not beyond the length that its header tells.
+    /// The stream is copied into a [temporary file](crate::scratch), because pages are read by
+    /// their offset and not in order. An image whose end has not been seen is of no use: if the
+    /// stream ends early, there is no `Reader`. The stream is not copied at all if it does not
+    /// begin like an image, and not beyond the length in its header.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open); [`Error::Io`] also if there is no room for the copy.
+    /// The errors of [`open`](Self::open); [`Error::Io`] also if there is no room for the copy.
     pub fn receive(stream: &mut dyn Read, name: &str) -> Result<Self> {
         let path = PathBuf::from(name);
         let failed = |error| Error::io(&path, "read", error);
@@ -117,11 +117,11 @@ impl Reader {
         Self::of(path, file, header)
     }
 
-    /// The image in a file that has the length that its header tells.
+    /// Reads the image in a file that has the length given by its header.
     fn of(path: PathBuf, file: File, header: Header) -> Result<Self> {
         let length = header.image_length();
         let failed = |error| Error::io(&path, "read", error);
-        // `decode` has seen that they are not too many, and all of them are there.
+        // `decode` has checked that there are not too many, and that all of them are there.
         let mut bytes = vec![0; header.records_length as usize];
         file.read_exact_at(&mut bytes, header.records_offset)
             .map_err(failed)?;
@@ -136,43 +136,43 @@ impl Reader {
         })
     }
 
-    /// The name under which it was opened.
+    /// Returns the name under which the image was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The open file: page data is at the offsets that the records tell.
+    /// Returns the open file: page data is at the offsets in the records.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// The records, in the order in which they were added.
+    /// Returns the records, in the order in which they were added.
     #[must_use]
     pub fn records(&self) -> &[Record] {
         &self.records
     }
 
-    /// The version of its format.
+    /// Returns the version of the format.
     #[must_use]
     pub fn version(&self) -> (u16, u16) {
         (FORMAT_MAJOR, self.header.minor)
     }
 
-    /// The length of the file, in bytes.
+    /// Returns the length of the file, in bytes.
     #[must_use]
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// Bytes of the file that are page data.
+    /// Returns how many bytes of the file are page data.
     #[must_use]
     pub fn page_bytes(&self) -> u64 {
         self.header.records_offset - PAGE_SIZE
     }
 
-    /// Whether `length` bytes at `offset` are page data of this image. A record that points
+    /// Returns whether `length` bytes at `offset` are page data of this image. A record that points
     /// elsewhere is damaged, whatever its checksum says.
     #[must_use]
     pub fn has_pages(&self, offset: u64, length: u64) -> bool {
@@ -183,12 +183,12 @@ impl Reader {
                 .is_some_and(|end| end <= self.header.records_offset)
     }
 
-    /// Reads all page data that was summed up when it was written, and compares: returns how many
-    /// bytes these were.
+    /// Reads all page data that has checksums, and verifies these; returns the number of bytes
+    /// verified.
     ///
     /// # Errors
     ///
-    /// [`Error::Damaged`] names the run of pages that is not what was written; [`Error::Io`].
+    /// [`Error::Damaged`] names the run of pages that has changed; [`Error::Io`].
     pub fn verify_pages(&self) -> Result<u64> {
         let mut buffer = vec![0; 1 << 20];
         let mut verified = 0;
@@ -217,9 +217,9 @@ impl Reader {
     }
 }
 
-/// Takes the records out of their frames; the checksums of pages, which are the format's own, are kept apart.
-/// What else a newer format may have is handed on: `inspect` shows it, and a restore refuses what it does
-/// not know.
+/// Extracts the records from their frames; the checksums of pages, which belong to the format
+/// itself, are kept apart. Unknown records of a newer format are passed on: `inspect` shows them,
+/// and a restore refuses what it does not know.
 fn parse(bytes: &[u8], header: &Header, path: &Path) -> Result<(Vec<Record>, Vec<PageSum>)> {
     let mut records = Vec::new();
     let mut sums = Vec::new();

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A record: what an image holds of one object, before it is framed.
+//! A record: the contents of an image about one object, before they are framed.
 
-/// The encoded state of one object, and what it belongs to.
+/// The encoded state of an object, and its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The kind of object. Never reused, never renumbered. Those below [`FIRST_TAG`] belong to the
-    /// format itself; outside of this crate only those are seen that a newer format has.
+    /// The kind of object. Never reused, never renumbered. Tags below [`FIRST_TAG`] belong to the
+    /// format itself; outside of this crate only those of a newer format are visible.
     pub tag: u16,
     /// The version of the kind's encoding.
     pub version: u16,
-    /// The process that has it, or its number if it belongs to none.
+    /// The process that has the object, or the number of the object itself if it belongs to none.
     pub owner: u32,
-    /// Which one of its owner's: the thread, the entry.
+    /// The index among the parts of its owner: the thread, the entry.
     pub part: u32,
     /// The encoded state.
     pub body: Vec<u8>,

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Files without a name: what an image is written into until it is complete, and a private temporary file for one that
-//! comes from a stream or goes to one.
+//! Unnamed files: an image is written into one until it is complete, and a private temporary file
+//! holds an image that comes from a stream or goes to one.
 //!
-//! An image is written in any order and by many hands (the processes themselves among them), its records and
-//! its header are known last, and a restored process reads its pages by their place: a pipe can do none of
-//! that. So an image is whole in a file before its first byte is sent, and again before anything of it
-//! is used. The file is on a disk, in `$TMPDIR` or `/var/tmp`, because an image is as large as the memory of a
-//! program: in memory there would be room for it neither here, where the program still is, nor there, where it is about
-//! to be. Only where there is no such directory it is in memory after all. It never has a name that
-//! somebody could open, and is gone when it is closed, however the tool ends.
+//! An image is written in any order and by many writers (the processes themselves among them), its
+//! records and its header are known last, and a restored process reads its pages by their offset: a
+//! pipe supports none of that. So an image is complete in a file before its first byte is sent, and
+//! again before any of it is used. The file is on a disk, in `$TMPDIR` or `/var/tmp`, because an
+//! image is as large as the memory of a program: there would be no room for it in memory, neither
+//! on the source, where the program still is, nor on the target, where it is about to be. It is
+//! kept in memory only where there is no such directory. It never has a name by which somebody
+//! could open it, and vanishes when it is closed, however crust ends.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -21,14 +22,14 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::{Error, Result};
 
-/// Where it is if `TMPDIR` does not say. Not `/tmp`, which is often in memory.
+/// The directory if `TMPDIR` is not set. Not `/tmp`, which is often in memory.
 const DIRECTORY: &str = "/var/tmp";
 
 /// A temporary file, open for reading and writing.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     pub(crate) file: File,
-    /// What errors call it.
+    /// The name of the file in errors.
     pub(crate) name: PathBuf,
 }
 
@@ -43,7 +44,7 @@ impl Scratch {
     fn within(directory: &Path) -> Result<Self> {
         let on_disk = match unnamed(directory) {
             Err(error) if cannot_be_unnamed(&error) => {
-                // The name goes at once, when `Temporary` is dropped.
+                // The name is removed at once, when `Temporary` is dropped.
                 named(&directory.join("crust")).map(|(file, _temporary)| file)
             }
             result => result.map_err(|error| Error::io(directory, "create a file in it", error)),
@@ -59,14 +60,14 @@ impl Scratch {
                     file: memory.into(),
                     name: "temporary file in memory".into(),
                 }),
-                // That there is no disk is what can be done something about.
+                // The lack of a disk is the problem that the user can solve.
                 Err(_) => Err(error),
             },
         }
     }
 }
 
-/// The directory that a file of this name is in.
+/// Returns the directory that contains a file of this name.
 pub(crate) fn directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -74,7 +75,7 @@ pub(crate) fn directory(path: &Path) -> &Path {
     }
 }
 
-/// A file without a name in a directory.
+/// Creates an unnamed file in a directory.
 pub(crate) fn unnamed(directory: &Path) -> std::io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -84,7 +85,8 @@ pub(crate) fn unnamed(directory: &Path) -> std::io::Result<File> {
         .open(directory)
 }
 
-/// Whether the file system, or a kernel or sandbox in between, does not know `O_TMPFILE`.
+/// Returns whether the file system, or a kernel or sandbox in between, does not support
+/// `O_TMPFILE`.
 pub(crate) fn cannot_be_unnamed(error: &std::io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(
@@ -93,7 +95,7 @@ pub(crate) fn cannot_be_unnamed(error: &std::io::Error) -> bool {
     )
 }
 
-/// A file beside `path`, with a temporary name.
+/// Creates a file beside `path`, with a temporary name.
 pub(crate) fn named(path: &Path) -> Result<(File, Temporary)> {
     let temporary = Temporary::beside(path);
     let file = OpenOptions::new()
@@ -106,7 +108,7 @@ pub(crate) fn named(path: &Path) -> Result<(File, Temporary)> {
     Ok((file, temporary))
 }
 
-/// A name beside the image's, which `Drop` removes.
+/// A temporary name beside that of the image, which `Drop` removes.
 #[derive(Debug)]
 pub(crate) struct Temporary(PathBuf);
 
@@ -116,7 +118,7 @@ impl Temporary {
         name.push(path.file_name().unwrap_or_default());
         name.push(format!(".{}.partial", std::process::id()));
         let temporary = directory(path).join(name);
-        // What a killed process with our number has left.
+        // Remove what a killed process with our pid may have left.
         let _ = fs::remove_file(&temporary);
         Self(temporary)
     }
@@ -127,7 +129,7 @@ impl Temporary {
 
     pub(crate) fn rename(self, path: &Path) -> std::io::Result<()> {
         fs::rename(&self.0, path)
-        // Nothing is left for `Drop`; that it tries does no harm, the name is ours.
+        // Nothing is left for `Drop`; its attempt is harmless, because the name is ours.
     }
 }
 

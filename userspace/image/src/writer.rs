@@ -19,9 +19,9 @@ use crate::{Error, FORMAT_MINOR, MAX_RECORDS, PAGE_SIZE, Record, Result, codec, 
 /// An image that is being written.
 ///
 /// Until [`finish`](Self::finish) the file has no name (`O_TMPFILE`), or, where the file system
-/// cannot do that, a temporary one that `Drop` removes: a full disk or a killed tool leaves no half
-/// image behind, and a previous image of the same name stays until then. Only its owner can read
-/// it (mode 0600), for it holds all of the program's memory.
+/// does not support that, a temporary one that `Drop` removes: if the disk is full or crust is
+/// killed, no incomplete image is left behind, and a previous image of the same name stays until
+/// then. Only its owner can read it (mode 0600), because it holds all of the program's memory.
 ///
 /// ```
 /// # use crust_image::{Record, Writer, pages};
@@ -51,9 +51,9 @@ pub struct Writer {
 /// A complete image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Finished {
-    /// Length of the file, in bytes.
+    /// The length of the file, in bytes.
     pub bytes: u64,
-    /// Bytes of this that are page data.
+    /// The number of bytes that are page data.
     pub page_bytes: u64,
     /// The number of records.
     pub records: u64,
@@ -96,11 +96,11 @@ impl Writer {
         Ok(Self::new(path, file, temporary))
     }
 
-    /// Begins an image that gets no name, to be sent elsewhere: in a [temporary file](crate::scratch).
+    /// Begins an image without a name, to be sent elsewhere: in a [temporary file](crate::scratch).
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if there can be no such file.
+    /// [`Error::Io`] if no such file can be created.
     pub fn unnamed() -> Result<Self> {
         let Scratch { file, name } = Scratch::new()?;
         Ok(Self::new(name, file, None))
@@ -136,37 +136,38 @@ impl Writer {
         Ok(())
     }
 
-    /// Reserves room for `bytes` bytes of page data, rounded up to whole pages, and tells where in
-    /// the file it begins. Runs that are reserved one after the other lie one after the other.
+    /// Reserves room for `bytes` bytes of page data, rounded up to whole pages, and returns their
+    /// offset in the file. Runs that are reserved one after the other are adjacent.
     ///
     /// The caller writes the data through [`file`](Self::file), from as many threads as it likes.
-    /// What it leaves out reads as zeros.
+    /// What it does not write reads as zeros.
     pub fn reserve_pages(&mut self, bytes: u64) -> u64 {
         let offset = self.pages_end;
         self.pages_end += bytes.next_multiple_of(PAGE_SIZE);
         offset
     }
 
-    /// Where the page data that has been reserved ends in the file.
+    /// Returns the offset in the file where the reserved page data ends.
     #[must_use]
     pub fn pages_end(&self) -> u64 {
         self.pages_end
     }
 
-    /// How many bytes of page data have been reserved.
+    /// Returns how many bytes of page data have been reserved.
     #[must_use]
     pub fn page_bytes(&self) -> u64 {
         self.pages_end - PAGE_SIZE
     }
 
-    /// The file, to write page data at the offsets that [`reserve_pages`](Self::reserve_pages)
-    /// gave (`pwrite`, `FileExt::write_all_at`, `as_fd()`), and nowhere else.
+    /// Returns the file, for writing page data at the offsets that
+    /// [`reserve_pages`](Self::reserve_pages) returned (`pwrite`, `FileExt::write_all_at`,
+    /// `as_fd()`), and nowhere else.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Notes the [`pages::checksum`] of a run of page data, for `crust inspect --verify`.
+    /// Records the [`pages::checksum`] of a run of page data, for `crust inspect --verify`.
     pub fn sum_pages(&mut self, offset: u64, length: u64, checksum: u64) {
         self.sums.push(PageSum {
             offset,
@@ -182,7 +183,7 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]; then there is no new image, and an old one is still there.
+    /// [`Error::Io`]; in that case there is no new image, and an old one still exists.
     pub fn finish(mut self, sync: bool) -> Result<Finished> {
         let finished = self.complete()?;
         let failed = |operation, error| Error::io(&self.path, operation, error);
@@ -205,7 +206,8 @@ impl Writer {
         Ok(finished)
     }
 
-    /// Completes an image that gets no name: the file, which has all of it, and is gone when it is closed.
+    /// Completes an image without a name; returns the file, which holds all of it, and vanishes
+    /// when it is closed.
     ///
     /// # Errors
     ///
@@ -215,7 +217,7 @@ impl Writer {
         Ok((finished, self.file))
     }
 
-    /// Writes what is known last: the records, and the header.
+    /// Writes the parts that are known last: the records, and the header.
     fn complete(&mut self) -> Result<Finished> {
         if !self.sums.is_empty() {
             self.sums.sort_unstable_by_key(|sum| sum.offset);
@@ -238,7 +240,7 @@ impl Writer {
         self.file
             .write_all_at(&self.frames, self.pages_end)
             .and_then(|()| self.file.write_all_at(&header.encode(), 0))
-            // Without records, or if the last pages are zeros, the file ends here all the same.
+            // Without records, or if the last pages are zeros, the file must still end here.
             .and_then(|()| self.file.set_len(bytes))
             .map_err(|error| Error::io(&self.path, "write", error))?;
         Ok(Finished {
@@ -248,10 +250,10 @@ impl Writer {
         })
     }
 
-    /// Gives the nameless file its name.
+    /// Gives the unnamed file its name.
     fn link(&self) -> nix::Result<()> {
         match link_to(&self.file, &self.path) {
-            // There is no call that links over an existing name: link beside it, and rename.
+            // No call links over an existing name: link beside it, and rename.
             Err(Errno::EEXIST) => {
                 let temporary = Temporary::beside(&self.path);
                 link_to(&self.file, temporary.path())?;
@@ -266,7 +268,7 @@ impl Writer {
 
 fn link_to(file: &File, path: &Path) -> nix::Result<()> {
     use std::os::fd::AsRawFd;
-    // AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH; open(2) tells of the way through /proc.
+    // AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH; open(2) documents the way through /proc.
     let source = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
     linkat(
         AT_FDCWD,
@@ -282,7 +284,7 @@ mod tests {
     use super::*;
     use crate::Reader;
 
-    /// The way of file systems without `O_TMPFILE`, whatever this one can.
+    /// Takes the path for file systems without `O_TMPFILE`, even if this one supports it.
     #[test]
     fn a_temporary_name_does_where_there_must_be_one() {
         let directory = tempfile::tempdir().unwrap();

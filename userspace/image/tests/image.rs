@@ -37,7 +37,7 @@ fn records() -> Vec<Record> {
     ]
 }
 
-/// Two runs of pages, of which one is no whole number of pages, and the records above.
+/// Writes two runs of pages, one of which is not a whole number of pages, and the records above.
 fn write(path: &Path) {
     let mut image = Writer::create(path).unwrap();
     for (length, byte) in [(8192, 0xa5), (100, 0x5a)] {
@@ -75,7 +75,7 @@ fn names(directory: &TempDir) -> Vec<String> {
     names
 }
 
-/// Puts a header in front whose checksum is right, with a number changed.
+/// Overwrites the header with a changed number and a correct checksum.
 fn forge(path: &Path, offset: usize, bytes: &[u8]) {
     let mut head = fs::read(path).unwrap()[..48].to_vec();
     head[offset..offset + bytes.len()].copy_from_slice(bytes);
@@ -191,7 +191,7 @@ fn bytes_behind_the_end_are_refused() {
 fn an_image_comes_through_a_stream() {
     let (_directory, path) = image();
     let bytes = fs::read(&path).unwrap();
-    // Part by part, as a pipe would give it.
+    // In parts, as a pipe would deliver it.
     let mut stream: Box<dyn Read> = Box::new(std::io::empty());
     for part in bytes.chunks(1000) {
         stream = Box::new(stream.chain(part));
@@ -242,7 +242,7 @@ fn a_stream_is_not_kept_beyond_the_end_of_the_image() {
         error.to_string().contains("bytes follow the end"),
         "{error}"
     );
-    // It would never end.
+    // This stream would never end.
     let error = Reader::receive(&mut std::io::repeat(0), "a pipe").unwrap_err();
     assert!(matches!(error, Error::NotAnImage { .. }), "{error}");
 }
@@ -340,7 +340,7 @@ fn lengths_that_would_exhaust_memory_are_refused() {
         let error = Reader::open(&path).unwrap_err();
         assert!(matches!(error, Error::Damaged { .. }), "{error}");
     }
-    // A file that is sparse, so that the claim is true as far as its length goes.
+    // A sparse file makes the claimed length true.
     let (_directory, path) = image();
     let length = MAX_RECORDS + (1 << 30);
     forge(&path, 32, &length.to_le_bytes());
@@ -361,9 +361,9 @@ fn a_record_that_is_too_large_is_not_written() {
     assert!(matches!(error, Error::TooLarge { .. }), "{error}");
 }
 
-/// The bytes of the format, kept: an image that was written by an older crust is read as long as
-/// the major version is the same. If this fails, either the change is a mistake or the version has
-/// to change. `CRUST_BLESS=1` writes the file anew.
+/// The bytes of the format must stay the same: an image that was written by an older crust is
+/// readable as long as the major version is the same. If this fails, either the change is a mistake
+/// or the version has to change. `CRUST_BLESS=1` rewrites the file.
 #[test]
 fn the_format_stays() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1.0.img");
@@ -438,7 +438,7 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..200),
         offset in 0_usize..200,
     ) {
-        // Random records behind a header that is right: the frames must hold by themselves.
+        // Random records behind a correct header: the frames must withstand them by themselves.
         let (_directory, path) = image();
         let mut content = fs::read(&path).unwrap();
         let at = 4 * 4096 + offset;

@@ -6,7 +6,8 @@ use std::cmp::Ordering;
 
 use crust_model::Result;
 
-/// Bisection with a comparison that can fail: where it is, or where it belongs.
+/// Bisects a sorted slice with a comparison that can fail. Returns the index of the match, or the index at which it
+/// would be inserted.
 pub fn bisect<T>(
     sorted: &[T],
     mut compare: impl FnMut(&T) -> Result<Ordering>,

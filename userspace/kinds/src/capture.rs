@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a capture works with, and what it gathers.
+//! The context of a capture: what it works with, and what it gathers.
 
 use crust_hooks::Hooks;
 use crust_image::Record;
@@ -9,7 +9,7 @@ use crust_tracee::frozen_process::FrozenProcess;
 
 use crate::notes::Notes;
 
-/// What the user decided about a dump.
+/// The options of a dump.
 #[derive(Clone, Debug, Default)]
 pub struct DumpOptions {
     /// `--shell-job`: the terminal, session and group of the caller's shell belong to the job, and
@@ -19,26 +19,26 @@ pub struct DumpOptions {
     pub leave_running: bool,
     /// `--leave-stopped`.
     pub leave_stopped: bool,
-    /// `--checksum`: contents of memory are summed up too.
+    /// `--checksum`: memory contents are checksummed too.
     pub checksum: bool,
-    /// `--ghost-limit`: bytes of a deleted file that the image may hold, if not the usual number.
+    /// `--ghost-limit`: the number of bytes of a deleted file that the image may hold, if not the default.
     pub ghost_limit: Option<u64>,
-    /// `--lossy`: what waits to be read and cannot be copied (events of inotify) is dropped.
+    /// `--lossy`: queued data that cannot be copied (inotify events) is dropped.
     pub lossy: bool,
 }
 
-/// A capture under way: what may be read, and what has been found.
+/// A capture in progress: its inputs, and what has been found so far.
 pub struct Capture<'a> {
-    /// What the kernel can be asked.
+    /// The interface through which the kernel is queried.
     pub hooks: &'a dyn Hooks,
-    /// The user's decisions.
+    /// The options of the dump.
     pub options: &'a DumpOptions,
     /// The whole frozen tree; [`FrozenProcess::id`] is the index.
     pub tree: &'a [FrozenProcess],
-    /// What was captured.
+    /// The records captured so far.
     pub records: Vec<Record>,
-    /// What cannot be.
+    /// What cannot be captured.
     pub refusals: Refusals,
-    /// What the kinds note for themselves.
+    /// Notes that kinds keep for themselves.
     pub notes: Notes,
 }

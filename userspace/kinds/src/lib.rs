@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The kinds of kernel objects: what is captured of each, and by which steps it comes back.
+//! The kinds of kernel objects: what is captured of each, and which steps restore it.
 //!
-//! A kind is one file: a plain serde structure that implements [`State`](crust_model::object::State) and the trait of its
-//! family ([`task::ProcessAspect`], [`task::ThreadAspect`], [`memory::MappingKind`], [`memory::aspect::SpaceAspect`],
-//! [`file::FileKind`]), and a line in the table of that family. [`registry`] has all of them.
+//! A kind is one file: a plain serde structure that implements [`State`](crust_model::object::State) and the trait of
+//! its family ([`task::ProcessAspect`], [`task::ThreadAspect`], [`memory::MappingKind`],
+//! [`memory::aspect::SpaceAspect`], [`file::FileKind`]), and a line in the table of that family. [`registry`] lists all
+//! of them.
 //!
-//! A capture reads ([`capture::Capture`]); a plan is made without looking at the machine
-//! ([`plan_context::PlanCx`]); only `conflicts` asks this machine whether it has what an image needs. Kinds use stopped
-//! tasks (`crust-tracee`) and what the kernel tells (`crust-hooks`); they must not know how a plan is executed.
+//! A capture only reads ([`capture::Capture`]); a plan is made without looking at the machine
+//! ([`plan_context::PlanCx`]); only `conflicts` checks whether this machine has what an image needs. Kinds use stopped
+//! tasks (`crust-tracee`) and what the kernel reports (`crust-hooks`); they must not know how a plan is executed.
 
 #![forbid(unsafe_code)]
 

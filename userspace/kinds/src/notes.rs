@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What kinds note for themselves while a tree is captured or planned: one value of each type, for the whole tree.
+//! Notes that kinds keep for themselves while a tree is captured or planned: one value of each type, for the whole
+//! tree.
 //!
-//! So a context names no kind, and a kind that has to remember something touches no file of anybody else.
+//! That way a context names no kind, and a kind that has to remember something does not touch the file of another.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 
-/// One value of each type that somebody has asked for.
+/// One value of each type that has been asked for.
 #[derive(Default)]
 pub struct Notes(HashMap<TypeId, Box<dyn Any>>);
 
 impl Notes {
-    /// The value of this type; at first, its default.
+    /// Returns the value of type `N`, which starts out as its default.
     pub fn of<N: Any + Default>(&mut self) -> &mut N {
         let note = self
             .0
@@ -22,12 +23,12 @@ impl Notes {
             .expect("a value is kept under its own type")
     }
 
-    /// The value of this type, if anybody has asked for it before.
+    /// Returns the value of type `N`, if it has been asked for before.
     pub fn get<N: Any>(&self) -> Option<&N> {
         self.0.get(&TypeId::of::<N>())?.downcast_ref()
     }
 
-    /// Takes the value of this type away.
+    /// Takes the value of type `N`, leaving its default.
     pub fn take<N: Any + Default>(&mut self) -> N {
         std::mem::take(self.of())
     }

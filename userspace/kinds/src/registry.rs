@@ -2,7 +2,7 @@
 
 //! All kinds of objects that an image can hold, whatever their family.
 //!
-//! `inspect` and `docs/support.md` are made from this; what is not here cannot be carried over.
+//! `inspect` and `docs/support.md` are generated from it; what is not listed here cannot be carried over.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -22,24 +22,24 @@ use crate::pathless::{self, PathlessFiles};
 use crate::plan_context::{PlanCx, RestoreOptions};
 use crate::{file, memory, namespace, task};
 
-/// The families, by the high byte of their tags.
+/// The families of kinds, distinguished by the high byte of their tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
-    /// What belongs to a process or thread.
+    /// State of a process or thread.
     Task,
     /// Memory.
     Mapping,
     /// Open files.
     File,
-    /// What a whole tree has in common.
+    /// State that a whole tree has in common.
     Namespace,
-    /// One that this crust does not know.
+    /// A family that this version of crust does not know.
     Unknown,
 }
 
 impl Family {
-    /// The family of a tag.
+    /// Returns the family of a tag.
     #[must_use]
     pub fn of(tag: u16) -> Self {
         match tag >> 8 {
@@ -52,12 +52,12 @@ impl Family {
     }
 }
 
-/// The rows of all tables, by tag.
+/// The rows of all tables, sorted by tag.
 #[derive(Clone)]
 pub struct Registry(Vec<Row>);
 
 impl Registry {
-    /// All that there are.
+    /// Returns the registry of all kinds.
     #[must_use]
     pub fn all() -> Self {
         Self::new(
@@ -74,15 +74,15 @@ impl Registry {
         Self(rows)
     }
 
-    /// The kind with a tag; `None` if a newer crust wrote the record.
+    /// Returns the kind with a tag; `None` if a newer crust wrote the record.
     #[must_use]
     pub fn get(&self, tag: u16) -> Option<&Row> {
         let at = self.0.binary_search_by_key(&tag, |row| row.tag).ok()?;
         Some(&self.0[at])
     }
 
-    /// Refuses the records that this crust does not know, and newer versions of those that it knows, once for each
-    /// kind: a restore without them would lose something that a newer crust could save.
+    /// Refuses the records that this crust does not know, and newer versions of those that it knows, once per kind: a
+    /// restore without them would lose something that a newer crust could save.
     pub fn refuse_unknown(&self, records: &[Record], refusals: &mut Refusals) {
         let all = records.iter().map(|record| (record.tag, record.version));
         let all: BTreeSet<(u16, u16)> = all.collect();
@@ -108,16 +108,16 @@ impl Registry {
         }
     }
 
-    /// Checks that the contents to which records refer are in the image: `has` tells whether they are.
-    /// Else a damaged number could have the restore make memory without end.
+    /// Checks that the contents to which records refer are in the image; `has` tells whether they are. Otherwise a
+    /// corrupt number could make the restore allocate memory without bound.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] with the kind and the owner of the first record whose contents are not there, or that is not
+    /// [`Error::Malformed`] with the kind and the owner of the first record whose contents are missing, or that is not
     /// what its kind encodes.
     pub fn check_extents(&self, records: &[Record], has: impl Fn(Extent) -> bool) -> Result<()> {
         for record in records {
-            // What is not known, nor in this version, is refused by name, which is more than can be said here.
+            // Unknown kinds and versions are refused by name, which is more than could be said here.
             let row = self.get(record.tag);
             let Some(row) = row.filter(|row| record.version <= row.version) else {
                 continue;
@@ -138,7 +138,7 @@ impl Registry {
         Ok(())
     }
 
-    /// What a record is called, and what it says, for people.
+    /// Returns the name and the contents of a record in human-readable form.
     ///
     /// # Errors
     ///
@@ -153,7 +153,7 @@ impl Registry {
         }
     }
 
-    /// `docs/support.md`: what is carried over, kind by kind.
+    /// Returns the text of `docs/support.md`: what is carried over, kind by kind.
     #[must_use]
     pub fn support(&self) -> String {
         let mut text = String::from(INTRODUCTION);
@@ -176,11 +176,12 @@ impl Registry {
     }
 }
 
-/// Captures all of a frozen tree but the contents of its memory; returns the files whose contents are to be copied.
+/// Captures everything of a frozen tree except the contents of its memory. Returns the files whose contents are to be
+/// copied.
 ///
 /// # Errors
 ///
-/// What broke; what cannot be carried over goes to [`Capture::refusals`].
+/// If something breaks; what cannot be carried over goes to [`Capture::refusals`] instead.
 pub fn capture(capture: &mut Capture<'_>) -> Result<Vec<PageJob>> {
     let begun = Instant::now();
     let tree = capture.tree;
@@ -205,21 +206,21 @@ pub fn capture(capture: &mut Capture<'_>) -> Result<Vec<PageJob>> {
 ///
 /// # Errors
 ///
-/// What in the image makes no sense; what stands against the restore goes to [`PlanCx::refusals`].
+/// If the image is inconsistent; what prevents the restore goes to [`PlanCx::refusals`] instead.
 pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
     Registry::all().refuse_unknown(cx.records, &mut cx.refusals);
     if cx.refusals.forbid() {
-        // The other records may refer to what is not known.
+        // The other records may refer to unknown ones.
         return Ok(());
     }
     namespace::plan(cx)?;
     task::plan(cx)?;
-    // The files tell which descriptor numbers are free, and the memory needs some.
+    // Planning the files determines which descriptor numbers are free; the memory needs some.
     file::plan(cx)?;
     memory::plan(cx)
 }
 
-/// Asks this machine what of it is in the way of the objects of an image, or is missing for them.
+/// Checks what on this machine is in the way of the objects of an image, or is missing for them.
 ///
 /// # Errors
 ///
@@ -237,7 +238,7 @@ pub fn conflicts(
     pathless::conflicts(records, refusals)
 }
 
-/// With a capital letter and a full stop, in one line, as a cell of a table.
+/// Formats a text as a table cell: on one line, with a capital letter and a full stop.
 fn sentence(text: &str) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut letters = words.chars();

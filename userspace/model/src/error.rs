@@ -1,55 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What broke: every error names the task, the object and the operation.
+//! Errors: every error names the task, the object and the operation.
 
 use std::io::ErrorKind;
 
 use nix::errno::Errno;
 
-/// The result of everything in this crate that can break.
+/// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Something broke. What crust *declines* to do is a [`Refusal`](crate::refusal::Refusal) instead.
+/// A failure. What crust *declines* to do is a [`Refusal`](crate::refusal::Refusal) instead.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The task died while crust worked on it.
     #[error("task {task} does not exist (any more): {operation}")]
     Gone {
-        /// Its thread id.
+        /// The thread id.
         task: i32,
-        /// What was being done.
+        /// The operation that was under way.
         operation: String,
     },
-    /// A system call about a task failed.
+    /// A system call for a task failed.
     #[error("task {task}: {operation}: {errno}")]
     Task {
-        /// Its thread id.
+        /// The thread id.
         task: i32,
-        /// Object and operation, as `fd 7: read /proc/7/fdinfo/3`.
+        /// The object and operation, as in `fd 7: read /proc/7/fdinfo/3`.
         operation: String,
-        /// Why.
+        /// The error number.
         errno: Errno,
     },
-    /// A system call that is about no task failed.
+    /// A system call that concerns no task failed.
     #[error("{operation}: {errno}")]
     System {
-        /// Object and operation.
+        /// The object and operation.
         operation: String,
-        /// Why.
+        /// The error number.
         errno: Errno,
     },
-    /// What the kernel or an image says makes no sense to crust.
+    /// Data from the kernel or an image makes no sense to crust.
     #[error("{object}: {problem}")]
     Malformed {
-        /// Where it was found.
+        /// The object in which it was found.
         object: String,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
-    /// A dump or restore declined: see the refusals.
+    /// A dump or restore was declined, for these reasons.
     #[error("{} of the tree cannot be carried over", crate::refusal::count(.0))]
     Refused(Vec<crate::refusal::Refusal>),
-    /// A restore cannot be done beside what is on this machine now (a number is taken, ...).
+    /// A restore conflicts with the current state of this machine (a process id is taken, ...).
     #[error("{} in the way", crate::refusal::count(.0))]
     Conflict(Vec<crate::refusal::Refusal>),
     /// The user interrupted the operation; everything was undone.
@@ -61,7 +61,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// An error about a task: [`Error::Gone`] if `errno` says that it died.
+    /// Returns an error about a task: [`Error::Gone`] if `errno` says that it has died.
     pub fn task(task: i32, operation: impl Into<String>, errno: Errno) -> Self {
         let operation = operation.into();
         match errno {
@@ -74,7 +74,7 @@ impl Error {
         }
     }
 
-    /// An error that is about no task.
+    /// Returns an error that concerns no task.
     pub fn system(operation: impl Into<String>, errno: Errno) -> Self {
         Self::System {
             operation: operation.into(),
@@ -82,7 +82,7 @@ impl Error {
         }
     }
 
-    /// Whether the kernel said that crust may not.
+    /// Returns whether the kernel denied permission.
     #[must_use]
     pub fn is_denied(&self) -> bool {
         match self {
@@ -96,7 +96,7 @@ impl Error {
         }
     }
 
-    /// Data that makes no sense.
+    /// Returns an error about data that makes no sense.
     pub fn malformed(object: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Malformed {
             object: object.into(),

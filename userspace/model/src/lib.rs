@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The vocabulary: what a plan is, what a refusal is, what can go wrong. Plain data.
+//! The vocabulary: plans, refusals and errors, as plain data.
 //!
-//! A restore is planned before anything is touched, so a [`plan::Plan`] is a value: for each stage and task the steps
-//! that it takes, printable ([`plan::text`]), the same for the same image. What cannot be carried over is a
-//! [`refusal::Refusal`], which is data too. [`object::State`] is what every kind of object has in common: a number in
-//! images, a name, words for people.
+//! A restore is planned before anything is touched, so a [`plan::Plan`] is a value: for each stage
+//! and task it has the steps to take. It can be printed ([`plan::text`]), and is the same for the
+//! same image. An object that cannot be carried over is a [`refusal::Refusal`], which is data too.
+//! [`object::State`] is what all kinds of objects have in common: a number in images, a name, and a
+//! description for users.
 //!
-//! This crate makes no system call. It knows the structures of `crust-sys` that a plan holds, and the records of
-//! `crust-image`; it must not know any kind of object, `/proc`, or how a step is done.
+//! This crate makes no system call. It knows the structures of `crust-sys` that a plan holds, and
+//! the records of `crust-image`; it must not know any kind of object, `/proc`, or how a step is
+//! carried out.
 
 #![forbid(unsafe_code)]
 

@@ -2,9 +2,9 @@
 
 //! The kinds of kernel objects: one file each, and one table for each family.
 //!
-//! A kind is a plain serde struct that implements [`State`] and its family's trait
-//! (`task::Aspect`, `memory::MappingKind`, `file::FileKind`), and a line in the family's
-//! table. Dump, restore, `inspect`, `explain` and `docs/support.md` derive from the tables.
+//! A kind is a plain serde struct that implements [`State`] and the trait of its family
+//! (`task::Aspect`, `memory::MappingKind`, `file::FileKind`), and has a line in the family's table.
+//! Dump, restore, `inspect`, `explain` and `docs/support.md` derive from the tables.
 
 use std::cmp::Ordering;
 
@@ -14,27 +14,28 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, Result};
 
-/// What every kind of object has: its name, its number in images, its words for people.
+/// The properties of every kind of object: its name, its number in images, and texts for users.
 pub trait State: Serialize + DeserializeOwned {
-    /// Number in images; never reused, never renumbered. Task aspects have 0x01xx, mappings
+    /// The number in images; never reused, never renumbered. Task aspects have 0x01xx, mappings
     /// 0x02xx, files 0x03xx, namespaces 0x04xx.
     const TAG: u16;
-    /// Version of the encoding; raised when the struct changes.
+    /// The version of the encoding; incremented when the struct changes.
     const VERSION: u16 = 1;
-    /// What it is called, in English, as `pipe`.
+    /// The English name of the kind, as in `pipe`.
     const NAME: &'static str;
-    /// One sentence for `docs/support.md`: what is carried over.
+    /// A sentence for `docs/support.md` that says what is carried over.
     const SUPPORT: &'static str;
 
-    /// One line for `inspect`.
+    /// Returns a one-line description for `inspect`.
     fn describe(&self) -> String;
 
-    /// The contents that it has in the image, beside its record: see [`Extent`].
+    /// Returns the contents that the object has in the image in addition to its record: see
+    /// [`Extent`].
     fn extents(&self) -> Vec<Extent> {
         Vec::new()
     }
 
-    /// The record of this state.
+    /// Returns the record of this state.
     fn record(&self, owner: u32, part: u32) -> Result<Record> {
         let body = codec::encode(self)?;
         Ok(Record {
@@ -46,25 +47,26 @@ pub trait State: Serialize + DeserializeOwned {
         })
     }
 
-    /// The state in a record of an older version of the encoding.
+    /// Reads the state from a record of an older version of the encoding.
     ///
-    /// A kind whose structure changes raises [`VERSION`](Self::VERSION), and reads here what it has written before:
-    /// with [`decode`] into the structure as it was, and from that into what it is now, if what is new has a value
-    /// that says the same. Where it has none, the older version is refused, as by default.
+    /// A kind whose structure changes increments [`VERSION`](Self::VERSION), and reads its older
+    /// records here: it decodes them with [`decode`] into the former structure, and converts that
+    /// into the current one, if the new fields have a value with the same meaning. If they have
+    /// none, the older version is refused, which is the default.
     ///
     /// # Errors
     ///
-    /// If this crust does not read that version any more, or `body` is damaged.
+    /// Fails if this crust no longer reads that version, or if `body` is damaged.
     fn upgrade(version: u16, body: &[u8]) -> Result<Self> {
         let _ = body;
         Err(other_version::<Self>(version))
     }
 
-    /// The state in a record.
+    /// Reads the state from a record.
     ///
     /// # Errors
     ///
-    /// If it is of a version that this crust does not read, or damaged.
+    /// Fails if the record has a version that this crust does not read, or is damaged.
     fn from_record(record: &Record) -> Result<Self> {
         match record.version.cmp(&Self::VERSION) {
             Ordering::Equal => decode(Self::NAME, &record.body),
@@ -74,25 +76,25 @@ pub trait State: Serialize + DeserializeOwned {
     }
 }
 
-/// Contents in the image, beside the records.
+/// Contents in the image outside of the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Where in the image they begin, in bytes.
+    /// The offset in the image, in bytes.
     pub offset: u64,
-    /// How many bytes they are.
+    /// The length in bytes.
     pub bytes: u64,
 }
 
-/// Decodes a state, or what it was in an older version; `name` is what errors call it.
+/// Decodes a state, or the structure of an older version; `name` is used in errors.
 ///
 /// # Errors
 ///
-/// If it is something else.
+/// Fails if the bytes are not an encoding of `T`.
 pub fn decode<T: DeserializeOwned>(name: &str, body: &[u8]) -> Result<T> {
     codec::decode(body).map_err(|error| Error::malformed(name, error.to_string()))
 }
 
-/// That a record is of a version which this crust does not read.
+/// Returns an error that says that a record has a version which this crust does not read.
 pub fn other_version<T: State>(version: u16) -> Error {
     let problem = format!(
         "the image has version {version} of it, this crust reads {}",
@@ -101,7 +103,7 @@ pub fn other_version<T: State>(version: u16) -> Error {
     Error::malformed(T::NAME, problem)
 }
 
-/// What can be asked of a kind without its type: a row of a table.
+/// The untyped interface of a kind: a row of a table.
 #[derive(Clone, Copy)]
 pub struct Row {
     /// [`State::TAG`].
@@ -112,16 +114,16 @@ pub struct Row {
     pub name: &'static str,
     /// [`State::SUPPORT`].
     pub support: &'static str,
-    /// [`State::describe`] of a record.
+    /// Calls [`State::describe`] for a record.
     pub describe: fn(&Record) -> Result<String>,
-    /// [`State::extents`] of a record.
+    /// Calls [`State::extents`] for a record.
     pub extents: fn(&Record) -> Result<Vec<Extent>>,
-    /// A record as JSON.
+    /// Converts a record to JSON.
     pub json: fn(&Record) -> Result<serde_json::Value>,
 }
 
 impl Row {
-    /// The row of a kind.
+    /// Makes the row of a kind.
     #[must_use]
     pub const fn of<T: State>() -> Self {
         Self {
@@ -146,8 +148,8 @@ mod tests {
 
     use super::*;
 
-    /// A kind in its third version. The second had no `flags`; the first had something else instead of `number`,
-    /// and cannot be read any more.
+    /// A kind in its third version. The second version had no `flags`; the first had another field
+    /// instead of `number`, and can no longer be read.
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Lamp {
         number: u32,
@@ -211,7 +213,7 @@ mod tests {
         };
         assert_eq!(Lamp::from_record(&old).unwrap(), lamp);
         assert_eq!((Row::of::<Lamp>().describe)(&old).unwrap(), "300 desk");
-        // It is written as one of the new version.
+        // It is written in the new version.
         let new = lamp.record(1, 0).unwrap();
         assert_eq!(new.version, 3);
         assert_eq!(Lamp::from_record(&new).unwrap(), lamp);

@@ -1,83 +1,83 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a dump or restore says while it is under way.
+//! Progress reports of a dump or restore.
 
 use std::time::Duration;
 
-/// A part of the work is done.
+/// A part of the work that is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Dump: all threads are stopped.
     Frozen {
-        /// Processes, zombies included.
+        /// The number of processes, zombies included.
         processes: u64,
-        /// Their threads.
+        /// The number of their threads.
         threads: u64,
-        /// How long it took from the first thread on.
+        /// The time since the first thread was stopped.
         took: Duration,
     },
-    /// Dump: everything but the contents of memory is known.
+    /// Dump: everything but the contents of memory has been captured.
     Captured {
-        /// Records.
+        /// The number of records.
         objects: u64,
-        /// How long it took.
+        /// The time it took.
         took: Duration,
     },
-    /// Dump with `--leave-running`: the program goes on, its memory is yet to be written.
+    /// Dump with `--leave-running`: the program continues, its memory is yet to be written.
     LetGo {
-        /// How long it was stopped.
+        /// How long the program was stopped.
         frozen: Duration,
     },
     /// Dump: the contents of memory are in the image.
     Pages {
-        /// Bytes.
+        /// The number of bytes.
         bytes: u64,
-        /// How long it took.
+        /// The time it took.
         took: Duration,
     },
-    /// Dump: the image is complete and has its name.
+    /// Dump: the image is complete and has its final name.
     Written {
-        /// Its length in bytes.
+        /// The length in bytes.
         bytes: u64,
-        /// How long it took to complete it and, unless told otherwise, to get it to the disk.
+        /// The time it took to complete the image and, unless told otherwise, to sync it to disk.
         took: Duration,
     },
-    /// Dump: the whole tree is gone, and its numbers are free.
+    /// Dump: the whole tree is gone, and its process ids are free.
     Reaped {
-        /// How long it took.
+        /// The time it took.
         took: Duration,
     },
-    /// Restore: the image was read and the plan made.
+    /// Restore: the image has been read and the plan made.
     Planned {
-        /// Records of the image.
+        /// The number of records in the image.
         objects: u64,
-        /// Steps of the plan.
+        /// The number of steps in the plan.
         steps: u64,
-        /// How long it took.
+        /// The time it took.
         took: Duration,
     },
-    /// Restore: all steps of some stages, which were run as one, are done.
+    /// Restore: all steps of some stages, which were run as one, have been done.
     Stages {
-        /// From this one.
+        /// The first of these stages.
         first: crate::plan::Stage,
-        /// To this one.
+        /// The last of these stages.
         last: crate::plan::Stage,
-        /// How long it took.
+        /// The time it took.
         took: Duration,
     },
 }
 
-/// Who is told. The default methods say nothing.
+/// A receiver of progress reports. The default methods do nothing.
 pub trait Progress {
-    /// A part of the work is done.
+    /// Reports that a part of the work is done.
     fn phase(&mut self, _phase: &Phase) {}
 
-    /// `done` of `total` bytes of memory are written or read. Called now and then, and cheap to
-    /// call.
+    /// Reports that `done` of `total` bytes of memory have been written or read. Called now and
+    /// then, and must be cheap.
     fn memory(&mut self, _done: u64, _total: u64) {}
 }
 
-/// Nobody is told.
+/// A receiver that ignores all reports.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 

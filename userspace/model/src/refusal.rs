@@ -1,45 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What crust declines to carry over, with the reason and the remedy: data, not errors.
+//! Refusals: what crust declines to carry over, with the reason and the remedy. They are data, not
+//! errors.
 //!
 //! Capture collects the refusals of *all* objects before anything is written, so that they are
 //! shown together; `explain` shows the same list without stopping anything for long.
 
 use serde::{Deserialize, Serialize};
 
-/// How much a refusal weighs.
+/// The severity of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Weight {
-    /// It is carried over, but something that a program could notice is lost.
+    /// The object is carried over, but something that a program could notice is lost.
     Loss,
-    /// There are two ways to carry it over: an option decides.
+    /// There are two ways to carry the object over: an option decides.
     Decision,
-    /// It cannot be carried over.
+    /// The object cannot be carried over.
     Blocker,
 }
 
 /// One object that cannot be carried over as it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Refusal {
-    /// How much it weighs: a [`Weight::Loss`] does not stop a dump.
+    /// The severity: a [`Weight::Loss`] does not stop a dump.
     pub weight: Weight,
-    /// Thread id of the task that has it.
+    /// The thread id of the task that has the object.
     pub task: i32,
     /// The object as the user knows it: `fd 9`, `memory 7f00..7f10`, `thread 17`.
     pub object: String,
-    /// What it is and why it cannot be had.
+    /// What the object is, and why it cannot be carried over.
     pub why: String,
     /// What the user can do about it.
     pub remedy: String,
 }
 
-/// The refusals of one capture, gathered while it goes on.
+/// The refusals of one capture, collected while it proceeds.
 #[derive(Debug, Default)]
 pub struct Refusals(Vec<Refusal>);
 
 impl Refusals {
-    /// Notes an object that cannot be carried over.
+    /// Adds an object that cannot be carried over.
     pub fn block(
         &mut self,
         task: i32,
@@ -50,7 +51,7 @@ impl Refusals {
         self.note(Weight::Blocker, task, object, why, remedy);
     }
 
-    /// Notes an object about which the user must decide.
+    /// Adds an object about which the user must decide.
     pub fn decide(
         &mut self,
         task: i32,
@@ -61,7 +62,7 @@ impl Refusals {
         self.note(Weight::Decision, task, object, why, remedy);
     }
 
-    /// Notes something that will be lost.
+    /// Adds something that will be lost.
     pub fn lose(
         &mut self,
         task: i32,
@@ -72,7 +73,7 @@ impl Refusals {
         self.note(Weight::Loss, task, object, why, remedy);
     }
 
-    /// Notes an object.
+    /// Adds a refusal.
     pub fn note(
         &mut self,
         weight: Weight,
@@ -90,26 +91,26 @@ impl Refusals {
         });
     }
 
-    /// All that was noted.
+    /// Returns all refusals.
     #[must_use]
     pub fn as_slice(&self) -> &[Refusal] {
         &self.0
     }
 
-    /// Whether a dump must not go on.
+    /// Returns whether the refusals forbid a dump.
     #[must_use]
     pub fn forbid(&self) -> bool {
         self.0.iter().any(|refusal| refusal.weight > Weight::Loss)
     }
 
-    /// All that was noted, by task.
+    /// Returns all refusals as a vector.
     #[must_use]
     pub fn into_vec(self) -> Vec<Refusal> {
         self.0
     }
 }
 
-/// "1 object" or "3 objects": those that are in the way, not what would merely be lost.
+/// Returns "1 object" or "3 objects", counting what is in the way, not what would merely be lost.
 pub fn count(refusals: &[Refusal]) -> String {
     let in_the_way = |refusal: &&Refusal| refusal.weight > Weight::Loss;
     match refusals.iter().filter(in_the_way).count() {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Files of `/proc`: how they are read, and parsers of what they say.
+//! Files of `/proc`: functions that read them, and parsers of their contents.
 //!
-//! A parser takes bytes or text and makes no system call, so it is tested with what a kernel once said. What a kernel
-//! does not say is `None`; a file that makes no sense is [`Error::Malformed`]. The
-//! readers work below a directory that was opened while the process lived, so they never read about another process
-//! that has its number now. This crate must not know what a caller does with what it reads.
+//! A parser takes bytes or text and makes no system call, so it is tested with the output of real
+//! kernels. A value that the kernel does not report is `None`; a file that makes no sense is
+//! [`Error::Malformed`]. The readers work below a directory that was opened while the process was
+//! alive, so they never read about another process that has the same number now. This crate must
+//! not know what a caller does with the results.
 
 #![forbid(unsafe_code)]
 
@@ -31,7 +32,7 @@ pub fn open(proc: impl AsFd, task: i32, name: &str) -> Result<OwnedFd> {
     openat(proc.as_fd(), name, flags, Mode::empty()).map_err(|errno| failed(task, name, errno))
 }
 
-/// The contents of a file below an open `/proc/PID`.
+/// Returns the contents of a file below an open `/proc/PID`.
 ///
 /// # Errors
 ///
@@ -61,19 +62,19 @@ pub fn read(proc: impl AsFd, task: i32, name: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What the first read of a file has room for: the kernel makes these files up on reading, most of
-/// them in one go.
+/// The room for the first read of a file: the kernel generates these files on reading, most of them
+/// in one go.
 const ROOM: usize = 4096;
 
-/// Whether the kernel makes up a file entry by entry. A read may then end early because the next
-/// entry did not fit (fs/seq_file.c:seq_read_iter); else it ends early at the end only.
+/// Returns whether the kernel generates a file entry by entry. A read may then be short because the
+/// next entry did not fit (fs/seq_file.c:seq_read_iter); otherwise it is short only at the end.
 fn is_list(name: &str) -> bool {
     let name = name.rsplit_once('/').map_or(name, |(_, last)| last);
     matches!(name, "maps" | "smaps" | "numa_maps" | "timers" | "children")
 }
 
-/// The contents of a file below an open `/proc/PID`, as text. Bytes that are no UTF-8 (a process
-/// may have any in its name) are replaced.
+/// Returns the contents of a file below an open `/proc/PID`, as text. Bytes that are not UTF-8 (a
+/// process may have any in its name) are replaced.
 ///
 /// # Errors
 ///
@@ -84,7 +85,7 @@ pub fn read_text(proc: impl AsFd, task: i32, name: &str) -> Result<String> {
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
-/// A `stat` file below an open `/proc/PID`.
+/// Returns a `stat` file below an open `/proc/PID`.
 ///
 /// # Errors
 ///
@@ -98,7 +99,7 @@ pub fn stat(proc: impl AsFd, task: i32, name: &str) -> Result<Stat> {
     })
 }
 
-/// Where a link below an open `/proc/PID` points.
+/// Returns the target of a link below an open `/proc/PID`.
 ///
 /// # Errors
 ///
@@ -109,7 +110,7 @@ pub fn link(proc: impl AsFd, task: i32, name: &str) -> Result<PathBuf> {
     Ok(target.into())
 }
 
-/// What is behind a link below an open `/proc/PID`.
+/// Returns the status of the file behind a link below an open `/proc/PID`.
 ///
 /// # Errors
 ///
@@ -119,11 +120,11 @@ pub fn stat_of(proc: impl AsFd, task: i32, name: &str) -> Result<FileStat> {
         .map_err(|errno| failed(task, name, errno))
 }
 
-/// The names of a directory below `/proc/PID` that are numbers.
+/// Returns the names in a directory below `/proc/PID` that are numbers.
 ///
 /// # Errors
 ///
-/// [`Error::Task`] if it cannot be listed; of a task that is gone, there are none.
+/// [`Error::Task`] if it cannot be listed; for a task that is gone, the result is empty.
 pub fn numbers(proc: impl AsFd, task: i32, name: &str) -> Result<Vec<i32>> {
     let failed = |errno| Error::task(task, format!("list /proc/{task}/{name}"), errno);
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -148,8 +149,8 @@ pub fn numbers(proc: impl AsFd, task: i32, name: &str) -> Result<Vec<i32>> {
 }
 
 fn failed(task: i32, name: &str, errno: Errno) -> Error {
-    // Below a directory that was opened while the process lived, the kernel says "no such file"
-    // for a thread that is gone, and "no such process" for the process.
+    // Below a directory that was opened while the process was alive, the kernel returns ENOENT for
+    // a thread that is gone, and ESRCH for the process.
     let errno = match errno {
         Errno::ENOENT if name.starts_with("task/") => Errno::ESRCH,
         errno => errno,
@@ -157,16 +158,16 @@ fn failed(task: i32, name: &str, errno: Errno) -> Error {
     Error::task(task, format!("read /proc/{task}/{name}"), errno)
 }
 
-/// A file of lines `Name:<white space>value`, as `/proc/PID/status` and `/proc/PID/fdinfo/N`.
+/// A file of lines `Name:<white space>value`, such as `/proc/PID/status` and `/proc/PID/fdinfo/N`.
 #[derive(Clone, Debug, Default)]
 pub struct Fields {
     text: String,
-    /// For each line with a colon where it begins, where the colon is, and where it ends.
+    /// The offsets of the start, of the colon and of the end, for each line with a colon.
     lines: Vec<[u32; 3]>,
 }
 
 impl Fields {
-    /// The fields in a text.
+    /// Parses the fields of a text.
     #[must_use]
     pub fn new(text: String) -> Self {
         let mut lines = Vec::with_capacity(64);
@@ -181,7 +182,8 @@ impl Fields {
         Self { text, lines }
     }
 
-    /// The value of a field, without the space around it; of the first, if there are several.
+    /// Returns the value of a field without surrounding white space; the first one, if there are
+    /// several.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.lines.iter().find_map(|line| {
@@ -191,13 +193,13 @@ impl Fields {
         })
     }
 
-    /// A decimal number.
+    /// Returns the value of a field as a decimal number.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<i64> {
         self.get(name)?.parse().ok()
     }
 
-    /// All decimal numbers in a field.
+    /// Returns all decimal numbers in a field.
     #[must_use]
     pub fn numbers(&self, name: &str) -> Option<Vec<u32>> {
         self.get(name)?
@@ -206,26 +208,27 @@ impl Fields {
             .collect()
     }
 
-    /// A hexadecimal number without `0x`.
+    /// Returns the value of a field as a hexadecimal number without `0x`.
     #[must_use]
     pub fn hex(&self, name: &str) -> Option<u64> {
         u64::from_str_radix(self.get(name)?, 16).ok()
     }
 }
 
-/// `/proc/PID/stat`, by the numbers that `proc_pid_stat(5)` gives its fields.
+/// The contents of `/proc/PID/stat`, by the field numbers of `proc_pid_stat(5)`.
 #[derive(Clone, Debug)]
 pub struct Stat {
-    /// Field 2: the name, of any bytes.
+    /// Field 2: the name, which may contain any bytes.
     pub comm: Vec<u8>,
     /// Field 3: the state letter.
     pub state: char,
-    /// Fields 4 and on.
+    /// The fields from 4 on.
     fields: Vec<u64>,
 }
 
 impl Stat {
-    /// Parses the file. A name may hold anything, also `)` and spaces: the last `)` ends it.
+    /// Parses the file. A name may contain anything, including `)` and spaces: the last `)` ends
+    /// it.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let begin = bytes.iter().position(|&byte| byte == b'(')? + 1;
@@ -249,7 +252,7 @@ impl Stat {
         })
     }
 
-    /// A field from 4 on; 0 if the kernel does not have it.
+    /// Returns a field from 4 on; 0 if the kernel does not have it.
     #[must_use]
     pub fn field(&self, number: usize) -> u64 {
         number
@@ -259,7 +262,7 @@ impl Stat {
             .unwrap_or(0)
     }
 
-    /// A signed field from 4 on.
+    /// Returns a signed field from 4 on.
     #[must_use]
     pub fn signed(&self, number: usize) -> i64 {
         self.field(number) as i64

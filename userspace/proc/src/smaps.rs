@@ -2,21 +2,21 @@
 
 //! The mappings of a process as `/proc/PID/smaps` lists them.
 //!
-//! `smaps` and not `maps`, for only there are the flags of a mapping (`VmFlags`) and its protection
-//! key; what it counts beside them costs the kernel a walk over the page tables, about 30 ms for a
-//! GiB of 4 KiB pages. The `PROCMAP_QUERY` request is cheaper, but tells protections only.
+//! `smaps` and not `maps`, because only `smaps` has the flags of a mapping (`VmFlags`) and its
+//! protection key; the counters in it make the kernel walk the page tables, which takes about 30 ms
+//! for a GiB of 4 KiB pages. The `PROCMAP_QUERY` request is cheaper, but only returns protections.
 
 use std::ops::Range;
 
 use crust_image::PAGE_SIZE;
 use crust_model::{Error, Result};
 
-/// What a mapping can be like, as bits. These numbers are in images.
+/// The flags of a mapping, as bits. These numbers are stored in images.
 pub mod vm_flag {
     macro_rules! bits {
         ($($name:ident = $bit:literal, $code:literal, $doc:literal;)*) => {
             $(#[doc = $doc] pub const $name: u64 = 1 << $bit;)*
-            /// The two letters of `VmFlags` for each bit (`fs/proc/task_mmu.c:show_smap_vma_flags`).
+            /// The two-letter code in `VmFlags` of each bit (`fs/proc/task_mmu.c:show_smap_vma_flags`).
             pub(super) const CODES: &[([u8; 2], u64)] = &[$((*$code, $name)),*];
         };
     }
@@ -60,67 +60,68 @@ pub mod vm_flag {
         SEALED = 36, b"sl", "`mseal`.";
     }
 
-    /// userfaultfd in any of its modes.
+    /// All modes of userfaultfd.
     pub const UFFD: u64 = UFFD_MISSING | UFFD_WP | UFFD_MINOR | UFFD_RWP;
 }
 
 /// One line of `/proc/PID/maps`, with its flags.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vma {
-    /// The addresses.
+    /// The range of addresses.
     pub range: Range<u64>,
     /// Bits of [`vm_flag`].
     pub vm_flags: u64,
-    /// The first letters of `VmFlags` that crust does not know.
+    /// The first code in `VmFlags` that crust does not know.
     pub unknown: Option<String>,
-    /// Where in the file it begins, in bytes.
+    /// The offset in the file, in bytes.
     pub offset: u64,
-    /// The device of the file, `makedev`; on some file systems not what `stat` says.
+    /// The device of the file, as of `makedev`; on some file systems it differs from that of
+    /// `stat`.
     pub device: u64,
-    /// The inode of the file; 0 if it is anonymous.
+    /// The inode of the file; 0 if the mapping is anonymous.
     pub inode: u64,
     /// The last column: a path, `[heap]`, or nothing.
     pub name: Vec<u8>,
     /// The protection key.
     pub key: u32,
-    /// The size of its pages, as a power of two, if they are huge pages of hugetlbfs; else 0.
+    /// The binary logarithm of the page size, for huge pages of hugetlbfs; else 0.
     pub huge: u8,
 }
 
 impl Vma {
-    /// Whether all of these bits hold.
+    /// Returns whether all of these bits are set.
     #[must_use]
     pub fn is(&self, vm_flags: u64) -> bool {
         self.vm_flags & vm_flags == vm_flags
     }
 
-    /// Whether one of these bits holds.
+    /// Returns whether any of these bits is set.
     #[must_use]
     pub fn is_any(&self, vm_flags: u64) -> bool {
         self.vm_flags & vm_flags != 0
     }
 
-    /// Its length in bytes.
+    /// Returns the length in bytes.
     #[must_use]
     pub fn length(&self) -> u64 {
         self.range.end - self.range.start
     }
 
-    /// The name that the program gave to anonymous memory (`PR_SET_VMA_ANON_NAME`): what is
-    /// between `prefix` and the closing bracket.
+    /// Returns the name that the program gave to anonymous memory (`PR_SET_VMA_ANON_NAME`): the
+    /// text between `prefix` and the closing bracket.
     #[must_use]
     pub fn given_name(&self, prefix: &[u8]) -> Option<Vec<u8>> {
         let name = self.name.strip_prefix(prefix)?.strip_suffix(b"]")?;
         Some(name.to_vec())
     }
 
-    /// The name of its entry in `/proc/PID/map_files`.
+    /// Returns the name of the mapping in `/proc/PID/map_files`.
     #[must_use]
     pub fn entry(&self) -> String {
         format!("{:x}-{:x}", self.range.start, self.range.end)
     }
 
-    /// It, for people.
+    /// Returns a title of the mapping for users.
     #[must_use]
     pub fn title(&self) -> String {
         let name = String::from_utf8_lossy(&self.name);
@@ -128,7 +129,7 @@ impl Vma {
     }
 }
 
-/// Reads the text of `/proc/PID/smaps`.
+/// Parses the text of `/proc/PID/smaps`.
 ///
 /// # Errors
 ///
@@ -140,7 +141,7 @@ pub fn parse(smaps: &[u8]) -> Result<Vec<Vma>> {
             let line = String::from_utf8_lossy(line).into_owned();
             Error::malformed("/proc/PID/smaps", line)
         };
-        // The names of the values begin with a capital, addresses have small digits.
+        // The names of the values begin with a capital, whereas addresses have lower-case digits.
         if matches!(line.first(), Some(b'0'..=b'9' | b'a'..=b'f')) {
             vmas.push(parse_header(line).ok_or_else(malformed)?);
         } else if let Some(codes) = line.strip_prefix(b"VmFlags:") {
@@ -160,7 +161,7 @@ pub fn parse(smaps: &[u8]) -> Result<Vec<Vma>> {
     Ok(vmas)
 }
 
-/// `7f00-7f10 rw-p 00001000 fe:00 1234      /path with spaces`
+/// Parses `7f00-7f10 rw-p 00001000 fe:00 1234      /path with spaces`.
 fn parse_header(line: &[u8]) -> Option<Vma> {
     let mut fields = line.splitn(6, |byte| *byte == b' ');
     let mut next = || std::str::from_utf8(fields.next()?).ok();
@@ -168,7 +169,7 @@ fn parse_header(line: &[u8]) -> Option<Vma> {
 
     let (start, end) = next()?.split_once('-')?;
     let range = hex(start)?..hex(end)?;
-    // The flags say the same, and more.
+    // The flags contain the same information, and more.
     next()?;
     let offset = hex(next()?)?;
     let (major, minor) = next()?.split_once(':')?;
@@ -185,7 +186,7 @@ fn parse_header(line: &[u8]) -> Option<Vma> {
     })
 }
 
-/// `    2048 kB`: 21, and 0 for the usual pages.
+/// Parses `    2048 kB`: returns 21, and 0 for pages of the usual size.
 fn parse_page_size(size: &[u8]) -> Option<u8> {
     let size = std::str::from_utf8(size).ok()?.trim();
     let kib: u64 = size.strip_suffix(" kB")?.parse().ok()?;
@@ -214,7 +215,8 @@ fn parse_codes(codes: &[u8], vma: &mut Vma) {
     }
 }
 
-/// `seq_file_path` writes a line feed in a path as `\012`, and nothing else so.
+/// Undoes the escaping by `seq_file_path`, which writes a line feed in a path as `\012`, and
+/// escapes nothing else.
 fn unescape(name: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(name.len());
     let mut rest = name;
@@ -279,7 +281,7 @@ VmFlags: mr mw me
         }
     }
 
-    /// What this machine's kernel writes.
+    /// Parses the output of this machine's kernel.
     #[test]
     fn reads_the_mappings_of_the_test() {
         let vmas = parse(&std::fs::read("/proc/self/smaps").unwrap()).unwrap();

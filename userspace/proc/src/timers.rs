@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Whether a timer of the clock of the day was set to a point in time, or for a time that passes.
+//! Determines whether a timer of the realtime clock was set to a point in time, or for a duration.
 //!
-//! Nobody tells, but `/proc/timer_list` shows where the kernel keeps it: among those of the clock of the
-//! day, or among those of the monotonic clock. It has no names, so a timer is known by when it
-//! expires.
+//! No interface tells that, but `/proc/timer_list` shows where the kernel keeps the timer: among
+//! those of the realtime clock, or among those of the monotonic clock. The list has no names, so a
+//! timer is recognised by its expiry time.
 
-/// When the timers expire that the kernel keeps for POSIX timers, in nanoseconds.
+/// The expiry times of the kernel's timers behind POSIX timers, in nanoseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TimerList {
     realtime: Vec<u64>,
     monotonic: Vec<u64>,
 }
 
-/// How long before the clock was read a timer may have been, in nanoseconds.
+/// How much earlier than the clock a timer may have been read, in nanoseconds.
 const SINCE: u64 = 50_000_000;
 
 impl TimerList {
-    /// That of the kernel; `None` if we may not see it.
+    /// Reads the list of the kernel; `None` if we may not see it.
     pub fn read() -> Option<Self> {
         let text = std::fs::read_to_string("/proc/timer_list").ok()?;
         Some(Self::parse(&text))
@@ -46,8 +46,8 @@ impl TimerList {
         list
     }
 
-    /// The point in time to which a timer was set that had `left` to go just before the clocks said `now`
-    /// (of the day, monotonic); `None` if it was set for a time.
+    /// Returns the point in time to which a timer was set that had `left` to go just before the
+    /// clocks (realtime, monotonic) had the values `now`; `None` if it was set for a duration.
     pub fn moment(&self, left: u64, now: [u64; 2]) -> Option<u64> {
         let nearest = |moments: &[u64], now: u64| {
             let latest = now + left;
@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(list.monotonic, [5_000_000_000]);
         let now = [800_000_001_000, 1_000_000_000];
         assert_eq!(list.moment(100_000_000_000, now), Some(900_000_000_000));
-        // One of the monotonic clock, and one that is not there.
+        // A timer of the monotonic clock, and one that does not exist.
         assert_eq!(list.moment(4_000_000_000, now), None);
         assert_eq!(list.moment(7, now), None);
         // It would have been read in the future.

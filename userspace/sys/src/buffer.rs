@@ -8,8 +8,8 @@ use std::ptr::NonNull;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
-/// Memory that begins on a page and is zero at first: what `O_DIRECT` and `vmsplice` like, and
-/// what costs nothing until it is touched.
+/// Memory that begins on a page boundary and is initially zero: it suits `O_DIRECT` and `vmsplice`,
+/// and costs nothing until it is touched.
 #[derive(Debug)]
 pub struct Buffer {
     start: NonNull<libc::c_void>,
@@ -18,18 +18,18 @@ pub struct Buffer {
 
 // SAFETY: a `Buffer` is the only owner of its memory, like a `Vec<u8>`.
 unsafe impl Send for Buffer {}
-// SAFETY: shared access only reads, as `Vec<u8>`.
+// SAFETY: shared access only reads, as with `Vec<u8>`.
 unsafe impl Sync for Buffer {}
 
 impl Buffer {
-    /// A buffer of `length` bytes.
+    /// Allocates a buffer of `length` bytes.
     ///
     /// # Errors
     ///
     /// `ENOMEM`; `EINVAL` if `length` is 0.
     pub fn new(length: usize) -> nix::Result<Self> {
         let length = NonZeroUsize::new(length).ok_or(nix::errno::Errno::EINVAL)?;
-        // SAFETY: an anonymous mapping at an address that the kernel chooses disturbs nothing.
+        // SAFETY: an anonymous mapping at an address that the kernel chooses affects no other memory.
         let start = unsafe {
             mmap_anonymous(
                 None,
@@ -54,7 +54,7 @@ impl Deref for Buffer {
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `deref`, and `self` is borrowed for us alone.
+        // SAFETY: as in `deref`, and `self` is borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().cast(), self.length.get()) }
     }
 }

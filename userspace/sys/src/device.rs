@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `/dev/ckpt`: one method per request of the module.
+//! `/dev/ckpt`: one method for each request of the module.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -15,36 +15,37 @@ use crate::uapi::{
     Sigaction, Sigactions, Tcp, Thread, Usage,
 };
 
-/// Where the device is.
+/// The path of the device.
 pub const PATH: &str = "/dev/ckpt";
 
 const READ: u32 = 2;
 const WRITE: u32 = 1;
 
-/// An ioctl number: `_IOC(direction, kind, number, size)` of x86.
+/// Computes an ioctl number: `_IOC(direction, kind, number, size)` of x86.
 pub(crate) const fn request(direction: u32, kind: u32, number: u32, size: usize) -> libc::c_ulong {
     (direction << 30 | (size as u32) << 16 | kind << 8 | number) as libc::c_ulong
 }
 
-/// The ioctl number of a request.
+/// Returns the ioctl number of a request.
 #[must_use]
 pub const fn number<T: Request>() -> libc::c_ulong {
     let direction = if T::ANSWERS { READ | WRITE } else { WRITE };
     request(direction, CKPT_IOC_MAGIC, T::NR, size_of::<T>())
 }
 
-/// How a module takes a request.
+/// Whether the module knows a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// With all that we know.
+    /// The module knows the request as we do.
     Yes,
-    /// Not at all, or with a smaller structure than ours (an older module).
+    /// The module does not know the request, or has a smaller structure than ours (an older
+    /// module).
     No,
-    /// With something else than we do (a module of another interface).
+    /// The module has another definition of the request (a module of another interface).
     Otherwise(Errno),
 }
 
-/// The opened device.
+/// The open device.
 #[derive(Debug)]
 pub struct Device(File);
 
@@ -61,8 +62,8 @@ impl Device {
     }
 
     fn ask<T: Request>(&self, argument: &mut T) -> Result<()> {
-        // SAFETY: `argument` is a plain structure of the size in the request number; those of the
-        // requests with further pointers get them from callers that hold the memory.
+        // SAFETY: `argument` is a plain structure of the size in the request number; callers of
+        // requests with further pointers set these to memory that they hold.
         unsafe {
             syscall!(
                 libc::SYS_ioctl,
@@ -74,7 +75,8 @@ impl Device {
         Ok(())
     }
 
-    /// Whether the module knows a request as we do. Nothing is changed: no descriptor is named.
+    /// Returns whether the module knows a request as we do. Nothing is changed, because no
+    /// descriptor is named.
     #[must_use]
     pub fn knows<T: Request>(&self) -> Known {
         match self.ask(&mut T::probe()) {
@@ -85,7 +87,7 @@ impl Device {
         }
     }
 
-    /// Gives a task other numbers, innermost pid namespace first; see [`SetPid`].
+    /// Gives a task other ids, innermost pid namespace first; see [`SetPid`].
     pub fn set_pid(&self, task: BorrowedFd<'_>, numbers: &[i32]) -> Result<()> {
         if numbers.is_empty() || numbers.len() > CKPT_MAX_LEVEL {
             return Err(Errno::EINVAL);
@@ -97,7 +99,7 @@ impl Device {
         self.ask(&mut argument)
     }
 
-    /// Puts a process into a group and a session; 0 leaves one. See [`SetIds`].
+    /// Puts a process into a process group and a session; 0 leaves one unchanged. See [`SetIds`].
     pub fn set_ids(&self, task: BorrowedFd<'_>, pgid: i32, sid: i32) -> Result<()> {
         self.ask(&mut SetIds {
             pidfd: task.as_raw_fd(),
@@ -107,7 +109,8 @@ impl Device {
         })
     }
 
-    /// Sets when a task began, in nanoseconds on the boot-time clock of crust. See [`SetStart`].
+    /// Sets the start time of a task, in nanoseconds on the boot-time clock of crust. See
+    /// [`SetStart`].
     pub fn set_start(&self, task: BorrowedFd<'_>, boottime: u64) -> Result<()> {
         self.ask(&mut SetStart {
             pidfd: task.as_raw_fd(),
@@ -116,7 +119,7 @@ impl Device {
         })
     }
 
-    /// Adds to what a process has used. See [`Usage`].
+    /// Adds to the resource usage of a process. See [`Usage`].
     pub fn add_usage(&self, process: BorrowedFd<'_>, usage: &Usage) -> Result<()> {
         self.ask(&mut Usage {
             pidfd: process.as_raw_fd(),
@@ -125,7 +128,7 @@ impl Device {
         })
     }
 
-    /// The actions of signals 1..=64.
+    /// Returns the actions of signals 1..=64.
     pub fn signal_actions(&self, task: BorrowedFd<'_>) -> Result<Vec<Sigaction>> {
         let mut argument = Sigactions::new_zeroed();
         argument.pidfd = task.as_raw_fd();
@@ -133,7 +136,7 @@ impl Device {
         Ok(argument.action.to_vec())
     }
 
-    /// What belongs to one thread.
+    /// Returns the state of one thread.
     pub fn thread(&self, task: BorrowedFd<'_>) -> Result<Thread> {
         let mut argument = Thread::new_zeroed();
         argument.pidfd = task.as_raw_fd();
@@ -141,7 +144,7 @@ impl Device {
         Ok(argument)
     }
 
-    /// What belongs to a process.
+    /// Returns the state of a process.
     pub fn process(&self, task: BorrowedFd<'_>) -> Result<Process> {
         let mut argument = Process::new_zeroed();
         argument.pidfd = task.as_raw_fd();
@@ -149,8 +152,8 @@ impl Device {
         Ok(argument)
     }
 
-    /// A TCP connection and, as far as there is room, what is in its queues; `child` is 0, or the number of one
-    /// that the socket has not accepted.
+    /// Reads a TCP connection and, as far as there is room, the contents of its queues; `child` is
+    /// 0, or the number of a connection that the listening socket has not accepted yet.
     ///
     /// # Errors
     ///
@@ -175,7 +178,8 @@ impl Device {
         Ok(argument)
     }
 
-    /// Copies, as far as there is room, what waits in a UDP or Unix socket; `child` as in [`Self::tcp`].
+    /// Copies, as far as there is room, the messages queued in a UDP or Unix socket; `child` as in
+    /// [`Self::tcp`].
     ///
     /// # Errors
     ///

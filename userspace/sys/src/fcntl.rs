@@ -16,13 +16,13 @@ const F_GETOWN_EX: i32 = 16;
 const F_GETOWNER_UIDS: i32 = 17;
 const F_GET_RW_HINT: i32 = 1035;
 
-/// Who gets the signals of a descriptor with `O_ASYNC` (`struct f_owner_ex`).
+/// The recipient of the signals of a descriptor with `O_ASYNC` (`struct f_owner_ex`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// 0: a thread, 1: a process, 2: a process group.
     pub kind: i32,
-    /// Its number; 0 for nobody.
+    /// The id of the recipient; 0 for nobody.
     pub pid: i32,
 }
 
@@ -31,7 +31,7 @@ fn number(fd: BorrowedFd<'_>, command: i32, argument: u64) -> Result<u64> {
     unsafe { syscall!(libc::SYS_fcntl, fd.as_raw_fd(), command, argument) }
 }
 
-/// `F_GETOWN_EX`.
+/// Returns the owner (`F_GETOWN_EX`).
 pub fn owner(fd: BorrowedFd<'_>) -> Result<Owner> {
     let mut owner = Owner::default();
     // SAFETY: the command writes one `struct f_owner_ex`.
@@ -39,7 +39,7 @@ pub fn owner(fd: BorrowedFd<'_>) -> Result<Owner> {
     Ok(owner)
 }
 
-/// `F_SETOWN_EX`.
+/// Sets the owner (`F_SETOWN_EX`).
 pub fn set_owner(fd: BorrowedFd<'_>, owner: Owner) -> Result<()> {
     // SAFETY: the command reads one `struct f_owner_ex`.
     unsafe {
@@ -53,7 +53,7 @@ pub fn set_owner(fd: BorrowedFd<'_>, owner: Owner) -> Result<()> {
     Ok(())
 }
 
-/// `F_GETOWNER_UIDS`: real and effective user id of who set the owner.
+/// Returns the real and effective user id of whoever set the owner (`F_GETOWNER_UIDS`).
 pub fn owner_uids(fd: BorrowedFd<'_>) -> Result<(u32, u32)> {
     let mut uids = [0_u32; 2];
     // SAFETY: the command writes two user ids.
@@ -68,42 +68,43 @@ pub fn owner_uids(fd: BorrowedFd<'_>) -> Result<(u32, u32)> {
     Ok((uids[0], uids[1]))
 }
 
-/// `F_GETSIG`: the signal instead of `SIGIO`, or 0.
+/// Returns the signal sent instead of `SIGIO`, or 0 (`F_GETSIG`).
 pub fn signal(fd: BorrowedFd<'_>) -> Result<i32> {
     number(fd, F_GETSIG, 0).map(|signal| signal as i32)
 }
 
-/// `F_SETSIG`.
+/// Sets the signal sent instead of `SIGIO` (`F_SETSIG`).
 pub fn set_signal(fd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     number(fd, F_SETSIG, signal as u64).map(drop)
 }
 
-/// `F_GETFL`: access mode and status flags.
+/// Returns access mode and status flags (`F_GETFL`).
 pub fn status_flags(fd: BorrowedFd<'_>) -> Result<i32> {
     number(fd, libc::F_GETFL, 0).map(|flags| flags as i32)
 }
 
-/// `F_GETPIPE_SZ`: the capacity of a pipe, in bytes.
+/// Returns the capacity of a pipe, in bytes (`F_GETPIPE_SZ`).
 pub fn pipe_size(fd: BorrowedFd<'_>) -> Result<u32> {
     number(fd, libc::F_GETPIPE_SZ, 0).map(|size| size as u32)
 }
 
-/// `F_SETPIPE_SZ`: returns the capacity, which may be larger than asked for.
+/// Sets the capacity of a pipe (`F_SETPIPE_SZ`); returns the new capacity, which may be larger than
+/// requested.
 pub fn set_pipe_size(fd: BorrowedFd<'_>, size: u32) -> Result<u32> {
     number(fd, libc::F_SETPIPE_SZ, u64::from(size)).map(|size| size as u32)
 }
 
-/// `F_GETLEASE`: `F_RDLCK`, `F_WRLCK`, or `F_UNLCK` if the caller has none.
+/// Returns the lease (`F_GETLEASE`): `F_RDLCK`, `F_WRLCK`, or `F_UNLCK` if the caller has none.
 pub fn lease(fd: BorrowedFd<'_>) -> Result<i32> {
     number(fd, libc::F_GETLEASE, 0).map(|kind| kind as i32)
 }
 
-/// `F_GET_SEALS` of a memfd; `EINVAL` for other files.
+/// Returns the seals of a memfd (`F_GET_SEALS`); `EINVAL` for other files.
 pub fn seals(fd: BorrowedFd<'_>) -> Result<u32> {
     number(fd, libc::F_GET_SEALS, 0).map(|seals| seals as u32)
 }
 
-/// `F_GET_RW_HINT`: how long written data will live.
+/// Returns the hint on how long written data will live (`F_GET_RW_HINT`).
 pub fn write_hint(fd: BorrowedFd<'_>) -> Result<u64> {
     let mut hint = 0_u64;
     // SAFETY: the command writes one u64.
@@ -118,12 +119,13 @@ pub fn write_hint(fd: BorrowedFd<'_>) -> Result<u64> {
     Ok(hint)
 }
 
-/// How many bytes wait to be read (`FIONREAD`, of sockets `SIOCINQ`).
+/// Returns how many bytes can be read (`FIONREAD`; for sockets `SIOCINQ`).
 pub fn readable(fd: BorrowedFd<'_>) -> Result<u32> {
     count(fd, libc::FIONREAD)
 }
 
-/// How many bytes of a socket are still to be sent, or to be acknowledged (`SIOCOUTQ`).
+/// Returns how many bytes of a socket have not been sent, or not been acknowledged, yet
+/// (`SIOCOUTQ`).
 pub fn unsent(fd: BorrowedFd<'_>) -> Result<u32> {
     count(fd, libc::TIOCOUTQ)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Files by their handles: the names that a file system itself gives them, whatever their paths are.
+//! File handles: names that the file system itself gives its files, whatever their paths are.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -12,14 +12,14 @@ use crate::raw::{owned, syscall};
 /// `MAX_HANDLE_SZ` of linux/exportfs.h.
 const ROOM: usize = 128;
 
-/// A file, as its file system names it.
+/// A file as its file system names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileHandle {
     kind: i32,
     bytes: Vec<u8>,
 }
 
-/// `struct file_handle`, with room for the longest.
+/// `struct file_handle`, with room for the longest handle.
 #[repr(C)]
 struct Raw {
     length: u32,
@@ -28,7 +28,7 @@ struct Raw {
 }
 
 impl FileHandle {
-    /// The handle of this type (`FILEID_*`); `None` if there is none of such a length.
+    /// Makes a handle of a type (`FILEID_*`); `None` if it is too long.
     #[must_use]
     pub fn new(kind: i32, bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.to_vec();
@@ -39,7 +39,7 @@ impl FileHandle {
     ///
     /// # Errors
     ///
-    /// `ESTALE` if the file system has no such file, or finds none by a handle.
+    /// `ESTALE` if the file system has no such file, or cannot find files by handle.
     pub fn open(&self, place: impl AsFd, flags: OFlag) -> Result<OwnedFd> {
         let mut raw = Raw {
             length: self.bytes.len() as u32,
@@ -48,8 +48,8 @@ impl FileHandle {
         };
         raw.bytes[..self.bytes.len()].copy_from_slice(&self.bytes);
         let place = place.as_fd().as_raw_fd();
-        // SAFETY: the kernel reads the head and as many bytes as that says, which are there; what the call
-        // returns is a new descriptor.
+        // SAFETY: the kernel reads the header and as many bytes as that says, which exist; the call
+        // returns a new descriptor.
         unsafe {
             syscall!(
                 libc::SYS_open_by_handle_at,

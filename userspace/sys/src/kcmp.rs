@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Whether two tasks share a kernel object (`kcmp(2)`).
+//! Tests whether two tasks share a kernel object (`kcmp(2)`).
 
 use std::cmp::Ordering;
 
@@ -9,17 +9,17 @@ use nix::errno::Errno;
 use crate::Result;
 use crate::raw::syscall;
 
-/// What is compared.
+/// The kind of object to compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Kind {
-    /// Two descriptors: the open file description behind them.
+    /// The open file descriptions behind two descriptors.
     File = 0,
     /// The address space.
     Vm = 1,
-    /// The table of descriptors.
+    /// The descriptor table.
     Files = 2,
-    /// Root, working directory, umask.
+    /// The root, working directory and umask.
     Fs = 3,
     /// The signal actions.
     Sighand = 4,
@@ -30,18 +30,18 @@ pub enum Kind {
 }
 
 fn kcmp(a: i32, b: i32, kind: i32, first: u64, second: u64) -> Result<Ordering> {
-    // SAFETY: all arguments are numbers, but for `KCMP_EPOLL_TFD`, whose caller passes a pointer to
-    // the structure that it is about.
+    // SAFETY: all arguments are numbers, except for `KCMP_EPOLL_TFD`, whose caller passes a pointer
+    // to the structure that the request reads.
     match unsafe { syscall!(libc::SYS_kcmp, a, b, kind, first, second) }? {
         0 => Ok(Ordering::Equal),
         1 => Ok(Ordering::Less),
         2 => Ok(Ordering::Greater),
-        // 3: different, without an order; today's kernels always tell one (kernel/kcmp.c).
+        // 3: different, but without an order; current kernels always return one (kernel/kcmp.c).
         _ => Err(Errno::EPROTO),
     }
 }
 
-/// Compares what two tasks have: the order is total, as long as the objects live.
+/// Compares an object of two tasks: the order is total as long as the objects live.
 pub fn tasks(a: i32, b: i32, kind: Kind) -> Result<Ordering> {
     kcmp(a, b, kind as i32, 0, 0)
 }
@@ -51,8 +51,9 @@ pub fn files(a: (i32, i32), b: (i32, i32)) -> Result<Ordering> {
     kcmp(a.0, b.0, Kind::File as i32, a.1 as u64, b.1 as u64)
 }
 
-/// Compares a descriptor of process `task` with a target of an epoll instance: the one that was
-/// registered by `target`, the `skip`th of those with this number (`KCMP_EPOLL_TFD`).
+/// Compares a descriptor of a process, `task`, with a target of an epoll instance: the one that was
+/// registered as descriptor `target`, and is the `skip`th of those with this number
+/// (`KCMP_EPOLL_TFD`).
 pub fn epoll_target(
     task: (i32, i32),
     epoll: (i32, i32),

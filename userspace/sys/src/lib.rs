@@ -2,9 +2,10 @@
 
 //! Raw Linux interfaces that `nix` lacks: the only crate of crust with `unsafe`.
 //!
-//! One module per family of calls. Signatures are safe: descriptors are `OwnedFd` and
-//! `BorrowedFd`, addresses in other tasks are [`RemoteAddr`], tasks are named by their number in
-//! the pid namespace of the caller. Errors are the kernel's own, as `nix` has them.
+//! There is one module per family of calls. Signatures are safe: descriptors are `OwnedFd` and
+//! `BorrowedFd`, addresses in other tasks are [`RemoteAddr`], and tasks are named by their number
+//! in the pid namespace of the caller. Errors are those of the kernel, in the type that `nix` has
+//! for them.
 
 pub mod addr;
 pub mod buffer;

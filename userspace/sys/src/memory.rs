@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The memory of other tasks, read and written without a copy through a file.
+//! Reading and writing the memory of other tasks.
 
 use std::io::{IoSlice, IoSliceMut};
 
@@ -13,17 +13,17 @@ use crate::{RemoteAddr, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct RemoteRange {
-    /// Where it begins.
+    /// The start of the range.
     pub start: RemoteAddr,
-    /// How long it is, in bytes.
+    /// The length in bytes.
     pub length: usize,
 }
 
-/// `process_vm_readv(2)` takes at most this many ranges (`UIO_MAXIOV`).
+/// The maximum number of ranges for `process_vm_readv(2)` (`UIO_MAXIOV`).
 pub const MAX_RANGES: usize = 1024;
 
-/// Reads ranges of a task into buffers, one after the other; returns how many bytes it could read:
-/// less than asked for only if a page is not there.
+/// Reads ranges of a task into buffers, one after the other; returns the number of bytes read,
+/// which is less than requested only if a page does not exist.
 ///
 /// # Errors
 ///
@@ -45,11 +45,11 @@ pub fn read_ranges(pid: i32, from: &[RemoteRange], into: &mut [IoSliceMut<'_>]) 
     Ok(got as usize)
 }
 
-/// Reads as many bytes as `into` has.
+/// Fills `into` from the memory of a task.
 ///
 /// # Errors
 ///
-/// `EFAULT` if a part is not there or not readable, `ESRCH`, `EPERM`.
+/// `EFAULT` if a part is not mapped or not readable, `ESRCH`, `EPERM`.
 pub fn read(pid: i32, from: RemoteAddr, into: &mut [u8]) -> Result<()> {
     let mut done = 0;
     while done < into.len() {
@@ -70,7 +70,7 @@ pub fn read(pid: i32, from: RemoteAddr, into: &mut [u8]) -> Result<()> {
 ///
 /// # Errors
 ///
-/// `EFAULT` if a part is not there or not writable, `ESRCH`, `EPERM`.
+/// `EFAULT` if a part is not mapped or not writable, `ESRCH`, `EPERM`.
 pub fn write(pid: i32, to: RemoteAddr, bytes: &[u8]) -> Result<()> {
     let mut done = 0;
     while done < bytes.len() {

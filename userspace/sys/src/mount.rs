@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! File systems without a place in the tree of files.
+//! File systems that are not attached to the file hierarchy.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -10,11 +10,12 @@ use crate::raw::{owned, syscall};
 /// `FSCONFIG_CMD_CREATE`.
 pub const CMD_CREATE: u32 = 6;
 
-/// The root directory of a new, empty tmpfs, which is gone with its last descriptor.
+/// Returns the root directory of a new, empty tmpfs, which ceases to exist with its last
+/// descriptor.
 pub fn tmpfs() -> Result<OwnedFd> {
     let nothing = std::ptr::null::<libc::c_char>();
-    // SAFETY: the calls read a string that lives on, and nothing else of our memory; what the first and
-    // the last return is a new descriptor.
+    // SAFETY: the calls read a static string, and nothing else of our memory; the first and the
+    // last return a new descriptor.
     unsafe {
         let config = owned(syscall!(libc::SYS_fsopen, c"tmpfs".as_ptr(), 1)?);
         let fd = config.as_raw_fd();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `PAGEMAP_SCAN`: which pages of a task's memory there are (Linux 6.7,
+//! `PAGEMAP_SCAN`: finds which pages of a task's memory exist (Linux 6.7,
 //! `Documentation/admin-guide/mm/pagemap.rst`).
 //!
-//! It walks page tables only where there are any: a terabyte that was reserved and not touched
-//! costs nothing, where reading `/proc/PID/pagemap` would cost two gigabytes.
+//! It walks page tables only where there are any: a terabyte that is reserved and not touched costs
+//! nothing, whereas reading `/proc/PID/pagemap` would cost two gigabytes.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -18,9 +18,9 @@ pub mod category {
     pub const FILE: u64 = 1 << 2;
     /// In memory.
     pub const PRESENT: u64 = 1 << 3;
-    /// In swap; also what is not there for another reason, as a guard.
+    /// In swap; also set for pages that are not present for another reason, such as guards.
     pub const SWAPPED: u64 = 1 << 4;
-    /// The shared page of zeros.
+    /// The shared zero page.
     pub const PFNZERO: u64 = 1 << 5;
     /// Mapped by a huge page.
     pub const HUGE: u64 = 1 << 6;
@@ -28,7 +28,7 @@ pub mod category {
     pub const GUARD: u64 = 1 << 8;
 }
 
-/// Neighbouring pages of the same categories (`struct page_region`).
+/// Adjacent pages of the same categories (`struct page_region`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PageRegion {
@@ -36,11 +36,11 @@ pub struct PageRegion {
     pub start: u64,
     /// The byte after the last.
     pub end: u64,
-    /// Those of [`Query::report`] that hold.
+    /// The categories of [`Query::report`] that hold.
     pub categories: u64,
 }
 
-/// Which pages are wanted.
+/// A selection of pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Query {
     /// All of these must hold.
@@ -49,7 +49,7 @@ pub struct Query {
     pub any_of: u64,
     /// None of these may hold.
     pub none_of: u64,
-    /// These are told apart in the answer.
+    /// The categories reported in the answer.
     pub report: u64,
 }
 
@@ -74,9 +74,9 @@ struct ScanArg {
 const PAGEMAP_SCAN: libc::Ioctl =
     (3 << 30 | (size_of::<ScanArg>() as u64) << 16 | (b'f' as u64) << 8 | 16) as libc::Ioctl;
 
-/// Finds pages between `start` and `end` (bytes, multiples of the page size), in the order of
-/// their addresses. Returns how many regions it put into `regions`, and where it stopped: at `end`,
-/// or where `regions` was full.
+/// Finds pages between `start` and `end` (bytes, multiples of the page size), in the order of their
+/// addresses. Returns how many regions it wrote to `regions`, and where it stopped: at `end`, or
+/// where `regions` was full.
 ///
 /// `pagemap` is `/proc/PID/pagemap`, opened for reading.
 ///
@@ -100,19 +100,20 @@ pub fn scan(
         vec: regions.as_mut_ptr() as u64,
         vec_len: regions.len() as u64,
         max_pages: 0,
-        // A category that is inverted is compared with 0 instead of 1.
+        // An inverted category is compared with 0 instead of 1.
         category_inverted: query.none_of,
         category_mask: query.all_of | query.none_of,
         category_anyof_mask: query.any_of,
         return_mask: query.report,
     };
     // SAFETY: `arg` is the structure that the request takes, with its size, and lives until the
-    // call returns; the kernel writes at most `vec_len` regions to `vec`, which is as long, and any
-    // bytes make a valid `PageRegion`.
+    // call returns; the kernel writes at most `vec_len` regions to `vec`, which has that length,
+    // and any bytes make a valid `PageRegion`.
     let found = unsafe { libc::ioctl(pagemap.as_fd().as_raw_fd(), PAGEMAP_SCAN, &raw mut arg) };
     let found = Errno::result(found)? as usize;
-    // The kernel collects regions in a buffer of its own, of 512. When that is full it notes how far it is,
-    // and does not note it again when it then comes to the end (fs/proc/task_mmu.c:do_pagemap_scan).
+    // The kernel collects regions in a buffer of its own, of 512. When that is full it records how
+    // far it has got, and does not record it again when it then reaches the end
+    // (fs/proc/task_mmu.c:do_pagemap_scan).
     let last = regions[..found].last().map_or(0, |region| region.end);
     Ok((found, RemoteAddr(arg.walk_end.max(last))))
 }
@@ -123,7 +124,7 @@ mod tests {
 
     use super::*;
 
-    /// Looks at the memory of the test itself.
+    /// Scans the memory of the test itself.
     #[test]
     fn finds_the_pages_that_were_touched() {
         const PAGE: u64 = 4096;
@@ -144,7 +145,7 @@ mod tests {
         let end = RemoteAddr(start + (48 << 20));
         let scanned = scan(&pagemap, RemoteAddr(start), end, &query, &mut regions);
         let (found, stop) = match scanned {
-            // Before 6.7.
+            // A kernel before 6.7.
             Err(Errno::ENOTTY) => return,
             result => result.unwrap(),
         };
@@ -160,7 +161,7 @@ mod tests {
         assert!(!holds((24 << 20) / PAGE));
     }
 
-    /// More regions than the kernel collects at once.
+    /// Scans more regions than the kernel collects at once.
     #[test]
     fn stops_behind_all_that_it_found() {
         let pagemap = File::open("/proc/self/pagemap").unwrap();
@@ -183,7 +184,7 @@ mod tests {
             while from < end {
                 let scanned = scan(&pagemap, from, end, &query, &mut regions);
                 let (found, stop) = match scanned {
-                    // Before 6.7.
+                    // A kernel before 6.7.
                     Err(Errno::ENOTTY) => return,
                     result => result.unwrap(),
                 };

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Where the kernel's buffers of a Unix stream end.
+//! Finding the boundaries of the kernel's buffers in a Unix stream.
 //!
 //! A message that carries descriptors is a buffer (`sk_buff`) of its own in the stream, but nothing
-//! says where it begins: `MSG_PEEK` returns what comes before with it, and returns the descriptors
-//! also if there is only room for what comes before (`net/unix/af_unix.c`,
-//! `unix_stream_read_generic`, goes on to the next buffer before it looks whether there is room).
+//! tells where it begins: `MSG_PEEK` returns it together with the data before it, and returns the
+//! descriptors even if there is only room for the data before it (`net/unix/af_unix.c`,
+//! `unix_stream_read_generic`, moves to the next buffer before it checks whether there is room).
 //!
-//! But each buffer is copied as a whole, and one that faults on the way ends the call before it is
+//! But each buffer is copied as a whole, and one that faults in the middle ends the call before it
+//! is counted. So a read into memory whose end cannot be written returns whole buffers only.
 //! counted. So a read into memory whose end cannot be written returns whole buffers only.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -17,8 +18,8 @@ use nix::errno::Errno;
 use crate::Result;
 use crate::raw::syscall;
 
-/// Peeks at the stream (at `SO_PEEK_OFF`) and returns the length of those buffers that fit into
-/// `room` as a whole, up to the first that does not; 0 if it is the first of all.
+/// Peeks at the stream (at `SO_PEEK_OFF`) and returns the total length of the buffers that fit into
+/// `room` as a whole, up to the first that does not; 0 if not even the first one fits.
 pub fn whole_buffers(socket: BorrowedFd<'_>, room: &mut [u8]) -> Result<usize> {
     let mut io = [
         libc::iovec {
@@ -36,8 +37,8 @@ pub fn whole_buffers(socket: BorrowedFd<'_>, room: &mut [u8]) -> Result<usize> {
     header.msg_iov = io.as_mut_ptr();
     header.msg_iovlen = io.len();
     let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-    // SAFETY: the first buffer has the length that is said; the second cannot be written, which the
-    // kernel finds out. There is no room for control messages, so no descriptor is made.
+    // SAFETY: the first buffer has the given length; the second cannot be written, which the kernel
+    // detects. There is no room for control messages, so no descriptor is created.
     match unsafe {
         syscall!(
             libc::SYS_recvmsg,

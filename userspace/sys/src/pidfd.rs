@@ -1,36 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! pidfds: a task that stays the same task when its number is used again.
+//! pidfds, which refer to the same task even when its number is reused.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::raw::{owned, syscall};
 use crate::{Result, signal::SigInfo};
 
-/// Opens a pidfd to a process (`pidfd_open(2)`).
+/// Opens a pidfd of a process (`pidfd_open(2)`).
 pub fn open(pid: i32) -> Result<OwnedFd> {
     open_with(pid, 0)
 }
 
-/// Opens a pidfd to a thread, which need not lead its process (`PIDFD_THREAD`, Linux 6.9).
+/// Opens a pidfd of a thread, which need not be a thread group leader (`PIDFD_THREAD`, Linux 6.9).
 pub fn open_thread(tid: i32) -> Result<OwnedFd> {
     open_with(tid, libc::PIDFD_THREAD)
 }
 
 fn open_with(pid: i32, flags: u32) -> Result<OwnedFd> {
-    // SAFETY: the call takes numbers only; what it returns is a new descriptor.
+    // SAFETY: the call takes numbers only; it returns a new descriptor.
     unsafe { syscall!(libc::SYS_pidfd_open, pid, flags).map(|fd| owned(fd)) }
 }
 
-/// Takes a descriptor out of another process: the very open file description
+/// Duplicates a descriptor of another process: it refers to the same open file description
 /// (`pidfd_getfd(2)`).
 pub fn get_fd(pidfd: BorrowedFd<'_>, fd: i32) -> Result<OwnedFd> {
-    // SAFETY: the call takes numbers only; what it returns is a new descriptor.
+    // SAFETY: the call takes numbers only; it returns a new descriptor.
     unsafe { syscall!(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0).map(|fd| owned(fd)) }
 }
 
-/// Sends a signal to the process, or to the thread of a `PIDFD_THREAD` descriptor; signal 0 only
-/// asks whether it is there (`pidfd_send_signal(2)`).
+/// Sends a signal to a process, or to the thread of a `PIDFD_THREAD` descriptor; signal 0 only
+/// checks that it exists (`pidfd_send_signal(2)`).
 pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32, info: Option<&SigInfo>) -> Result<()> {
     let info = info.map_or(std::ptr::null(), |info| info.bytes.as_ptr());
     // SAFETY: `info` is null or a siginfo of the size that the kernel copies.
@@ -46,15 +46,15 @@ pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32, info: Option<&SigInfo>) -
     Ok(())
 }
 
-/// What `PIDFD_GET_INFO` tells (Linux 6.13; `struct pidfd_info`).
+/// The answer of `PIDFD_GET_INFO` (Linux 6.13; `struct pidfd_info`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Info {
-    /// Bits of [`info_mask`]: on return, what holds.
+    /// Bits of [`info_mask`]: on return, the fields that are valid.
     pub mask: u64,
-    /// The id of its cgroup.
+    /// The id of the cgroup.
     pub cgroupid: u64,
-    /// Process id, in the pid namespace of the caller.
+    /// The process id, in the pid namespace of the caller.
     pub pid: u32,
     /// Thread group id.
     pub tgid: u32,
@@ -78,9 +78,9 @@ pub struct Info {
     pub fsgid: u32,
     /// The exit status as of `wait4`, with [`info_mask::EXIT`].
     pub exit_code: i32,
-    /// With [`info_mask::COREDUMP`] (Linux 6.16): whether it may be dumped.
+    /// Bits of [`coredump`], with [`info_mask::COREDUMP`] (Linux 6.16).
     pub coredump_mask: u32,
-    /// The signal of its core dump.
+    /// The signal that caused the core dump.
     pub coredump_signal: u32,
 }
 
@@ -100,24 +100,24 @@ pub mod info_mask {
 
 /// Bits of [`Info::coredump_mask`].
 pub mod coredump {
-    /// It dumps core.
+    /// The task dumps core.
     pub const DUMPED: u32 = 1 << 0;
-    /// It may not (`dumpable` is 0).
+    /// The task may not dump core (`dumpable` is 0).
     pub const SKIP: u32 = 1 << 1;
-    /// As its user (`dumpable` is 1).
+    /// Core dumps are made as the user of the task (`dumpable` is 1).
     pub const USER: u32 = 1 << 2;
-    /// As root (`dumpable` is 2).
+    /// Core dumps are made as root (`dumpable` is 2).
     pub const ROOT: u32 = 1 << 3;
 }
 
-/// Asks about the task; `mask` says what is wanted beyond what always comes.
+/// Asks about a task; `mask` says what is wanted in addition to what is always returned.
 pub fn info(pidfd: BorrowedFd<'_>, mask: u64) -> Result<Info> {
     let mut info = Info {
         mask,
         ..Info::default()
     };
     let request = crate::device::request(3, 0xff, 11, size_of::<Info>());
-    // SAFETY: `info` is a structure of the size that the request number tells.
+    // SAFETY: `info` is a structure of the size in the request number.
     unsafe { syscall!(libc::SYS_ioctl, pidfd.as_raw_fd(), request, &raw mut info) }?;
     Ok(info)
 }

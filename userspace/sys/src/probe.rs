@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Whether this kernel knows a call: asked in a way that changes nothing.
+//! Tests whether this kernel knows a call, in ways that change nothing.
 
 use nix::errno::Errno;
 
@@ -13,20 +13,20 @@ const PR_TIMER_CREATE_RESTORE_IDS_GET: u64 = 2;
 const MADV_GUARD_INSTALL: i32 = 102;
 const SYS_MSEAL: i64 = 462;
 
-/// `clone3` (Linux 5.3; `set_tid` since 5.5).
+/// Tests for `clone3` (Linux 5.3; `set_tid` since 5.5).
 #[must_use]
 pub fn clone3() -> bool {
-    // SAFETY: arguments of size 0 are refused before they are read.
+    // SAFETY: arguments of size 0 are rejected before they are read.
     let result = unsafe { syscall!(libc::SYS_clone3, std::ptr::null::<u8>(), 0) };
-    // A sandbox that filters calls may answer EPERM.
+    // A sandbox that filters system calls may return EPERM.
     !matches!(result, Err(Errno::ENOSYS | Errno::EPERM))
 }
 
-/// `process_vm_readv` (`CONFIG_CROSS_MEMORY_ATTACH`).
+/// Tests for `process_vm_readv` (`CONFIG_CROSS_MEMORY_ATTACH`).
 #[must_use]
 pub fn process_vm_readv() -> bool {
     let null = std::ptr::null::<libc::iovec>();
-    // SAFETY: no ranges, so nothing is read or written.
+    // SAFETY: there are no ranges, so nothing is read or written.
     let result = unsafe {
         syscall!(
             libc::SYS_process_vm_readv,
@@ -41,17 +41,17 @@ pub fn process_vm_readv() -> bool {
     result.is_ok()
 }
 
-/// Landlock, in this kernel and switched on.
+/// Tests for Landlock, built into this kernel and enabled.
 #[must_use]
 pub fn landlock() -> bool {
     const VERSION: u32 = 1;
     let null = std::ptr::null::<u8>();
-    // SAFETY: the question for the version has no arguments in memory.
+    // SAFETY: the version query has no arguments in memory.
     let result = unsafe { syscall!(libc::SYS_landlock_create_ruleset, null, 0, VERSION) };
     result.is_ok()
 }
 
-/// `prctl(PR_SET_MM_MAP)` (`CONFIG_CHECKPOINT_RESTORE`).
+/// Tests for `prctl(PR_SET_MM_MAP)` (`CONFIG_CHECKPOINT_RESTORE`).
 #[must_use]
 pub fn set_mm_map() -> bool {
     let mut size = 0_u32;
@@ -69,10 +69,10 @@ pub fn set_mm_map() -> bool {
     result.is_ok()
 }
 
-/// `prctl(PR_TIMER_CREATE_RESTORE_IDS)` (Linux 6.15).
+/// Tests for `prctl(PR_TIMER_CREATE_RESTORE_IDS)` (Linux 6.15).
 #[must_use]
 pub fn timer_ids() -> bool {
-    // SAFETY: the request only tells the current setting.
+    // SAFETY: the request only returns the current setting.
     let result = unsafe {
         syscall!(
             libc::SYS_prctl,
@@ -86,18 +86,18 @@ pub fn timer_ids() -> bool {
     result.is_ok()
 }
 
-/// Guard pages (`MADV_GUARD_INSTALL`, Linux 6.13).
+/// Tests for guard pages (`MADV_GUARD_INSTALL`, Linux 6.13).
 #[must_use]
 pub fn guard_pages() -> bool {
-    // SAFETY: an empty range; only the advice is looked at.
+    // SAFETY: the range is empty; only the advice is checked.
     let result = unsafe { syscall!(libc::SYS_madvise, 0, 0, MADV_GUARD_INSTALL) };
     result.is_ok()
 }
 
-/// `mseal` (Linux 6.10).
+/// Tests for `mseal` (Linux 6.10).
 #[must_use]
 pub fn mseal() -> bool {
-    // SAFETY: a flag that does not exist is refused; nothing is sealed.
+    // SAFETY: a flag that does not exist is rejected; nothing is sealed.
     let result = unsafe { syscall!(SYS_MSEAL, 0, 0, 1_u64) };
     result == Err(Errno::EINVAL)
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The blank: the program that a restored process begins as.
+//! The seed process: the program as which every restored process begins.
 //!
-//! It has no libc, so nothing of it is registered with the kernel (no `rseq`, no robust list), no
-//! mapping of it is sealed, and it has no signal handlers. It only waits to be traced.
+//! It has no libc, so it has registered nothing with the kernel (no `rseq`, no robust list), none
+//! of its mappings are sealed, and it has no signal handlers. It only waits to be traced.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -34,29 +34,29 @@ use crate::wait::{self, Status};
 pub struct CloneArgs {
     /// `CLONE_*`.
     pub flags: u64,
-    /// Where to put a pidfd.
+    /// Where to store a pidfd.
     pub pidfd: u64,
     /// `CLONE_CHILD_SETTID`, `CLONE_CHILD_CLEARTID`.
     pub child_tid: u64,
     /// `CLONE_PARENT_SETTID`.
     pub parent_tid: u64,
-    /// The signal that tells of the end.
+    /// The signal sent to the parent on exit.
     pub exit_signal: u64,
-    /// The lowest byte of the stack, 0 to go on with that of the caller.
+    /// The lowest byte of the stack; 0 to use the stack of the caller.
     pub stack: u64,
-    /// Its length.
+    /// The size of the stack.
     pub stack_size: u64,
     /// `CLONE_SETTLS`.
     pub tls: u64,
-    /// Where the numbers are, innermost pid namespace first.
+    /// The address of the thread ids, innermost pid namespace first.
     pub set_tid: u64,
-    /// How many.
+    /// The number of thread ids.
     pub set_tid_size: u64,
     /// `CLONE_INTO_CGROUP`.
     pub cgroup: u64,
 }
 
-// An ELF header and one program header, 64 bits each field as `man 5 elf` has them; then the code.
+// An ELF header and one program header, with 64-bit fields as in `man 5 elf`; then the code.
 const BASE: u64 = 0x10_0000;
 const HEADERS: u64 = 64 + 56;
 /// `1: mov $SYS_pause, %eax; syscall; jmp 1b`
@@ -89,26 +89,26 @@ fn elf() -> Vec<u8> {
     elf
 }
 
-/// The blank as a file that can be executed.
+/// The seed program as a file that can be executed.
 #[derive(Debug)]
 pub struct SeedProcess(OwnedFd);
 
-/// How a blank begins.
+/// The initial state of a seed process.
 #[derive(Clone, Copy, Debug)]
 pub struct Birth<'a> {
-    /// Its numbers, innermost pid namespace first; empty for any.
+    /// The process ids, innermost pid namespace first; empty for any.
     pub pid: &'a [i32],
-    /// Which of our descriptors it gets, and under which numbers. It has no others.
+    /// The descriptors of ours that it gets, and their numbers there. It has no others.
     pub descriptors: &'a [(BorrowedFd<'a>, i32)],
 }
 
 impl SeedProcess {
-    /// Makes the file.
+    /// Creates the file.
     pub fn new() -> Result<Self> {
         let file = memfd_create(c"crust-blank", MFdFlags::MFD_CLOEXEC)?;
         let mut file = File::from(file);
         file.write_all(&elf()).map_err(|_| Errno::EIO)?;
-        // What is open for writing cannot be executed (ETXTBSY).
+        // A file that is open for writing cannot be executed (ETXTBSY).
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         open(
             path.as_str(),
@@ -118,20 +118,20 @@ impl SeedProcess {
         .map(Self)
     }
 
-    /// Starts a child of the caller that executes the blank, blocks all signals, and waits.
+    /// Starts a child of the caller that executes the seed program, blocks all signals, and waits.
     ///
     /// # Errors
     ///
-    /// `EEXIST` if the number is taken, `EPERM`, and whatever `execveat` says.
+    /// `EEXIST` if the process id is taken, `EPERM`, and the errors of `execveat`.
     pub fn start(&self, birth: Birth<'_>) -> Result<i32> {
-        // Out of the way of all numbers that the child is to have.
+        // Move the descriptors out of the way of all numbers that the child will use.
         let above = birth.descriptors.iter().map(|&(_, number)| number).max();
         let above = above.map_or(0, |number| number + 1);
         let limit = u64::from(above.unsigned_abs()) + 64;
         let mut moved = Vec::new();
         raise_limit(limit)?;
         for (fd, number) in birth.descriptors {
-            // SAFETY: F_DUPFD_CLOEXEC makes a new descriptor, which nobody else owns.
+            // SAFETY: F_DUPFD_CLOEXEC creates a new descriptor, which nobody else owns.
             let copy =
                 unsafe { crate::raw::owned(fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(above))? as u64) };
             moved.push((copy, *number));
@@ -144,7 +144,7 @@ impl SeedProcess {
             .map(|(fd, number)| (fd.as_raw_fd(), *number))
             .collect();
         let args = CloneArgs {
-            // The child is not let run beside us before it has executed the blank.
+            // The child does not run beside us before it has executed the seed program.
             flags: libc::CLONE_VFORK as u64,
             exit_signal: libc::SIGCHLD as u64,
             set_tid: if birth.pid.is_empty() {
@@ -156,15 +156,15 @@ impl SeedProcess {
             ..CloneArgs::default()
         };
         let parent = std::process::id() as i32;
-        // SAFETY: without CLONE_VM the child has a copy of our memory, and this thread is the only
-        // one in it. It makes system calls only (`become_blank`): it takes no lock and allocates
-        // nothing, so what other threads were doing does not matter. `args` lives through the call.
+        // SAFETY: without CLONE_VM the child has a copy of our memory, and this thread is the only one
+        // in it. It makes system calls only (`become_blank`): it takes no lock and allocates nothing,
+        // so what other threads were doing does not matter. `args` lives through the call.
         let pid =
             unsafe { syscall!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) }? as i32;
         if pid == 0 {
             become_blank(parent, program.as_raw_fd(), &numbers);
         }
-        // It has executed the blank, or exited with the number of the error.
+        // The child has executed the seed program, or exited with the error number.
         match wait::poll(pid)? {
             None => Ok(pid),
             Some((_, Status::Exited(errno))) => Err(Errno::from_raw(errno)),
@@ -173,7 +173,7 @@ impl SeedProcess {
     }
 }
 
-/// Lets this process have descriptors up to `limit`: a child's table is copied from ours.
+/// Raises the descriptor limit of this process to `limit`: a child's table is copied from ours.
 fn raise_limit(limit: u64) -> Result<()> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
@@ -183,9 +183,9 @@ fn raise_limit(limit: u64) -> Result<()> {
     Ok(())
 }
 
-/// The life of the child up to its exec. Nothing here may allocate or take a lock.
+/// Runs the child up to its exec. Nothing here may allocate or take a lock.
 ///
-/// It goes with its parent, until the parent traces it and says otherwise.
+/// The child dies with its parent, until the parent traces it and clears that setting.
 fn become_blank(parent: i32, program: i32, descriptors: &[(i32, i32)]) -> ! {
     let empty: [*const libc::c_char; 1] = [std::ptr::null()];
     let name: &CStr = c"crust-blank";
@@ -194,17 +194,17 @@ fn become_blank(parent: i32, program: i32, descriptors: &[(i32, i32)]) -> ! {
     // struct kernel_sigaction: SIG_DFL, no flags, no restorer, an empty mask.
     let default = [0_u64; 4];
     let all = u64::MAX;
-    // SAFETY: every pointer is to a local of the size that its call reads; no call writes memory.
-    // This is a single-threaded process that owns all of its descriptors.
+    // SAFETY: every pointer refers to a local of the size that its call reads; no call writes
+    // memory. This is a single-threaded process that owns all of its descriptors.
     let errno = unsafe {
         let _ = syscall!(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         if libc::getppid() != parent {
-            // It was killed before we could ask to go with it.
+            // The parent was killed before we could ask to die with it.
             libc::_exit(0);
         }
         for signal in 1..=64 {
-            // What is ignored (as SIGPIPE is by Rust) would stay so through exec. SIGKILL and SIGSTOP
-            // fail and need no reset.
+            // An ignored signal (as SIGPIPE is by Rust) would stay ignored across exec. SIGKILL and
+            // SIGSTOP fail and need no reset.
             let nothing = std::ptr::null_mut::<u64>();
             let _ = syscall!(libc::SYS_rt_sigaction, signal, default.as_ptr(), nothing, 8);
         }
@@ -225,8 +225,8 @@ fn become_blank(parent: i32, program: i32, descriptors: &[(i32, i32)]) -> ! {
             for &(from, to) in descriptors {
                 syscall!(libc::SYS_dup3, from, to, 0)?;
             }
-            // As many as there may be at all (fs.nr_open). Without CAP_SYS_RESOURCE those that we have
-            // must do, which are enough for the descriptors above.
+            // The highest possible limit (fs.nr_open). Without CAP_SYS_RESOURCE the current limit must
+            // do, which is enough for the descriptors above.
             let _ = syscall!(libc::SYS_setrlimit, libc::RLIMIT_NOFILE, most.as_ptr());
             syscall!(
                 libc::SYS_execveat,
@@ -239,7 +239,7 @@ fn become_blank(parent: i32, program: i32, descriptors: &[(i32, i32)]) -> ! {
         });
         result.err().unwrap_or(Errno::EIO)
     };
-    // SAFETY: ends this process without running anything of ours.
+    // SAFETY: this ends the process without running any of our code.
     unsafe { libc::_exit(errno as i32) }
 }
 
@@ -268,7 +268,7 @@ mod tests {
                 ..
             }
         ));
-        // Only now: its parent goes on before an exec has closed what it closes.
+        // Only now: the parent resumes before exec has closed the descriptors that it closes.
         let fds: Vec<_> = std::fs::read_dir(format!("/proc/{pid}/fd"))
             .unwrap()
             .map(|entry| entry.unwrap().file_name())

@@ -2,8 +2,8 @@
 
 //! ptrace: all requests that crust uses, by thread id.
 //!
-//! ptrace belongs to the calling *thread*: only the one that seized a task may ask about it
-//! (`ESRCH` otherwise, as for a task that is gone or does not stand still).
+//! Tracing belongs to the calling *thread*: only the thread that seized a task may make requests
+//! for it (`ESRCH` otherwise, as for a task that is gone or not in a ptrace-stop).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -19,20 +19,20 @@ pub type UserRegs = libc::user_regs_struct;
 
 /// Options of [`seize`] and [`set_options`].
 pub mod option {
-    /// Stops at system calls have bit 7 set in their signal.
+    /// Sets bit 7 in the signal of syscall-stops.
     pub const SYSGOOD: i32 = libc::PTRACE_O_TRACESYSGOOD;
-    /// The task is killed when the tracer ends.
+    /// Kills the task when the tracer exits.
     pub const EXITKILL: i32 = libc::PTRACE_O_EXITKILL;
-    /// The task's seccomp filters rest. Needs `CAP_SYS_ADMIN`.
+    /// Suspends the task's seccomp filters. Needs `CAP_SYS_ADMIN`.
     pub const SUSPEND_SECCOMP: i32 = libc::PTRACE_O_SUSPEND_SECCOMP;
-    /// A stop when it ends.
+    /// Stops the task when it exits.
     pub const EXIT: i32 = libc::PTRACE_O_TRACEEXIT;
 }
 
-/// Events of stops.
+/// Events of ptrace-stops.
 pub mod event {
-    /// `PTRACE_EVENT_STOP`: by [`interrupt`](super::interrupt), the stop of a new tracee, and
-    /// group stops.
+    /// `PTRACE_EVENT_STOP`: a stop by [`interrupt`](super::interrupt), the initial stop of a new
+    /// tracee, and group-stops.
     pub const STOP: i32 = libc::PTRACE_EVENT_STOP;
     /// `PTRACE_EVENT_EXIT`.
     pub const EXIT: i32 = libc::PTRACE_EVENT_EXIT;
@@ -45,21 +45,21 @@ const PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG: u32 = 0x4211;
 const PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG: u32 = 0x4210;
 const PTRACE_SECCOMP_GET_FILTER: u32 = 0x420c;
 const PTRACE_SECCOMP_GET_METADATA: u32 = 0x420d;
-// More than the largest XSAVE area that a processor has had (AMX tiles: 11 KiB).
+// More than the largest XSAVE area of any processor so far (AMX tiles: 11 KiB).
 const XSTATE_LIMIT: usize = 64 << 10;
 
-/// A request whose two further arguments are numbers.
+/// Makes a request whose two further arguments are numbers.
 fn plain(request: u32, tid: i32, addr: usize, data: usize) -> Result<()> {
     // SAFETY: callers only pass requests that take numbers.
     unsafe { syscall!(libc::SYS_ptrace, request, tid, addr, data) }?;
     Ok(())
 }
 
-/// A request that reads or writes the memory at `data`.
+/// Makes a request that reads or writes the memory at `data`.
 ///
 /// # Safety
 ///
-/// `data` points to what the request reads or writes.
+/// `data` must point to what the request reads or writes.
 unsafe fn with<T>(request: u32, tid: i32, addr: usize, data: *mut T) -> Result<u64> {
     // SAFETY: promised by the caller.
     unsafe { syscall!(libc::SYS_ptrace, request, tid, addr, data) }
@@ -75,22 +75,22 @@ pub fn interrupt(tid: i32) -> Result<()> {
     plain(libc::PTRACE_INTERRUPT, tid, 0, 0)
 }
 
-/// Lets a stopped task go on, with a signal or 0.
+/// Resumes a stopped task, with a signal or 0.
 pub fn cont(tid: i32, signal: i32) -> Result<()> {
     plain(libc::PTRACE_CONT, tid, 0, signal as usize)
 }
 
-/// As [`cont`], up to the next entry to or exit from a system call.
+/// Resumes a task like [`cont`], up to the next entry to or exit from a system call.
 pub fn syscall(tid: i32, signal: i32) -> Result<()> {
     plain(libc::PTRACE_SYSCALL, tid, 0, signal as usize)
 }
 
-/// Lets a task in a group stop stay stopped, and hear of `SIGCONT`.
+/// Keeps a task in group-stop stopped, but lets it notice `SIGCONT`.
 pub fn listen(tid: i32) -> Result<()> {
     plain(libc::PTRACE_LISTEN, tid, 0, 0)
 }
 
-/// Ends tracing a stopped task, which goes on, with a signal or 0.
+/// Stops tracing a stopped task, which continues, with a signal or 0.
 pub fn detach(tid: i32, signal: i32) -> Result<()> {
     plain(libc::PTRACE_DETACH, tid, 0, signal as usize)
 }
@@ -100,7 +100,7 @@ pub fn set_options(tid: i32, options: i32) -> Result<()> {
     plain(libc::PTRACE_SETOPTIONS, tid, 0, options as usize)
 }
 
-/// The message of the last event.
+/// Returns the message of the last event.
 pub fn event_message(tid: i32) -> Result<u64> {
     let mut message: libc::c_ulong = 0;
     // SAFETY: the request writes one long.
@@ -108,7 +108,7 @@ pub fn event_message(tid: i32) -> Result<u64> {
     Ok(message)
 }
 
-/// Reads one set of registers (`NT_*` of `linux/elf.h`); returns how many bytes it has.
+/// Reads a register set (`NT_*` of `linux/elf.h`); returns its length in bytes.
 fn register_set(tid: i32, set: usize, bytes: &mut [u8]) -> Result<usize> {
     let mut io = libc::iovec {
         iov_base: bytes.as_mut_ptr().cast(),
@@ -119,7 +119,7 @@ fn register_set(tid: i32, set: usize, bytes: &mut [u8]) -> Result<usize> {
     Ok(io.iov_len)
 }
 
-/// Writes one set of registers.
+/// Writes a register set.
 fn set_register_set(tid: i32, set: usize, bytes: &[u8]) -> Result<()> {
     let mut io = libc::iovec {
         iov_base: bytes.as_ptr().cast_mut().cast(),
@@ -130,7 +130,7 @@ fn set_register_set(tid: i32, set: usize, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The general registers.
+/// Returns the general registers.
 pub fn registers(tid: i32) -> Result<UserRegs> {
     let mut bytes = [0; size_of::<UserRegs>()];
     let length = register_set(tid, NT_PRSTATUS, &mut bytes)?;
@@ -143,7 +143,7 @@ pub fn set_registers(tid: i32, registers: &UserRegs) -> Result<()> {
     set_register_set(tid, NT_PRSTATUS, register_bytes(registers))
 }
 
-/// The bytes of general registers, as `NT_PRSTATUS` has them.
+/// Returns the bytes of general registers, in the layout of `NT_PRSTATUS`.
 #[must_use]
 pub fn register_bytes(registers: &UserRegs) -> &[u8] {
     // SAFETY: 27 integers of 64 bits without padding, borrowed as long as `registers` is.
@@ -152,19 +152,20 @@ pub fn register_bytes(registers: &UserRegs) -> &[u8] {
     }
 }
 
-/// General registers from their bytes; `None` if there are not as many as there should be.
+/// Returns general registers from their bytes; `None` if the length is wrong.
 #[must_use]
 pub fn registers_from_bytes(bytes: &[u8]) -> Option<UserRegs> {
     if bytes.len() != size_of::<UserRegs>() {
         return None;
     }
-    // SAFETY: there are enough bytes, and all values of integers are valid.
+    // SAFETY: there are enough bytes, and any bits are valid integers.
     Some(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
 }
 
-/// The XSAVE area, in the size that this task has.
+/// Returns the XSAVE area, in the size that this task has.
 pub fn xstate(tid: i32) -> Result<Vec<u8>> {
-    /// What the last one took; all are alike, but for those who may use more registers than others.
+    /// The size of the last one; all have the same, except for tasks that may use more registers
+    /// than others.
     static KNOWN: AtomicUsize = AtomicUsize::new(0);
     let room = KNOWN.load(Ordering::Relaxed) + 64;
     let mut bytes = xstate_of_at_most(tid, room)?;
@@ -176,7 +177,7 @@ pub fn xstate(tid: i32) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// As many bytes of it as there are, and room for.
+/// Returns the XSAVE area, truncated to `room` bytes.
 fn xstate_of_at_most(tid: i32, room: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0; room];
     let length = register_set(tid, NT_X86_XSTATE, &mut bytes)?;
@@ -189,7 +190,8 @@ pub fn set_xstate(tid: i32, bytes: &[u8]) -> Result<()> {
     set_register_set(tid, NT_X86_XSTATE, bytes)
 }
 
-/// The pointer of the shadow stack; `None` if the task has none, or nothing here has any (Linux 6.6).
+/// Returns the shadow stack pointer; `None` if the task has no shadow stack, or this machine does
+/// not support them (Linux 6.6).
 pub fn shadow_stack(tid: i32) -> Result<Option<u64>> {
     let mut bytes = [0; size_of::<u64>()];
     match register_set(tid, NT_X86_SHSTK, &mut bytes) {
@@ -199,12 +201,12 @@ pub fn shadow_stack(tid: i32) -> Result<Option<u64>> {
     }
 }
 
-/// Sets the pointer of the shadow stack, which the task must have.
+/// Sets the shadow stack pointer of a task that has a shadow stack.
 pub fn set_shadow_stack(tid: i32, pointer: u64) -> Result<()> {
     set_register_set(tid, NT_X86_SHSTK, &pointer.to_ne_bytes())
 }
 
-/// The signal that the task is about to get, or what its event stop says.
+/// Returns the signal that the task is about to receive, or the siginfo of its event stop.
 pub fn siginfo(tid: i32) -> Result<SigInfo> {
     let mut bytes = vec![0; SigInfo::SIZE];
     // SAFETY: the request writes a siginfo.
@@ -212,12 +214,12 @@ pub fn siginfo(tid: i32) -> Result<SigInfo> {
     Ok(SigInfo { bytes })
 }
 
-/// Which queue of signals.
+/// A queue of pending signals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queue {
-    /// That of the thread.
+    /// The queue of the thread.
     Private,
-    /// That of the process.
+    /// The queue of the process.
     Shared,
 }
 
@@ -228,8 +230,8 @@ struct PeekArgs {
     nr: i32,
 }
 
-/// The signals that wait in a queue, in order, which stay there. Signals without a `siginfo`
-/// (those that the kernel had no memory for) are not among them.
+/// Returns the signals pending in a queue, in order, without removing them. Signals without a
+/// `siginfo` (those that the kernel had no memory for) are not included.
 pub fn queued_signals(tid: i32, queue: Queue) -> Result<Vec<SigInfo>> {
     const CHUNK: usize = 32;
     let mut all = Vec::new();
@@ -263,7 +265,8 @@ pub fn queued_signals(tid: i32, queue: Queue) -> Result<Vec<SigInfo>> {
     }
 }
 
-/// The blocked signals; within `sigsuspend` and its kin, those that were blocked before.
+/// Returns the signal mask; within `sigsuspend` and similar calls, the mask that was in force
+/// before.
 pub fn signal_mask(tid: i32) -> Result<u64> {
     let mut mask = 0_u64;
     // SAFETY: the request writes 8 bytes, as `addr` says.
@@ -271,7 +274,7 @@ pub fn signal_mask(tid: i32) -> Result<u64> {
     Ok(mask)
 }
 
-/// Sets the blocked signals.
+/// Sets the signal mask.
 pub fn set_signal_mask(tid: i32, mut mask: u64) -> Result<()> {
     // SAFETY: the request reads 8 bytes, as `addr` says.
     unsafe { with(libc::PTRACE_SETSIGMASK, tid, 8, &raw mut mask) }?;
@@ -281,15 +284,15 @@ pub fn set_signal_mask(tid: i32, mut mask: u64) -> Result<()> {
 /// A thread's registered area for restartable sequences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rseq {
-    /// Where it is; 0 if none is registered.
+    /// The address of the area; 0 if none is registered.
     pub address: RemoteAddr,
-    /// Its length.
+    /// The length of the area.
     pub length: u32,
-    /// What must stand before abort handlers.
+    /// The signature that must precede abort handlers.
     pub signature: u32,
 }
 
-/// The registration for restartable sequences (Linux 5.13).
+/// Returns the registration for restartable sequences (Linux 5.13).
 pub fn rseq(tid: i32) -> Result<Rseq> {
     #[repr(C)]
     #[derive(Default)]
@@ -323,15 +326,15 @@ pub fn rseq(tid: i32) -> Result<Rseq> {
 pub struct UserDispatch {
     /// 0: off.
     pub mode: u64,
-    /// Where the selector byte is.
+    /// The address of the selector byte.
     pub selector: u64,
-    /// Start of the range from which calls are let through.
+    /// The start of the range from which calls are not dispatched.
     pub offset: u64,
-    /// Its length.
+    /// The length of that range.
     pub len: u64,
 }
 
-/// Syscall user dispatch (Linux 6.4).
+/// Returns syscall user dispatch (Linux 6.4).
 pub fn user_dispatch(tid: i32) -> Result<UserDispatch> {
     let mut answer = UserDispatch::default();
     // SAFETY: the request writes as many bytes as `addr` says.
@@ -364,9 +367,10 @@ pub fn set_user_dispatch(tid: i32, config: &UserDispatch) -> Result<()> {
 impl UserDispatch {
     const INCLUSIVE: u64 = 2;
 
-    /// The arguments by which the kernel comes to have this. It keeps the range within which calls are
-    /// dispatched (`PR_SYS_DISPATCH_INCLUSIVE_ON`) as the one around the whole of memory from its end to
-    /// its start, says that the mode is 1 for both, and does not take back such a range with this mode.
+    /// Returns the arguments with which the kernel accepts this configuration. It stores a range
+    /// within which calls are dispatched (`PR_SYS_DISPATCH_INCLUSIVE_ON`) as the inverse range,
+    /// from its end around the whole of memory to its start, reports mode 1 for both, and does not
+    /// accept such a range with that mode.
     fn as_set(&self) -> Self {
         let end = self.offset.wrapping_add(self.len);
         if self.mode != 0 && self.offset != 0 && end <= self.offset {
@@ -382,16 +386,16 @@ impl UserDispatch {
     }
 }
 
-/// A seccomp filter of a thread as its classic BPF program, by its number: 0 is the one that was
-/// installed first.
+/// Returns a seccomp filter of a thread as its classic BPF program, by its number: 0 is the one
+/// that was installed first.
 ///
 /// # Errors
 ///
-/// `ENOENT` behind the last; `EACCES` without `CAP_SYS_ADMIN` or under filters of our own;
-/// `EMEDIUMTYPE` if it is no classic BPF program.
+/// `ENOENT` after the last one; `EACCES` without `CAP_SYS_ADMIN` or under filters of our own;
+/// `EMEDIUMTYPE` if it is not a classic BPF program.
 pub fn seccomp_filter(tid: i32, number: usize) -> Result<Vec<u8>> {
     const INSTRUCTION: usize = 8;
-    // SAFETY: without a place to write to, the request only tells the length.
+    // SAFETY: without a buffer, the request only returns the length.
     let length = unsafe {
         with(
             PTRACE_SECCOMP_GET_FILTER,
@@ -406,7 +410,7 @@ pub fn seccomp_filter(tid: i32, number: usize) -> Result<Vec<u8>> {
     Ok(program)
 }
 
-/// The flags with which a seccomp filter was installed, as far as the kernel tells them:
+/// Returns the flags with which a seccomp filter was installed, as far as the kernel tells them:
 /// `SECCOMP_FILTER_FLAG_LOG` (Linux 4.16).
 pub fn seccomp_flags(tid: i32, number: usize) -> Result<u64> {
     let mut metadata = [number as u64, 0];
@@ -422,7 +426,8 @@ pub fn seccomp_flags(tid: i32, number: usize) -> Result<u64> {
     Ok(metadata[1])
 }
 
-/// The I/O ports that a thread may use (`ioperm(2)`): a bit that is 0 allows one. `None` if it may use none.
+/// Returns the I/O port permissions of a thread (`ioperm(2)`): a bit that is 0 grants a port.
+/// `None` if none are granted.
 pub fn io_ports(tid: i32) -> Result<Option<Vec<u8>>> {
     const NT_386_IOPERM: usize = 0x201;
     const PORTS: usize = 65536;
@@ -435,22 +440,25 @@ pub fn io_ports(tid: i32) -> Result<Option<Vec<u8>>> {
     let result = unsafe { with(libc::PTRACE_GETREGSET, tid, NT_386_IOPERM, &raw mut io) };
     match result {
         Ok(_) => Ok(Some(bits)),
-        // It has no such table; or the kernel has none for anybody (CONFIG_X86_IOPL_IOPERM).
+        // The thread has no such table, or the kernel does not support it (CONFIG_X86_IOPL_IOPERM).
         Err(Errno::ENXIO | Errno::ENODEV | Errno::EINVAL | Errno::EIO) => Ok(None),
         Err(errno) => Err(errno),
     }
 }
 
-/// A segment of a thread in the global descriptor table (`struct user_desc`, `set_thread_area(2)`).
+/// A TLS segment of a thread in the global descriptor table (`struct user_desc`,
+/// `set_thread_area(2)`).
 pub type Segment = [u32; 4];
 
-/// The numbers in the table that are a thread's own (`GDT_ENTRY_TLS_MIN`, arch/x86/include/asm/segment.h).
+/// The entries of the table that belong to the thread (`GDT_ENTRY_TLS_MIN`,
+/// arch/x86/include/asm/segment.h).
 pub const SEGMENTS: std::ops::RangeInclusive<u32> = 12..=14;
 
 const PTRACE_GET_THREAD_AREA: u32 = 25;
 const PTRACE_SET_THREAD_AREA: u32 = 26;
 
-/// A segment of a thread, by one of [`SEGMENTS`]. `EIO` on a kernel without 32-bit programs.
+/// Returns a segment of a thread, by one of [`SEGMENTS`]. `EIO` on a kernel without support for
+/// 32-bit programs.
 pub fn segment(tid: i32, number: u32) -> Result<Segment> {
     let mut segment = Segment::default();
     // SAFETY: the request writes a structure of 16 bytes.
@@ -473,12 +481,12 @@ pub fn set_segment(tid: i32, mut segment: Segment) -> Result<()> {
     Ok(())
 }
 
-/// Where `u_debugreg[n]` is in `struct user`.
+/// Returns the offset of `u_debugreg[n]` in `struct user`.
 fn debug_offset(n: usize) -> usize {
     std::mem::offset_of!(libc::user, u_debugreg) + n * 8
 }
 
-/// Debug register `n`: 0..=3 are addresses, 6 is the status, 7 says which are on.
+/// Returns debug register `n`: 0..=3 are addresses, 6 is the status, 7 says which are enabled.
 pub fn debug_register(tid: i32, n: usize) -> Result<u64> {
     let mut value: libc::c_ulong = 0;
     // SAFETY: the raw request (unlike glibc's wrapper) writes one long to `data`.
@@ -503,7 +511,7 @@ mod tests {
             offset,
             len,
         };
-        // What the kernel keeps of mode 2 from 0x1000 on, 0x200 bytes.
+        // This is what the kernel stores for mode 2 from 0x1000 on, 0x200 bytes.
         let kept = config(1, 0x1200, 0x200_u64.wrapping_neg());
         assert_eq!(kept.as_set(), config(2, 0x1000, 0x200));
         for plain in [

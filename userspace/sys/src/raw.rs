@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What the modules share: system calls by number, with arguments of the right width.
+//! Helpers shared by the modules: system calls by number, with arguments of the right width.
 
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
-/// What a system call takes: a whole register. `libc::syscall` is variadic, and the upper half of
-/// a narrower argument would be whatever is there.
+/// An argument of a system call: a whole register. `libc::syscall` is variadic, and the upper half
+/// of a narrower argument would be undefined.
 pub(crate) trait Word {
     fn word(self) -> libc::c_long;
 }
@@ -35,18 +35,18 @@ impl<T> Word for *mut T {
     }
 }
 
-/// The result of a raw system call.
+/// Converts the result of a raw system call.
 pub(crate) fn result(value: libc::c_long) -> nix::Result<u64> {
     Errno::result(value).map(|value| value as u64)
 }
 
-/// A descriptor that a raw system call has just made.
+/// Takes ownership of a descriptor that a raw system call has just created.
 ///
 /// # Safety
 ///
-/// `fd` is the number of an open descriptor that nobody else owns.
+/// `fd` must be the number of an open descriptor that nobody else owns.
 pub(crate) unsafe fn owned(fd: u64) -> OwnedFd {
-    // SAFETY: what the caller promises is what is asked for here.
+    // SAFETY: the caller promises what is required here.
     unsafe { OwnedFd::from_raw_fd(fd as i32) }
 }
 

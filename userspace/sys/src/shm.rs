@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! System V shared memory segments, looked at from outside (`shmctl(2)`).
+//! System V shared memory segments, inspected from outside (`shmctl(2)`).
 
 use std::mem::MaybeUninit;
 
@@ -8,39 +8,39 @@ use nix::errno::Errno;
 
 use crate::Result;
 
-/// A bit of [`Segment::mode`]: it goes when nobody has it attached any more.
+/// A bit of [`Segment::mode`]: the segment is destroyed when it is no longer attached.
 pub const DEST: u32 = 0o1000;
-/// A bit of [`Segment::mode`]: it is not swapped out.
+/// A bit of [`Segment::mode`]: the segment is not swapped out.
 pub const LOCKED: u32 = 0o2000;
 
-/// What the kernel tells of a segment (`struct shmid_ds`).
+/// The kernel's description of a segment (`struct shmid_ds`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Segment {
-    /// The key by which others find it; `IPC_PRIVATE` if they do not.
+    /// The key by which others find it; `IPC_PRIVATE` if it has none.
     pub key: i32,
-    /// The user that owns it.
+    /// The user id of the owner.
     pub uid: u32,
-    /// The group that owns it.
+    /// The group id of the owner.
     pub gid: u32,
-    /// The user that made it.
+    /// The user id of the creator.
     pub creator_uid: u32,
-    /// The group that made it.
+    /// The group id of the creator.
     pub creator_gid: u32,
-    /// Its permissions, and [`DEST`] and [`LOCKED`].
+    /// The permissions, and [`DEST`] and [`LOCKED`].
     pub mode: u32,
-    /// How many bytes it has.
+    /// The size in bytes.
     pub size: u64,
-    /// How many mappings of it there are.
+    /// The number of mappings of the segment.
     pub attached: u64,
-    /// The process that made it.
+    /// The process id of the creator.
     pub creator: i32,
 }
 
-/// Looks at a segment.
+/// Returns the description of a segment.
 ///
 /// # Errors
 ///
-/// `EINVAL` or `EIDRM` if there is none with this id.
+/// `EINVAL` or `EIDRM` if there is no segment with this id.
 pub fn stat(id: i32) -> Result<Segment> {
     let mut answer = MaybeUninit::<libc::shmid_ds>::zeroed();
     // SAFETY: the command writes one `struct shmid_ds`.
@@ -61,7 +61,7 @@ pub fn stat(id: i32) -> Result<Segment> {
     })
 }
 
-/// The id of the segment with a key.
+/// Returns the id of the segment with a key.
 ///
 /// # Errors
 ///
@@ -71,7 +71,7 @@ pub fn find(key: i32) -> Result<i32> {
     Errno::result(unsafe { libc::shmget(key, 0, 0) })
 }
 
-/// Removes a segment, as soon as nobody has it attached.
+/// Removes a segment, as soon as it is no longer attached.
 pub fn remove(id: i32) -> Result<()> {
     // SAFETY: the command takes no buffer.
     let result = unsafe { libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()) };

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Signals as the kernel has them.
+//! Signals in the kernel's representation.
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// A `siginfo_t`, whole (128 bytes).
+/// A complete `siginfo_t` (128 bytes).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SigInfo {
     /// The structure.
@@ -33,19 +33,19 @@ impl SigInfo {
         i32::from_ne_bytes(self.bytes[at..at + 4].try_into().expect("four bytes"))
     }
 
-    /// The signal.
+    /// Returns the signal number.
     #[must_use]
     pub fn signal(&self) -> i32 {
         self.number(0)
     }
 
-    /// Where it came from (`si_code`).
+    /// Returns the origin of the signal (`si_code`).
     #[must_use]
     pub fn code(&self) -> i32 {
         self.number(8)
     }
 
-    /// The POSIX timer that sent it, if it says that one did.
+    /// Returns the POSIX timer that sent the signal, if `si_code` says that a timer did.
     #[must_use]
     pub fn timer(&self) -> Option<OfTimer> {
         let value = self.bytes[24..32].try_into().expect("eight bytes");
@@ -56,21 +56,21 @@ impl SigInfo {
         })
     }
 
-    /// Who sent it, for those codes that tell.
+    /// Returns the process id of the sender, for those codes that have one.
     #[must_use]
     pub fn sender(&self) -> i32 {
         self.number(16)
     }
 }
 
-/// What a POSIX timer says with its signal.
+/// The information that a POSIX timer sends with its signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OfTimer {
-    /// Its id.
+    /// The id of the timer.
     pub id: i32,
     /// The signal.
     pub signal: i32,
-    /// The value that it was given.
+    /// The value that the timer was created with.
     pub value: u64,
 }
 
@@ -80,7 +80,7 @@ impl std::fmt::Debug for SigInfo {
     }
 }
 
-/// A set of signals as one word: signal `n` is bit `n - 1`.
+/// Returns the bit of a signal in a signal set: signal `n` is bit `n - 1`.
 #[must_use]
 pub const fn bit(signal: i32) -> u64 {
     1 << (signal - 1)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Socket options by number, as bytes: what a dump reads, a restore sets again as it is.
+//! Socket options by number, as bytes: a restore sets the bytes that a dump has read.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -63,10 +63,10 @@ pub fn set_int(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> Result<
     set(fd, level, name, &value.to_ne_bytes())
 }
 
-/// A message that was received.
+/// A received message.
 #[derive(Debug, Default)]
 pub struct Received {
-    /// How many bytes were put into the buffer.
+    /// The number of bytes written to the buffer.
     pub length: usize,
     /// The control messages, as the kernel laid them out.
     pub control: Vec<u8>,
@@ -76,8 +76,9 @@ pub struct Received {
     pub name: Vec<u8>,
 }
 
-/// `recvmsg(2)` with room for `control` bytes of control messages, which come back unparsed.
-/// Descriptors in them are open in this process: the caller takes them with [`descriptors`].
+/// Receives a message (`recvmsg(2)`) with room for `control` bytes of control messages, which are
+/// returned unparsed. Descriptors in them are open in this process: the caller takes them with
+/// [`descriptors`].
 pub fn receive(
     fd: BorrowedFd<'_>,
     buffer: &mut [u8],
@@ -116,8 +117,8 @@ pub fn receive(
     })
 }
 
-/// Takes the descriptors of all `SCM_RIGHTS` messages of what [`receive`] returned, in order. They
-/// are owned by the caller from here on, so this takes the control messages away.
+/// Takes the descriptors of all `SCM_RIGHTS` messages that [`receive`] returned, in order. The
+/// caller owns them from here on, so this takes the control messages away.
 #[must_use]
 pub fn descriptors(received: &mut Received) -> Vec<std::os::fd::OwnedFd> {
     let control = std::mem::take(&mut received.control);
@@ -133,8 +134,8 @@ pub fn descriptors(received: &mut Received) -> Vec<std::os::fd::OwnedFd> {
         if level == libc::SOL_SOCKET && kind == libc::SCM_RIGHTS {
             for fd in rest[16..length].chunks_exact(4) {
                 let fd = i32::from_ne_bytes(fd.try_into().expect("4 bytes"));
-                // SAFETY: the kernel has just put this descriptor into our table, and the
-                // control messages that name it are taken away, so nobody else owns it.
+                // SAFETY: the kernel has just put this descriptor into our table, and the control
+                // messages that name it are taken away, so nobody else owns it.
                 all.push(unsafe { crate::raw::owned(fd as u64) });
             }
         }

@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use crate::Result;
 use crate::raw::syscall;
 
-/// Copies up to `length` bytes from one pipe to another, which stay in the first (`tee(2)`).
-/// Does not block: `EAGAIN`.
+/// Copies up to `length` bytes from one pipe to another; they stay in the first (`tee(2)`). Does
+/// not block, but returns `EAGAIN`.
 pub fn tee(from: BorrowedFd<'_>, to: BorrowedFd<'_>, length: usize) -> Result<usize> {
     // SAFETY: the call takes numbers only.
     unsafe {
@@ -23,8 +23,8 @@ pub fn tee(from: BorrowedFd<'_>, to: BorrowedFd<'_>, length: usize) -> Result<us
     .map(|bytes| bytes as usize)
 }
 
-/// Moves up to `length` bytes, one side being a pipe, at the offset `offset` of `to` if it is a
-/// file (`splice(2)`).
+/// Moves up to `length` bytes from or to a pipe; `offset` is the offset in `to` if that is a file
+/// (`splice(2)`).
 pub fn splice(
     from: BorrowedFd<'_>,
     to: BorrowedFd<'_>,
@@ -51,7 +51,8 @@ pub fn splice(
     .map(|bytes| bytes as usize)
 }
 
-/// Copies between two files at the given offsets (`copy_file_range(2)`); 0 at the end of `from`.
+/// Copies between two files at the given offsets (`copy_file_range(2)`); returns 0 at the end of
+/// `from`.
 pub fn copy_file_range(
     from: BorrowedFd<'_>,
     mut from_offset: u64,

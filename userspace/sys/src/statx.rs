@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What `statx(2)` tells of a file: unlike `stat`, also in which mount it was found.
+//! File identities by `statx(2)`, which, unlike `stat`, also tells the mount in which a file was
+//! found.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
@@ -9,26 +10,26 @@ use std::os::fd::{AsFd, AsRawFd};
 use crate::Result;
 use crate::raw::syscall;
 
-/// What tells a file from others.
+/// The attributes that identify a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// Device number, as `makedev` makes it.
+    /// The device number, as `makedev` makes it.
     pub dev: u64,
-    /// Inode number.
+    /// The inode number.
     pub ino: u64,
-    /// Type and permissions.
+    /// The type and permissions.
     pub mode: u32,
-    /// Number of names.
+    /// The number of hard links.
     pub links: u32,
-    /// Length in bytes.
+    /// The length in bytes.
     pub size: u64,
-    /// The device that a device node stands for.
+    /// The device that a device node represents.
     pub rdev: u64,
-    /// The mount, as `mnt_id` in `/proc/PID/fdinfo`.
+    /// The mount id, as `mnt_id` in `/proc/PID/fdinfo`.
     pub mount: u64,
 }
 
-/// Looks at the file at a path below a directory; `flags` are `AT_*`.
+/// Returns the identity of the file at a path below a directory; `flags` are `AT_*`.
 pub fn identity(dir: impl AsFd, path: &CStr, flags: i32) -> Result<Identity> {
     let mut answer = MaybeUninit::<libc::statx>::zeroed();
     let mask = libc::STATX_BASIC_STATS | libc::STATX_MNT_ID;

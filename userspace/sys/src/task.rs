@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What may be asked about any task by its number.
+//! Queries that work for any task, by its thread id.
 
 use serde::{Deserialize, Serialize};
 
 use crate::raw::syscall;
 use crate::{RemoteAddr, Result};
 
-/// A thread's list of robust futexes: head and length (`get_robust_list(2)`).
+/// Returns a thread's list of robust futexes: head and length (`get_robust_list(2)`).
 pub fn robust_list(tid: i32) -> Result<(RemoteAddr, u64)> {
     let (mut head, mut length) = (0_u64, 0_u64);
     // SAFETY: the call writes a pointer and a size, both of 8 bytes.
@@ -22,7 +22,7 @@ pub fn robust_list(tid: i32) -> Result<(RemoteAddr, u64)> {
     Ok((RemoteAddr(head), length))
 }
 
-/// How a thread is scheduled (`struct sched_attr`).
+/// The scheduling policy and attributes of a thread (`struct sched_attr`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scheduling {
@@ -32,23 +32,23 @@ pub struct Scheduling {
     pub policy: u32,
     /// `SCHED_FLAG_*`.
     pub flags: u64,
-    /// For `SCHED_OTHER` and `SCHED_BATCH`.
+    /// The nice value, for `SCHED_OTHER` and `SCHED_BATCH`.
     pub nice: i32,
-    /// For `SCHED_FIFO` and `SCHED_RR`.
+    /// The static priority, for `SCHED_FIFO` and `SCHED_RR`.
     pub priority: u32,
-    /// For `SCHED_DEADLINE`, in nanoseconds; else the time slice.
+    /// The runtime for `SCHED_DEADLINE`, else the time slice, in nanoseconds.
     pub runtime: u64,
-    /// For `SCHED_DEADLINE`, in nanoseconds.
+    /// The deadline for `SCHED_DEADLINE`, in nanoseconds.
     pub deadline: u64,
-    /// For `SCHED_DEADLINE`, in nanoseconds.
+    /// The period for `SCHED_DEADLINE`, in nanoseconds.
     pub period: u64,
-    /// Utilisation clamp, at least.
+    /// The lower utilisation clamp.
     pub util_min: u32,
-    /// Utilisation clamp, at most.
+    /// The upper utilisation clamp.
     pub util_max: u32,
 }
 
-/// `sched_getattr(2)`.
+/// Returns how a thread is scheduled (`sched_getattr(2)`).
 pub fn scheduling(tid: i32) -> Result<Scheduling> {
     let mut answer = Scheduling::default();
     let size = size_of::<Scheduling>();
@@ -57,7 +57,7 @@ pub fn scheduling(tid: i32) -> Result<Scheduling> {
     Ok(answer)
 }
 
-/// The I/O class and priority (`ioprio_get(2)` of `IOPRIO_WHO_PROCESS`).
+/// Returns the I/O class and priority (`ioprio_get(2)` of `IOPRIO_WHO_PROCESS`).
 pub fn io_priority(tid: i32) -> Result<u32> {
     const IOPRIO_WHO_PROCESS: i32 = 1;
     // SAFETY: the call takes numbers only.
@@ -65,12 +65,12 @@ pub fn io_priority(tid: i32) -> Result<u32> {
         .map(|priority| priority as u32)
 }
 
-/// The processors that a thread may run on, as the bits of the kernel's mask
+/// Returns the processors that a thread may run on, as the bits of the kernel's mask
 /// (`sched_getaffinity(2)`).
 pub fn affinity(tid: i32) -> Result<Vec<u8>> {
-    // Room for 8192 processors, the most that x86 can be configured for.
+    // Room for 8192 processors, the maximum that x86 can be configured for.
     let mut mask = vec![0_u8; 1024];
-    // SAFETY: the call writes at most as many bytes as it is told there are.
+    // SAFETY: the call writes at most `mask.len()` bytes.
     let length = unsafe {
         syscall!(
             libc::SYS_sched_getaffinity,
@@ -83,14 +83,15 @@ pub fn affinity(tid: i32) -> Result<Vec<u8>> {
     Ok(mask)
 }
 
-/// What a thread shares a processor core with (`PR_SCHED_CORE`): those that have the same number, which
-/// means nothing else; 0 is anybody. `ENODEV` and `EINVAL` where there is no such thing.
+/// Returns the core scheduling cookie of a thread (`PR_SCHED_CORE`): it shares a processor core
+/// only with threads that have the same cookie, whose value has no other meaning; 0 is the default.
+/// `ENODEV` and `EINVAL` where core scheduling is not supported.
 pub fn core_cookie(tid: i32) -> Result<u64> {
     const PR_SCHED_CORE: i32 = 62;
     const GET: i32 = 0;
     const THREAD: i32 = 0;
     let mut cookie = 0_u64;
-    // SAFETY: the call writes a number of 64 bits.
+    // SAFETY: the call writes a 64-bit integer.
     unsafe {
         syscall!(
             libc::SYS_prctl,
@@ -104,7 +105,7 @@ pub fn core_cookie(tid: i32) -> Result<u64> {
     Ok(cookie)
 }
 
-/// The thread id of the caller.
+/// Returns the thread id of the caller.
 #[must_use]
 pub fn gettid() -> i32 {
     nix::unistd::gettid().as_raw()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Timers that are files.
+//! Timer descriptors.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -9,10 +9,11 @@ use crate::raw::syscall;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// When a timer expires next, and how often, in nanoseconds; 0 for never (`timerfd_gettime(2)`).
+/// Returns when a timer expires next, and its interval, in nanoseconds; 0 for never
+/// (`timerfd_gettime(2)`).
 ///
-/// A periodic timer that nobody has read since it expired rests. This starts it again, and adds what it
-/// missed to what can be read, as reading does.
+/// A periodic timer that nobody has read since it expired does not run. This call restarts it, and
+/// adds the expirations that it missed to the count that can be read, as reading does.
 pub fn get(fd: BorrowedFd<'_>) -> Result<(u64, u64)> {
     let mut times = [0_u64; 4];
     // SAFETY: the kernel writes a `struct itimerspec`, which is four words.

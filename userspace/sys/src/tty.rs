@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What terminals can be asked (`ioctl_tty(2)`), for pairs of pseudo-terminals also from their controlling side.
+//! Queries to terminals (`ioctl_tty(2)`), for pseudo-terminals also from the controlling side of
+//! the pair.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -11,11 +12,11 @@ use crate::raw::syscall;
 
 /// Requests, and the arguments that they take.
 pub mod request {
-    /// The number of the pair, a `u32`.
+    /// Returns the number of the pair, a `u32`.
     pub const NUMBER: u32 = 0x8004_5430;
-    /// Locks the terminal if the `i32` is not 0: nobody opens it.
+    /// Locks the terminal if the `i32` is not 0: nobody can open it then.
     pub const LOCK: u32 = 0x4004_5431;
-    /// The device number, a `u32`.
+    /// Returns the device number, a `u32`.
     pub const DEVICE: u32 = 0x8004_5432;
     /// `TCSETS2`: sets [`SETTINGS`](super::SETTINGS) bytes.
     pub const SET_SETTINGS: u32 = 0x402c_542b;
@@ -26,14 +27,14 @@ pub mod request {
     pub(super) const PEER: u32 = 0x5441;
 }
 
-/// How long `struct termios2` is, in bytes.
+/// The size of `struct termios2`, in bytes.
 pub const SETTINGS: usize = 44;
 
-/// A request that writes `N` bytes.
+/// Makes a request that writes `N` bytes.
 ///
 /// # Safety
 ///
-/// It writes no more.
+/// The request must write no more.
 unsafe fn read<const N: usize>(fd: BorrowedFd<'_>, request: u32) -> Result<[u8; N]> {
     let mut bytes = [0; N];
     // SAFETY: promised by the caller.
@@ -46,58 +47,60 @@ fn number(fd: BorrowedFd<'_>, request: u32) -> Result<i32> {
     unsafe { read(fd, request) }.map(i32::from_ne_bytes)
 }
 
-/// The settings (`struct termios2`); asked of the controlling side, those of the terminal.
+/// Returns the settings (`struct termios2`); for the controlling side, those of the terminal.
 pub fn settings(fd: BorrowedFd<'_>) -> Result<[u8; SETTINGS]> {
     // SAFETY: the request writes one `struct termios2`.
     unsafe { read(fd, request::SETTINGS) }
 }
 
-/// Rows, columns, and pixels of both (`struct winsize`).
+/// Returns the rows and columns, and the width and height in pixels (`struct winsize`).
 pub fn size(fd: BorrowedFd<'_>) -> Result<[u8; 8]> {
     // SAFETY: the request writes one `struct winsize`.
     unsafe { read(fd, libc::TIOCGWINSZ as u32) }
 }
 
-/// The session whose terminal it is; `ENOTTY` if it is nobody's.
+/// Returns the session whose controlling terminal it is; `ENOTTY` if it has none.
 pub fn session(fd: BorrowedFd<'_>) -> Result<i32> {
     number(fd, libc::TIOCGSID as u32)
 }
 
-/// The process group in the foreground.
+/// Returns the foreground process group.
 pub fn foreground(fd: BorrowedFd<'_>) -> Result<i32> {
     number(fd, libc::TIOCGPGRP as u32)
 }
 
-/// What poll says, and how many bytes could be read.
+/// Returns the events of poll, and how many bytes can be read.
 pub fn waiting(fd: BorrowedFd<'_>) -> Result<(PollFlags, i32)> {
     let mut polled = [PollFd::new(fd, PollFlags::POLLIN)];
-    // That also waits for what is on its way from the other side (drivers/tty/n_tty.c:n_tty_poll).
+    // Polling also waits for data on its way from the other side (drivers/tty/n_tty.c:n_tty_poll).
     poll(&mut polled, PollTimeout::ZERO)?;
     let events = polled[0].revents().unwrap_or(PollFlags::empty());
     Ok((events, number(fd, libc::FIONREAD as u32)?))
 }
 
-/// The device number.
+/// Returns the device number.
 pub fn device(fd: BorrowedFd<'_>) -> Result<u32> {
     number(fd, request::DEVICE).map(|number| number as u32)
 }
 
-/// Whether the controlling side reads packets (`TIOCPKT`).
+/// Returns whether the controlling side reads packets (`TIOCPKT`).
 pub fn has_packets(fd: BorrowedFd<'_>) -> Result<bool> {
     number(fd, request::HAS_PACKETS).map(|number| number != 0)
 }
 
-/// Whether nobody may open the terminal of this controlling side.
+/// Returns whether the terminal of this controlling side is locked, so that nobody can open it.
 pub fn is_locked(fd: BorrowedFd<'_>) -> Result<bool> {
     number(fd, request::IS_LOCKED).map(|number| number != 0)
 }
 
-/// Whether nobody else may open this terminal (`TIOCEXCL`).
+/// Returns whether this terminal is in exclusive mode, so that nobody else can open it
+/// (`TIOCEXCL`).
 pub fn is_exclusive(fd: BorrowedFd<'_>) -> Result<bool> {
     number(fd, request::IS_EXCLUSIVE).map(|number| number != 0)
 }
 
-/// Opens the terminal of a controlling side, which must be open already: the first time is an event.
+/// Opens the terminal of a controlling side. It must be open already, because the first open has
+/// side effects.
 pub fn peer(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
     // SAFETY: the request takes flags and returns a new descriptor, which nobody else owns.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What user space and the module say to each other over `/dev/ckpt`: `linux/ckpt.h` in Rust.
+//! The interface of the module, `/dev/ckpt`: `linux/ckpt.h` in Rust.
 //!
 //! The header says what each field means. A test compares every structure and constant with it
 //! (`tests/uapi.rs`), so that the two cannot drift apart.
@@ -15,17 +15,17 @@ pub const CKPT_MAX_LEVEL: usize = 33;
 /// The number of signals.
 pub const CKPT_NSIG: usize = 64;
 
-/// A structure that a request takes. It begins with a descriptor.
+/// A structure that is the argument of a request. It begins with a descriptor.
 pub trait Request: FromBytes + IntoBytes + Immutable {
-    /// What it is called in C, without `CKPT_IOC_`.
+    /// The name in C, without `CKPT_IOC_`.
     const NAME: &'static str;
     /// `_IOC_NR`.
     const NR: u32;
-    /// Whether the kernel answers in it (`_IOWR`, else `_IOW`).
+    /// Whether the kernel writes an answer to it (`_IOWR`, else `_IOW`).
     const ANSWERS: bool;
 
-    /// One with values that are allowed, as far as they do not depend on the descriptor, the last field not zero.
-    /// It names no descriptor.
+    /// Returns an argument with allowed values, as far as they do not depend on the descriptor, and
+    /// with a last field that is not zero. It names no descriptor.
     fn probe() -> Self;
 }
 
@@ -64,15 +64,15 @@ request!(Process, PROCESS, 6, true, |it| it.membarrier = 1);
 request!(Tcp, TCP, 7, true, |it| it.urg_seq = 1);
 request!(Messages, MESSAGES, 8, true, |it| it.size = 1);
 
-/// Gives a task that exists other process ids.
+/// Gives an existing task other process ids.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SetPid {
     pub pidfd: i32,
     pub flags: u32,
-    /// How many entries of `nr` count.
+    /// The number of entries of `nr` that are used.
     pub count: u32,
-    /// The new numbers, innermost pid namespace first.
+    /// The new ids, innermost pid namespace first.
     pub nr: [i32; CKPT_MAX_LEVEL],
 }
 
@@ -82,23 +82,23 @@ pub struct SetPid {
 pub struct SetIds {
     pub pidfd: i32,
     pub flags: u32,
-    /// 0 leaves it.
+    /// The process group; 0 leaves it unchanged.
     pub pgid: i32,
-    /// 0 leaves it.
+    /// The session; 0 leaves it unchanged.
     pub sid: i32,
 }
 
-/// Sets when a task was started.
+/// Sets the start time of a task.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SetStart {
     pub pidfd: i32,
     pub flags: u32,
-    /// On `CLOCK_BOOTTIME` of the caller, in nanoseconds.
+    /// The start time on `CLOCK_BOOTTIME` of the caller, in nanoseconds.
     pub start_boottime: u64,
 }
 
-/// Adds to the resources that a process has used. Times are in nanoseconds.
+/// Adds to the resource usage of a process. Times are in nanoseconds.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Usage {
@@ -113,9 +113,9 @@ pub struct Usage {
     pub majflt: u64,
     pub cminflt: u64,
     pub cmajflt: u64,
-    /// Of 512 bytes.
+    /// In blocks of 512 bytes.
     pub inblock: u64,
-    /// Of 512 bytes.
+    /// In blocks of 512 bytes.
     pub oublock: u64,
     pub nvcsw: u64,
     pub nivcsw: u64,
@@ -141,25 +141,26 @@ pub struct Sigaction {
 pub struct Sigactions {
     pub pidfd: i32,
     pub flags: u32,
-    /// Signal `n` is entry `n - 1`.
+    /// The action of signal `n` is entry `n - 1`.
     pub action: [Sigaction; CKPT_NSIG],
 }
 
 /// Values of [`Restart::kind`].
 pub mod restart {
-    /// No call waits for its continuation.
+    /// No call is to be continued.
     pub const NONE: u32 = 0;
     /// `nanosleep`, `clock_nanosleep`.
     pub const NANOSLEEP: u32 = 1;
     /// `poll`.
     pub const POLL: u32 = 2;
-    /// `futex(FUTEX_WAIT, FUTEX_WAIT_BITSET)` with a time limit.
+    /// `futex(FUTEX_WAIT, FUTEX_WAIT_BITSET)` with a timeout.
     pub const FUTEX: u32 = 3;
-    /// One that is not known.
+    /// An unknown call.
     pub const OTHER: u32 = 4;
 }
 
-/// How an interrupted system call is to go on. Its other arguments are in the registers of the task.
+/// The restart block of an interrupted system call. The other arguments are in the registers of the
+/// task.
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -167,23 +168,23 @@ pub mod restart {
 pub struct Restart {
     /// One of [`restart`].
     pub kind: u32,
-    /// `NANOSLEEP`, `FUTEX`: the clock of the time limit.
+    /// `NANOSLEEP`, `FUTEX`: the clock of the timeout.
     pub clock: i32,
-    /// What is left now, in nanoseconds; `u64::MAX` if the call has no time limit.
+    /// The time that is left now, in nanoseconds; `u64::MAX` if the call has no timeout.
     pub remaining: u64,
-    /// `NANOSLEEP`: where the remaining time goes to, or 0. `POLL`: the array of `struct pollfd`. `FUTEX`: the
-    /// futex.
+    /// `NANOSLEEP`: where the remaining time is written, or 0. `POLL`: the array of `struct
+    /// pollfd`. `FUTEX`: the futex.
     pub addr: u64,
     /// `POLL`: the number of entries. `FUTEX`: the expected value.
     pub val: u32,
     pub pad: u32,
 }
 
-/// Reads what belongs to one thread.
+/// Reads the state of one thread.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Thread {
-    /// Of the thread (`PIDFD_THREAD`) or of a leader.
+    /// A pidfd of the thread (`PIDFD_THREAD`) or of a thread group leader.
     pub pidfd: i32,
     pub flags: u32,
     pub clear_child_tid: u64,
@@ -204,7 +205,7 @@ pub struct Thread {
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct Itimer {
-    /// Until it expires next; 0 if it is not armed.
+    /// The time until the next expiry; 0 if it is not armed.
     pub value: u64,
     pub interval: u64,
 }
@@ -213,7 +214,7 @@ pub struct Itimer {
 pub mod process_state {
     /// `PR_SET_CHILD_SUBREAPER`.
     pub const CHILD_SUBREAPER: u32 = 1 << 0;
-    /// Made by `clone3(CLONE_AUTOREAP)`.
+    /// Created by `clone3(CLONE_AUTOREAP)`.
     pub const AUTOREAP: u32 = 1 << 1;
     /// `PR_SET_THP_DISABLE`.
     pub const THP_DISABLE: u32 = 1 << 2;
@@ -221,11 +222,11 @@ pub mod process_state {
     pub const THP_DISABLE_EXCEPT_ADVISED: u32 = 1 << 3;
 }
 
-/// Reads what belongs to a process.
+/// Reads the state of a process.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Process {
-    /// Of any thread.
+    /// A pidfd of any thread.
     pub pidfd: i32,
     pub flags: u32,
     pub brk: u64,
@@ -233,17 +234,18 @@ pub struct Process {
     pub itimer: [Itimer; 3],
     /// Bits of [`process_state`].
     pub state: u32,
-    /// What `MEMBARRIER_CMD_GET_REGISTRATIONS` returns.
+    /// The result of `MEMBARRIER_CMD_GET_REGISTRATIONS`.
     pub membarrier: u32,
 }
 
-/// Reads a TCP connection, and leaves it as it is.
+/// Reads a TCP connection, without changing it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Tcp {
     pub fd: i32,
     pub flags: u32,
-    /// Of a socket that listens, which connection that was not accepted is meant, from 1 on; else 0.
+    /// For a listening socket, the number of a connection that has not been accepted, from 1 on;
+    /// else 0.
     pub child: u32,
     pub state: u32,
     pub recv_buf: u64,
@@ -251,9 +253,9 @@ pub struct Tcp {
     pub send_buf: u64,
     pub send_len: u64,
     pub cookie: u64,
-    /// How many bytes there are to be read.
+    /// The number of bytes that can be read.
     pub recv_bytes: u32,
-    /// How many bytes are not acknowledged.
+    /// The number of bytes that have not been acknowledged.
     pub send_bytes: u32,
     pub write_seq: u32,
     pub snd_una: u32,
@@ -268,40 +270,41 @@ pub struct Tcp {
     pub timestamp: u32,
     pub ts_recent: u32,
     pub mss_clamp: u16,
-    /// 1 if an urgent byte waits to be read.
+    /// 1 if an urgent byte can be read.
     pub urgent: u16,
     pub urg_seq: u32,
 }
 
-/// What stands before each message that [`Messages`] copies; zeros fill it up to a multiple of eight bytes.
+/// The header of each message that [`Messages`] copies; zeros pad the message to a multiple of
+/// eight bytes.
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct Message {
     pub len: u32,
-    /// `AF_UNIX`: how many descriptors it carries.
+    /// `AF_UNIX`: the number of descriptors in the message.
     pub fds: u32,
     pub scope_id: u32,
-    /// UDP: in host byte order.
+    /// UDP: the port in host byte order.
     pub peer_port: u16,
     pub pad: u16,
-    /// UDP: an address of IPv4 is mapped into IPv6.
+    /// UDP: the address; an IPv4 address is mapped into IPv6.
     pub peer: [u8; 16],
 }
 
-/// Copies what waits in a UDP or Unix socket, and leaves it there.
+/// Copies the messages queued in a UDP or Unix socket, without removing them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Messages {
     pub fd: i32,
     pub flags: u32,
-    /// As in [`Tcp`], of an `AF_UNIX` socket that listens.
+    /// As in [`Tcp`], for a listening `AF_UNIX` socket.
     pub child: u32,
-    /// UDP: how many bytes wait for the cork to be taken off.
+    /// UDP: the number of bytes held back by the cork.
     pub corked: u32,
     pub buf: u64,
     pub len: u64,
-    /// How many bytes the messages take.
+    /// The number of bytes that the messages take.
     pub size: u64,
 }

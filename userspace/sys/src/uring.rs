@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! io_urings: made, asked, mapped, and driven with requests that do nothing.
+//! io_uring instances: created, queried, mapped, and driven with requests that do nothing.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -12,57 +12,60 @@ use serde::{Deserialize, Serialize};
 use crate::raw::{owned, syscall};
 use crate::{RemoteAddr, Result, memory};
 
-/// Where the memory of a ring is in its file (`IORING_OFF_SQ_RING`); both rings are one piece.
+/// The offset of the rings in the file (`IORING_OFF_SQ_RING`); both rings are in one mapping.
 pub const OFFSET_RINGS: u64 = 0;
-/// The same memory once more (`IORING_OFF_CQ_RING`), for programs that do not know that it is one piece.
+/// The same memory once more (`IORING_OFF_CQ_RING`), for programs that do not know that it is one
+/// mapping.
 pub const OFFSET_COMPLETIONS: u64 = 0x800_0000;
-/// Where the entries for requests are (`IORING_OFF_SQES`).
+/// The offset of the submission queue entries (`IORING_OFF_SQES`).
 pub const OFFSET_ENTRIES: u64 = 0x1000_0000;
 
-/// Bytes of an entry for a request (`struct io_uring_sqe`).
+/// The size of a submission queue entry (`struct io_uring_sqe`) in bytes.
 pub const ENTRY: usize = 64;
-/// Bytes of a completion (`struct io_uring_cqe`).
+/// The size of a completion (`struct io_uring_cqe`) in bytes.
 pub const COMPLETION: usize = 16;
 
-/// `IORING_SETUP_CQSIZE`: the caller says how many completions there is room for.
+/// `IORING_SETUP_CQSIZE`: the caller gives the size of the completion queue.
 const CQSIZE: u32 = 1 << 3;
 
-/// 32-bit words of a `struct io_uring_params`.
+/// The number of 32-bit words of a `struct io_uring_params`.
 pub const PARAMS: usize = 30;
 
-/// Where a kernel has the parts of a ring, in bytes from the beginning of its memory.
+/// The offsets of the parts of a ring, in bytes from the start of its memory, as the kernel chose
+/// them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Places {
-    /// How many requests were taken, written by the kernel.
+    /// The number of requests taken, written by the kernel.
     pub sq_head: u32,
-    /// How many were submitted, written by the program.
+    /// The number of requests submitted, written by the program.
     pub sq_tail: u32,
-    /// The number of entries less one.
+    /// The number of submission queue entries minus one.
     pub sq_mask: u32,
-    /// What the kernel tells the program.
+    /// Flags by which the kernel informs the program.
     pub sq_flags: u32,
-    /// Which entries were submitted, by their numbers.
+    /// The indices of the submitted entries.
     pub array: u32,
-    /// How many completions were read, written by the program.
+    /// The number of completions read, written by the program.
     pub cq_head: u32,
-    /// How many there were, written by the kernel.
+    /// The number of completions made, written by the kernel.
     pub cq_tail: u32,
-    /// The room for completions less one.
+    /// The size of the completion queue minus one.
     pub cq_mask: u32,
     /// The completions.
     pub completions: u32,
 }
 
-/// A ring of our own.
+/// A ring that crust has created.
 #[derive(Debug)]
 pub struct Made {
-    /// It.
+    /// The descriptor of the ring.
     pub ring: OwnedFd,
-    /// Where it has what.
+    /// The offsets of its parts.
     pub places: Places,
 }
 
-/// What a ring of these sizes is asked for with, without any other wish (`struct io_uring_params`).
+/// Returns the parameters of a ring with this many completions, and no other options (`struct
+/// io_uring_params`).
 #[must_use]
 pub fn params(completions: u32) -> [u32; PARAMS] {
     let mut params = [0; PARAMS];
@@ -71,16 +74,16 @@ pub fn params(completions: u32) -> [u32; PARAMS] {
     params
 }
 
-/// Makes a ring (`io_uring_setup(2)`).
+/// Creates a ring (`io_uring_setup(2)`).
 ///
 /// # Errors
 ///
-/// `EPERM` if `kernel.io_uring_disabled` forbids it; `EINVAL` for sizes that the kernel would not have
-/// just so.
+/// `EPERM` if `kernel.io_uring_disabled` forbids it; `EINVAL` for sizes that the kernel would
+/// round.
 pub fn make(entries: u32, completions: u32) -> Result<Made> {
     let mut params = params(completions);
-    // SAFETY: the kernel reads and writes the structure, which is as large as `struct io_uring_params`; what
-    // is returned is a new descriptor.
+    // SAFETY: the kernel reads and writes the structure, which has the size of `struct
+    // io_uring_params`; the call returns a new descriptor.
     let ring = unsafe {
         syscall!(libc::SYS_io_uring_setup, entries, params.as_mut_ptr()).map(|fd| owned(fd))
     }?;
@@ -102,7 +105,8 @@ pub fn make(entries: u32, completions: u32) -> Result<Made> {
     Ok(Made { ring, places })
 }
 
-/// Has the kernel take requests that were put into a ring; returns how many it took (`io_uring_enter(2)`).
+/// Makes the kernel take requests that were put into a ring; returns how many it took
+/// (`io_uring_enter(2)`).
 ///
 /// # Errors
 ///
@@ -125,30 +129,31 @@ pub fn submit(ring: BorrowedFd<'_>, count: u32) -> Result<u32> {
     Ok(taken as u32)
 }
 
-/// What a ring answers to a wish that it always declines, and that changes nothing: to be restricted
-/// (`IORING_REGISTER_RESTRICTIONS`). An enabled ring says `EBADFD`, a restricted one `EACCES`, one that was
-/// made for a single thread `EEXIST`; one that is not enabled yet misses the list.
+/// Returns the ring's error for a request that always fails and changes nothing: to be restricted
+/// (`IORING_REGISTER_RESTRICTIONS`). An enabled ring returns `EBADFD`, a restricted one `EACCES`,
+/// one that was created for a single thread `EEXIST`; one that is not enabled yet complains about
+/// the missing list.
 #[must_use]
 pub fn ask_for_restrictions(ring: BorrowedFd<'_>) -> Errno {
     const RESTRICTIONS: u32 = 11;
     register(ring, RESTRICTIONS, None)
 }
 
-/// Whether a ring signals its completions by an eventfd: a second one is declined for that reason
-/// (`EBUSY`), before it is found that -1 is none.
+/// Returns whether a ring signals its completions through an eventfd: registering a second one
+/// fails for that reason (`EBUSY`), before the kernel finds that -1 is not a descriptor.
 #[must_use]
 pub fn has_eventfd(ring: BorrowedFd<'_>) -> bool {
     const EVENTFD: u32 = 4;
     register(ring, EVENTFD, Some(&-1)) == Errno::EBUSY
 }
 
-/// `io_uring_register(2)`, of which only the error is of interest.
+/// Calls `io_uring_register(2)` and returns the error, which is all that matters here.
 fn register(ring: BorrowedFd<'_>, operation: u32, argument: Option<&i32>) -> Errno {
     let (argument, count) = match argument {
         Some(argument) => (std::ptr::from_ref(argument), 1_u32),
         None => (std::ptr::null(), 0),
     };
-    // SAFETY: the kernel reads at most the one number that is said to be there.
+    // SAFETY: the kernel reads at most `count` integers, which exist.
     let done = unsafe {
         syscall!(
             libc::SYS_io_uring_register,
@@ -161,7 +166,7 @@ fn register(ring: BorrowedFd<'_>, operation: u32, argument: Option<&i32>) -> Err
     done.err().unwrap_or(Errno::from_raw(0))
 }
 
-/// A part of the file of a ring, mapped. The program and the kernel may have it too.
+/// A mapped part of the file of a ring. The program and the kernel may access it too.
 #[derive(Debug)]
 pub struct Region {
     start: NonNull<u8>,
@@ -171,15 +176,15 @@ pub struct Region {
 impl Region {
     const PAGE: usize = 4096;
 
-    /// Maps so many bytes from an offset.
+    /// Maps `length` bytes from an offset.
     ///
     /// # Errors
     ///
-    /// `EFAULT` or `EINVAL` if the file has less there, or must be mapped with more, `EINVAL` also if the memory
-    /// is the program's own (`IORING_SETUP_NO_MMAP`).
+    /// `EFAULT` or `EINVAL` if the file is shorter there, or must be mapped with more bytes;
+    /// `EINVAL` also if the memory is the program's own (`IORING_SETUP_NO_MMAP`).
     pub fn map(ring: BorrowedFd<'_>, offset: u64, length: usize) -> Result<Self> {
         let nowhere = std::ptr::null_mut::<libc::c_void>();
-        // SAFETY: a mapping at an address that the kernel chooses disturbs nothing.
+        // SAFETY: a mapping at an address that the kernel chooses affects no other memory.
         let start = unsafe {
             syscall!(
                 libc::SYS_mmap,
@@ -193,7 +198,7 @@ impl Region {
         }?;
         let start = NonNull::new(start as *mut u8).ok_or(Errno::EFAULT)?;
         let region = Self { start, length };
-        // The kernel maps less than was asked for without a word; to touch the rest would be our end.
+        // The kernel silently maps less than was requested; touching the rest would kill us.
         for page in (0..length).step_by(Self::PAGE) {
             let address = RemoteAddr(region.at(page) as u64);
             memory::read(std::process::id() as i32, address, &mut [0])?;
@@ -205,39 +210,39 @@ impl Region {
         self.start.as_ptr().wrapping_add(offset)
     }
 
-    /// The number at an offset.
+    /// Returns the integer at an offset.
     fn word(&self, offset: u32) -> &AtomicU32 {
         let offset = offset as usize;
         assert!(offset % 4 == 0 && offset + 4 <= self.length, "{offset}");
-        // SAFETY: it is within the mapping and aligned, as was just looked at; the kernel and other processes
-        // access it as atomically as we.
+        // SAFETY: the address is within the mapping and aligned, as has just been checked; the kernel
+        // and other processes access it atomically, as we do.
         unsafe { AtomicU32::from_ptr(self.at(offset).cast()) }
     }
 
-    /// Reads the number at an offset.
+    /// Reads the integer at an offset.
     ///
     /// # Panics
     ///
-    /// If the region has none there.
+    /// Panics if the region has none there.
     #[must_use]
     pub fn load(&self, offset: u32) -> u32 {
         self.word(offset).load(Ordering::Acquire)
     }
 
-    /// Writes the number at an offset.
+    /// Writes the integer at an offset.
     ///
     /// # Panics
     ///
-    /// If the region has none there.
+    /// Panics if the region has none there.
     pub fn store(&self, offset: u32, value: u32) {
         self.word(offset).store(value, Ordering::Release);
     }
 
-    /// A copy of all of it.
+    /// Returns a copy of the whole region.
     ///
     /// # Errors
     ///
-    /// None that is expected.
+    /// None are expected.
     pub fn read(&self) -> Result<Vec<u8>> {
         let mut bytes = vec![0; self.length];
         let address = RemoteAddr(self.start.as_ptr() as u64);
@@ -274,7 +279,7 @@ mod tests {
 
     use super::*;
 
-    /// `None` where the kernel makes none.
+    /// Returns `None` where the kernel does not create any.
     fn ring() -> Option<(Made, Region)> {
         let made = match make(64, 128) {
             Err(Errno::EPERM | Errno::ENOSYS) => return None,

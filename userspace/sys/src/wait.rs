@@ -7,26 +7,26 @@ use nix::errno::Errno;
 use crate::Result;
 use crate::raw::syscall;
 
-/// What a task reports.
+/// The report of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It ended with this code.
+    /// The task exited with this code.
     Exited(i32),
-    /// A signal ended it.
+    /// A signal killed the task.
     Killed(i32),
-    /// A tracee stands still.
+    /// A tracee is in a ptrace-stop.
     Stopped {
-        /// The signal, with bit 7 for a stop at a system call.
+        /// The signal, with bit 7 set for a syscall-stop.
         signal: i32,
         /// `PTRACE_EVENT_*`, or 0.
         event: i32,
     },
-    /// `SIGCONT` let a child go on.
+    /// A child was continued by `SIGCONT`.
     Continued,
 }
 
 impl Status {
-    /// The meaning of what `wait4` stores.
+    /// Decodes the status that `wait4` stores.
     #[must_use]
     pub fn from_raw(status: i32) -> Self {
         match status & 0xff {
@@ -40,14 +40,14 @@ impl Status {
         }
     }
 
-    /// Whether the task is gone.
+    /// Returns whether the task is gone.
     #[must_use]
     pub fn is_end(self) -> bool {
         matches!(self, Self::Exited(_) | Self::Killed(_))
     }
 }
 
-/// Waits until a task of this number (-1: any) reports something.
+/// Waits until a task with this id (-1: any) reports something.
 pub fn wait(tid: i32) -> Result<(i32, Status)> {
     loop {
         match wait4(tid, libc::__WALL) {
@@ -59,26 +59,27 @@ pub fn wait(tid: i32) -> Result<(i32, Status)> {
     }
 }
 
-/// As [`wait`], for a task that needs a few microseconds only: it is looked at a few times before we
-/// go to sleep. To be woken, and to wake an idle processor for the other, costs more than that.
+/// Waits like [`wait`], for a task that needs a few microseconds only: it is polled a few times
+/// before we go to sleep. To be woken, and to wake an idle processor for the other task, costs more
+/// than that.
 pub fn wait_awake(tid: i32) -> Result<(i32, Status)> {
     const LOOKS: u32 = 30;
     for _ in 0..LOOKS {
         if let Some(report) = poll(tid)? {
             return Ok(report);
         }
-        // If it is to run on this processor, it does.
+        // If the task is to run on this processor, it does so now.
         std::thread::yield_now();
     }
     wait(tid)
 }
 
-/// As [`wait`], but ends with `EINTR` if a signal comes.
+/// Waits like [`wait`], but fails with `EINTR` if a signal arrives.
 pub fn wait_interruptible(tid: i32) -> Result<(i32, Status)> {
     wait4(tid, libc::__WALL).map(|report| report.expect("without WNOHANG there is a report"))
 }
 
-/// What a task (-1: any) has to report now, if anything.
+/// Returns what a task (-1: any) has to report now, if anything.
 pub fn poll(tid: i32) -> Result<Option<(i32, Status)>> {
     wait4(tid, libc::__WALL | libc::WNOHANG)
 }

@@ -10,11 +10,11 @@ use nix::errno::Errno;
 use crate::Result;
 use crate::raw::syscall;
 
-/// No list, and no value, is longer (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
+/// The maximum length of a list, and of a value (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
 const MOST: usize = 64 << 10;
 
-/// The names of the attributes, each with the zero that ends it. Of a file system that has none, there are
-/// none.
+/// Returns the names of the attributes, each with its terminating zero. The list is empty for a
+/// file system without attributes.
 ///
 /// # Errors
 ///
@@ -37,11 +37,11 @@ pub fn names(file: BorrowedFd<'_>) -> Result<Vec<u8>> {
     Ok(list)
 }
 
-/// The value of an attribute, however long it is.
+/// Returns the value of an attribute, however long it is.
 ///
 /// # Errors
 ///
-/// `ENODATA` if there is none of this name.
+/// `ENODATA` if there is no such attribute.
 pub fn value(file: BorrowedFd<'_>, name: &CStr) -> Result<Vec<u8>> {
     let mut value = vec![0; MOST];
     let length = get(file, name, &mut value)?;
@@ -110,7 +110,7 @@ mod tests {
     fn a_file_of_proc_has_none() {
         let file = File::open("/proc/self/status").unwrap();
         let mut value = [0; 8];
-        // Without CAP_SYS_ADMIN nobody is told of any.
+        // Without CAP_SYS_ADMIN, trusted attributes are not listed.
         let got = get(file.as_fd(), c"trusted.crust", &mut value);
         assert!(
             matches!(got, Err(Errno::EOPNOTSUPP | Errno::ENODATA)),

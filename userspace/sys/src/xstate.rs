@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The XSAVE area of a thread, as `NT_X86_XSTATE` has it: what crust itself reads in it.
+//! The XSAVE area of a thread, as in `NT_X86_XSTATE`: the parts that crust itself reads.
 
 use std::arch::x86_64::{__cpuid_count, CpuidResult};
 use std::sync::OnceLock;
@@ -9,15 +9,15 @@ use nix::errno::Errno;
 
 use crate::raw::syscall;
 
-/// Where `struct xstate_header` begins, behind the legacy area; its first word says what is in use.
+/// The offset of `struct xstate_header`, after the legacy area; its first word says what is in use.
 const HEADER: usize = 512;
 /// The number of the state component of protection keys.
 const PKRU: u32 = 9;
 
-/// Where PKRU is in an XSAVE area; `None` if this processor has no protection keys, or the kernel
-/// does not use them.
+/// Returns the offset of PKRU in an XSAVE area; `None` if this processor has no protection keys, or
+/// the kernel does not use them.
 fn pkru_offset() -> Option<usize> {
-    /// CPUID leaf 7, ECX: the kernel has switched protection keys on.
+    /// CPUID leaf 7, ECX: the kernel has enabled protection keys.
     const OSPKE: u32 = 1 << 4;
     static OFFSET: OnceLock<Option<usize>> = OnceLock::new();
     *OFFSET.get_or_init(|| {
@@ -27,23 +27,23 @@ fn pkru_offset() -> Option<usize> {
     })
 }
 
-/// What CPUID says.
+/// Executes CPUID.
 fn leaf(leaf: u32, subleaf: u32) -> CpuidResult {
-    // SAFETY: every x86-64 processor has the instruction; it only fills registers.
+    // SAFETY: every x86-64 processor has the instruction; it only writes registers.
     #[allow(unused_unsafe, reason = "newer compilers know that it is safe")]
     unsafe {
         __cpuid_count(leaf, subleaf)
     }
 }
 
-/// Whether memory can have protection keys here.
+/// Returns whether memory can have protection keys on this machine.
 #[must_use]
 pub fn has_protection_keys() -> bool {
     pkru_offset().is_some()
 }
 
-/// How large an XSAVE area is here, and which state components programs have; `None` if the kernel does not say (before
-/// Linux 5.16).
+/// Returns the size of an XSAVE area on this machine, and the state components that programs have;
+/// `None` if the kernel does not tell (before Linux 5.16).
 #[must_use]
 pub fn here() -> Option<(usize, u64)> {
     const ARCH_GET_XCOMP_SUPP: u64 = 0x1021;
@@ -53,44 +53,44 @@ pub fn here() -> Option<(usize, u64)> {
     Some((leaf(0xd, 0).ebx as usize, features))
 }
 
-/// Whether an XSAVE area is one of this machine.
+/// Returns whether an XSAVE area fits this machine.
 #[must_use]
 pub fn fits(xstate: &[u8], (size, features): (usize, u64)) -> bool {
     xstate.len() == size && in_use(xstate).is_some_and(|in_use| in_use & !features == 0)
 }
 
-/// Whether there is something in the tiles of AMX, or how they are divided.
+/// Returns whether the AMX tiles, or their configuration, are in use.
 #[must_use]
 pub fn has_tiles(xstate: &[u8]) -> bool {
     const TILES: u64 = 0b11 << 17;
     in_use(xstate).is_some_and(|in_use| in_use & TILES != 0)
 }
 
-/// The state components that are not in their initial state (`XSTATE_BV`).
+/// Returns the state components that are not in their initial state (`XSTATE_BV`).
 fn in_use(xstate: &[u8]) -> Option<u64> {
     let in_use = xstate.get(HEADER..HEADER + 8)?;
     Some(u64::from_ne_bytes(in_use.try_into().ok()?))
 }
 
-/// Whether threads can have shadow stacks here.
+/// Returns whether threads can have shadow stacks on this machine.
 #[must_use]
 pub fn has_shadow_stacks() -> bool {
     const SYS_MAP_SHADOW_STACK: i64 = 453;
     static HAS: OnceLock<bool> = OnceLock::new();
     *HAS.get_or_init(|| {
-        // SAFETY: a flag that does not exist is refused; nothing is mapped.
+        // SAFETY: a flag that does not exist is rejected; nothing is mapped.
         let result = unsafe { syscall!(SYS_MAP_SHADOW_STACK, 0, 0, u32::MAX) };
         result == Err(Errno::EINVAL)
     })
 }
 
-/// The rights that a thread has on memory with protection keys (PKRU: two bits for each key, no access
-/// and no writing); `None` if there are no keys here.
+/// Returns the rights that a thread has on memory with protection keys (PKRU: two bits for each
+/// key, access disable and write disable); `None` if there are no keys on this machine.
 #[must_use]
 pub fn pkru(xstate: &[u8]) -> Option<u32> {
     let offset = pkru_offset()?;
     if in_use(xstate)? & 1 << PKRU == 0 {
-        // Its initial state: all is allowed.
+        // The initial state: everything is allowed.
         return Some(0);
     }
     let bytes = xstate.get(offset..offset + 4)?;

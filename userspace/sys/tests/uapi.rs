@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `uapi.rs` says what `include/uapi/linux/ckpt.h` of the patch series says: every field at the same place, every
-//! constant with the same value, and nothing is missing on either side.
+//! Checks that `uapi.rs` and `include/uapi/linux/ckpt.h` of the patch series agree: every field has
+//! the same offset, every constant has the same value, and nothing is missing on either side.
 //!
-//! The C compiler is asked, as whoever includes the header would ask it.
+//! The C compiler reads the header, as any program that includes it would.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use std::{env, fs};
 use crust_sys::device::number;
 use crust_sys::uapi::*;
 
-/// The header: qemu-test/build/abi takes it out of the series.
+/// Returns the header, which qemu-test/build/abi extracts from the series.
 fn header(dir: &Path) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../qemu-test/build/abi");
     let output = Command::new("bash")
@@ -40,7 +40,7 @@ fn without_comments(text: &str) -> String {
     first + &parts.map(code).collect::<String>()
 }
 
-/// What C says: the value of each expression.
+/// Returns the value of each expression according to C.
 fn ask_c(dir: &Path, expressions: &[String]) -> BTreeMap<String, u64> {
     let mut program = String::from(
         "#include <linux/ckpt.h>\n#include <stddef.h>\n#include <stdio.h>\nint main(void)\n{\n",
@@ -76,7 +76,7 @@ fn ask_c(dir: &Path, expressions: &[String]) -> BTreeMap<String, u64> {
     answers
 }
 
-/// Both sides of everything that is compared: the expression of C, and the value of Rust.
+/// Both sides of everything that is compared: the C expression, and the Rust value.
 #[derive(Default)]
 struct Twins {
     values: Vec<(String, u64)>,
@@ -91,8 +91,8 @@ impl Twins {
     }
 }
 
-/// Compares the size of a structure, and place and size of each field. A field that is not listed
-/// does not compile.
+/// Compares the size of a structure, and the offset and size of each field. A field that is not
+/// listed does not compile.
 macro_rules! structure {
     ($twins:ident, $rust:ident, $c:literal, { $($field:ident),* $(,)? }) => {
         let c = concat!("struct ", $c);
@@ -146,7 +146,8 @@ fn structures(twins: &mut Twins) {
     });
 }
 
-/// The numbers of a request, and the size of the first version of its structure, which is named in C by `of`.
+/// The numbers of a request, and the size of the first version of its structure, which `of` names
+/// in C.
 fn request<T: Request>(of: &str, sizes: &mut Vec<(String, u64)>, twins: &mut Twins) {
     twins.add(format!("CKPT_NR_{}", T::NAME), T::NR);
     twins.add(format!("CKPT_IOC_{}", T::NAME), number::<T>());
@@ -178,7 +179,7 @@ fn constants(twins: &mut Twins) {
     }
 }
 
-/// The fields of each structure of the header.
+/// Returns the fields of each structure of the header.
 fn fields_of_c(header: &str) -> BTreeMap<&str, Vec<&str>> {
     let declared = header.split("\nstruct ").skip(1).map(|rest| {
         let (name, rest) = rest.split_once(" {").expect("a structure");
@@ -221,7 +222,7 @@ fn c_and_rust_agree() {
     }
 
     assert_eq!(fields_of_c(&header), twins.fields);
-    // Nor is there a constant of C that was forgotten here.
+    // Nor has a constant of C been forgotten here.
     let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     let words = header.split(|letter| !is_part(letter));
     let constants: BTreeSet<&str> = words.filter(|word| word.starts_with("CKPT_")).collect();

@@ -2,8 +2,8 @@
 
 //! Batches: many system calls of one task between two stops.
 //!
-//! A batch lies in the scratch memory of its task: an array of [`Entry`], and behind it the data that
-//! the calls point to. What runs it is the code of [`crust_sys::stub`].
+//! A batch is laid out in the scratch memory of its task: an array of [`Entry`], followed by the
+//! data that the calls point to. The code of [`crust_sys::stub`] runs it.
 
 use crust_model::plan::{Arg, Call, Data, Expect};
 use crust_model::{Error, Result};
@@ -13,31 +13,31 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::remote::{Caller, error_number};
 
-/// Where things are in the scratch memory of a restored task, from its beginning, in bytes.
+/// The layout of the scratch memory of a restored task, in bytes from its start.
 pub mod layout {
     /// The code.
     pub const CODE: u64 = 0;
-    /// A [`TileConfig`](crust_sys::stub::TileConfig), behind the code.
+    /// A [`TileConfig`](crust_sys::stub::TileConfig), after the code.
     pub const TILES: u64 = 0xfc0;
-    /// Batches and their data, to the end.
+    /// Batches and their data, up to the end.
     pub const BATCHES: u64 = 0x1000;
 }
 
-/// A batch as it lies in memory.
+/// A batch as it is laid out in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// Entries, then data.
+    /// The entries, followed by the data.
     pub bytes: Vec<u8>,
-    /// How many entries there are.
+    /// The number of entries.
     pub calls: usize,
 }
 
-/// Bytes that one entry takes.
+/// The size of an entry in bytes.
 pub const ENTRY: usize = size_of::<Entry>();
 
 impl Batch {
-    /// Lays out calls at the address `at`. `returned` tells what an earlier call returned that is
-    /// not in this batch, or the place in this batch of one that is.
+    /// Lays out calls for the address `at`. `returned` gives the result of an earlier call that is
+    /// not in this batch, or the index of one that is.
     pub fn encode<'a>(
         calls: impl ExactSizeIterator<Item = &'a Call>,
         at: RemoteAddr,
@@ -86,7 +86,7 @@ impl Batch {
         Ok(batch)
     }
 
-    /// Appends data; returns its address.
+    /// Appends data and returns its address.
     fn place(&mut self, data: &Data, at: RemoteAddr) -> u64 {
         let start = self.bytes.len().next_multiple_of(16);
         self.bytes.resize(start, 0);
@@ -98,24 +98,24 @@ impl Batch {
         at.offset(start as u64).0
     }
 
-    /// The bytes that hold the entries.
+    /// Returns the number of bytes that the entries take.
     #[must_use]
     pub fn entry_bytes(&self) -> usize {
         self.calls * ENTRY
     }
 }
 
-/// What a later call may refer to.
+/// A result that a later call may refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Returned {
-    /// It is known.
+    /// The result is known.
     Value(u64),
-    /// It will be in this entry of the same batch.
+    /// The result will be in this entry of the same batch.
     Here(usize),
 }
 
-/// Puts the data of a call, which refers to no other, into memory of the task that is to make it, and
-/// returns its arguments.
+/// Writes the data of a call, which must not refer to another call, into the memory of the task
+/// that will make it, and returns the arguments of the call.
 ///
 /// # Errors
 ///
@@ -131,7 +131,7 @@ pub fn place(caller: &Caller, at: RemoteAddr, call: &Call) -> Result<[u64; 6]> {
     Ok(entry.args)
 }
 
-/// How many bytes a call needs at most.
+/// Returns an upper bound of the bytes that a call takes.
 #[must_use]
 pub fn size(call: &Call) -> usize {
     fn of(data: &Data) -> usize {
@@ -150,9 +150,9 @@ pub fn size(call: &Call) -> usize {
     ENTRY + data.sum::<usize>()
 }
 
-/// What the calls of a batch returned.
+/// Returns the results of the calls of a batch.
 ///
-/// `stopped_at` is the entry at which it came to its end.
+/// `stopped_at` is the entry at which the batch stopped.
 ///
 /// # Errors
 ///
@@ -188,7 +188,7 @@ pub fn results<'a>(
     Ok(results)
 }
 
-/// What the calls of a batch returned in which any result is right.
+/// Returns the results of the calls of a batch in which any result is acceptable.
 #[must_use]
 pub fn returned(entries: &[u8]) -> Vec<u64> {
     entries

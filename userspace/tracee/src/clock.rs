@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The clocks that count from the start of the machine, in nanoseconds, as the kernel has them: in
-//! the initial time namespace, wherever crust is.
+//! The clocks that count from the boot of the machine, in nanoseconds, as the kernel has them: in
+//! the initial time namespace, whichever namespace crust is in.
 
 use std::sync::OnceLock;
 
@@ -10,10 +10,11 @@ use crust_model::{Error, Result};
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
 
-/// The offsets that are in force for crust itself.
+/// Returns the offsets in force for crust itself.
 pub fn own_offsets() -> Offsets {
     static OWN: OnceLock<Offsets> = OnceLock::new();
-    // Before crust makes a namespace for what it restores, whose offsets the file would then show.
+    // Read before crust makes a time namespace for its children, whose offsets the file would show
+    // from then on.
     *OWN.get_or_init(|| {
         let text = std::fs::read_to_string("/proc/self/timens_offsets");
         text.ok()
@@ -22,14 +23,14 @@ pub fn own_offsets() -> Offsets {
     })
 }
 
-/// `CLOCK_MONOTONIC` of the initial time namespace.
+/// Returns `CLOCK_MONOTONIC` of the initial time namespace.
 #[must_use]
 pub fn monotonic() -> u64 {
     let own = read(ClockId::CLOCK_MONOTONIC).unwrap_or_default();
     own.saturating_add_signed(-own_offsets().monotonic)
 }
 
-/// `CLOCK_REALTIME`, and `CLOCK_MONOTONIC` of the initial time namespace.
+/// Returns `CLOCK_REALTIME`, and `CLOCK_MONOTONIC` of the initial time namespace.
 pub fn day_and_monotonic() -> [u64; 2] {
     [
         read(ClockId::CLOCK_REALTIME).unwrap_or_default(),
@@ -37,14 +38,14 @@ pub fn day_and_monotonic() -> [u64; 2] {
     ]
 }
 
-/// `CLOCK_BOOTTIME` of the initial time namespace.
+/// Returns `CLOCK_BOOTTIME` of the initial time namespace.
 #[must_use]
 pub fn boottime() -> u64 {
     let own = read(ClockId::CLOCK_BOOTTIME).unwrap_or_default();
     own.saturating_add_signed(-own_offsets().boottime)
 }
 
-/// Any clock, as crust sees it.
+/// Reads any clock, as crust sees it.
 ///
 /// # Errors
 ///

@@ -9,20 +9,20 @@ use crate::clock;
 /// When a wait ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deadline {
-    /// It has no limit, or it is up to the kernel.
+    /// The wait has no timeout, or the kernel takes care of it.
     Never,
-    /// At this moment of the monotonic clock.
+    /// At this time of the monotonic clock.
     At(u64),
-    /// That is not known.
+    /// The end is not known.
     Unknown,
 }
 
-/// The limit of a wait.
+/// The timeout of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SyscallTimeout {
     /// The number of the call.
     pub number: i64,
-    /// Where it is.
+    /// Where the timeout is stored.
     pub place: TimeoutLocation,
     /// When the wait ends.
     pub end: Deadline,
@@ -31,7 +31,7 @@ pub struct SyscallTimeout {
 }
 
 impl SyscallTimeout {
-    /// What was left when the thread was stopped, in nanoseconds.
+    /// Returns the time that was left when the thread was stopped, in nanoseconds.
     #[must_use]
     pub fn left(&self) -> Option<u64> {
         match self.end {
@@ -40,7 +40,7 @@ impl SyscallTimeout {
         }
     }
 
-    /// What is left of it now; `None` if that is not known.
+    /// Returns the time that is left now; `None` if that is not known.
     pub fn now(&self) -> Option<Remaining> {
         let left = match self.end {
             Deadline::Never => None,

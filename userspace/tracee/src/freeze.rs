@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Stopping a whole tree of processes, and letting it go.
+//! Stopping a whole tree of processes, and releasing it.
 //!
 //! Every thread is seized with ptrace and interrupted; threads and children are listed again until
-//! nothing new appears, for what is not stopped yet may still fork. [`Frozen`] holds the tree: dropped,
-//! it lets every task go on as it was. Should crust be killed, the kernel does the same.
+//! nothing new appears, because tasks that are not stopped yet may still fork. [`Frozen`] holds the
+//! tree: dropping it lets every task continue as before. If crust is killed, the kernel does the
+//! same.
 
 use std::collections::HashSet;
 use std::os::fd::AsFd;
@@ -23,26 +24,26 @@ use crate::syscall_timeout::Sleeps;
 use crate::syscall_timeout::resume::{self, Waiting};
 use crate::{instruction, privileges, stopped};
 
-/// How long a thread may take to stop. One that takes longer is in a wait that nothing can
-/// interrupt,
+/// How long a thread may take to stop, unless it is busy. One that takes longer is in an uninterruptible
+/// wait.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// or it waits for a processor, or works in the kernel: it is given so many times as long.
+/// How many times as long a thread may take that waits for a processor, or works in the kernel.
 const BUSY: u32 = 10;
 
-/// How long to wait for news of a thread before looking at it again.
+/// How long to wait for a report about a thread before looking at it again.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A tree whose threads all stand still.
+/// A tree whose threads are all stopped.
 #[derive(Debug)]
 pub struct Frozen {
-    /// Its processes, parents before their children.
+    /// The processes, parents before their children.
     pub processes: Vec<FrozenProcess>,
-    /// When the first thread was about to stop.
+    /// When the first thread was about to be stopped.
     pub since: Instant,
-    /// What has to be detached, if it has not died.
+    /// The tasks to detach from, unless they have died.
     pub seized: Vec<i32>,
-    /// What was seen of threads before they were stopped.
+    /// The observations of threads before they were stopped.
     sleeps: Sleeps,
 }
 
@@ -50,10 +51,9 @@ impl Frozen {
     /// Stops the tree below `pid`.
     ///
     /// # Errors
-    ///
-    /// [`Error::Refused`] for what can never be stopped or read: a task that another program traces,
-    /// a 32-bit task, crust itself. [`Error::Interrupted`].
-    /// Whatever the error is, everything runs again.
+    /// [`Error::Refused`] for what can never be stopped or read: a task that another program
+    /// traces, a 32-bit task, crust itself. [`Error::Interrupted`]. Whatever the error is,
+    /// everything runs again.
     pub fn tree(pid: i32, interrupts: &Interrupts) -> Result<Self> {
         let mut frozen = Self {
             processes: Vec::new(),
@@ -75,7 +75,8 @@ impl Frozen {
             new.retain(|&child| known.insert(child));
             frozen.family(&new, Some(id), interrupts, &mut vanished)?;
             next += 1;
-            // Children of a process that died meanwhile may belong to one that we have seen.
+            // Children of a process that died meanwhile may now belong to a process that has already
+            // been visited.
             if next == frozen.processes.len() && std::mem::take(&mut vanished) {
                 next = 0;
             }
@@ -83,7 +84,7 @@ impl Frozen {
         Ok(frozen)
     }
 
-    /// How many threads there are.
+    /// Returns the number of threads.
     #[must_use]
     pub fn threads(&self) -> u64 {
         self.processes
@@ -92,12 +93,12 @@ impl Frozen {
             .sum()
     }
 
-    /// Lets the tree go on.
+    /// Lets the tree continue.
     pub fn release(mut self) {
         self.detach();
     }
 
-    /// Lets the tree go on into a stop (`--leave-stopped`): `SIGCONT` ends it.
+    /// Releases the tree into a group-stop (`--leave-stopped`): `SIGCONT` ends it.
     pub fn release_stopped(mut self) {
         for process in &self.processes {
             if process.leader().is_some() {
@@ -114,13 +115,13 @@ impl Frozen {
         let waiting = self.waiting();
         resume::let_go(&waiting);
         for tid in self.seized.drain(..) {
-            // It can only have died.
+            // This can only fail if the task has died.
             let _ = ptrace::detach(tid, 0);
         }
         resume::note(&waiting);
     }
 
-    /// The threads that go on with a part of a limit.
+    /// Returns the threads that continue with the remaining time of a timeout.
     fn waiting(&mut self) -> Vec<Waiting> {
         let threads = self.processes.iter().flat_map(|process| &process.threads);
         let known: HashSet<i32> = threads.map(|thread| thread.tid).collect();
@@ -144,7 +145,7 @@ impl Frozen {
         waiting
     }
 
-    /// Stops the children of one parent: all are asked to before the first is waited for.
+    /// Stops the children of one parent: all are asked to stop before the first is waited for.
     fn family(
         &mut self,
         pids: &[i32],
@@ -171,12 +172,12 @@ impl Frozen {
                         None => *vanished = true,
                     }
                 }
-                // What was not stopped yet may have made more.
+                // Threads that were not stopped yet may have created more.
                 new = self.ask(&mut process, vanished)?;
             }
             if process.zombie.is_none() {
                 if process.threads.is_empty() {
-                    // Its last threads may have ended a moment after its leader.
+                    // The last threads may have ended a moment after the leader.
                     match process.ended_leader {
                         Some(_) if is_zombie(&process)? => {
                             process.zombie = Some(exit_status(&process)?);
@@ -199,7 +200,7 @@ impl Frozen {
         Ok(())
     }
 
-    /// Begins to trace the threads of a process that are not traced yet, and returns their numbers.
+    /// Begins to trace those threads of a process that are not traced yet, and returns their ids.
     fn ask(&mut self, process: &mut FrozenProcess, vanished: &mut bool) -> Result<Vec<i32>> {
         let known: HashSet<i32> = process.threads.iter().map(|thread| thread.tid).collect();
         let mut new = Vec::new();
@@ -231,13 +232,13 @@ impl Frozen {
         }
         self.seized.push(tid);
         match ptrace::interrupt(tid) {
-            // It is dying; the wait will tell.
+            // The thread is dying; the wait will report it.
             Ok(()) | Err(Errno::ESRCH) => Ok(Seized::Yes),
             Err(errno) => Err(Error::task(tid, "PTRACE_INTERRUPT", errno)),
         }
     }
 
-    /// Waits until a thread stands still. `None`: it has died instead.
+    /// Waits until a thread stops. Returns `None` if it has died instead.
     fn await_stop(
         &mut self,
         process: &mut FrozenProcess,
@@ -255,7 +256,7 @@ impl Frozen {
                 looks += 1;
                 loop {
                     match wait::poll(tid).map_err(failed)? {
-                        // A leader that has ended is not told of before all other threads have.
+                        // The exit of a leader is not reported before all other threads have ended.
                         None if looks > 1 && tid == process.pid && is_zombie(process)? => {
                             process.ended_leader = Some(exit_status(process)?);
                             return Ok(Some(None));
@@ -275,7 +276,7 @@ impl Frozen {
                             moments += 1;
                             stopped::a_moment_later(tid).map_err(failed)?;
                         }
-                        // It was just getting a signal: let it have it.
+                        // The thread was just receiving a signal: deliver it.
                         Some((_, Status::Stopped { signal, event: 0 })) => {
                             ptrace::cont(tid, signal).map_err(failed)?;
                         }
@@ -340,13 +341,14 @@ impl Drop for Frozen {
     }
 }
 
-/// What `/proc` tells of the leader of a process; the process as a whole may be read through another thread.
+/// Returns the `stat` of the leader of a process; the process as a whole may be read through
+/// another thread.
 pub fn stat_of_leader(process: &FrozenProcess) -> Result<crust_proc::Stat> {
     let pid = process.pid;
     crust_proc::stat(&process.proc, pid, &format!("task/{pid}/stat"))
 }
 
-/// Whether the leader of a process has ended.
+/// Returns whether the leader of a process has ended.
 fn is_zombie(process: &FrozenProcess) -> Result<bool> {
     match stat_of_leader(process) {
         Ok(stat) => Ok(stat.state == 'Z'),
@@ -355,13 +357,14 @@ fn is_zombie(process: &FrozenProcess) -> Result<bool> {
     }
 }
 
-/// The status of a leader that has ended: of a process, what wait4 will tell. As long as other threads go on only
-/// `/proc` shows it, for the last one that ends decides, and while they are stopped not even that.
+/// Returns the exit status of a leader that has ended; for a whole process, this is what wait4 will
+/// return. As long as other threads continue, only `/proc` shows it, because the last thread to end
+/// determines the status of the process; while they are stopped, not even `/proc/PID/stat` does.
 fn exit_status(process: &FrozenProcess) -> Result<i32> {
     Ok(stat_of_leader(process)?.field(52) as i32)
 }
 
-/// What can be told of a process when all of it stands still.
+/// Completes the description of a process when all of its threads are stopped.
 fn settle(process: &mut FrozenProcess) -> Result<()> {
     let pid = process.pid;
     process
@@ -391,18 +394,18 @@ fn settle(process: &mut FrozenProcess) -> Result<()> {
 enum Seized {
     Yes,
     Gone,
-    /// All of the process has ended, with this status.
+    /// The whole process has ended, with this exit status.
     Zombie(i32),
-    /// It has ended with this status, while other threads of its process go on.
+    /// The leader has ended with this exit status, while other threads of its process continue.
     EndedLeader(i32),
 }
 
-/// The instruction of a process; the auxiliary vector tells where its vDSO is.
+/// Finds the `syscall` instruction of a process; the auxiliary vector tells where its vDSO is.
 fn syscall_instruction(process: &FrozenProcess) -> Option<RemoteAddr> {
     instruction::vdso(&process.auxv).and_then(|vdso| instruction::in_vdso(process.task(), vdso))
 }
 
-/// Why a thread may not be traced.
+/// Determines why a thread may not be traced.
 fn cannot_seize(process: &FrozenProcess, tid: i32) -> Result<Seized> {
     let name = format!("task/{tid}/status");
     let status = match crust_proc::read_text(&process.proc, tid, &name) {
@@ -414,7 +417,7 @@ fn cannot_seize(process: &FrozenProcess, tid: i32) -> Result<Seized> {
         .get("State")
         .is_some_and(|state| state.starts_with(['Z', 'X']));
     if dead && tid != process.pid {
-        // Threads that have exited leave nothing.
+        // Threads that have exited leave nothing to save.
         return Ok(Seized::Gone);
     }
     if dead {
@@ -426,7 +429,7 @@ fn cannot_seize(process: &FrozenProcess, tid: i32) -> Result<Seized> {
             Seized::Zombie(status)
         });
     }
-    // Linux 6.8 says so.
+    // Linux 6.8 and later have this field.
     if status.number("Kthread") == Some(1) {
         return refuse(
             tid,
@@ -446,7 +449,7 @@ fn cannot_seize(process: &FrozenProcess, tid: i32) -> Result<Seized> {
     }
 }
 
-/// The children of a process, of all its threads.
+/// Returns the children of all threads of a process.
 fn children(process: &FrozenProcess) -> Result<Vec<i32>> {
     let mut all = Vec::new();
     for thread in &process.threads {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A frozen process as capture sees it: stopped threads, and where to read about them.
+//! A frozen process as capture sees it: its stopped threads, and where to read about them.
 
 use std::os::fd::OwnedFd;
 
@@ -15,78 +15,81 @@ use nix::sys::stat::Mode;
 
 use crate::deadline::SyscallTimeout;
 
-/// A thread that is stopped by ptrace and traced by this (calling) thread.
+/// A thread that is in a ptrace-stop and traced by this (calling) thread.
 #[derive(Debug)]
 pub struct FrozenThread {
-    /// Its thread id, in the pid namespace of crust.
+    /// The thread id, in the pid namespace of crust.
     pub tid: i32,
-    /// Its general registers as they were when it stopped.
+    /// The general registers at the time of the stop.
     pub registers: crust_sys::ptrace::UserRegs,
-    /// The signals that it blocks; in a call with a mask of its own, those around it.
+    /// The signal mask; within a call that has a mask of its own, the mask outside of that call.
     pub mask: u64,
-    /// The time limit of the call that it goes on with, unless the kernel sees to it.
+    /// The timeout of the call that the thread will continue, unless the kernel takes care of it.
     pub limit: Option<SyscallTimeout>,
 }
 
 /// A process all of whose threads are stopped.
 #[derive(Debug)]
 pub struct FrozenProcess {
-    /// Its number in the image.
+    /// The number of the process in the image.
     pub id: ProcessId,
-    /// Its process id, in the pid namespace of crust.
+    /// The process id, in the pid namespace of crust.
     pub pid: i32,
-    /// Its parent in the tree; `None` for the root.
+    /// The parent in the tree; `None` for the root.
     pub parent: Option<ProcessId>,
-    /// `/proc/PID`, opened; read everything relative to it (`openat`), so that a reused number
-    /// cannot fool us. If the leader has ended, that of the first thread: of the leader there is not much.
+    /// An open descriptor of `/proc/PID`; read everything relative to it (`openat`), so that a
+    /// reused process id cannot mislead us. If the leader has ended, this is the directory of the
+    /// first thread, as little is left of the leader.
     pub proc: OwnedFd,
-    /// A pidfd to it, or, if the leader has ended, to the first thread.
+    /// A pidfd of the process, or, if the leader has ended, of the first thread.
     pub pidfd: OwnedFd,
-    /// Its threads that have not ended, the leader first. Empty for a zombie.
+    /// The threads that have not ended, the leader first. Empty for a zombie.
     pub threads: Vec<FrozenThread>,
-    /// The status with which the leader has ended, if other threads go on.
+    /// The exit status of the leader, if it has ended while other threads continue.
     pub ended_leader: Option<i32>,
-    /// The exit status as `wait4` would report it, if it is a zombie.
+    /// The exit status as `wait4` would report it, if the process is a zombie.
     pub zombie: Option<i32>,
-    /// The options with which its threads are traced: `SUSPEND_SECCOMP` is among them where crust may.
+    /// The options with which the threads are traced, including `SUSPEND_SECCOMP` where crust may
+    /// use it.
     pub options: i32,
-    /// Whether children of it have ended that it has not waited for.
+    /// Whether the process has children that have ended but that it has not waited for.
     pub has_zombies: bool,
-    /// The signal by which it was stopped before crust came (`SIGSTOP`, `SIGTSTP`, ...), if it was.
+    /// The signal that stopped the process before crust did (`SIGSTOP`, `SIGTSTP`, ...), if any.
     pub stopped: Option<i32>,
-    /// Its auxiliary vector: pairs of 64-bit words. Empty for a zombie.
+    /// The auxiliary vector: pairs of 64-bit words. Empty for a zombie.
     pub auxv: Vec<u8>,
-    /// A `syscall` instruction in its vDSO, for remote system calls.
+    /// A `syscall` instruction in the vDSO, for remote system calls.
     pub syscall_insn: Option<RemoteAddr>,
 }
 
 impl FrozenProcess {
-    /// The first of its threads, which speaks for all of it: the leader, if that goes on. `None` for a zombie.
+    /// Returns the first thread, which represents the whole process: the thread group leader,
+    /// unless it has ended. `None` for a zombie.
     #[must_use]
     pub fn leader(&self) -> Option<&FrozenThread> {
         self.threads.first()
     }
 
-    /// Whether filters of system calls rest while its threads are traced.
+    /// Returns whether the seccomp filters of its threads are suspended while they are traced.
     #[must_use]
     pub fn filters_rest(&self) -> bool {
         self.options & option::SUSPEND_SECCOMP != 0
     }
 
-    /// The number of a task that has its memory and all else that is the process's.
+    /// Returns the id of a task that has the memory and all other resources of the process.
     #[must_use]
     pub fn task(&self) -> i32 {
         self.leader().map_or(self.pid, |thread| thread.tid)
     }
 
-    /// Its threads, with their numbers in the process; that of the leader is 0.
+    /// Returns the threads with their numbers in the process; the leader has number 0.
     pub fn numbered(&self) -> impl Iterator<Item = (u32, &FrozenThread)> {
         let first = u32::from(self.ended_leader.is_some());
         (first..).zip(&self.threads)
     }
 }
 
-/// What can be told of a process before it is stopped. `None`: it is gone.
+/// Opens a process, before it is stopped. `None` if it is gone.
 pub fn open_process(pid: i32, parent: Option<ProcessId>) -> Result<Option<FrozenProcess>> {
     if pid == std::process::id() as i32 {
         return refuse(
@@ -123,7 +126,7 @@ pub fn open_process(pid: i32, parent: Option<ProcessId>) -> Result<Option<Frozen
     }))
 }
 
-/// An [`Error::Refused`] with one refusal.
+/// Returns an [`Error::Refused`] with one refusal.
 pub fn refuse<T>(
     task: i32,
     object: impl Into<String>,
@@ -135,7 +138,7 @@ pub fn refuse<T>(
     Err(Error::Refused(refusals.into_vec()))
 }
 
-/// `/proc/TID`, which is there for any thread, though only leaders are listed.
+/// Opens `/proc/TID`, which exists for any thread, although only leaders are listed.
 pub fn open_directory(tid: i32) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     open(format!("/proc/{tid}").as_str(), flags, Mode::empty())

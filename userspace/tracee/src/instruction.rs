@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The instructions by which programs make system calls: one of the vDSO, to which a stopped thread can be pointed,
-//! and the one by which a thread has made the call in which it is.
+//! The instructions by which programs make system calls: one in the vDSO, to which a stopped thread
+//! can be pointed, and the one by which a thread has made the call that it is in.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,10 +10,11 @@ use crust_sys::{RemoteAddr, memory};
 
 /// `syscall`.
 pub const SYSCALL: [u8; 2] = [0x0f, 0x05];
-/// `int $0x80`: the call is one of 32-bit programs, and has another number.
+/// `int $0x80`: a call of the 32-bit interface, with other call numbers.
 pub const INTERRUPT: [u8; 2] = [0xcd, 0x80];
 
-/// The instruction before whose return a thread stands.
+/// Returns the two bytes of code before the instruction pointer: the instruction by which the
+/// thread made the call that it is in.
 pub fn before(tid: i32, registers: &UserRegs) -> Option<[u8; 2]> {
     let mut code = [0; 2];
     let before = RemoteAddr(registers.rip.wrapping_sub(2));
@@ -21,11 +22,12 @@ pub fn before(tid: i32, registers: &UserRegs) -> Option<[u8; 2]> {
     Some(code)
 }
 
-/// The number of the call before whose return a thread stands, by the instruction that loads it.
+/// Returns the number of the call before whose return a thread is stopped, from the instruction
+/// that loads it.
 ///
 /// A call that has been interrupted and continued before is `restart_syscall` to the kernel.
 pub fn number_before(tid: i32, registers: &UserRegs) -> Option<u32> {
-    // mov $nr, %eax; then the call
+    // mov $nr, %eax; then the call instruction
     let mut code = [0; 5];
     let from = RemoteAddr(registers.rip.wrapping_sub(7));
     memory::read(tid, from, &mut code).ok()?;
@@ -35,7 +37,7 @@ pub fn number_before(tid: i32, registers: &UserRegs) -> Option<u32> {
     Some(u32::from_le_bytes([a, b, c, d]))
 }
 
-/// Where the vDSO of a process with this auxiliary vector is.
+/// Returns the address of the vDSO of a process with this auxiliary vector.
 pub fn vdso(auxv: &[u8]) -> Option<RemoteAddr> {
     const AT_SYSINFO_EHDR: u64 = 33;
     auxv.chunks_exact(16).find_map(|pair| {
@@ -44,11 +46,11 @@ pub fn vdso(auxv: &[u8]) -> Option<RemoteAddr> {
     })
 }
 
-/// The first `mov $number, %eax; syscall` of a vDSO at this address.
+/// Returns the first `mov $number, %eax; syscall` of the vDSO at this address.
 ///
-/// All 64-bit processes have the same one, so the place that was found once is only looked at again.
+/// All 64-bit processes have the same vDSO, so an offset that was found once is only verified.
 pub fn in_vdso(pid: i32, vdso: RemoteAddr) -> Option<RemoteAddr> {
-    // The vDSO has at least this size: one page.
+    // The vDSO is at least this large: one page.
     const SIZE: usize = 4096;
     static KNOWN: AtomicU64 = AtomicU64::new(0);
     let known = KNOWN.load(Ordering::Relaxed);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Being interrupted at safe points only.
+//! Handling interruption at safe points only.
 //!
-//! While crust holds a foreign program in its hands, a Ctrl-C must not end crust at once. The
-//! signals that end programs are blocked, and looked at where everything can be undone.
+//! While crust has a program stopped, Ctrl-C must not end crust at once. The signals that would end
+//! it are blocked, and checked for where everything can be undone.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ const ENDING: [Signal; 4] = [
     Signal::SIGQUIT,
 ];
 
-/// The signals that would end crust wait while this lives.
+/// A guard that holds back the signals that would end crust.
 #[derive(Debug)]
 pub struct Interrupts {
     signals: SignalFd,
@@ -29,7 +29,7 @@ pub struct Interrupts {
 }
 
 impl Interrupts {
-    /// Blocks the signals, and `SIGCHLD` with them, which tells that a tracee has stopped.
+    /// Blocks these signals, and with them `SIGCHLD`, which tells that a tracee has stopped.
     pub fn hold() -> Result<Self> {
         let failed = |errno| Error::system("block signals", errno);
         let mut set = SigSet::empty();
@@ -43,11 +43,11 @@ impl Interrupts {
         Ok(Self { signals, before })
     }
 
-    /// A safe point.
+    /// Marks a safe point.
     ///
     /// # Errors
     ///
-    /// [`Error::Interrupted`] if the user asked to end.
+    /// [`Error::Interrupted`] if the user asked crust to end.
     pub fn check(&self) -> Result<()> {
         while let Ok(Some(info)) = self.signals.read_signal() {
             if info.ssi_signo != Signal::SIGCHLD as u32 {
@@ -57,8 +57,8 @@ impl Interrupts {
         Ok(())
     }
 
-    /// Waits until `ready` answers something, looking again whenever a child has reported, and at
-    /// least every `pause`. `None`: it has not until `deadline`.
+    /// Waits until `ready` returns something, checking again whenever a child has reported, and at
+    /// least every `pause`. Returns `None` if it has not done so by `deadline`.
     pub fn wait_for<T>(
         &self,
         deadline: Instant,

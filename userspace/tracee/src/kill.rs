@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The end of a tree whose image is complete.
+//! Killing a tree whose image is complete.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -19,14 +19,15 @@ use crate::remote::{BLOCKED, Caller, Dispatch};
 const REAPING: Duration = Duration::from_secs(5);
 
 impl Frozen {
-    /// Kills the tree, and waits until every number of it is free.
+    /// Kills the tree, and waits until all of its process ids are free again.
     ///
-    /// The root goes last. It is made to adopt the children of all others, and the kernel to wait for them in
-    /// its place: so nobody outside has to, but for the root, and all others can go at the same time. Returns
-    /// the processes that nobody has waited for.
+    /// The root is killed last. Before that it is made to adopt the children of all others, and to
+    /// have the kernel reap them in its place: so nobody outside the tree has to reap any process
+    /// but the root, and all others can be killed at the same time. Returns the processes that
+    /// nobody has reaped.
     pub fn kill(mut self, interrupts: &Interrupts) -> Result<Vec<i32>> {
-        // The image is complete: should crust be killed from here on, the whole tree goes, not half. One
-        // thread is enough to take its process along; the others must not run in the meantime.
+        // The image is complete: if crust is killed from here on, the whole tree must die, not half of
+        // it. One thread is enough to take its process along; the others must not run in the meantime.
         let leaders = self.processes.iter().map(|process| process.pid);
         let options = self.processes.iter().fold(0, |all, one| all | one.options);
         for tid in leaders.chain(self.seized.iter().copied()) {
@@ -58,38 +59,41 @@ impl Frozen {
     }
 }
 
-/// Kills processes, and waits for their ends as their tracer; only then their parents hear of them.
+/// Kills processes, and waits for their ends as their tracer; only after that are their parents
+/// notified.
 fn kill(processes: &[FrozenProcess]) {
     let is_leader =
         |process: &FrozenProcess| process.leader().is_some_and(|it| it.tid == process.pid);
     for process in processes {
         if process.threads.len() > 1 && is_leader(process) {
-            // The memory belongs to the first thread. If that goes first, the kernel looks for another one among
-            // all who are dead, and soon again (kernel/exit.c:mm_update_next_owner).
+            // The thread group leader owns the memory. If it exits first, the kernel searches for a new
+            // owner among all the dying tasks, and soon has to search again
+            // (kernel/exit.c:mm_update_next_owner).
             let options = process.options | option::EXITKILL | option::EXIT;
             let _ = ptrace::set_options(process.pid, options);
         }
-        // Gone already is as good.
+        // A process that has already exited is fine too.
         let _ = pidfd::send_signal(process.pidfd.as_fd(), libc::SIGKILL, None);
     }
     for process in processes {
-        // We are told of a leader when its other threads are gone.
+        // The exit of a leader is reported only when its other threads are gone.
         let leaders = usize::from(is_leader(process));
         for thread in &process.threads[leaders.min(process.threads.len())..] {
             await_end(thread.tid);
         }
-        // Of one that had ended before we hear only if it did so while we traced it already.
+        // The exit of a leader that had ended before is reported only if we were tracing it by then.
         await_end(process.pid);
     }
 }
 
-/// The root of a tree, which is about to die, as the one who waits for all others.
+/// The root of a tree that is about to be killed, in its role as reaper of all others.
 struct Reaper(Caller);
 
 impl Reaper {
-    /// Has a process adopt the children of its descendants when these die, and ignore that its own children
-    /// do: then the kernel waits for them (kernel/signal.c:do_notify_parent), also for zombies whose parent
-    /// dies, and those of another exit signal (kernel/exit.c:reparent_leader).
+    /// Makes a process adopt the children of its descendants when these die, and ignore the exit of
+    /// its own children: then the kernel reaps them itself (kernel/signal.c:do_notify_parent),
+    /// including zombies whose parent dies, and children with another exit signal
+    /// (kernel/exit.c:reparent_leader).
     fn of(root: &FrozenProcess) -> Option<Self> {
         const SIG_IGN: u64 = 1;
         let leader = root.leader()?;
@@ -103,7 +107,7 @@ impl Reaper {
         };
         let adopt = [libc::PR_SET_CHILD_SUBREAPER as u64, 1];
         caller.raw("adopt orphans", libc::SYS_prctl, &adopt).ok()?;
-        // struct kernel_sigaction. Nobody will miss what is on this stack.
+        // struct kernel_sigaction. The contents of this stack are no longer needed.
         let action = RemoteAddr(caller.template.rsp & !15);
         let ignore: Vec<u8> = [SIG_IGN, 0, 0, 0]
             .into_iter()
@@ -117,8 +121,8 @@ impl Reaper {
         Some(Self(caller))
     }
 
-    /// Waits for a dead child: one that was a zombie before, or that has another exit signal. What fails is left
-    /// to the reaper of orphans.
+    /// Waits for a dead child: one that was a zombie before, or that has another exit signal. If
+    /// that fails, the child is left to the reaper of orphans.
     fn wait_for(&self, child: &FrozenProcess) {
         let flags = libc::__WALL | libc::WNOHANG;
         let args = [child.pid as u64, 0, flags as u64, 0];
@@ -136,7 +140,7 @@ fn await_end(tid: i32) {
     }
 }
 
-/// Whether a process of this number is there, be it a zombie.
+/// Returns whether a process with this id exists, even as a zombie.
 fn is_there(pid: i32) -> bool {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) != Err(Errno::ESRCH)
 }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Stopped tasks: how a tree is frozen, and how a task that stands still is made to execute system calls.
+//! Stopped tasks: how a tree is frozen, and how a stopped task is made to execute system calls.
 //!
-//! * [`freeze`] stops every thread of a tree with ptrace, [`stopped`] reads in what state it was stopped, [`kill`] ends
-//!   the tree; [`frozen_process`] is what the rest of a dump sees of it.
-//! * [`remote`] makes a stopped task execute one system call, through the `syscall` instruction of its own vDSO;
-//!   [`batch`] makes it execute many with one stop. [`spawn`] makes the first task of a restore.
-//! * [`syscall_timeout`] knows how long the call in which a task was stopped would have gone on.
+//! * [`freeze`] stops every thread of a tree with ptrace, [`stopped`] reads the state in which it
+//!   was stopped, and [`kill`] ends the tree; [`frozen_process`] is the view of it that the rest of
+//!   a dump works with.
+//! * [`remote`] makes a stopped task execute one system call, through the `syscall` instruction of
+//!   its own vDSO; [`batch`] makes it execute many with a single stop. [`spawn`] makes the first
+//!   task of a restore.
+//! * [`syscall_timeout`] computes how long the call in which a task was stopped would have
+//!   continued to wait.
 //!
 //! Every temporary state of a task has a guard that undoes it. This crate may use ptrace and `/proc`; it must not know
 //! any kind of object, the format of images, or whether there is a module.

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The same for many, on all processors. Not for ptrace: that belongs to one thread.
+//! Runs the same work for many items, on all processors. This is not for ptrace, which belongs to
+//! one thread.
 
 use std::thread;
 
-/// How many processors there are for crust.
+/// Returns the number of processors available to crust.
 pub fn processors() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// What `work` returns for each item, in the order of the items. A thread takes at least `share` of
-/// them, or it would not be worth it.
+/// Returns the results of `work` for each item, in the order of the items. A thread takes at least
+/// `share` of them, or it would not be worth starting.
 pub fn map<T: Sync, R: Send>(items: &[T], share: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let threads = processors().min(items.len() / share).max(1);
     let mut shares = items.chunks(items.len().div_ceil(threads).max(1));
@@ -32,7 +33,7 @@ pub fn map<T: Sync, R: Send>(items: &[T], share: usize, work: impl Fn(&T) -> R +
     })
 }
 
-/// What both return, each on a processor of its own if there are two.
+/// Returns the results of both functions, each run on a processor of its own if there are two.
 pub fn both<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
     if processors() == 1 {
         return (first(), second());

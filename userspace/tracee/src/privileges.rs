@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What crust itself may do, and under what it stands: programs that it makes inherit that.
+//! The privileges and restrictions of crust itself, which programs that it creates inherit.
 
 use crust_proc::Fields;
 use crust_sys::ptrace::{self, option};
@@ -16,12 +16,12 @@ pub mod capability {
     pub const SYS_NICE: u64 = 1 << 23;
     /// `CAP_SYS_RESOURCE`.
     pub const SYS_RESOURCE: u64 = 1 << 24;
-    /// `DAC_OVERRIDE`, `KILL`, `SETGID`, `SETUID`, `SETPCAP`, `SYS_PTRACE`, `SYS_ADMIN`: to look at
-    /// programs of any user, and to give them back who they were.
+    /// `DAC_OVERRIDE`, `KILL`, `SETGID`, `SETUID`, `SETPCAP`, `SYS_PTRACE`, `SYS_ADMIN`: needed to
+    /// inspect programs of any user, and to give them back their credentials.
     pub const REQUIRED: u64 = 1 << 1 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | SYS_PTRACE | SYS_ADMIN;
 }
 
-/// The names of the capabilities in a set, without the `CAP_` that they begin with.
+/// Returns the names of the capabilities in a set, without their `CAP_` prefix.
 #[must_use]
 pub fn names(set: u64) -> String {
     const NAMES: [&str; 41] = [
@@ -74,23 +74,23 @@ pub fn names(set: u64) -> String {
     words.join(", ")
 }
 
-/// What `/proc/self/status` says of crust.
+/// The privileges of crust according to `/proc/self/status`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Privileges {
     /// Effective capabilities.
     pub effective: u64,
-    /// The capabilities that a program can have at all.
+    /// The capability bounding set.
     pub bounding: u64,
-    /// Filters of system calls are in force.
+    /// Whether seccomp filters are in force.
     pub is_filtered: bool,
-    /// The kernel has such filters.
+    /// Whether the kernel supports seccomp filters.
     pub knows_filters: bool,
     /// `PR_SET_NO_NEW_PRIVS`.
     pub no_new_privs: bool,
 }
 
 impl Privileges {
-    /// Those of the caller.
+    /// Returns the privileges of the caller.
     #[must_use]
     pub fn own() -> Self {
         let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -108,18 +108,19 @@ impl Privileges {
         }
     }
 
-    /// Whether filters of what crust traces can rest.
+    /// Returns whether the seccomp filters of tracees can be suspended.
     #[must_use]
     pub fn can_suspend_filters(&self) -> bool {
         self.knows_filters && !self.is_filtered && self.effective & capability::SYS_ADMIN != 0
     }
 }
 
-/// Begins to trace a task; its filters (seccomp) rest if they may. Returns the options that it has now.
+/// Begins to trace a task, and suspends its seccomp filters if that is allowed. Returns the options
+/// in effect.
 ///
 /// # Errors
 ///
-/// As those of [`ptrace::seize`].
+/// The errors of [`ptrace::seize`].
 pub fn seize(tid: i32, options: i32) -> nix::Result<i32> {
     let suspended = options | option::SUSPEND_SECCOMP;
     match ptrace::seize(tid, suspended) {

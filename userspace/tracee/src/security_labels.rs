@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The files of `/proc/PID/attr`: what security modules tell of a thread.
+//! The files of `/proc/PID/attr`: the labels that security modules give a thread.
 
 use std::sync::OnceLock;
 
-/// How a module wants to be asked.
+/// How a security module expects a label to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Module {
-    /// With the label itself, while there are privileges.
+    /// The label itself, while the thread still has privileges.
     Smack,
-    /// With a word and the name of the profile.
+    /// A keyword and the name of the profile.
     AppArmor(&'static str),
-    /// With the label itself.
+    /// The label itself.
     Other,
 }
 
 /// A file of `/proc/PID/attr`.
 pub struct File {
-    /// Below `attr`.
+    /// The path below `attr`.
     pub name: &'static str,
-    /// Whose it is.
+    /// The security module that the file belongs to.
     pub module: Module,
 }
 
@@ -27,8 +27,8 @@ const fn file(name: &'static str, module: Module) -> File {
     File { name, module }
 }
 
-/// All that there may be, in the order in which they are written: a new label of the thread makes a module
-/// forget the others.
+/// All files that may exist, in the order in which they are written: setting the current label
+/// makes a module reset the others.
 pub const FILES: [File; 8] = [
     file("smack/current", Module::Smack),
     file("apparmor/current", Module::AppArmor("changeprofile ")),
@@ -40,8 +40,8 @@ pub const FILES: [File; 8] = [
     file("sockcreate", Module::Other),
 ];
 
-/// The numbers of the files that a module of this machine has something in, each with what crust has
-/// there.
+/// Returns the numbers of the files that a security module of this machine uses, each with the
+/// label of crust itself.
 pub fn own() -> &'static [(usize, Option<Vec<u8>>)] {
     static OWN: OnceLock<Vec<(usize, Option<Vec<u8>>)>> = OnceLock::new();
     OWN.get_or_init(|| {
@@ -49,7 +49,8 @@ pub fn own() -> &'static [(usize, Option<Vec<u8>>)] {
         let current: Vec<_> = ["smack/current", "apparmor/current", "current"]
             .map(read)
             .into();
-        // The files without a name of a module are those of one that has files of its own, or of another.
+        // The files that are not in a module's directory belong to one of the modules that have one, or
+        // to another module.
         let [smack, apparmor, plain] = [0, 1, 2].map(|n: usize| current[n].is_some());
         let is_other = plain && current[2] != current[0] && current[2] != current[1];
         let has = |file: &File| match file.module {
@@ -66,7 +67,7 @@ pub fn own() -> &'static [(usize, Option<Vec<u8>>)] {
     })
 }
 
-/// Whether a task has the labels of crust.
+/// Returns whether a task has the same labels as crust.
 pub fn are_ours(proc: &impl std::os::fd::AsFd, task: i32) -> bool {
     let theirs = read(proc, task, ".");
     own()
@@ -75,7 +76,7 @@ pub fn are_ours(proc: &impl std::os::fd::AsFd, task: i32) -> bool {
         .all(|((_, own), theirs)| *own == theirs)
 }
 
-/// What a thread has in these files; `None` where it has nothing.
+/// Reads the labels of a thread from these files; `None` where it has none.
 pub fn read(proc: &impl std::os::fd::AsFd, task: i32, directory: &str) -> Vec<Option<Vec<u8>>> {
     let files = own().iter();
     files

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The registers of a thread that has just been stopped, as if it had not been.
+//! The registers of a thread that has just been stopped, with the effects of the stop undone.
 
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,8 @@ use crate::syscall_timeout::{Sleeps, TimeoutLocation};
 /// The code segment of 64-bit user mode (`__USER_CS`, arch/x86/include/asm/segment.h).
 const USER_CODE_64: u64 = 0x33;
 
-/// The registers with which a stopped thread will go on, and the limit of the call that it will go on with.
-/// The traces that the stop itself has left are undone.
+/// Returns the registers with which a stopped thread will continue, and the timeout of the call
+/// that it will continue. The traces left by the stop itself are undone.
 ///
 /// # Errors
 ///
@@ -53,8 +53,8 @@ pub fn registers(
     Ok((registers, limit))
 }
 
-/// Refuses a thread that the kernel made for itself in a process. It has never been in the program, so its registers
-/// are zeros, and it would make no call for us.
+/// Refuses a thread that the kernel created for itself in a process. Such a thread never runs in
+/// user mode, so its registers are zeros, and it cannot make calls for us.
 fn refuse_worker(process: &FrozenProcess, tid: i32) -> Result<()> {
     /// `PF_IO_WORKER` and `PF_USER_WORKER`, in field 9.
     const WORKER: u64 = 0x10 | 0x4000;
@@ -74,13 +74,14 @@ fn refuse_worker(process: &FrozenProcess, tid: i32) -> Result<()> {
     )
 }
 
-/// Whether a stopped thread executes code of the vDSO. It may be about to add up what belongs to two moments, or to
-/// two time namespaces, if one of them is another after a restore; a moment later it is through.
+/// Returns whether a stopped thread is executing vDSO code. It may be about to combine values read
+/// at two moments, or in two time namespaces if it is restored into another one; a moment later it
+/// has left that code.
 pub fn in_vdso(process: &FrozenProcess, tid: i32) -> bool {
     let Ok(registers) = ptrace::registers(tid) else {
         return false;
     };
-    // In a call of the vDSO the kernel has the word.
+    // During a system call of the vDSO, the kernel is in control.
     registers.orig_rax == u64::MAX
         && crust_proc::read(&process.proc, process.pid, "auxv").is_ok_and(|auxv| {
             let vdso = instruction::vdso(&auxv);
@@ -88,28 +89,30 @@ pub fn in_vdso(process: &FrozenProcess, tid: i32) -> bool {
         })
 }
 
-/// What the vDSO takes.
+/// The size of the vDSO.
 const VDSO_SIZE: u64 = 8 << 10;
-/// How often a thread is let go on that is stopped in the vDSO: one that does little else is mostly there.
+/// How often a thread stopped in the vDSO is resumed: a thread that does little else is there most
+/// of the time.
 pub const MOMENTS: u32 = 200;
 
-/// Lets a stopped thread execute a little more.
+/// Lets a stopped thread run for a moment.
 pub fn a_moment_later(tid: i32) -> nix::Result<()> {
     const MOMENT: Duration = Duration::from_micros(50);
     ptrace::cont(tid, 0)?;
     std::thread::sleep(MOMENT);
     match ptrace::interrupt(tid) {
-        // It is dying; the wait will tell.
+        // The thread is dying; the wait will report it.
         Err(Errno::ESRCH) => Ok(()),
         result => result,
     }
 }
 
-/// How long a thread that was asked to stop is waited for when it shall go on anyway.
+/// How long to wait for the stop of a thread that is going to be released anyway.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// A thread that was asked to stop, and shall go on before anybody has waited for that: what its stop does
-/// to its call is undone all the same. Returns the limit with which it goes on.
+/// Handles a thread that was asked to stop but is to be released before anyone has waited for its
+/// stop: the effect of the stop on its call is undone nevertheless. Returns the timeout with which
+/// the thread continues.
 pub fn given_up(tid: i32, sleeps: &mut Sleeps) -> Option<Waiting> {
     let deadline = Instant::now() + PATIENCE;
     let stopped = loop {
@@ -133,8 +136,9 @@ pub fn given_up(tid: i32, sleeps: &mut Sleeps) -> Option<Waiting> {
     Waiting::new(process.pid, tid, limit?.now()?)
 }
 
-/// Calls that end with `EINTR` if their thread is stopped, even if no handler is to run (signal(7)),
-/// and have done nothing yet if they end so. Those of sockets do with a limit only ([`limit`](crate::syscall_timeout)).
+/// Calls that fail with `EINTR` if their thread is stopped, even if no handler is to run
+/// (signal(7)), and that have had no effect when they do. Calls on sockets behave so only with a
+/// timeout ([`limit`](crate::syscall_timeout)).
 const ENDED_BY_STOPS: [i64; 10] = [
     libc::SYS_epoll_wait,
     libc::SYS_epoll_pwait,
@@ -144,15 +148,16 @@ const ENDED_BY_STOPS: [i64; 10] = [
     libc::SYS_semtimedop,
     libc::SYS_io_getevents,
     SYS_IO_PGETEVENTS,
-    // With a mask of its own, or where what is left could not be written.
+    // With a mask of their own, or if the remaining time could not be written.
     libc::SYS_ppoll,
     libc::SYS_pselect6,
 ];
 
-/// A thread whose call was ended by our stop makes it again: it shall not see that it was stopped. A
-/// handler that runs before ends it, as it would have.
+/// Makes a thread whose call was ended by our stop repeat that call: the program must not notice
+/// the stop. A handler that runs first ends the call, as it would have done without the stop.
 ///
-/// Not if the process was stopped by a signal before: then the kernel has ended the call for all to see.
+/// Nothing is changed if a signal had stopped the process before: then the kernel itself ended the
+/// call, visibly to the program.
 fn make_call_again(
     process: &FrozenProcess,
     tid: i32,
@@ -178,19 +183,19 @@ fn make_call_again(
     Ok(registers)
 }
 
-/// A thread that was stopped within a restartable sequence: the kernel would send it to the abort
-/// handler on its way back. With other registers in between, or in another process, it would only
-/// forget the sequence, so it is sent there here.
+/// Moves a thread that was stopped within a restartable sequence to its abort handler. The kernel
+/// would do so on return to user mode; but with other registers in between, or in another process,
+/// it would merely forget the sequence.
 fn leave_critical_section(tid: i32, mut registers: UserRegs) -> nix::Result<UserRegs> {
     if registers.orig_rax != u64::MAX {
-        // A system call within a sequence is forbidden.
+        // System calls within a sequence are forbidden.
         return Ok(registers);
     }
     let rseq = ptrace::rseq(tid).unwrap_or_default();
     if rseq.address.0 == 0 {
         return Ok(registers);
     }
-    // struct rseq: rseq_cs is the third field, after two 32-bit numbers.
+    // struct rseq: rseq_cs is the third field, after two 32-bit integers.
     let field = rseq.address.offset(8);
     let mut pointer = [0; 8];
     memory::read(tid, field, &mut pointer)?;
@@ -198,7 +203,7 @@ fn leave_critical_section(tid: i32, mut registers: UserRegs) -> nix::Result<User
     if pointer == 0 {
         return Ok(registers);
     }
-    // struct rseq_cs: version, flags; then start_ip, post_commit_offset, abort_ip.
+    // struct rseq_cs: version and flags, followed by start_ip, post_commit_offset and abort_ip.
     let mut section = [0; 32];
     memory::read(tid, RemoteAddr(pointer), &mut section)?;
     let word = |at: usize| u64::from_ne_bytes(section[at..at + 8].try_into().expect("8 bytes"));

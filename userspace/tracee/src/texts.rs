@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What `/proc` tells of a frozen tree. It is read for the whole tree at once, on all processors.
+//! The `/proc` files of a frozen tree. They are read for the whole tree at once, on all processors.
 
 use std::path::PathBuf;
 
@@ -20,9 +20,9 @@ pub struct ProcessText {
     pub oom_score_adj: String,
     /// `coredump_filter`.
     pub coredump_filter: String,
-    /// `cgroup`; empty on a kernel without them.
+    /// `cgroup`; empty on a kernel without control groups.
     pub cgroup: Vec<u8>,
-    /// The `stat` of a leader that has ended.
+    /// The `stat` of a thread group leader that has ended.
     pub ended_leader: Option<Stat>,
 }
 
@@ -33,19 +33,21 @@ pub struct ThreadText {
     pub status: Fields,
     /// `stat`.
     pub stat: Stat,
-    /// `personality`, if the thread is not asked for it.
+    /// `personality`, unless the thread itself is asked for it.
     personality: Option<String>,
-    /// Where the links of [`NAMESPACES`] point, or, if it is not the leader, of those that it can
-    /// have for itself; `None` if the kernel has no such namespaces.
+    /// The targets of the links of [`NAMESPACES`]; for a thread that is not the leader, only those
+    /// of namespaces that a thread can have for itself. `None` if the kernel has no such
+    /// namespaces.
     pub namespaces: Vec<Option<PathBuf>>,
-    /// What it has in the files of [`security_labels`] that there are.
+    /// The contents of those files of [`security_labels`] that exist.
     pub labels: Vec<Option<Vec<u8>>>,
 }
 
-/// The namespaces of a process. Those that come first each thread can leave for itself; the others only
-/// a process with a single thread (kernel/fork.c:check_unshare_flags, kernel/time/namespace.c:timens_install),
-/// or a thread that has its own working directory (mnt: kernel/fork.c:ksys_unshare,
-/// kernel/namespace.c:mntns_install), or it gets them when it is made.
+/// The namespaces of a process. Each thread can leave the first ones on its own; the others can be
+/// left only by a process with a single thread (kernel/fork.c:check_unshare_flags,
+/// kernel/time/namespace.c:timens_install), or by a thread that has its own working directory (mnt:
+/// kernel/fork.c:ksys_unshare, kernel/namespace.c:mntns_install), or are set when the process is
+/// created.
 pub const NAMESPACES: [&str; 10] = [
     "cgroup",
     "ipc",
@@ -59,13 +61,14 @@ pub const NAMESPACES: [&str; 10] = [
     "user",
 ];
 
-/// How many of [`NAMESPACES`] are looked at for each thread: a working directory of its own is refused.
+/// How many of [`NAMESPACES`] are read for each thread: a working directory of its own is refused.
 pub const NAMESPACES_OF_THREAD: usize = 6;
 
-/// What `/proc` tells of a process: its own files and those of each thread. Of a zombie, nothing.
+/// The texts of a process: its own files and those of each thread. There are none for a zombie.
 pub type Texts = (Option<ProcessText>, Vec<ThreadText>);
 
-/// Reads what `/proc` tells of all processes of a tree; `read_only` if nothing else is asked.
+/// Reads the `/proc` files of all processes of a tree; `read_only` if the threads themselves are
+/// not asked for anything.
 pub fn read(tree: &[FrozenProcess], read_only: bool) -> Result<Vec<Texts>> {
     let living = |process: &&FrozenProcess| process.leader().is_some();
     let processes: Vec<&FrozenProcess> = tree.iter().filter(living).collect();
@@ -73,7 +76,7 @@ pub fn read(tree: &[FrozenProcess], read_only: bool) -> Result<Vec<Texts>> {
         .iter()
         .flat_map(|&process| process.threads.iter().map(move |thread| (process, thread)))
         .collect();
-    // A process is as good as a few threads: five files and no links.
+    // A process costs as much as a few threads: five files and no links.
     let mut of_processes =
         parallel::map(&processes, 16, |process| ProcessText::read(process)).into_iter();
     let mut of_threads = parallel::map(&threads, 16, |(process, thread)| {
@@ -126,11 +129,11 @@ impl ThreadText {
         })
     }
 
-    /// The personality.
+    /// Returns the personality.
     ///
     /// # Errors
     ///
-    /// If it cannot be read.
+    /// Fails if the file cannot be read.
     pub fn personality(&self, process: &FrozenProcess, thread: &FrozenThread) -> Result<u32> {
         let name = format!("task/{}/personality", thread.tid);
         let text = match &self.personality {

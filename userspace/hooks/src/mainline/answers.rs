@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a process and its threads answered.
+//! The answers of a process and its threads.
 
 use std::collections::HashMap;
 
@@ -21,14 +21,15 @@ pub struct ProcessAnswers {
     pub process: uapi::Process,
     pub self_only_memory: SelfOnlyMemory,
     pub threads: HashMap<i32, uapi::Thread>,
-    /// `None` of a thread that could not be asked.
+    /// `None` for a thread that could not be asked.
     pub personalities: HashMap<i32, Option<u32>>,
     pub timers: HashMap<i32, TimerState>,
     pub hidden: SelfOnlyState,
 }
 
 impl ProcessAnswers {
-    /// Of a process that may not be asked: its dump is refused for that reason.
+    /// Returns placeholders for a process that must not be asked: its dump is refused for that
+    /// reason.
     pub fn unknown(process: &FrozenProcess, texts: &Texts) -> Self {
         let mut survey = Self {
             actions: vec![uapi::Sigaction::default(); uapi::CKPT_NSIG],
@@ -43,13 +44,13 @@ impl ProcessAnswers {
         survey
     }
 
-    /// A thread that may not be asked.
+    /// Adds placeholders for a thread that must not be asked.
     pub fn silent(&mut self, thread: &FrozenThread) {
         self.threads.insert(thread.tid, uapi::Thread::default());
         self.personalities.insert(thread.tid, None);
     }
 
-    /// Takes what a process answered to [`QuerySet::of_process`].
+    /// Reads the answers of a process to [`QuerySet::of_process`].
     pub fn read_process(
         &mut self,
         process: &FrozenProcess,
@@ -78,13 +79,13 @@ impl ProcessAnswers {
         if queries.answer().unwrap_or_default()[0] as u32 != 0 {
             answer.state |= uapi::process_state::CHILD_SUBREAPER;
         }
-        // 1: disabled; 3: except where it was advised (PR_THP_DISABLE_EXCEPT_ADVISED).
+        // 1: disabled; 3: except where advised (PR_THP_DISABLE_EXCEPT_ADVISED).
         match queries.result() {
             1 => answer.state |= uapi::process_state::THP_DISABLE,
             3 => answer.state |= uapi::process_state::THP_DISABLE_EXCEPT_ADVISED,
             _ => {}
         }
-        // A kernel before 6.3 does not know the question.
+        // A kernel before 6.3 does not know the query.
         answer.membarrier = queries.result().max(0) as u32;
         // A kernel before 6.3 does not have it.
         self.self_only_memory.write_execute = Some(queries.result().max(0) as u64);
@@ -109,7 +110,7 @@ impl ProcessAnswers {
         Ok(())
     }
 
-    /// Takes what a thread answered.
+    /// Reads the answers of a thread.
     pub fn read_thread(&mut self, thread: &FrozenThread, answers: &Answers) {
         const RESTART_BLOCK: i64 = -516;
         const SS_DISABLE: u32 = 2;
@@ -118,7 +119,7 @@ impl ProcessAnswers {
         let mut answer = uapi::Thread {
             clear_child_tid: answers.tid_address,
             sas_sp: sp,
-            // SS_ONSTACK is computed from the stack pointer, and no part of the state.
+            // SS_ONSTACK is computed from the stack pointer, and is not part of the state.
             sas_flags: flags as u32 & (SS_DISABLE | SS_AUTODISARM),
             sas_size: size,
             pdeath_signal: answers.death_signal as i32,
@@ -137,10 +138,10 @@ impl ProcessAnswers {
     }
 }
 
-/// The answers to [`QuerySet::of_what_is_hidden`].
+/// Reads the answers to [`QuerySet::of_what_is_hidden`].
 pub fn hidden(queries: &mut QuerySet) -> SelfOnlyState {
     const PR_TSC_SIGSEGV: u32 = 2;
-    /// Of their configuration (17) every program has the permission.
+    /// Every program has the permission for the tile configuration (17).
     const XTILE_DATA: u64 = 1 << 18;
     let [tsc, ..] = queries.answer().unwrap_or_default();
     let cpuid = queries.result();
@@ -159,14 +160,14 @@ pub fn hidden(queries: &mut QuerySet) -> SelfOnlyState {
     }
 }
 
-/// The ids in `/proc/PID/timers`.
+/// Returns the ids in `/proc/PID/timers`.
 pub fn timer_ids((of_process, _): &Texts) -> impl Iterator<Item = i32> {
     let text = of_process.as_ref().map_or("", |text| &text.timers);
     text.lines()
         .filter_map(|line| line.strip_prefix("ID: ")?.trim().parse().ok())
 }
 
-/// The keys with which memory could be protected if there was any at the address that was asked about.
+/// Returns the keys for which the only error was that there is no memory at the given address.
 fn allocated_keys(queries: &mut QuerySet) -> u16 {
     query_set::keys()
         .filter(|_| queries.result() == -(Errno::ENOMEM as i64))

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The hooks of a stock kernel: the stopped target is made to ask about itself.
+//! The hooks of a stock kernel: the stopped target is made to query itself.
 //!
-//! All that is wanted of a tree is asked at once, before anything else is ([`round`]). Each thread makes its calls and
-//! stands as before; should crust be killed meanwhile, it finds its way back by itself ([`remote`](crust_tracee::remote)).
+//! All queries about a tree are made at once, before anything else ([`round`]). Each thread makes
+//! its calls and is then stopped as before; if crust is killed meanwhile, the thread finds its way
+//! back by itself ([`remote`](crust_tracee::remote)).
 
 mod answers;
 mod outsider;
@@ -23,7 +24,7 @@ use self::answers::ProcessAnswers;
 use self::outsider::Outsiders;
 use crate::{Hooks, KernelFeatures, SelfOnlyMemory, SelfOnlyState, TimerState};
 
-/// What a stock kernel can be asked.
+/// The hooks of a stock kernel.
 #[derive(Debug, Default)]
 pub struct Mainline {
     answers: RefCell<HashMap<i32, ProcessAnswers>>,

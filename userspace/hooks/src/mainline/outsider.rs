@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Outsiders: processes that a program could look at, unless it is in a Landlock domain.
+//! Outsiders: processes that a program is allowed to inspect, unless it is in a Landlock domain.
 //!
-//! A domain is shown to nobody. But who is in one may not look at processes that are not
-//! (security/landlock/task.c:hook_ptrace_access_check), whoever they are; and a process that has the ids of
-//! the program and no privileges is one that anybody else of these ids may look at. To a program that may look
-//! at any process, crust itself is such an outsider.
+//! No interface shows whether a task is in a domain. But a task in a domain may not inspect
+//! processes outside of it (security/landlock/task.c:hook_ptrace_access_check), whatever its
+//! privileges; and a process that has the ids of the program and no privileges can be inspected by
+//! any other process with these ids. For a program that may inspect any process, crust itself is
+//! such an outsider.
 //!
-//! Of programs that have neither that privilege nor `no_new_privs`, which is what a program sets that
-//! sandboxes itself, it is not asked.
+//! Programs that have neither that privilege nor `no_new_privs`, which a program sets to sandbox
+//! itself, are not asked.
 
 use std::collections::HashMap;
 
@@ -21,25 +22,25 @@ use crust_tracee::privileges::capability;
 use crust_tracee::remote::Caller;
 use crust_tracee::{security_labels, spawn};
 
-/// One for each pair of a user and a group that was met.
+/// The outsiders, one for each pair of user and group encountered.
 #[derive(Debug, Default)]
 pub struct Outsiders {
-    /// Whether there are domains at all, when it is known.
+    /// Whether this kernel supports domains at all, once that is known.
     needed: Option<bool>,
     all: HashMap<(u32, u32), Outsider>,
 }
 
-/// A child of crust that does nothing. Dropped, it is gone.
+/// A child of crust that does nothing. Dropping it kills it.
 #[derive(Debug)]
 struct Outsider(i32);
 
 impl Outsiders {
-    /// A process that this one, of which `status` tells, may look at if it is in no domain; `None` if that cannot
-    /// be told.
+    /// Returns a process that `process`, with this `status`, may inspect if it is in no domain;
+    /// `None` if that cannot be told.
     ///
     /// # Errors
     ///
-    /// What broke.
+    /// Fails if the status is incomplete, or the outsider cannot be started.
     pub fn to(&mut self, process: &FrozenProcess, status: &Fields) -> Result<Option<i32>> {
         if !*self.needed.get_or_insert_with(probe::landlock) {
             return Ok(None);
@@ -55,7 +56,8 @@ impl Outsiders {
                     )
                 })
         };
-        // Of another pid namespace, crust would have another number; and other modules forbid too.
+        // In another pid namespace, crust would have another process id; and other security modules
+        // also forbid access.
         let namespace = crust_proc::link(&process.proc, process.pid, "ns/pid")?;
         if std::fs::read_link("/proc/self/ns/pid").ok() != Some(namespace)
             || !security_labels::are_ours(&process.proc, process.pid)
@@ -94,7 +96,7 @@ impl Outsider {
         Ok(outsider)
     }
 
-    /// All privileges go with the user id of root.
+    /// Changes the credentials: all privileges are lost with the user id of root.
     fn become_one(&self, caller: &Caller, uid: u64, gid: u64) -> Result<()> {
         const WHAT: &str = "become a process to be looked at";
         caller.call(WHAT, libc::SYS_setresgid, &[gid, gid, gid])?;

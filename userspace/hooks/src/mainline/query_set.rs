@@ -1,53 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Questions to a program: system calls that it makes, and what they answered.
+//! Query sets: system calls that a program makes about itself, and their answers.
 
 use crust_model::plan::{Arg, Call};
 use crust_sys::stub::Answers;
 use crust_sys::{RemoteAddr, uapi, xstate};
 
-// Requests that `libc` has no names for.
+// Requests for which `libc` has no names.
 const PR_GET_TID_ADDRESS: u64 = 40;
 const MEMBARRIER_CMD_GET_REGISTRATIONS: u64 = 1 << 9;
 
-/// An address at which no process can have memory: it belongs to the kernel's half.
+/// An address at which no process can have memory: it is in the kernel's half.
 const NO_MEMORY: u64 = 1 << 63;
 
-/// The protection keys that a program may allocate; none if this processor has none.
+/// Returns the protection keys that a program may allocate; none if this processor has none.
 pub fn keys() -> impl Iterator<Item = u32> {
     1..if xstate::has_protection_keys() { 16 } else { 1 }
 }
 
-/// Answers have this much room each, the largest is a `struct itimerspec` or `sigaction`.
+/// The room for each answer; the largest is a `struct itimerspec` or `sigaction`.
 pub const ANSWER: usize = 32;
 
-/// A call. If it writes its answer to memory, it does so where the argument `.1` says.
+/// A call. If it writes its answer to memory, argument `.1` is the address.
 type Question = (Call, Option<usize>);
 
-/// Calls, and then their answers in the same order.
+/// Calls, and later their answers in the same order.
 #[derive(Debug, Default)]
 pub struct QuerySet {
     asked: Vec<Question>,
-    /// What the calls returned.
+    /// The results of the calls.
     pub returned: std::vec::IntoIter<u64>,
-    /// What they wrote, [`ANSWER`] bytes each.
+    /// The answers that the calls wrote, [`ANSWER`] bytes each.
     pub written: Vec<u8>,
     read: usize,
 }
 
 impl QuerySet {
-    /// How many calls there are.
+    /// Returns the number of calls.
     pub fn calls(&self) -> usize {
         self.asked.len()
     }
 
-    /// How many of them write.
+    /// Returns the number of calls that write an answer.
     pub fn answers(&self) -> usize {
         self.asked.iter().filter(|(_, at)| at.is_some()).count()
     }
 
-    /// The calls, with the places for what they write, and whether they write. Each gets the next
-    /// `stride` bytes from `at` on.
+    /// Returns the calls, with the addresses for their answers, and whether they write one. Each
+    /// gets the next `stride` bytes from `at` on.
     pub fn at(&self, mut at: RemoteAddr, stride: u64) -> impl Iterator<Item = (Call, bool)> {
         self.asked.iter().map(move |(call, place)| {
             let mut call = call.clone();
@@ -59,14 +59,14 @@ impl QuerySet {
         })
     }
 
-    /// A call whose result is the answer.
+    /// Adds a call whose result is the answer.
     fn plain(&mut self, what: &str, nr: i64, args: &[u64]) {
         let args: Vec<Arg> = args.iter().map(|&value| Arg::Value(value)).collect();
         self.asked
             .push((Call::new(what, nr, args).may_fail(), None));
     }
 
-    /// A call that writes its answer where the argument number `place` says.
+    /// Adds a call that writes its answer to the address in argument number `place`.
     fn writing(&mut self, what: &str, nr: i64, args: &[u64], place: usize) {
         self.plain(what, nr, args);
         if let Some((_, writes)) = self.asked.last_mut() {
@@ -74,7 +74,7 @@ impl QuerySet {
         }
     }
 
-    /// All about a process.
+    /// Adds all queries about a process.
     pub fn of_process(&mut self, timers: impl Iterator<Item = i32>) {
         for signal in 1..=uapi::CKPT_NSIG as u64 {
             let args = [signal, 0, 0, 8];
@@ -93,7 +93,8 @@ impl QuerySet {
         let mdwe = [libc::PR_GET_MDWE as u64, 0, 0, 0, 0];
         self.plain("prctl", libc::SYS_prctl, &mdwe);
         for key in keys() {
-            // A key that the program has may be used; only that there is no memory (mm/mprotect.c).
+            // A key that the program has may be used; the only error is that there is no memory
+            // (mm/mprotect.c).
             let args = [NO_MEMORY, 4096, 0, u64::from(key)];
             self.plain("pkey_mprotect", libc::SYS_pkey_mprotect, &args);
         }
@@ -104,7 +105,7 @@ impl QuerySet {
         }
     }
 
-    /// What nobody but the process itself can ask.
+    /// Adds the queries about state that nobody but the process itself can ask for.
     pub fn of_what_is_hidden(&mut self, outsider: Option<i32>) {
         const PR_GET_TSC: u64 = 25;
         const ARCH_GET_CPUID: u64 = 0x1011;
@@ -119,24 +120,25 @@ impl QuerySet {
         self.plain("arch_prctl", libc::SYS_arch_prctl, &[ARCH_GET_CPUID, 0]);
         let args = [ARCH_GET_XCOMP_PERM, 0];
         self.writing("arch_prctl", libc::SYS_arch_prctl, &args, 1);
-        // One entry: the length of what is read is the answer.
+        // Room for one entry: the length of what is read is the answer.
         let args = [READ_LDT, 0, 8];
         self.writing("modify_ldt", libc::SYS_modify_ldt, &args, 1);
         for which in [OF_THREAD, OF_PROCESS] {
-            // The last: it is not made if there is none.
+            // The last argument: a keyring that does not exist is not created.
             let args = [KEYCTL_GET_KEYRING_ID, which as u64, 0];
             self.plain("keyctl", libc::SYS_keyctl, &args);
         }
-        // For this thread and without a restriction, which is an error; another one if there is some.
+        // For this thread and without a restriction, which is an error; a different one if there are
+        // restrictions.
         let args = [u64::MAX, IORING_REGISTER_RESTRICTIONS, 0, 2];
         self.plain("io_uring_register", libc::SYS_io_uring_register, &args);
-        // It may be compared with itself by who may look at it.
+        // A process that may inspect the outsider may compare it with itself.
         let outsider = outsider.unwrap_or(0) as u64;
         let args = [outsider, outsider, KCMP_VM, 0, 0];
         self.plain("kcmp", libc::SYS_kcmp, &args);
     }
 
-    /// All about a thread: what [`stub::ask`](crust_sys::stub::ask) asks too.
+    /// Adds all queries about a thread, the same as those of [`stub::ask`](crust_sys::stub::ask).
     pub fn of_thread(&mut self) {
         self.writing("prctl", libc::SYS_prctl, &[PR_GET_TID_ADDRESS, 0], 1);
         self.writing("sigaltstack", libc::SYS_sigaltstack, &[0, 0], 1);
@@ -150,7 +152,7 @@ impl QuerySet {
         self.plain("personality", libc::SYS_personality, &personality);
     }
 
-    /// The answers to these.
+    /// Reads the answers to the queries of [`QuerySet::of_thread`].
     pub fn answers_of_thread(&mut self) -> Answers {
         let tid_address = self.answer().unwrap_or_default()[0];
         let [sp, flags, size, _] = self.answer().unwrap_or_default();
@@ -164,18 +166,18 @@ impl QuerySet {
         }
     }
 
-    /// The next result.
+    /// Returns the next result.
     pub fn result(&mut self) -> i64 {
         self.returned.next().unwrap_or_default() as i64
     }
 
-    /// The next written answer, as words, if its call went well.
+    /// Returns the next written answer, as words, if its call succeeded.
     pub fn answer(&mut self) -> Option<[u64; 4]> {
         let (result, words) = self.result_and_answer();
         (result == 0).then_some(words)
     }
 
-    /// The next result, and what its call has written, if anything.
+    /// Returns the next result, and what its call has written, if anything.
     pub fn result_and_answer(&mut self) -> (i64, [u64; 4]) {
         let result = self.result();
         let bytes = &self.written[self.read..][..ANSWER];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Asking a whole tree: several processes at the same time, and of each as many threads as there is room for.
+//! Querying a whole tree: several processes at the same time, and in each as many threads as there
+//! is room for.
 
 use std::collections::HashMap;
 
@@ -15,35 +16,35 @@ use super::outsider::Outsiders;
 use super::query_set::QuerySet;
 use super::thread_query::{self, ThreadQuery};
 
-/// How many processes are asked at the same time.
+/// The number of processes that are queried at the same time.
 const TOGETHER: usize = 32;
 
-/// The threads of a process that are yet to be asked.
+/// The threads of a process that are yet to be queried.
 struct Queue<'a> {
     process: &'a FrozenProcess,
     texts: &'a Texts,
-    /// Whom it may look at, if nothing special keeps it from that.
+    /// The process that it may inspect, unless it is in a Landlock domain.
     outsider: Option<i32>,
     next: usize,
-    /// Where those lend memory that are being asked, by their slots.
+    /// The addresses of memory borrowed from the threads that are being queried, by slot.
     lending: Vec<Option<RemoteAddr>>,
     survey: ProcessAnswers,
 }
 
-/// A thread that is being asked.
+/// A thread that is being queried.
 struct Asked<'a> {
-    /// Its process, by its place in the list of those that are asked together.
+    /// The index of its process among those that are queried together.
     process: usize,
     slot: usize,
     thread: &'a FrozenThread,
     query: ThreadQuery<'a>,
 }
 
-/// Asks everything about all processes of a tree; the answers of each are found by its number.
+/// Queries all processes of a tree; returns the answers by process id.
 ///
 /// # Errors
 ///
-/// [`Error::Gone`] if a thread has died. All others stand as before.
+/// [`Error::Gone`] if a thread has died. All others are stopped as before.
 pub fn survey(
     tree: &[FrozenProcess],
     texts: &[Texts],
@@ -84,12 +85,13 @@ pub fn survey(
     Ok(answers)
 }
 
-/// Has all threads answer. After an error, those that are being asked are seen to their ends.
+/// Queries all threads. After an error, no more threads are started, and those that are being
+/// queried are finished.
 fn ask<'a>(queues: &mut [Queue<'a>], caves: &'a [Option<CodeCave>]) -> Result<()> {
     let mut failed: Option<Error> = None;
     let mut asked = Vec::new();
     for number in 0..queues.len() {
-        // The first thread answers for its process, alone: there is one list of memory to unmap.
+        // The first thread answers for its process, alone: a process has one list of memory to unmap.
         match begin(queues, caves, number, 0) {
             Ok(begun) => asked.extend(begun),
             Err(error) => {
@@ -131,7 +133,7 @@ fn ask<'a>(queues: &mut [Queue<'a>], caves: &'a [Option<CodeCave>]) -> Result<()
     failed.map_or(Ok(()), Err)
 }
 
-/// Sets off the next thread of a process that may be asked, if there is one.
+/// Starts the next thread of a process that may be queried, if there is one.
 fn begin<'a>(
     queues: &mut [Queue<'a>],
     caves: &'a [Option<CodeCave>],
@@ -143,7 +145,7 @@ fn begin<'a>(
         let first = queue.next == 1;
         if !thread_query::is_allowed(queue.process, &text.status) {
             if first {
-                // Nor can the process be asked.
+                // The process cannot be queried either.
                 queue.survey = ProcessAnswers::unknown(queue.process, queue.texts);
                 queue.next = queue.process.threads.len();
                 return Ok(None);
@@ -152,7 +154,7 @@ fn begin<'a>(
             continue;
         }
         if !queue.lends(slot, thread_query::place(thread)) {
-            // When the other one has answered, it will be its turn.
+            // It will be its turn when the other thread has answered.
             queue.next -= 1;
             return Ok(None);
         }
@@ -181,7 +183,8 @@ impl<'a> Queue<'a> {
         Some((thread, text))
     }
 
-    /// Notes where a thread lends memory, if none of the others lends the same.
+    /// Records the address of memory borrowed from a thread, unless it is close to that of another
+    /// one.
     fn lends(&mut self, slot: usize, place: RemoteAddr) -> bool {
         let near = |other: &RemoteAddr| place.0.abs_diff(other.0) < 4096;
         if self.lending.iter().flatten().any(near) {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! How a thread is asked: by a batch of calls with a few bytes of the thread's own stack, or memory that is mapped
-//! for it if they are many, or, where that cannot be, one by one.
+//! Querying one thread: by a batch of calls in a few bytes of the thread's own stack, or in memory
+//! that is mapped for it if there are many calls, or, where that is not possible, by one call after
+//! the other.
 //!
-//! A thread needs some microseconds for its answers, and to wake it takes longer than that. So many are asked at
-//! the same time: a [`ThreadQuery`] is set off, and goes one step further whenever its thread has stopped.
+//! A thread needs some microseconds for its answers, and waking it takes longer than that. So many
+//! are queried at the same time: a [`ThreadQuery`] is started, and advances one step whenever its
+//! thread has stopped.
 
 use crust_model::plan::{Arg, Call};
 use crust_model::{Error, Result};
@@ -24,30 +26,31 @@ use super::query_set::{ANSWER, QuerySet};
 const MAP: &str = "map scratch memory";
 const UNMAP: &str = "unmap scratch memory";
 
-/// Bytes below the stack pointer that belong to the function that runs (System V ABI, AMD64, 3.2.2).
+/// The bytes below the stack pointer that belong to the running function (System V ABI, AMD64,
+/// 3.2.2).
 const RED_ZONE: u64 = 128;
 
-/// A thread that is being asked.
+/// A thread that is being queried.
 pub struct ThreadQuery<'a> {
     remote: Remote<'a>,
-    /// What its process is asked, if it is the one that answers for it; with the answers in the end.
+    /// The queries about the process, if this thread answers for it; finally with the answers.
     pub queries: QuerySet,
-    /// What it has answered itself.
+    /// The answers of the thread about itself.
     pub answers: Answers,
-    /// What the clock of the day and the monotonic one said right after that.
+    /// The realtime and the monotonic clock right after the answers were given.
     pub answered: [u64; 2],
-    /// What tells of the end of a batch.
+    /// The signal that marks the end of a batch.
     signal: Option<i32>,
-    /// Where its answers go.
+    /// The address for the answers of the thread.
     place: RemoteAddr,
-    /// The batch that is under way.
+    /// The batch that is being executed.
     batch: Batch,
-    /// Memory that was mapped for it, and how much.
+    /// The address and size of memory that was mapped for the batch.
     mapped: Option<(RemoteAddr, u64)>,
     on_its_way: To,
 }
 
-/// To which stop a thread is on its way.
+/// The stop to which a thread is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum To {
     MapEntry,
@@ -58,8 +61,8 @@ enum To {
     Old,
 }
 
-/// Whether a thread may be asked: there has to be a vDSO to make calls in, and if crust may not have its filters
-/// (seccomp) rest, they would meet our calls.
+/// Returns whether a thread may be queried: there has to be a vDSO to make calls in, and its
+/// seccomp filters must be suspended, because otherwise they would see our calls.
 pub fn is_allowed(process: &FrozenProcess, status: &Fields) -> bool {
     let has_place = process.syscall_insn.is_some();
     has_place && filters_allow(process, status)
@@ -70,11 +73,12 @@ fn filters_allow(process: &FrozenProcess, status: &Fields) -> bool {
 }
 
 impl<'a> ThreadQuery<'a> {
-    /// Sets a thread off to answer. Of each process, one at a time may be asked about the process.
+    /// Starts the queries to a thread. In each process, only one thread at a time may be asked
+    /// about the process.
     ///
     /// # Errors
     ///
-    /// [`Error::Gone`] if it has died.
+    /// [`Error::Gone`] if the thread has died.
     pub fn begin(
         process: &FrozenProcess,
         thread: &FrozenThread,
@@ -109,7 +113,8 @@ impl<'a> ThreadQuery<'a> {
         };
         let mask = !bit(signal);
         if self.queries.calls() == 0 && self.remote.borrow(self.place, size_of::<Answers>())? {
-            // In the page of the stack pointer, so it is there: the program gets no page more.
+            // This is in the page of the stack pointer, so the page exists: the program does not get
+            // one more.
             self.remote.begin(mask)?;
             return self.begin_batch((RemoteAddr(0), RemoteAddr(0)));
         }
@@ -128,12 +133,12 @@ impl<'a> ThreadQuery<'a> {
         Ok(())
     }
 
-    /// Waits for the stop to which the thread is on its way, and sets it off to the next one. `false`: it
-    /// stands as before.
+    /// Waits for the stop to which the thread is on its way, and starts it towards the next one.
+    /// Returns `false` when the thread is stopped as before.
     ///
     /// # Errors
     ///
-    /// [`Error::Gone`] if it has died.
+    /// [`Error::Gone`] if the thread has died.
     pub fn advance(&mut self) -> Result<bool> {
         match self.on_its_way {
             To::MapEntry => {
@@ -183,14 +188,15 @@ impl<'a> ThreadQuery<'a> {
         self.remote.leave()
     }
 
-    /// How much memory is mapped for it.
+    /// Returns the size of the memory to map.
     fn size(&self) -> u64 {
         let answers = size_of::<Answers>() + self.queries.answers() * ANSWER;
         let size = self.queries.calls() * batch::ENTRY + answers;
         size.next_multiple_of(4096) as u64
     }
 
-    /// Asks in memory that was mapped for it: queries, their answers, and those of the thread.
+    /// Starts the batch in memory that was mapped for it: queries, their answers, and the answers
+    /// of the thread.
     fn begin_questions(&mut self, start: RemoteAddr) -> Result<()> {
         let tid = self.remote.caller().tid;
         let size = self.size();
@@ -237,11 +243,11 @@ impl<'a> ThreadQuery<'a> {
         Ok(())
     }
 
-    /// Without a batch.
+    /// Makes the calls one after the other, without a batch.
     fn ask_one_by_one(&mut self) -> Result<()> {
         const { assert!(ANSWER.is_power_of_two()) };
         let tid = self.remote.caller().tid;
-        // In the page of the stack pointer, so it is there.
+        // This is in the page of the stack pointer, so the page exists.
         let place = RemoteAddr(self.remote.caller().template.rsp & !(ANSWER as u64 - 1));
         if !self.remote.borrow(place, ANSWER)? {
             return Err(Error::task(tid, "borrow its stack", Errno::EFAULT));
@@ -278,7 +284,8 @@ impl<'a> ThreadQuery<'a> {
     }
 }
 
-/// Where a thread lends a few bytes of its stack: in the page of the stack pointer.
+/// Returns the address of a few bytes of a thread's stack to borrow: in the page of the stack
+/// pointer.
 pub fn place(thread: &FrozenThread) -> RemoteAddr {
     let top = thread.registers.rsp;
     let below = RED_ZONE + size_of::<Answers>() as u64;

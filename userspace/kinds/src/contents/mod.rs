@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Contents of files and memory: which pages there are, and which files are copied into an image.
+//! Contents of files and memory: which pages exist, and which files are copied into an image.
 
 pub mod runs;
 
@@ -37,7 +37,7 @@ pub struct PageJob {
 }
 
 impl PageJob {
-    /// Pages of a file; `record` makes the record about them, when it is known where they go.
+    /// Creates a job for pages of a file; `record` makes the record about them once their offset in the image is known.
     pub fn new(
         file: File,
         runs: Runs,
@@ -50,11 +50,11 @@ impl PageJob {
         }
     }
 
-    /// The record about it, if its pages begin at this place of the image.
+    /// Returns the record about the file if its pages begin at this offset of the image.
     ///
     /// # Errors
     ///
-    /// If it cannot be encoded.
+    /// If the record cannot be encoded.
     pub fn into_record(self, offset: u64) -> Result<Record> {
         (self.record)(offset)
     }

@@ -7,20 +7,20 @@ use std::ops::Range;
 use crust_image::PAGE_SIZE;
 use serde::{Deserialize, Serialize};
 
-/// Ranges of whole pages, in ascending order, none touching the next.
+/// Ranges of whole pages in ascending order, no two adjacent.
 ///
-/// In an image each is two small numbers: the pages between the end of the one before and its
-/// start, and its own pages.
+/// In an image each range is two small numbers: the pages between the end of the previous range and its start, and its
+/// own pages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<(u64, u64)>", into = "Vec<(u64, u64)>")]
 pub struct Runs(Vec<Range<u64>>);
 
 impl Runs {
-    /// Adds a range behind all others.
+    /// Appends a range after all others.
     ///
     /// # Panics
     ///
-    /// If it is not: an image of it could not be read.
+    /// If the range does not come after all others: an image of it could not be read.
     pub fn push(&mut self, range: Range<u64>) {
         match self.0.last_mut() {
             Some(last) if last.end == range.start => last.end = range.end,
@@ -29,31 +29,31 @@ impl Runs {
         }
     }
 
-    /// The ranges, in bytes.
+    /// Returns the ranges, in bytes.
     #[must_use]
     pub fn ranges(&self) -> &[Range<u64>] {
         &self.0
     }
 
-    /// How many bytes they have together.
+    /// Returns the total number of bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.0.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no ranges.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Those that are also in `others`.
+    /// Returns the intersection with `others`.
     #[must_use]
     pub fn and(&self, others: &Self) -> Self {
         self.pieces(others, true)
     }
 
-    /// Those that are not in `others`.
+    /// Returns the pages that are not in `others`.
     #[must_use]
     pub fn without(&self, others: &Self) -> Self {
         self.pieces(others, false)
@@ -69,7 +69,7 @@ impl Runs {
         all
     }
 
-    /// All of both.
+    /// Returns the union with `others`.
     #[must_use]
     pub fn or(&self, others: &Self) -> Self {
         let mut all: Vec<_> = self.0.iter().chain(&others.0).cloned().collect();
@@ -84,15 +84,15 @@ impl Runs {
         union
     }
 
-    /// Whether a page of `range` is among them.
+    /// Returns whether any page of `range` is among them.
     #[must_use]
     pub fn touch(&self, range: &Range<u64>) -> bool {
         let next = self.0.partition_point(|run| run.end <= range.start);
         self.0.get(next).is_some_and(|run| run.start < range.end)
     }
 
-    /// The ranges, cut where a range of `except` begins or ends: pieces that lie within such a
-    /// range (true) or not, each with the bytes that come before it. `except` is sorted.
+    /// Splits the ranges where a range of `except` begins or ends. Each piece comes with the number of bytes before it,
+    /// and whether it lies within a range of `except`. `except` is sorted.
     #[must_use]
     pub fn split(&self, except: &[Range<u64>]) -> Vec<(u64, bool, Self)> {
         let mut pieces: Vec<(u64, bool, Self)> = Vec::new();
@@ -122,8 +122,8 @@ impl Runs {
         pieces
     }
 
-    /// The ranges in groups of at most `most` pieces and `bytes` bytes, each with the bytes that
-    /// come before it.
+    /// Returns the ranges in groups of at most `most` pieces and `bytes` bytes, each with the number of bytes before
+    /// it.
     pub fn groups(&self, most: usize, bytes: u64) -> impl Iterator<Item = (u64, Vec<Range<u64>>)> {
         let mut rest = self.0.iter().cloned();
         let mut cut: Option<Range<u64>> = None;

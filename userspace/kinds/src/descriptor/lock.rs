@@ -1,39 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Locks on files, as the `lock:` lines of `/proc/PID/fdinfo/N` show them
-//! (`fs/locks.c:lock_get_status`).
+//! File locks, as the `lock:` lines of `/proc/PID/fdinfo/N` show them (`fs/locks.c:lock_get_status`).
 //!
-//! A restore sets them again without waiting: if another program took the lock meanwhile, it
-//! fails and leaves nothing behind.
+//! A restore takes them again without waiting: if another program took the lock meanwhile, the restore fails and leaves
+//! nothing behind.
 
 use crust_model::plan::{Arg, Call, Data};
 use serde::{Deserialize, Serialize};
 
-/// To whom a lock belongs, and so by which call it is made.
+/// The owner of a lock, which determines the call that takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LockKind {
-    /// The description: `flock`.
+    /// Owned by the open file description: `flock`.
     Flock,
-    /// The descriptor table: `F_SETLK`.
+    /// Owned by the descriptor table: `F_SETLK`.
     Posix,
-    /// The description: `F_OFD_SETLK`.
+    /// Owned by the open file description: `F_OFD_SETLK`.
     Ofd,
 }
 
-/// A lock.
+/// A file lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lock {
-    /// Whose.
+    /// The owner of the lock.
     pub kind: LockKind,
-    /// For writing, and not for reading.
+    /// Whether it is a write lock rather than a read lock.
     pub is_exclusive: bool,
     /// The first byte.
     pub start: u64,
-    /// How many bytes; 0 for all that follow.
+    /// The number of bytes; 0 for all that follow.
     pub length: u64,
 }
 
-/// Understands what follows `lock:`; `None` for a lease and for what is not known.
+/// Parses what follows `lock:`; `None` for a lease and for anything unknown.
 #[must_use]
 pub fn parse(line: &str) -> Option<Lock> {
     // 1: POSIX  ADVISORY  WRITE 1234 00:2a:123 0 EOF
@@ -67,13 +66,13 @@ pub fn parse(line: &str) -> Option<Lock> {
 }
 
 impl Lock {
-    /// Whether it goes with the description, and not with the table.
+    /// Returns whether the lock belongs to the open file description rather than to the descriptor table.
     #[must_use]
     pub fn is_of_description(self) -> bool {
         self.kind != LockKind::Posix
     }
 
-    /// Whether a descriptor with these flags may set it.
+    /// Returns whether the lock can be taken through a descriptor with these flags.
     #[must_use]
     pub fn is_allowed(self, flags: i32) -> bool {
         match flags & libc::O_ACCMODE {
@@ -83,7 +82,7 @@ impl Lock {
         }
     }
 
-    /// The call that sets it by a descriptor.
+    /// Returns the call that takes the lock through a descriptor.
     #[must_use]
     pub fn call(self, number: i32) -> Call {
         const F_OFD_SETLK: i32 = 37;

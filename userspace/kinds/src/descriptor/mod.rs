@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Descriptors: the tables in which they are, and what they are of.
+//! File descriptors: their tables, and the open file descriptions to which they refer.
 
 pub mod lock;
 pub mod table;
@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An open file description of the tree, numbered as they were found.
+/// The id of an open file description of the tree, numbered in the order of discovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DescriptionId(pub u32);
 

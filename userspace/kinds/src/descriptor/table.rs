@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The descriptor table of a process (`struct files_struct`): which numbers are open, and of what.
+//! The descriptor table of a process (`struct files_struct`): which numbers are open, and to what they refer.
 //!
-//! Read from `/proc/PID/fd`. Processes made with `CLONE_FILES` share one; its contents are in the
-//! record of the first of them.
+//! It is read from `/proc/PID/fd`. Processes made with `CLONE_FILES` share one table; its contents are in the record of
+//! the first of them.
 
 use crust_model::object::State;
 use crust_model::plan::ProcessId;
@@ -12,21 +12,21 @@ use serde::{Deserialize, Serialize};
 use super::DescriptionId;
 use super::lock::Lock;
 
-/// A descriptor.
+/// A file descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
-    /// Its number.
+    /// The number of the descriptor.
     pub number: i32,
-    /// `FD_CLOEXEC`.
+    /// The close-on-exec flag, `FD_CLOEXEC`.
     pub cloexec: bool,
-    /// What it is of.
+    /// The open file description to which it refers.
     pub description: DescriptionId,
 }
 
-/// A lock that belongs to the table, whichever descriptor it was made by (`F_SETLK`).
+/// A lock that belongs to the table, no matter through which descriptor it was taken (`F_SETLK`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PosixLock {
-    /// Device and inode number of the file.
+    /// The device and inode number of the file.
     pub file: (u64, u64),
     /// A descriptor of the file that is open in the mode that the lock needs.
     pub number: i32,
@@ -37,13 +37,13 @@ pub struct PosixLock {
 /// A descriptor table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
-    /// The process id of its owner, by which others find it during a restore.
+    /// The pid of its owner, by which other processes find it during a restore.
     pub pid: i32,
-    /// The process whose table it is; the rest is empty then.
+    /// The process with which the table is shared; if set, the other fields are empty.
     pub shares: Option<ProcessId>,
-    /// The descriptors, by number.
+    /// The descriptors, sorted by number.
     pub slots: Vec<Slot>,
-    /// Its locks.
+    /// The POSIX locks of the table.
     pub locks: Vec<PosixLock>,
 }
 

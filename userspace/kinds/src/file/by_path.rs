@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Files that are made again by opening their path: what regular files, directories, files of
-//! `/proc` and stateless devices have in common.
+//! Files that are restored by opening their path: the common part of regular files, directories,
+//! files of `/proc` and stateless devices.
 
 use std::marker::PhantomData;
 
@@ -17,23 +17,24 @@ use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open, refused};
 use crate::path::{FilePath, Named};
 
-/// What tells a kind of file that is opened by its path from the others.
+/// The properties that distinguish one kind of file opened by its path from another.
 pub trait PathKind: 'static {
-    /// [`State::TAG`].
+    /// The value of [`State::TAG`].
     const TAG: u16;
-    /// [`State::VERSION`].
+    /// The value of [`State::VERSION`].
     const VERSION: u16 = 1;
-    /// [`State::NAME`].
+    /// The value of [`State::NAME`].
     const NAME: &'static str;
-    /// [`State::SUPPORT`].
+    /// The value of [`State::SUPPORT`].
     const SUPPORT: &'static str;
     /// Whether the file at the path must still be the one that was dumped.
     const MUST_BE_THE_SAME: bool = true;
 
-    /// Whether a description is of this kind.
+    /// Returns whether an open file description is of this kind.
     fn matches(probe: &Probe) -> bool;
 
-    /// Why one that can be reached by its path is not carried over nevertheless, and the remedy.
+    /// Returns why a file that can be reached by its path is nevertheless not carried over, and the
+    /// remedy.
     fn objection(_probe: &Probe, _census: &FileCapture) -> Option<(String, &'static str)> {
         None
     }
@@ -43,11 +44,11 @@ pub trait PathKind: 'static {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct ByPath<K> {
-    /// Flags.
+    /// The flags, owner and locks of the description.
     pub open: Open,
-    /// Which file.
+    /// The path and identity of the file.
     pub file: Named,
-    /// The offset, in bytes; of a directory the file system's cookie.
+    /// The file offset, in bytes; for a directory, the cookie of the file system.
     pub pos: u64,
     #[serde(skip)]
     kind: PhantomData<K>,
@@ -68,7 +69,7 @@ impl<K: PathKind> State for ByPath<K> {
     }
 }
 
-/// Makes a description by opening a path.
+/// Makes an open file description by opening a path.
 pub(super) fn make(
     open: &Open,
     path: &FilePath,
@@ -76,7 +77,7 @@ pub(super) fn make(
     planner: &mut FdPlanner,
 ) -> Result<()> {
     let number = planner.creator(id)?.number;
-    // Whatever is at the path by then shall not become the controlling terminal.
+    // Whatever is at the path by then must not become the controlling terminal.
     let flags = open.flags & !libc::O_ASYNC | libc::O_NOCTTY;
     planner.make(id, |cloexec| {
         let cloexec = if cloexec { libc::O_CLOEXEC } else { 0 };

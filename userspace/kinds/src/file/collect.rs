@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Finding all descriptor tables and open file descriptions of a tree, each once.
+//! Finds all descriptor tables and open file descriptions of a tree, each once.
 //!
-//! `kcmp` compares two descriptions, and its answer is an order: so the descriptions that could
-//! be the same (same file, same flags) are kept sorted, and each further descriptor is looked up by
-//! bisection. A description that is alike no other is never compared at all.
+//! `kcmp` compares two descriptions, and its answer is an order. So descriptions that could be the
+//! same (same file, same flags) are kept sorted, and each further descriptor is looked up by
+//! bisection. A description that resembles no other is never compared at all.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -34,7 +34,7 @@ use crate::capture::{Capture, DumpOptions};
 use crate::descriptor::table::{PosixLock, Slot, Table};
 use crate::notes::Notes;
 
-/// How we look at descriptors in our own table: those that were in flight.
+/// The means to inspect descriptors in our own table, which is where descriptors in flight end up.
 struct Ourselves {
     pid: i32,
     proc: OwnedFd,
@@ -54,36 +54,36 @@ impl Ourselves {
     }
 }
 
-/// What two descriptors of one description have in common: the file and the flags.
+/// The properties that all descriptors of one description share: device, inode number and flags.
 type Likeness = (u64, u64, i32);
 
-/// The capture under way.
+/// A capture of open files in progress.
 pub struct FileCapture<'a> {
-    /// The tree.
+    /// The frozen processes of the tree.
     pub tree: &'a [FrozenProcess],
-    /// What the kernel can be asked.
+    /// The hooks through which the kernel is queried.
     pub hooks: &'a dyn Hooks,
-    /// The user's decisions.
+    /// The options chosen by the user.
     pub options: &'a DumpOptions,
-    /// What cannot be had.
+    /// The objects that cannot be carried over.
     pub refusals: &'a mut Refusals,
-    /// Every description, as its first descriptor showed it; [`DescriptionId`] is the index.
+    /// Every description, as seen through its first descriptor; the index is the [`DescriptionId`].
     pub probes: Vec<Rc<Probe<'a>>>,
-    /// Pipes, found by their ends.
+    /// The pipes, collected from their ends.
     pub pipes: Pipes,
-    /// Unix sockets, which name their peers by inode.
+    /// The Unix sockets, which name their peers by inode.
     pub sockets: Sockets,
-    /// Epoll instances, which name their targets.
+    /// The epoll instances, which name their targets.
     pub watching: Vec<Watching>,
-    /// What the kinds note for themselves.
+    /// The notes that kinds keep for themselves.
     pub notes: &'a mut Notes,
-    /// Their descriptions.
+    /// The descriptions of files without a path.
     pub of_pathless: PathlessDescriptions,
     slots: HashMap<(ProcessId, i32), DescriptionId>,
     alike: HashMap<Likeness, Vec<DescriptionId>>,
     ourselves: &'a Ourselves,
     in_flight: Vec<OwnedFd>,
-    /// What was captured.
+    /// The records captured so far.
     pub records: Vec<Record>,
 }
 
@@ -144,7 +144,7 @@ impl<'a> FileCapture<'a> {
             Probe::new(holder, number, format!("fd {number}"))
         });
         let mut probes = descriptors.into_iter().zip(probes).peekable();
-        // The processes whose tables were read, in the order that kcmp tells.
+        // The processes whose tables were read, in the order that kcmp gives.
         let mut read: Vec<(i32, ProcessId)> = Vec::new();
         for process in tree {
             let Some(leader) = process.leader() else {
@@ -164,7 +164,7 @@ impl<'a> FileCapture<'a> {
                 Ok(found) => {
                     let other = read[found].1;
                     of_process.for_each(drop);
-                    // Whether this can be had again says `task::sharing`.
+                    // `task::sharing` decides whether the sharing can be restored.
                     Table {
                         pid: process.pid,
                         shares: Some(other),
@@ -181,7 +181,8 @@ impl<'a> FileCapture<'a> {
         Ok(())
     }
 
-    /// A thread may have left the table of its process with `unshare(CLONE_FILES)`.
+    /// Refuses threads that have left the descriptor table of their process with
+    /// `unshare(CLONE_FILES)`.
     fn refuse_private_tables(&mut self, process: &FrozenProcess) -> Result<()> {
         let Some((leader, others)) = process.threads.split_first() else {
             return Ok(());
@@ -219,7 +220,8 @@ impl<'a> FileCapture<'a> {
                     number,
                     lock,
                 };
-                // Every descriptor of the file shows it; one that allows it will set it.
+                // Every descriptor of the file shows the lock; keep one whose access mode allows
+                // setting it.
                 let is_known = table
                     .locks
                     .iter()
@@ -240,7 +242,7 @@ impl<'a> FileCapture<'a> {
         Ok(table)
     }
 
-    /// Finds out which description a descriptor is of: a known one, or a new one.
+    /// Finds the description of a descriptor among the known ones, or adds a new one.
     fn identify(&mut self, mut probe: Probe<'a>) -> Result<DescriptionId> {
         let likeness = (probe.identity.dev, probe.identity.ino, probe.flags);
         let probes = &self.probes;
@@ -261,7 +263,7 @@ impl<'a> FileCapture<'a> {
         }
     }
 
-    /// Takes in a descriptor that a message carries, which `recvmsg` has put into our table.
+    /// Adds a descriptor carried by a message, which `recvmsg` has put into our table.
     pub fn identify_in_flight(
         &mut self,
         socket: &Probe<'a>,
@@ -278,7 +280,7 @@ impl<'a> FileCapture<'a> {
         };
         let object = format!("{}, a descriptor in flight", socket.object);
         let probe = Probe::new(holder, descriptor.as_raw_fd(), object)?;
-        // It must stay open for as long as it is compared with others.
+        // The descriptor must stay open for as long as it is compared with others.
         self.in_flight.push(descriptor);
         self.identify(probe)
     }
@@ -309,25 +311,25 @@ impl<'a> FileCapture<'a> {
             .block(probe.holder.pid, probe.object.as_str(), why, remedy);
     }
 
-    /// Notes that a description is carried over, but not all of it.
+    /// Notes that a description is carried over only in part.
     pub fn lose(&mut self, probe: &Probe, why: impl Into<String>, remedy: impl Into<String>) {
         self.refusals
             .lose(probe.holder.pid, probe.object.as_str(), why, remedy);
     }
 
-    /// Whether a thread of the tree has this number.
+    /// Returns whether the tree has a thread with this id.
     pub fn has_thread(&self, tid: i32) -> bool {
         let mut threads = self.tree.iter().flat_map(|process| &process.threads);
         threads.any(|thread| thread.tid == tid)
     }
 
-    /// What a process has at a number.
+    /// Returns the description that a process has at a descriptor number.
     pub fn occupant(&self, process: ProcessId, number: i32) -> Option<&Rc<Probe<'a>>> {
         let id = self.slots.get(&(process, number))?;
         self.probes.get(id.0 as usize)
     }
 
-    /// The descriptions that could be the one of this file.
+    /// Returns the descriptions that may refer to this file.
     pub fn of_file(&self, dev: u64, ino: u64) -> impl Iterator<Item = &Rc<Probe<'a>>> {
         self.probes
             .iter()
@@ -335,7 +337,7 @@ impl<'a> FileCapture<'a> {
     }
 }
 
-/// The numbers in the table of a process, ascending.
+/// Returns the numbers in the descriptor table of a process, in ascending order.
 fn numbers(process: &FrozenProcess) -> Result<Vec<i32>> {
     let failed = |errno: Errno| Error::task(process.pid, "list /proc/PID/fd", errno);
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -344,7 +346,7 @@ fn numbers(process: &FrozenProcess) -> Result<Vec<i32>> {
     let mut numbers = Vec::new();
     for entry in dir.iter() {
         let entry = entry.map_err(failed)?;
-        // All but `.` and `..` are numbers.
+        // All entries but `.` and `..` are numbers.
         let name = entry.file_name().to_str().ok();
         numbers.extend(name.and_then(|name| name.parse::<i32>().ok()));
     }

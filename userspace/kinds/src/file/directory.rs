@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! An open directory, by its path.
+//! An open directory, restored by its path.
 //!
-//! The offset is the file system's own cookie (`telldir`): it is set again as it is, which holds as
+//! The offset is the file system's own cookie (`telldir`). It is restored unchanged, which works as
 //! long as the file system is the same.
 
 use super::by_path::PathKind;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! An epoll instance: what it watches. Read from the `tfd:` lines of `fdinfo`
+//! An epoll instance and its targets, read from the `tfd:` lines of `fdinfo`
 //! (`fs/eventpoll.c:ep_show_fdinfo`).
 //!
-//! An entry is known by a description *and* the number it was added under, which may be closed or
-//! stand for something else by now: `kcmp(KCMP_EPOLL_TFD)` finds the description. A restore puts it
-//! back at that number for the moment of `EPOLL_CTL_ADD`.
+//! The kernel identifies an entry by a description *and* the number it was added under. That number
+//! may since have been closed or reused; `kcmp(KCMP_EPOLL_TFD)` finds the description. A restore
+//! puts it back at that number for the duration of `EPOLL_CTL_ADD`.
 //!
-//! What is not carried over is whether an edge was reported already: an entry with `EPOLLET`
-//! whose target is ready reports it once more after a restore, as `EPOLL_CTL_MOD` would.
+//! Whether an edge was already reported is not carried over: an entry with `EPOLLET` whose target
+//! is ready reports it once more after a restore, as `EPOLL_CTL_MOD` would.
 
 use std::rc::Rc;
 
@@ -24,28 +24,29 @@ use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 
-/// The kernel adds these to every entry, and takes them away only when a one-shot has fired.
+/// The events that the kernel adds to every entry, and removes only when a one-shot entry has
+/// fired.
 const ALWAYS: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
 
-/// What an epoll instance watches.
+/// An entry of an epoll instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// The number that it was added under.
+    /// The descriptor number that the target was added under.
     pub number: i32,
-    /// What.
+    /// The description that is watched.
     pub description: DescriptionId,
-    /// For which events.
+    /// The events that are watched for.
     pub events: u32,
-    /// `epoll_data`.
+    /// The `epoll_data` of the entry.
     pub data: u64,
 }
 
 /// An epoll instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Epoll {
-    /// Flags.
+    /// The flags, owner and locks of the description.
     pub open: Open,
-    /// What it watches.
+    /// The targets that the instance watches.
     pub targets: Vec<Target>,
 }
 
@@ -131,7 +132,7 @@ fn add(epoll: i32, target: &Target, planner: &mut FdPlanner) {
     ));
 }
 
-/// A line of `fdinfo`.
+/// An entry as shown by a line of `fdinfo`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Line {
     number: i32,
@@ -141,7 +142,7 @@ pub struct Line {
     dev: u64,
 }
 
-/// An epoll instance whose targets are not known yet.
+/// An epoll instance whose targets are not resolved yet.
 pub struct Watching {
     epoll: DescriptionId,
     lines: Vec<Line>,
@@ -206,7 +207,7 @@ impl FileKind for Epoll {
     }
 }
 
-/// Finds the description of an entry: most often it is that of the descriptor of this number.
+/// Finds the description of an entry, which most often is that of the descriptor with this number.
 fn find(epoll: &Probe, line: &Line, skip: u32, cx: &FileCapture) -> Result<Option<DescriptionId>> {
     let most_likely = cx.occupant(epoll.holder.process, line.number);
     for candidate in most_likely
@@ -222,7 +223,7 @@ fn find(epoll: &Probe, line: &Line, skip: u32, cx: &FileCapture) -> Result<Optio
         match order {
             Ok(order) if order.is_eq() => return Ok(Some(candidate.id)),
             Ok(_) => {}
-            // The entry went away: its file was closed by somebody outside.
+            // The entry is gone: a process outside the tree closed its file.
             Err(Errno::ENOENT) => return Ok(None),
             Err(errno) => return Err(epoll.failed("kcmp of an epoll target", errno)),
         }
@@ -230,7 +231,8 @@ fn find(epoll: &Probe, line: &Line, skip: u32, cx: &FileCapture) -> Result<Optio
     Ok(None)
 }
 
-/// `tfd:        5 events:       19 data:                5  pos:0 ino:1b30 sdev:d`
+/// Parses a line like
+/// `tfd:        5 events:       19 data:                5  pos:0 ino:1b30 sdev:d`.
 fn parse(line: &str) -> Option<Line> {
     let value = |name: &str| {
         let (_, rest) = line.split_once(name)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! An eventfd: a counter. Read from `/proc/PID/fdinfo/N` (`fs/eventfd.c:eventfd_show_fdinfo`).
+//! An eventfd: a counter, read from `/proc/PID/fdinfo/N` (`fs/eventfd.c:eventfd_show_fdinfo`).
 
 use crust_model::Result;
 use crust_model::object::State;
@@ -12,14 +12,14 @@ use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 
-/// A counter.
+/// An eventfd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Eventfd {
-    /// Flags.
+    /// The flags, owner and locks of the description.
     pub open: Open,
-    /// Its value.
+    /// The value of the counter.
     pub count: u64,
-    /// `EFD_SEMAPHORE`: a read takes one, not all.
+    /// Whether `EFD_SEMAPHORE` is set: a read takes one, not all.
     pub is_semaphore: bool,
 }
 
@@ -41,7 +41,7 @@ impl File for Eventfd {
 
     fn create(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
         let number = planner.creator(id)?.number;
-        // eventfd2 takes 32 bits; a larger count is written.
+        // eventfd2 takes 32 bits; a larger count is set by a write.
         let initial = u32::try_from(self.count).unwrap_or(0);
         planner.make(id, |cloexec| {
             let mut flags = self.open.flags & libc::O_NONBLOCK;
@@ -75,7 +75,7 @@ impl FileKind for Eventfd {
 
     fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()> {
         let count = probe.demand("eventfd-count", |text| u64::from_str_radix(text, 16).ok())?;
-        // Kernels before 6.4 do not show it.
+        // Kernels before 6.4 do not show this field.
         let is_semaphore = match probe.field("eventfd-semaphore") {
             Some(text) => text == "1",
             None => {

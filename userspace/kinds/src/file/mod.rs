@@ -2,12 +2,11 @@
 
 //! Open files: what the descriptors of a tree refer to.
 //!
-//! Three things must be kept apart. A *descriptor* is a number in a table. A [`table`] belongs to
-//! a process, or to several. An *open file description* ([`DescriptionId`]) is what the number
-//! stands for: `dup`, `fork` and a message over a Unix socket make more descriptors of it, and all
-//! share its offset and flags. [`collect`] finds the descriptions of a tree; each is captured by
-//! its [`FileKind`]. [`fd_plan`] makes them again: each once, by the first process that has it, at its
-//! number; the others then take it from there.
+//! Three things must be kept apart. A *descriptor* is a number in a table. A [`table`] belongs to one process, or to
+//! several. An *open file description* ([`DescriptionId`]) is what the number refers to: `dup`, `fork` and a message
+//! over a Unix socket make more descriptors of it, which all share its offset and flags. [`collect`] finds the
+//! descriptions of a tree, and each is captured by its [`FileKind`]. [`fd_plan`] makes each of them again once, in the
+//! first process that has it and at its number there; the other processes then take it from there.
 //!
 //! A new kind is one file and one line in [`KINDS`].
 
@@ -51,28 +50,28 @@ use crate::descriptor::lock::Lock;
 use crate::descriptor::table;
 use crate::plan_context::PlanCx;
 
-/// What every description has.
+/// The state that every open file description has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open {
     /// The access mode and status flags (`F_GETFL`), and `O_PATH`, `O_DIRECTORY`, `O_NOFOLLOW`.
     pub flags: i32,
-    /// Who gets its signals, if anybody.
+    /// The recipient of its signals, if any.
     pub owner: Option<SignalOwner>,
     /// The locks that belong to the description (`flock`, `F_OFD_SETLK`).
     pub locks: Vec<Lock>,
 }
 
-/// Who gets the signals of a description, and which.
+/// The recipient of the signals of a description, and which signal is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignalOwner {
-    /// As of `F_SETOWN_EX`.
+    /// The recipient, as set by `F_SETOWN_EX`.
     pub owner: fcntl::Owner,
-    /// As of `F_SETSIG`.
+    /// The signal, as set by `F_SETSIG`.
     pub signal: i32,
 }
 
 impl Open {
-    /// `r`, `w` or `rw`, and what else is set.
+    /// Describes the access mode, and the other flags that are set.
     fn describe(&self) -> String {
         let mut text = String::from(match self.flags & libc::O_ACCMODE {
             _ if self.flags & libc::O_PATH != 0 => "path only",
@@ -95,38 +94,39 @@ impl Open {
     }
 }
 
-/// A captured description: what a plan needs of it, whatever its kind is.
+/// A captured open file description: what a plan needs of it, whatever its kind.
 pub trait File {
-    /// What every description has.
+    /// Returns the state that every description has.
     fn open(&self) -> &Open;
 
-    /// The descriptions that must be at hand in the process that makes this one when it is
+    /// Returns the descriptions that must be at hand in the process that makes this one when it is
     /// [connected](Self::connect).
     fn needs(&self) -> Vec<DescriptionId> {
         Vec::new()
     }
 
-    /// The descriptions that come into being together with this one, by the same calls.
+    /// Returns the descriptions that are created together with this one, by the same calls.
     fn companions(&self) -> Vec<DescriptionId> {
         Vec::new()
     }
 
-    /// The process (its pid) in which it must be made for the kernel to remember the same maker.
+    /// Returns the pid of the process that must make the description for the kernel to remember the
+    /// same maker.
     fn maker(&self) -> Option<i32> {
         None
     }
 
-    /// The first number above all that [connecting](Self::connect) uses in the table.
+    /// Returns the first number above all that [connecting](Self::connect) uses in the table.
     fn first_above(&self) -> i32 {
         0
     }
 
-    /// Emits the calls that make it, and its companions ([`Stage::CreateFiles`]).
+    /// Emits the calls that make the description and its companions ([`Stage::CreateFiles`]).
     ///
     /// [`Stage::CreateFiles`]: crust_model::plan::Stage::CreateFiles
     fn create(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()>;
 
-    /// Emits the calls that give it what needs other descriptions ([`Stage::ConnectFiles`]).
+    /// Emits the calls that set up what depends on other descriptions ([`Stage::ConnectFiles`]).
     ///
     /// [`Stage::ConnectFiles`]: crust_model::plan::Stage::ConnectFiles
     fn connect(&self, _id: DescriptionId, _bench: &mut FdPlanner) -> Result<()> {
@@ -138,28 +138,30 @@ pub trait File {
         Ok(())
     }
 
-    /// Notes what on this machine stands against making it: asks the machine, changes nothing.
+    /// Notes what on this machine prevents making the description. Only queries the machine, and
+    /// changes nothing.
     fn conflicts(&self, _refusals: &mut Refusals) {}
 }
 
 /// A kind of open file.
 pub trait FileKind: State + File + 'static {
-    /// Whether a description is of this kind.
+    /// Returns whether an open file description is of this kind.
     fn matches(probe: &Probe) -> bool;
 
-    /// Captures it: [keeps](FileCapture::keep) a state, or notes why it cannot be had, or leaves it to
-    /// [`resolve_refs`](Self::resolve_refs).
+    /// Captures the description: [keeps](FileCapture::keep) a state, notes why it cannot be carried over, or leaves it
+    /// to [`resolve_refs`](Self::resolve_refs).
     fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()>;
 
-    /// Called once all descriptions are known, for kinds whose state names other descriptions.
+    /// Completes the capture once all descriptions are known, for kinds whose state names other
+    /// descriptions.
     fn resolve_refs(_census: &mut FileCapture) -> Result<()> {
         Ok(())
     }
 }
 
-/// A kind without its type.
+/// A kind of open file, without its type.
 pub struct Kind {
-    /// Name, number, words.
+    /// The name, tag and support text of the kind.
     pub row: Row,
     matches: fn(&Probe) -> bool,
     capture: for<'a> fn(&Probe<'a>, &mut FileCapture<'a>) -> Result<()>,
@@ -200,23 +202,23 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<terminal::Terminal>(),
 ];
 
-/// The rows of all records of this family.
+/// Returns the rows of all records of this family.
 pub fn rows() -> impl Iterator<Item = Row> {
     std::iter::once(Row::of::<table::Table>()).chain(KINDS.iter().map(|kind| kind.row))
 }
 
-/// Captures the descriptor tables of the whole tree, and all that is open there.
+/// Captures the descriptor tables of the whole tree, and everything that is open there.
 pub fn capture(capture: &mut Capture) -> Result<()> {
     collect::take(capture)
 }
 
-/// Emits the steps that make them again.
+/// Emits the steps that make the descriptor tables and open files again.
 pub fn plan(cx: &mut PlanCx) -> Result<()> {
     fd_plan::plan(cx)?;
     pty::losses(cx)
 }
 
-/// Notes which files of an image are missing or others now, before anything is made.
+/// Notes which files of an image are missing or differ now, before anything is made.
 pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
     for record in records {
         if let Some(file) = load(record)? {
@@ -226,7 +228,7 @@ pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
     Ok(())
 }
 
-/// The description in a record; `None` if the record is of something else.
+/// Returns the description in a record; `None` if the record is of something else.
 fn load(record: &Record) -> Result<Option<Box<dyn File>>> {
     KINDS
         .iter()

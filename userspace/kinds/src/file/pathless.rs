@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A description of a file that no path leads to: a memfd, or a file that was deleted.
+//! An open file description of a file that no path leads to: a memfd, or a deleted file.
 //!
-//! The file itself is described once, whoever has it ([`pathless`](crate::pathless)); here is what
-//! belongs to one description of it, of which there can be several: whoever has a descriptor may open the
-//! file again by the link in `/proc/PID/fd`. A restore does just that, in the process that makes the file.
+//! The file itself is captured once, whichever processes have it ([`pathless`](crate::pathless)). This module covers
+//! one description of it. There can be several, since a process that has a descriptor may open the file again through
+//! the link in `/proc/PID/fd`. A restore does just that, in the process that makes the file.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -21,18 +21,18 @@ use super::{DescriptionId, File, FileKind, Open, refused};
 use crate::pathless::PathlessFiles;
 use crate::pathless::capture::Place;
 
-/// A description.
+/// An open file description of a file without a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathlessFile {
-    /// Flags.
+    /// The flags, owner and locks of the description.
     pub open: Open,
-    /// The file: its number among those without a path.
+    /// The number of the file among those without a path.
     pub file: u32,
-    /// The process that makes the file: its pid.
+    /// The pid of the process that makes the file.
     pub maker: i32,
     /// The offset, in bytes.
     pub pos: u64,
-    /// It is the description by which the file is made.
+    /// Whether this is the description by which the file is made.
     pub is_first: bool,
 }
 
@@ -110,7 +110,7 @@ impl File for PathlessFile {
     }
 }
 
-/// The descriptions of each such file, as the capture goes on.
+/// The descriptions of each file without a path, collected during the capture.
 pub type PathlessDescriptions = BTreeMap<u32, Vec<DescriptionId>>;
 
 impl FileKind for PathlessFile {

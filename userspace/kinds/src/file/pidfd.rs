@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A pidfd: a process that stays the same process when its number is used again. Read from
+//! A pidfd, which keeps referring to the same process when its pid is reused. Read from
 //! `/proc/PID/fdinfo/N` (`fs/pidfs.c:pidfd_show_fdinfo`).
 //!
-//! All processes of the tree are there, with their numbers, before files are made: zombies too, which end
-//! later. A process that was waited for cannot be made again, and threads are made after the files.
+//! All processes of the tree exist, with their pids, before files are made. This includes zombies, which exit later. A
+//! process that was waited for cannot be made again, and threads are made after the files.
 
 use crust_model::Result;
 use crust_model::object::State;
@@ -16,15 +16,15 @@ use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 
-/// `PIDFD_THREAD`, which `F_GETFL` shows.
+/// The flag `PIDFD_THREAD`, which `F_GETFL` shows.
 const THREAD: i32 = libc::O_EXCL;
 
-/// A process.
+/// A pidfd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pidfd {
-    /// Flags.
+    /// The flags, owner and locks of the description.
     pub open: Open,
-    /// Its pid.
+    /// The pid of the process.
     pub pid: i32,
 }
 
@@ -51,7 +51,7 @@ impl File for Pidfd {
 
     fn create(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
         let number = planner.creator(id)?.number;
-        // PIDFD_NONBLOCK and PIDFD_THREAD are the flags of files of the same bits.
+        // PIDFD_NONBLOCK and PIDFD_THREAD have the bits of the file flags used here.
         let flags = self.open.flags & (libc::O_NONBLOCK | THREAD);
         let call = Call::new(
             format!("fd {number}: pidfd of {}", self.pid),

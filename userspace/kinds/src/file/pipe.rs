@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A pipe, without or with a name (FIFO): its ends, its capacity, what is in it.
+//! A pipe or named pipe (FIFO): its ends, its capacity and its contents.
 //!
-//! The ends of a pipe are found by the inode number of the pipe. What is in it is copied by `tee`,
-//! which leaves it there. If one end is in no table of the tree, `poll` tells whether it is closed
-//! everywhere, which is restored, or held by a program outside, which is refused: that program
-//! cannot be given another pipe.
+//! The ends of a pipe are found by the inode number of the pipe. The contents are copied by `tee`,
+//! which leaves them in place. If one end is in no table of the tree, `poll` tells whether it is
+//! closed everywhere, which is restored, or held by a program outside, which is refused: that
+//! program cannot be given another pipe.
 //!
-//! What is in a pipe comes back in one piece: how it was cut into `write`s only shows in how many
-//! of the pipe's slots it takes.
+//! The contents are written back in one piece. How they were split into `write`s only shows in how
+//! many of the pipe's slots they take.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,42 +29,42 @@ use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 use crate::path::Named;
 
-/// What a pipe has room for unless it is told otherwise (`PIPE_DEF_BUFFERS` pages).
+/// The default capacity of a pipe, in bytes (`PIPE_DEF_BUFFERS` pages).
 const DEFAULT_CAPACITY: u32 = 16 * 4096;
-/// So much is written by one call.
+/// The number of bytes written by one call.
 const CHUNK: usize = 64 << 10;
 
 /// One end of a pipe; or both, if it was opened for reading and writing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PipeEnd {
-    /// Flags: the access mode says which end.
+    /// The flags, owner and locks of the description; the access mode tells which end it is.
     pub open: Open,
-    /// The pipe, or the end that has it.
+    /// The pipe, or the end that describes it.
     pub pipe: Place,
 }
 
 /// Where the pipe of an end is described: once, with its first end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {
-    /// Here.
+    /// The pipe is described here.
     Here(Pipe),
-    /// With this other end.
+    /// The pipe is described with this other end.
     With(DescriptionId),
 }
 
 /// A pipe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pipe {
-    /// If it is a FIFO: which.
+    /// The path and identity of the FIFO, if the pipe is one.
     pub name: Option<Named>,
-    /// All its ends, and their flags.
+    /// All ends of the pipe, with their flags.
     pub ends: Vec<(DescriptionId, i32)>,
-    /// How many bytes it has room for.
+    /// The capacity, in bytes.
     pub capacity: u32,
-    /// What is in it.
+    /// The bytes in the pipe.
     pub contents: Vec<u8>,
-    /// A FIFO that is open for reading, and has not had a writer since it was: `poll` does not say
-    /// `POLLHUP`.
+    /// Whether this is a FIFO that is open for reading and has had no writer since it was opened,
+    /// so that `poll` does not report `POLLHUP`.
     pub awaits_writer: bool,
 }
 
@@ -132,7 +132,7 @@ impl File for PipeEnd {
 }
 
 impl Pipe {
-    /// The first end that is open for just this.
+    /// Returns the first end that is open in exactly this mode.
     fn end(&self, mode: i32) -> Option<DescriptionId> {
         self.ends
             .iter()
@@ -140,7 +140,7 @@ impl Pipe {
             .map(|&(id, _)| id)
     }
 
-    /// `pipe2` for the first reader and the first writer; further ones open it again.
+    /// Makes the first reader and the first writer with `pipe2`; further ones open the pipe again.
     fn create(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
         let made = [self.end(libc::O_RDONLY), self.end(libc::O_WRONLY)];
         let [read, write] = planner.make_pair(made, |numbers| {
@@ -184,8 +184,8 @@ impl Pipe {
                 ],
             )
         };
-        // Opening one end waits for the other, but not if there is somebody who has both, or if
-        // it must not block.
+        // Opening one end waits for the other, unless some descriptor already has both ends or the
+        // open must not block.
         let mut unblocked = libc::O_NONBLOCK;
         if !self.awaits_writer {
             let both = planner.make_aside(open(libc::O_RDWR | libc::O_NONBLOCK | libc::O_CLOEXEC));
@@ -234,7 +234,7 @@ impl Pipe {
     }
 }
 
-/// The ends of each pipe, by its inode, as the capture goes on.
+/// The ends of each pipe by its device and inode, collected during the capture.
 pub type Pipes = BTreeMap<(u64, u64), Vec<DescriptionId>>;
 
 impl FileKind for PipeEnd {
@@ -259,7 +259,7 @@ impl FileKind for PipeEnd {
     }
 }
 
-/// An end, and the very file.
+/// An end of a pipe, and its description opened in crust too.
 struct OpenEnd<'a> {
     probe: Rc<Probe<'a>>,
     file: OwnedFd,
@@ -305,8 +305,8 @@ fn settle_pipe(
     let mut awaits_writer = false;
     if reader.is_none() || writer.is_none() {
         let is_closed = is_other_end_closed(first)?;
-        // The other side of a FIFO finds it again by its name; but what is in it would be
-        // there twice.
+        // The program at the other end of a FIFO finds it again by its name; but the contents would
+        // then exist twice.
         awaits_writer = is_named && writer.is_none() && !is_closed;
         let is_found_again = is_named && bytes == 0;
         if !is_closed && !is_found_again {
@@ -327,7 +327,7 @@ fn settle_pipe(
     }
     let capacity = fcntl::pipe_size(first.file.as_fd())
         .map_err(|errno| probe.failed("F_GETPIPE_SZ", errno))?;
-    // If nobody can read it, what is in it is lost already.
+    // If nobody can read the pipe, its contents are lost already.
     let contents = match reader {
         Some(reader) if bytes > 0 => Copier::of(copier, capacity)?.copy(reader, bytes)?,
         _ => Vec::new(),
@@ -349,16 +349,17 @@ fn settle_pipe(
     Ok(())
 }
 
-/// Whether nobody at all has the other end of this one.
+/// Returns whether no process at all has the other end of this one.
 fn is_other_end_closed(end: &OpenEnd) -> Result<bool> {
     let mut polled = [PollFd::new(end.file.as_fd(), PollFlags::empty())];
     poll(&mut polled, PollTimeout::ZERO).map_err(|errno| end.probe.failed("poll", errno))?;
-    // A reader is told by POLLHUP that there is no writer, a writer by POLLERR that nobody reads.
+    // POLLHUP tells a reader that there is no writer, POLLERR tells a writer that there is no
+    // reader.
     let answer = polled[0].revents().unwrap_or(PollFlags::empty());
     Ok(answer.intersects(PollFlags::POLLHUP | PollFlags::POLLERR))
 }
 
-/// A pipe of ours into which those of the program are copied. It is empty between two copies.
+/// A pipe of our own into which those of the program are copied. It is empty between two copies.
 struct Copier {
     capacity: u32,
     read: OwnedFd,
@@ -366,7 +367,7 @@ struct Copier {
 }
 
 impl Copier {
-    /// One of this capacity: the one that there is, if it fits.
+    /// Returns a copier of this capacity, reusing the existing one if it fits.
     fn of(known: &mut Option<Self>, capacity: u32) -> Result<&Self> {
         let new = match known.take() {
             Some(copier) if copier.capacity == capacity => copier,
@@ -374,7 +375,7 @@ impl Copier {
                 let failed = |call: &'static str| move |errno| Error::system(call, errno);
                 let (read, write) =
                     nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(failed("make a pipe"))?;
-                // As many slots: each write may take one.
+                // Give it as many slots as the original: each write may take one.
                 fcntl::set_pipe_size(write.as_fd(), capacity)
                     .map_err(failed("F_SETPIPE_SZ of a pipe of crust"))?;
                 Self {
@@ -387,7 +388,7 @@ impl Copier {
         Ok(known.insert(new))
     }
 
-    /// Copies what is in a pipe, and leaves it there.
+    /// Copies the contents of a pipe, and leaves them in place.
     fn copy(&self, reader: &OpenEnd, bytes: usize) -> Result<Vec<u8>> {
         let failed = |call: &str, errno| reader.probe.failed(call, errno);
         let copied = splice::tee(reader.file.as_fd(), self.write.as_fd(), bytes)

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What is looked at to tell what a descriptor is: five system calls for a plain file.
+//! Inspects a descriptor to tell what it refers to, with five system calls for a plain file.
 //!
-//! `readlink` of `/proc/PID/fd/N`, then open, read, close of `/proc/PID/fdinfo/N`, then `statx`. If
-//! the link is a path, `statx` asks the *path*: inode and mount in `fdinfo` tell whether it leads to
-//! the very file, which also finds files that were replaced or mounted over. Else the link
-//! itself is followed.
+//! These are `readlink` of `/proc/PID/fd/N`, then open, read and close of `/proc/PID/fdinfo/N`, then `statx`. If the
+//! link is a path, `statx` queries the *path*: the inode and mount in `fdinfo` tell whether it leads to the open file
+//! itself, which also detects files that were replaced or mounted over. Otherwise `statx` follows the link itself.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,52 +24,53 @@ use crate::descriptor::lock::{self, Lock};
 use crate::path::sibling;
 use crate::pathless::ghost::DELETED;
 
-/// Who has a descriptor.
+/// The task that has a descriptor.
 #[derive(Clone, Copy, Debug)]
 pub struct Holder<'a> {
-    /// The process of the tree; for a descriptor in flight that of the socket.
+    /// The process of the tree; for a descriptor in flight, that of the socket.
     pub process: ProcessId,
-    /// Its pid.
+    /// The pid of that process.
     pub pid: i32,
-    /// In whose table the descriptor is: that process, or crust if it was in flight.
+    /// The task whose table has the descriptor: that process, or crust if the descriptor was in
+    /// flight.
     pub tid: i32,
-    /// Whether that is crust.
+    /// Whether that task is crust.
     pub is_crust: bool,
-    /// Its `/proc/PID`.
+    /// The `/proc/PID` directory of that task.
     pub proc: BorrowedFd<'a>,
-    /// A pidfd of it.
+    /// A pidfd of that task.
     pub pidfd: BorrowedFd<'a>,
 }
 
 /// A descriptor, as it was found.
 #[derive(Clone, Debug)]
 pub struct Probe<'a> {
-    /// The description; known after the capture has compared it with the others.
+    /// The open file description; known once the capture has compared it with the others.
     pub id: DescriptionId,
-    /// Who has it.
+    /// The task that has the descriptor.
     pub holder: Holder<'a>,
-    /// The number there.
+    /// The number of the descriptor in that task.
     pub number: i32,
-    /// How it is called to people.
+    /// The name of the descriptor in messages to the user.
     pub object: String,
     /// The target of `/proc/PID/fd/N`.
     pub link: Vec<u8>,
-    /// What `statx` says.
+    /// The identity of the file, as `statx` returns it.
     pub identity: Identity,
     /// Whether the link is a path that leads to this file.
     pub is_reachable: bool,
-    /// `F_GETFL`, without the descriptor's own `O_CLOEXEC`.
+    /// The flags of `F_GETFL`, without the descriptor's own `O_CLOEXEC`.
     pub flags: i32,
     /// Whether the descriptor is closed by `execve`.
     pub cloexec: bool,
     /// The file offset.
     pub pos: u64,
-    /// `/proc/PID/fdinfo/N`.
+    /// The text of `/proc/PID/fdinfo/N`.
     pub info: String,
 }
 
 impl<'a> Probe<'a> {
-    /// Looks at a descriptor.
+    /// Inspects a descriptor.
     pub fn new(holder: Holder<'a>, number: i32, object: String) -> Result<Self> {
         let failed = |what: &str, errno| {
             Error::task(holder.pid, format!("{object}: {what} of /proc/PID"), errno)
@@ -94,7 +94,7 @@ impl<'a> Probe<'a> {
             link,
             identity: Identity::default(),
             is_reachable: false,
-            // The kernel's own O_LARGEFILE is not that of 64-bit libc, which is 0.
+            // The kernel's own O_LARGEFILE differs from that of 64-bit libc, which is 0.
             flags: raw_flags & !(libc::O_CLOEXEC | O_LARGEFILE),
             cloexec: raw_flags & libc::O_CLOEXEC != 0,
             pos: 0,
@@ -104,7 +104,7 @@ impl<'a> Probe<'a> {
         let mut found = probe.find_by_path();
         let plain = probe.link.strip_suffix(DELETED).map(<[u8]>::to_vec);
         if let (None, Some(path)) = (found, plain) {
-            // It may have got its name again.
+            // The file may have been given its name again.
             let link = std::mem::replace(&mut probe.link, path);
             found = probe.find_by_path().filter(|found| probe.is_surely(found));
             if found.is_none() {
@@ -127,7 +127,7 @@ impl<'a> Probe<'a> {
         Ok(probe)
     }
 
-    /// A file that has lost its name may have another one beside it.
+    /// Looks for another name, in the same directory, of a file that has lost its name.
     fn look_for_sibling(&mut self) {
         let Some(path) = self.link.strip_suffix(DELETED) else {
             return;
@@ -150,32 +150,33 @@ impl<'a> Probe<'a> {
         statx::identity(AT_FDCWD, &path, flags).ok()
     }
 
-    /// Whether what is at the path is the open file itself, by what `fdinfo` says. File systems
-    /// whose `st_ino` is not the inode's number (overlayfs, btrfs) may say no when it is.
+    /// Returns whether the file at the path is the open file itself, according to `fdinfo`. On file
+    /// systems whose `st_ino` is not the inode's number (overlayfs, btrfs) the answer may be no
+    /// even if it is.
     fn is_surely(&self, identity: &Identity) -> bool {
         self.number_field("ino") == Some(identity.ino)
             && self.number_field("mnt_id") == Some(identity.mount)
     }
 
-    /// The task and the number, for comparisons by `kcmp`.
+    /// Returns the task and the number, for comparisons by `kcmp`.
     #[must_use]
     pub fn descriptor(&self) -> (i32, i32) {
         (self.holder.tid, self.number)
     }
 
-    /// `S_IFREG` or its kin; 0 for an anonymous inode.
+    /// Returns `S_IFREG` or another file type; 0 for an anonymous inode.
     #[must_use]
     pub fn file_type(&self) -> u32 {
         self.identity.mode & libc::S_IFMT
     }
 
-    /// Whether the link is exactly this, as `anon_inode:[eventfd]`.
+    /// Returns whether the link is exactly this, such as `anon_inode:[eventfd]`.
     #[must_use]
     pub fn is_linked(&self, link: &str) -> bool {
         self.link == link.as_bytes()
     }
 
-    /// A field of `fdinfo`: the text after its name, colon and white space.
+    /// Returns a field of `fdinfo`: the text after its name, colon and white space.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&str> {
         self.info.lines().find_map(|line| {
@@ -184,19 +185,19 @@ impl<'a> Probe<'a> {
         })
     }
 
-    /// A decimal field of `fdinfo`.
+    /// Returns a decimal field of `fdinfo`.
     pub fn number_field<T: FromStr>(&self, name: &str) -> Option<T> {
         self.field(name)?.parse().ok()
     }
 
-    /// A field of `fdinfo` that must be there.
+    /// Returns a field of `fdinfo` that must be present.
     pub fn demand<T>(&self, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
         self.field(name)
             .and_then(parse)
             .ok_or_else(|| self.malformed(format!("no {name} that makes sense")))
     }
 
-    /// Says that what was read of this descriptor makes no sense.
+    /// Returns an error which says that what was read of this descriptor makes no sense.
     #[must_use]
     pub fn malformed(&self, problem: impl Into<String>) -> Error {
         Error::malformed(
@@ -205,20 +206,20 @@ impl<'a> Probe<'a> {
         )
     }
 
-    /// The same description, open here as well.
+    /// Opens the same description in crust as well.
     pub fn take(&self) -> Result<OwnedFd> {
         pidfd::get_fd(self.holder.pidfd, self.number)
             .map_err(|errno| self.failed("pidfd_getfd", errno))
     }
 
-    /// An error of a system call about this descriptor.
+    /// Returns the error of a system call about this descriptor.
     #[must_use]
     pub fn failed(&self, call: &str, errno: Errno) -> Error {
         Error::task(self.holder.pid, format!("{}: {call}", self.object), errno)
     }
 
-    /// What every description has. Without the file itself at hand the owner is not known: for
-    /// kinds of files that send no signals.
+    /// Returns the state that every description has. The owner is left out, since only the file
+    /// itself tells it: this is for kinds of files that send no signals.
     #[must_use]
     pub fn open(&self) -> Open {
         Open {
@@ -231,7 +232,7 @@ impl<'a> Probe<'a> {
         }
     }
 
-    /// What every description has, with its owner.
+    /// Returns the state that every description has, including its owner.
     pub fn open_with_owner(&self, file: impl AsFd) -> Result<Open> {
         let owner =
             fcntl::owner(file.as_fd()).map_err(|errno| self.failed("F_GETOWN_EX", errno))?;
@@ -242,12 +243,12 @@ impl<'a> Probe<'a> {
         })
     }
 
-    /// The locks that this descriptor shows.
+    /// Returns the locks that this descriptor shows.
     pub fn locks(&self) -> impl Iterator<Item = Lock> + '_ {
         self.lock_lines().filter_map(lock::parse)
     }
 
-    /// The locks that this descriptor shows and that are of no type that is carried.
+    /// Returns the locks that this descriptor shows and whose type is not carried over.
     pub fn foreign_locks(&self) -> impl Iterator<Item = &str> + '_ {
         self.lock_lines().filter(|line| lock::parse(line).is_none())
     }
@@ -259,10 +260,10 @@ impl<'a> Probe<'a> {
     }
 }
 
-/// `O_LARGEFILE` of the kernel on x86-64, which it sets on every file that `open` opens.
+/// The kernel's `O_LARGEFILE` on x86-64, which it sets on every file that `open` opens.
 const O_LARGEFILE: i32 = 0o100_000;
 
-/// Reads a whole file of `/proc` in one read, if it is not long.
+/// Reads a whole file of `/proc`, in one read if it is short.
 pub(super) fn read_text(dir: impl AsFd, name: &str) -> nix::Result<String> {
     let file = openat(dir, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
     let mut bytes = vec![0; 4096];
@@ -270,7 +271,7 @@ pub(super) fn read_text(dir: impl AsFd, name: &str) -> nix::Result<String> {
     loop {
         let got = nix::unistd::read(file.as_fd(), &mut bytes[length..])?;
         length += got;
-        // These files are made at once: a read that is short is the last.
+        // The kernel generates these files in one go: a short read is the last.
         if got == 0 || length < bytes.len() {
             break;
         }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A file or directory of `/proc`, opened again by its path.
+//! A file or directory of `/proc`, restored by opening its path.
 //!
-//! Its inode number means nothing, as `/proc` makes inodes when they are looked up. What was read of
-//! it so far was a snapshot: reading goes on at the same offset of a new one, as it would for
-//! a program that seeks.
+//! Its inode number means nothing, as `/proc` makes inodes when they are looked up. What was read of it so far was a
+//! snapshot: reading continues at the same offset of a new one, as it would for a program that seeks.
 
 use super::by_path::PathKind;
 use super::collect::FileCapture;
@@ -26,7 +25,8 @@ impl PathKind for ProcFile {
         is_within && matches!(probe.file_type(), libc::S_IFREG | libc::S_IFDIR)
     }
 
-    /// Files of a process or thread live as long as it does.
+    /// Refuses a file of a process or thread outside the tree, since it only lives as long as that
+    /// task.
     fn objection(probe: &Probe, cx: &FileCapture) -> Option<(String, &'static str)> {
         let task: i32 = String::from_utf8_lossy(&probe.link)
             .split('/')

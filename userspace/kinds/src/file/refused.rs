@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Open files that cannot be carried over: what each is, why, and what the user can do.
+//! Open files that cannot be carried over: what each is, why it is refused, and what the user can
+//! do.
 //!
-//! Whatever no kind in [`KINDS`](super::KINDS) matches comes here, so nothing is left out silently.
+//! Whatever no kind in [`KINDS`](super::KINDS) matches ends up here, so nothing is left out
+//! silently.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -19,7 +21,8 @@ use crate::pathless::ghost::still_named;
 const NOT_YET: &str = "crust does not carry it over yet; close it before the dump";
 const STOP_USING: &str = "have the program close it, or run without it, for the dump";
 
-/// What links of anonymous inodes begin with: what it is, why it cannot be had, and the remedy.
+/// The start of the link of each known kind, what it is and why it cannot be carried over, and the
+/// remedy.
 const BY_LINK: &[(&str, &str, &str)] = &[
     (
         "anon_inode:[fanotify]",
@@ -95,14 +98,14 @@ const BY_LINK: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Whether what such a link leads to is known to be refused.
+/// Returns whether files with such a link are known to be refused.
 pub(super) fn is_known(link: &[u8]) -> bool {
     BY_LINK
         .iter()
         .any(|(start, ..)| link.starts_with(start.as_bytes()))
 }
 
-/// Refuses a description of no kind that is carried over.
+/// Refuses a description of a kind that is not carried over.
 pub(super) fn refuse(probe: &Probe, cx: &mut FileCapture) -> Result<()> {
     let link = String::from_utf8_lossy(&probe.link).into_owned();
     let known = BY_LINK.iter().find(|(start, ..)| link.starts_with(start));
@@ -149,7 +152,7 @@ fn by_type(probe: &Probe, link: &str) -> (String, &'static str) {
     }
 }
 
-/// Refuses a file that its path does not lead to.
+/// Refuses a file that cannot be reached by its path.
 pub(super) fn refuse_unreachable(probe: &Probe, cx: &mut FileCapture) -> Result<()> {
     /// `MQUEUE_MAGIC` and `HUGETLBFS_MAGIC` of `linux/magic.h`.
     const MQUEUE: i64 = 0x1980_0202;
@@ -246,7 +249,7 @@ pub(super) fn refuse_socket(
     Ok(())
 }
 
-/// What is under way on a TCP connection.
+/// Describes the data in the queues of a TCP connection.
 fn queues(socket: &OwnedFd) -> String {
     match (
         fcntl::readable(socket.as_fd()),
@@ -259,7 +262,7 @@ fn queues(socket: &OwnedFd) -> String {
     }
 }
 
-/// ` at ADDRESS`, if the socket has one.
+/// Returns ` at ADDRESS`, if the socket has an address.
 pub(super) fn local_name(socket: &OwnedFd) -> String {
     match getsockname::<SockaddrStorage>(socket.as_raw_fd()) {
         Ok(address) => describe(&address).map_or_else(String::new, |text| format!(" at {text}")),

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A regular file, opened again by its path; and whatever was opened with `O_PATH`.
+//! A regular file, restored by opening its path; also any file that was opened with `O_PATH`.
 //!
-//! Its contents stay where they are: they are not part of the image. A restore checks that the
-//! path still leads to the same inode, and that the file is not shorter; it may have grown, as a
-//! log does that others write to as well.
+//! The contents stay where they are: they are not part of the image. A restore checks that the path
+//! still leads to the same inode, and that the file is not shorter. It may have grown, as a log
+//! does that other programs write to as well.
 
 use super::by_path::PathKind;
 use super::probe::Probe;

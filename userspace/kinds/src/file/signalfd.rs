@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! A signalfd: a set of signals. What can be read from it are the pending signals of the reader,
-//! which belong to its process. Read from `fdinfo` (`fs/signalfd.c:signalfd_show_fdinfo`).
+//! which belong to the reader's process. Read from `fdinfo` (`fs/signalfd.c:signalfd_show_fdinfo`).
 
 use crust_model::Result;
 use crust_model::object::State;
@@ -13,12 +13,12 @@ use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 
-/// A set of signals.
+/// A signalfd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signalfd {
-    /// Flags.
+    /// The flags, owner and locks of the description.
     pub open: Open,
-    /// Bit `n - 1` for signal `n`.
+    /// The set of signals: bit `n - 1` for signal `n`.
     pub mask: u64,
 }
 

@@ -4,8 +4,8 @@
 //!
 //! The other end of it (the terminal emulator, `sshd`, `tmux`) is not part of the job. With
 //! `--shell-job` the job gets the terminal of the shell that restores it, with the settings
-//! (`termios`) that it had made on its own; without, the user has to decide. A terminal whose
-//! other end is in the tree too is another matter: that end is refused.
+//! (`termios`) that the job had made; without that option, the user has to decide. A terminal whose
+//! other end is in the tree too is another matter, and a kind of its own (`pty`).
 
 use std::os::fd::AsFd;
 
@@ -21,23 +21,23 @@ use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 
-/// A terminal of the shell.
+/// The terminal of a shell job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terminal {
-    /// Flags.
+    /// The flags, owner and locks of the description.
     pub open: Open,
-    /// Its settings: `struct termios` of the kernel.
+    /// The settings: the kernel's `struct termios`.
     pub settings: Vec<u8>,
-    /// The group that was in its foreground; 0 if it was not the terminal of the session.
+    /// The process group that was in the foreground; 0 if it was not the terminal of the session.
     pub foreground: i32,
 }
 
 impl Terminal {
-    /// The group that was in the foreground of the terminal, if there is one.
+    /// Returns the process group that was in the foreground of the terminal, if there was one.
     ///
     /// # Errors
     ///
-    /// If a record cannot be read.
+    /// Returns an error if a record cannot be read.
     pub fn foreground(records: &[Record]) -> Result<Option<i32>> {
         let Some(record) = records.iter().find(|record| record.tag == Self::TAG) else {
             return Ok(None);
@@ -70,7 +70,8 @@ impl File for Terminal {
             planner.reserved(reserved::PROC),
             planner.reserved(reserved::TERMINAL),
         );
-        // Opened again and not duplicated: flags of the job's description are not the shell's.
+        // Open it again rather than duplicate it: flags of the job's description are not the
+        // shell's.
         let flags = self.open.flags & !libc::O_ASYNC | libc::O_NOCTTY;
         planner.make(id, |cloexec| {
             let cloexec = if cloexec { libc::O_CLOEXEC } else { 0 };
@@ -153,14 +154,14 @@ impl FileKind for Terminal {
     }
 }
 
-/// Which terminal it is; `/dev/tty` is whichever the session has.
+/// Identifies the terminal; `None` for `/dev/tty`, which is whichever terminal the session has.
 fn identity(probe: &Probe) -> Option<u64> {
     let rdev = probe.identity.rdev;
     (rdev != libc::makedev(5, 0)).then_some(rdev)
 }
 
-/// Virtual consoles and serial lines, `/dev/tty` and `/dev/console`, Unix98 slaves; not
-/// `/dev/ptmx`, which is 5:2.
+/// Returns whether a device is a virtual console or serial line, `/dev/tty` or `/dev/console`, or a
+/// Unix98 slave; `/dev/ptmx`, which is 5:2, is not.
 fn is_terminal(rdev: u64) -> bool {
     match (libc::major(rdev), libc::minor(rdev)) {
         (4 | 136..=143, _) => true,
@@ -169,7 +170,7 @@ fn is_terminal(rdev: u64) -> bool {
     }
 }
 
-/// The kernel's `struct termios` has 19 control characters, that of libc 32.
+/// Encodes the kernel's `struct termios`, which has 19 control characters; that of libc has 32.
 fn kernel_termios(settings: &Termios) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(36);
     for flags in [

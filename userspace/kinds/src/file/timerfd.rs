@@ -2,13 +2,13 @@
 
 //! A timerfd, read from `fdinfo` (`fs/timerfd.c:timerfd_show`).
 //!
-//! `fdinfo` tells the time that is *left*, also for a timer that was set to a moment
-//! (`TFD_TIMER_ABSTIME`). A relative timer goes on with what was left. The moment of an absolute one
-//! is worked out from the clock of the program when it is read, so it still expires at that moment, or at once
-//! if that has passed. Unread expirations are put back with `TFD_IOC_SET_TICKS`.
+//! `fdinfo` shows the time that is *left*, even for a timer that was set to a point in time (`TFD_TIMER_ABSTIME`). A
+//! relative timer continues with the time that was left. The expiry of an absolute timer is computed from the program's
+//! clock when the timer is read, so it still expires at that time, or at once if that has passed. Unread expirations
+//! are put back with `TFD_IOC_SET_TICKS`.
 //!
-//! A periodic timer rests from when it has expired until it is read. How often it would have expired since, and
-//! when it will next, only `timerfd_gettime` finds out.
+//! A periodic timer rests from when it has expired until it is read. Only `timerfd_gettime` finds out how often it
+//! would have expired since, and when it will expire next.
 
 use std::os::fd::AsFd;
 
@@ -29,20 +29,20 @@ use crate::namespace::time::offsets_of;
 /// `TFD_IOC_SET_TICKS`: `_IOW('T', 0, u64)`.
 const TFD_IOC_SET_TICKS: u64 = 0x4008_5400;
 
-/// A timer.
+/// A timerfd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timerfd {
-    /// Flags.
+    /// The flags, owner and locks of the description.
     pub open: Open,
-    /// `CLOCK_MONOTONIC`, `CLOCK_REALTIME`, ...
+    /// The clock: `CLOCK_MONOTONIC`, `CLOCK_REALTIME`, ...
     pub clock: i32,
-    /// `TFD_TIMER_ABSTIME`, `TFD_TIMER_CANCEL_ON_SET`.
+    /// The flags of the timer: `TFD_TIMER_ABSTIME`, `TFD_TIMER_CANCEL_ON_SET`.
     pub flags: i32,
-    /// Nanoseconds that were left, or the moment of an absolute timer; 0 if it is not armed.
+    /// Nanoseconds that were left, or the expiry time of an absolute timer; 0 if it is not armed.
     pub value: u64,
-    /// Nanoseconds between expirations; 0 for a single one.
+    /// Nanoseconds between expirations; 0 for a one-shot timer.
     pub interval: u64,
-    /// Expirations that were not read.
+    /// The number of unread expirations.
     pub ticks: u64,
 }
 
@@ -79,8 +79,8 @@ impl File for Timerfd {
     fn connect(&self, id: DescriptionId, planner: &mut FdPlanner) -> Result<()> {
         let creator = planner.creator(id)?;
         let number = creator.number;
-        // As late as can be, so that the restore itself takes little of the time that is left; but
-        // one that is only in flight has its number no longer then.
+        // Arm the timer as late as possible, so that the restore itself takes little of the time
+        // that is left. A timer that is only in flight has no number any more by then.
         let is_lasting = planner.occupant(number).is_some();
         let stage = if is_lasting {
             Stage::Timers
@@ -151,9 +151,10 @@ impl FileKind for Timerfd {
     }
 }
 
-/// Starts a periodic timer again that rests: when it expires next, and how often it has expired.
+/// Restarts a periodic timer that rests, and returns when it expires next and how often it has
+/// expired.
 fn running(probe: &Probe<'_>) -> Result<(u64, u64)> {
-    // One that expires every few microseconds may have done so in between.
+    // A timer that expires every few microseconds may have done so in between.
     const ATTEMPTS: u32 = 20;
     let timer = probe.take()?;
     let mut state = (1, 1);
@@ -173,11 +174,11 @@ fn parse_number(text: &str) -> Option<u64> {
     text.parse().ok()
 }
 
-/// What a clock says for the program that has the timer.
+/// Returns the time of a clock as the program that has the timer sees it.
 fn now(probe: &Probe<'_>, clock: i32) -> Result<u64> {
     let theirs = offsets_of(probe.holder.proc, probe.holder.pid)?;
     let ours = clock::own_offsets();
-    // A clock that wakes the machine says what the one that does not says.
+    // A clock that wakes the machine shows the same time as the one that does not.
     let (clock, shift) = match clock {
         libc::CLOCK_MONOTONIC => (clock, theirs.monotonic - ours.monotonic),
         libc::CLOCK_BOOTTIME | libc::CLOCK_BOOTTIME_ALARM => {
@@ -188,7 +189,7 @@ fn now(probe: &Probe<'_>, clock: i32) -> Result<u64> {
     Ok(clock::read(ClockId::from_raw(clock))?.saturating_add_signed(shift))
 }
 
-/// `(seconds, nanoseconds)`.
+/// Parses `(seconds, nanoseconds)` into nanoseconds.
 fn parse_time(text: &str) -> Option<u64> {
     let (seconds, nanoseconds) = text
         .strip_prefix('(')?

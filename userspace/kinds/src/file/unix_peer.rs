@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Who is at the other end of a Unix socket, by `sock_diag(7)`.
+//! Finds out what is at the other end of a Unix socket, with `sock_diag(7)`.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -9,23 +9,23 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
 };
 
-/// What is at the other end.
+/// The other end of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OtherEnd {
     /// The socket is not connected.
     Unconnected,
-    /// It was, and the other end is closed.
+    /// The socket was connected, and the other end is closed.
     Gone,
-    /// A socket with this inode number.
+    /// The other end is the socket with this inode number.
     Socket(u64),
 }
 
-/// What cannot be asked of the socket itself.
+/// The state of a socket that the socket itself cannot be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// The other end.
     pub other_end: OtherEnd,
-    /// Bit 0: no more is received, bit 1: no more is sent.
+    /// The directions that are shut down: bit 0 for receiving, bit 1 for sending.
     pub shutdown: u8,
 }
 
@@ -36,14 +36,14 @@ const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const UDIAG_SHOW_PEER: u32 = 4;
 const UNIX_DIAG_PEER: u16 = 2;
 const UNIX_DIAG_SHUTDOWN: u16 = 6;
-/// `struct nlmsghdr` and `struct unix_diag_msg`.
+/// The size of `struct nlmsghdr` and `struct unix_diag_msg`, in bytes.
 const HEADERS: usize = 16 + 16;
 
-/// Asks the kernel about Unix sockets of the network namespace of crust.
+/// A netlink socket that asks the kernel about Unix sockets in crust's network namespace.
 pub struct Diag(OwnedFd);
 
 impl Diag {
-    /// Opens the netlink socket to ask by.
+    /// Opens the netlink socket.
     pub fn open() -> nix::Result<Self> {
         socket(
             AddressFamily::Netlink,
@@ -54,8 +54,8 @@ impl Diag {
         .map(Self)
     }
 
-    /// Asks about the socket with an inode number. `ENOENT`: there is none in this network
-    /// namespace, or the kernel has no `CONFIG_UNIX_DIAG`.
+    /// Asks about the socket with an inode number. Returns `ENOENT` if there is none in this
+    /// network namespace, or the kernel has no `CONFIG_UNIX_DIAG`.
     pub fn ask(&self, ino: u64) -> nix::Result<Connection> {
         send(self.0.as_raw_fd(), &request(ino), MsgFlags::empty())?;
         let mut answer = [0; 4096];
@@ -64,7 +64,7 @@ impl Diag {
     }
 }
 
-/// `struct nlmsghdr`, then `struct unix_diag_req`.
+/// Encodes a request: `struct nlmsghdr`, then `struct unix_diag_req`.
 fn request(ino: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(40);
     bytes.extend(40_u32.to_ne_bytes());

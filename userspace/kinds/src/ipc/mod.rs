@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Objects of System V, which live on without processes.
+//! System V IPC objects, which outlive the processes that use them.
 
 pub mod sysv_shm;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What the kernel knows of an address space beside its mappings (`struct mm_struct`): which
-//! program it runs, where code, data, heap, stack, arguments and environment are, the auxiliary
-//! vector, and what was said of huge and of equal pages.
+//! The state that the kernel keeps for an address space besides its mappings (`struct mm_struct`):
+//! the program it runs; where code, data, heap, stack, arguments and environment are; the auxiliary
+//! vector; and the settings for huge pages and for the merging of equal pages.
 //!
-//! `/proc/PID/{exe,cmdline,environ,auxv}`, `[heap]`, `[stack]` and `brk()` derive from it. All of it
-//! is set by one call, `prctl(PR_SET_MM, PR_SET_MM_MAP)`.
+//! `/proc/PID/{exe,cmdline,environ,auxv}`, `[heap]`, `[stack]` and `brk()` derive from this state. All of it is set by
+//! one call, `prctl(PR_SET_MM, PR_SET_MM_MAP)`.
 
 use crust_hooks::Hooks;
 use crust_model::object::State;
@@ -31,13 +31,13 @@ pub struct AddressSpace {
     /// data, start of the heap, the break, the start of the stack, start and end of the arguments,
     /// start and end of the environment.
     pub bounds: [u64; 11],
-    /// The auxiliary vector, as `/proc/PID/auxv` has it.
+    /// The auxiliary vector, as in `/proc/PID/auxv`.
     pub auxv: Vec<u8>,
-    /// The program.
+    /// The program that the process runs.
     pub program: Program,
-    /// `PR_SET_THP_DISABLE`: its flags plus one, or 0.
+    /// The setting of `PR_SET_THP_DISABLE`: its flags plus one, or 0.
     pub thp_disable: u8,
-    /// `PR_SET_MEMORY_MERGE`.
+    /// Whether `PR_SET_MEMORY_MERGE` is set.
     pub merge_all: bool,
 }
 
@@ -55,11 +55,11 @@ impl State for AddressSpace {
 }
 
 impl AddressSpace {
-    /// Reads it; `None` if its program cannot be found again.
+    /// Reads the state of an address space; returns `None` if its program cannot be found again.
     ///
     /// # Errors
     ///
-    /// Of reading `/proc`, and those of [`Hooks::process`].
+    /// Returns errors of reading `/proc`, and those of [`Hooks::process`].
     pub fn capture(found: &mut MemoryCapture<'_>, hooks: &dyn Hooks) -> Result<Option<Self>> {
         let process = found.process;
         let task = process.pid;
@@ -88,11 +88,12 @@ impl AddressSpace {
         }))
     }
 
-    /// Before any page is there: which kind of pages it may have; and the program, if others have it.
+    /// Prepares what must precede the first page: the kind of pages allowed, and the program if other processes have
+    /// it.
     ///
     /// # Errors
     ///
-    /// If the image does not have the program.
+    /// Returns an error if the image does not have the program.
     pub fn prepare(&self, layout: &mut Layout<'_>) -> Result<()> {
         self.program.prepare(layout)?;
         if let Some(flags) = self.thp_disable.checked_sub(1) {
@@ -112,7 +113,7 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// When all mappings are there.
+    /// Emits the calls that set the state once all mappings are there.
     pub fn settle(&self, layout: &mut Layout<'_>) {
         let stage = Stage::SealMemory;
         let (number, opened) = self.program.open(layout);
@@ -154,7 +155,7 @@ impl AddressSpace {
         }
     }
 
-    /// `struct prctl_mm_map`: the bounds, a pointer to the auxiliary vector, its length, the
+    /// Builds `struct prctl_mm_map`: the bounds, a pointer to the auxiliary vector, its length, the
     /// descriptor of the program.
     fn prctl_mm_map(&self, exe: i32) -> Data {
         let mut map = Data::words(&self.bounds);
@@ -166,7 +167,7 @@ impl AddressSpace {
     }
 }
 
-/// The bounds of `struct prctl_mm_map`, from `/proc/PID/stat` and the break.
+/// Returns the bounds of `struct prctl_mm_map`, from `/proc/PID/stat` and the break.
 fn bounds(stat: &[u8], brk: u64) -> Option<[u64; 11]> {
     let stat = Stat::parse(stat)?;
     let field = |number| Some(stat.field(number)).filter(|address| *address != 0);
@@ -186,7 +187,7 @@ fn bounds(stat: &[u8], brk: u64) -> Option<[u64; 11]> {
     ])
 }
 
-/// Whether `PR_SET_MEMORY_MERGE` was said; kernels that cannot tell do not have it either.
+/// Returns whether `PR_SET_MEMORY_MERGE` is set; kernels that do not show it do not have it either.
 fn merges_all(found: &MemoryCapture<'_>) -> Result<bool> {
     let process = found.process;
     match crust_proc::read_text(&process.proc, process.pid, "ksm_stat") {
@@ -199,14 +200,14 @@ fn merges_all(found: &MemoryCapture<'_>) -> Result<bool> {
     }
 }
 
-/// Notes what no kernel tells of an address space, where it could matter.
+/// Notes the state of an address space that no kernel shows, where it could matter.
 pub fn untold(vmas: &[Vma], found: &mut MemoryCapture<'_>) {
     use crust_proc::smaps::vm_flag::{DONT_EXPAND, LOCKED, PFN_MAP};
     let mut plain = vmas
         .iter()
         .filter(|vma| !vma.is_any(DONT_EXPAND | PFN_MAP))
         .peekable();
-    // With a single exception it was not `mlockall`.
+    // If a single mapping is not locked, it was not `mlockall`.
     if plain.peek().is_some() && plain.all(|vma| vma.is(LOCKED)) {
         found.refusals.lose(
             found.process.pid,

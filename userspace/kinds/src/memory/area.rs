@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What every mapping has, whatever is behind it: its addresses, its protection, the advice that
-//! was given about it.
+//! The state that every mapping has, whatever backs it: its address range, its protection, and the
+//! advice that was given for it.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
 
-/// The flags that an image keeps. The others follow from what is mapped, or are not carried.
+/// The flags that an image keeps. The others follow from what is mapped, or are not carried over.
 const KEPT: u64 = t::READ
     | t::WRITE
     | t::EXEC
@@ -34,7 +34,7 @@ const KEPT: u64 = t::READ
     | t::DROPPABLE
     | t::SEALED;
 
-/// Advice that `madvise` can give again, and the number by which it is given.
+/// The advice that `madvise` can give again, and the number by which it is given.
 const ADVICE: &[(u64, i32)] = &[
     (t::SEQUENTIAL, libc::MADV_SEQUENTIAL),
     (t::RANDOM, libc::MADV_RANDOM),
@@ -45,7 +45,8 @@ const ADVICE: &[(u64, i32)] = &[
     (t::NO_HUGE_PAGE, libc::MADV_NOHUGEPAGE),
 ];
 
-/// The flags by which `mmap` gives pages of a size, a power of two; 0 for the usual one.
+/// Returns the `mmap` flags for huge pages of a size given as a power of two; 0 stands for the
+/// usual size.
 #[must_use]
 pub fn huge_flags(huge: u8) -> i32 {
     // linux/mman.h; the libc crate lacks it.
@@ -59,16 +60,16 @@ pub fn huge_flags(huge: u8) -> i32 {
 /// A range of addresses with one protection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Area {
-    /// The first byte.
+    /// The address of the first byte.
     pub start: u64,
-    /// How many bytes.
+    /// The length in bytes.
     pub length: u64,
-    /// Bits of [`vm_flag`](crust_proc::smaps::vm_flag).
+    /// The flags: bits of [`vm_flag`](crust_proc::smaps::vm_flag).
     pub vm_flags: u64,
 }
 
 impl Area {
-    /// What an image keeps of a mapping.
+    /// Returns the part of a mapping's state that an image keeps.
     #[must_use]
     pub fn of(vma: &Vma) -> Self {
         Self {
@@ -78,25 +79,25 @@ impl Area {
         }
     }
 
-    /// The addresses.
+    /// Returns the address range of the mapping.
     #[must_use]
     pub fn range(&self) -> Range<u64> {
         self.start..self.start.saturating_add(self.length)
     }
 
-    /// Whether all of these bits hold.
+    /// Returns whether all of these bits are set.
     #[must_use]
     pub fn is(&self, vm_flags: u64) -> bool {
         self.vm_flags & vm_flags == vm_flags
     }
 
-    /// Whether one of these bits holds.
+    /// Returns whether any of these bits is set.
     #[must_use]
     pub fn is_any(&self, vm_flags: u64) -> bool {
         self.vm_flags & vm_flags != 0
     }
 
-    /// `PROT_*`.
+    /// Returns the protection as `PROT_*` bits.
     #[must_use]
     pub fn protection(&self) -> i32 {
         [
@@ -109,7 +110,7 @@ impl Area {
         .fold(0, |all, (_, protection)| all | protection)
     }
 
-    /// `r-xp`, and the letters of what else was kept.
+    /// Describes the range and its protection as `maps` does: `r-xp`.
     #[must_use]
     pub fn describe(&self) -> String {
         let letter = |bit, letter| if self.is(bit) { letter } else { '-' };
@@ -132,8 +133,8 @@ impl Area {
         } else {
             libc::MAP_PRIVATE
         };
-        // Nothing should be there; if the image says otherwise, the restore must fail, and not
-        // replace one mapping by another.
+        // Nothing should be mapped there. If the image says otherwise, the restore must fail rather
+        // than replace one mapping by another.
         let mut flags = sharing | libc::MAP_FIXED_NOREPLACE;
         if self.is(t::GROWS_DOWN) {
             flags |= libc::MAP_GROWSDOWN;
@@ -144,10 +145,10 @@ impl Area {
         flags
     }
 
-    /// Maps it, in a way that the pages of the image can be read into it, and gives the advice
-    /// that matters for the pages to come.
+    /// Maps the range in a way that lets the pages of the image be read into it, and gives the
+    /// advice that matters for the pages to come.
     ///
-    /// `source` is the descriptor and the offset in it; `None` for anonymous memory.
+    /// `source` is the file descriptor and the offset in the file; `None` for anonymous memory.
     pub fn map(&self, stage: Stage, layout: &mut Layout, source: Option<(Arg, u64)>) {
         if !layout.keeps(&self.range()) {
             let call = self.map_call(self.first_protection(layout), source);
@@ -164,7 +165,7 @@ impl Area {
         self.advise(stage, layout);
     }
 
-    /// The call that maps it.
+    /// Returns the call that maps the range.
     #[must_use]
     pub fn map_call(&self, protection: i32, source: Option<(Arg, u64)>) -> Call {
         match source {
@@ -189,11 +190,11 @@ impl Area {
         call.must_return(self.start)
     }
 
-    /// Gives the advice about a mapping that exists.
+    /// Gives the advice for an existing mapping.
     pub fn advise(&self, stage: Stage, layout: &mut Layout) {
         for (bit, advice) in ADVICE {
-            // Droppable memory is wiped on fork and left out of core dumps by its nature, and
-            // refuses to be told.
+            // Droppable memory is inherently wiped on fork and left out of core dumps, and rejects
+            // that advice.
             let inherent = t::WIPE_ON_FORK | t::DONT_DUMP;
             if self.is(*bit) && !(self.is(t::DROPPABLE) && bit & inherent != 0) {
                 self.madvise(stage, layout, *advice);
@@ -205,7 +206,7 @@ impl Area {
         layout.call(stage, self.madvise_call(advice));
     }
 
-    /// The call that gives an advice.
+    /// Returns the call that gives one piece of advice.
     #[must_use]
     pub fn madvise_call(&self, advice: i32) -> Call {
         Call::new(
@@ -215,10 +216,10 @@ impl Area {
         )
     }
 
-    /// What it is mapped with while pages are read into it.
+    /// Returns the protection that the range is mapped with while pages are read into it.
     fn first_protection(&self, layout: &Layout) -> i32 {
-        // What was writable once, as one with what was written to beside it, counts for the overcommit
-        // limit ever since (mm/mprotect.c:mprotect_fixup).
+        // Memory that was once writable, or was merged with such memory next to it, counts towards the overcommit limit
+        // from then on (mm/mprotect.c:mprotect_fixup).
         let counts = self.is(t::ACCOUNTED) && !self.is_any(t::MAY_SHARE | t::NO_RESERVE);
         if layout.keeps(&self.range()) {
             libc::PROT_READ | libc::PROT_WRITE
@@ -227,19 +228,19 @@ impl Area {
         } else if layout.fills(&self.range()) {
             self.protection() | libc::PROT_WRITE
         } else if self.protection() == libc::PROT_EXEC && self.is_keyed(layout) {
-            // The kernel would give it the key of execute-only memory, and take one for that.
+            // The kernel would give it the key of execute-only memory, and allocate one for that.
             libc::PROT_READ
         } else {
             self.protection()
         }
     }
 
-    /// Whether it gets its protection together with its key.
+    /// Returns whether the range gets its protection together with its protection key.
     fn is_keyed(&self, layout: &Layout) -> bool {
         layout.keyed.binary_search(&self.start).is_ok()
     }
 
-    /// Gives it a name (`PR_SET_VMA_ANON_NAME`).
+    /// Names the mapping (`PR_SET_VMA_ANON_NAME`).
     pub fn name(&self, stage: Stage, layout: &mut Layout, name: &[u8]) {
         let call = Call::new(
             self.what("name"),
@@ -255,7 +256,7 @@ impl Area {
         layout.call(stage, call);
     }
 
-    /// When its pages are there: its own protection, and what can only be said then.
+    /// Sets the final protection once the pages are there, and what can only be set then.
     pub fn settle(&self, layout: &mut Layout) {
         let stage = Stage::SealMemory;
         if self.first_protection(layout) != self.protection() && !self.is_keyed(layout) {
@@ -270,20 +271,20 @@ impl Area {
             );
             layout.call(stage, call);
         }
-        // Before that, merging would work against the reading of the pages.
+        // Any earlier, merging would work against the reading of the pages.
         if self.is(t::MERGEABLE) {
             self.madvise(stage, layout, libc::MADV_MERGEABLE);
         }
     }
 
-    /// Locks it in memory. Guards must have been set before: a locked mapping takes none.
+    /// Locks the range in memory. Guards must have been set before: a locked mapping takes none.
     pub fn lock(&self, layout: &mut Layout) {
         if let Some(call) = self.lock_call() {
             layout.call(Stage::SealMemory, call);
         }
     }
 
-    /// The call that locks it, if it is locked.
+    /// Returns the call that locks the range, if it is locked.
     #[must_use]
     pub fn lock_call(&self) -> Option<Call> {
         if !self.is(t::LOCKED) {
@@ -298,14 +299,14 @@ impl Area {
             call.nr = libc::SYS_mlock2;
             call.args.push(Arg::Value(libc::MLOCK_ONFAULT.into()));
         } else if self.protection() & (libc::PROT_READ | libc::PROT_WRITE) == 0 {
-            // It is locked, as after `mlockall`, but mlock complains (ENOMEM) that there is nothing
-            // it may fault in.
+            // The mapping gets locked, as after `mlockall`, but mlock complains (ENOMEM) that there
+            // is nothing it may fault in.
             call = call.may_fail();
         }
         Some(call)
     }
 
-    /// Forbids every change to it, for good.
+    /// Forbids every change to the mapping, permanently.
     pub fn seal(&self, layout: &mut Layout) {
         if self.is(t::SEALED) {
             let call = Call::new(
@@ -317,7 +318,7 @@ impl Area {
         }
     }
 
-    /// For errors and for people who read the plan.
+    /// Returns a title for an operation, for errors and for people who read the plan.
     #[must_use]
     pub fn what(&self, operation: &str) -> String {
         format!(

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What an address space can have beside its mappings, and what is said of mappings of any kind: one
-//! file each, and one table of them.
+//! The aspects of an address space besides its mappings, and the settings that mappings of any kind can have: one file
+//! each, and one table of them.
 //!
-//! Most programs have none of it, and so no record.
+//! Most programs have none of them, and so no record.
 
 use crust_hooks::Hooks;
 use crust_image::Record;
@@ -18,43 +18,43 @@ use super::policy::MemoryPolicies;
 use super::protection_keys::ProtectionKeys;
 use super::write_execute::WriteExecute;
 
-/// How far an address space is when an aspect of it is planned.
+/// The state of an address space when an aspect of it is planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
     /// Nothing of the program is mapped.
     Empty,
-    /// All of it is mapped, and nothing has been read into it.
+    /// Everything is mapped, and nothing has been read into it.
     Mapped,
-    /// Its contents are there, protected and locked as they should be, and not sealed.
+    /// The contents are there, protected and locked as they should be, but not sealed.
     Filled,
 }
 
-/// Something that an address space has once.
+/// A property that an address space has once.
 pub trait SpaceAspect: State {
-    /// Reads it; `None` if there is nothing to carry over.
+    /// Reads the aspect; returns `None` if there is nothing to carry over.
     ///
     /// # Errors
     ///
-    /// What broke; what cannot be carried over goes to [`MemoryCapture::refusals`] instead.
+    /// Returns what broke; what cannot be carried over goes to [`MemoryCapture::refusals`] instead.
     fn capture(
         vmas: &[Vma],
         found: &mut MemoryCapture<'_>,
         hooks: &dyn Hooks,
     ) -> Result<Option<Self>>;
 
-    /// Adds the steps that bring it back at this moment. It is asked at each.
+    /// Adds the steps that restore the aspect at this moment. It is called at each moment.
     fn plan(&self, moment: Moment, layout: &mut Layout<'_>);
 
-    /// Notes what this machine lacks for it.
+    /// Notes what this machine lacks for the aspect.
     fn conflicts(&self, _task: i32, _refusals: &mut Refusals) {}
 }
 
-/// A record, if there is anything to keep.
+/// The record of an aspect, if there is anything to keep.
 type Captured = Result<Option<Record>>;
 
-/// A line of [`SPACE`].
+/// An entry of [`SPACE`].
 pub struct SpaceEntry {
-    /// What `inspect` and the documentation know of it.
+    /// The name, tag and support text, for `inspect` and the documentation.
     pub row: Row,
     capture: fn(&[Vma], &mut MemoryCapture<'_>, &dyn Hooks) -> Captured,
     plan: fn(&Record, Moment, &mut Layout<'_>) -> Result<()>,
@@ -83,18 +83,18 @@ impl SpaceEntry {
     }
 }
 
-/// The table. What keeps a program from changing its memory stands last.
+/// The table of aspects. Those that keep a program from changing its memory come last.
 pub static SPACE: &[SpaceEntry] = &[
     SpaceEntry::of::<MemoryPolicies>(),
     SpaceEntry::of::<ProtectionKeys>(),
     SpaceEntry::of::<WriteExecute>(),
 ];
 
-/// Captures all of the table.
+/// Captures all aspects in the table.
 ///
 /// # Errors
 ///
-/// What broke.
+/// Returns what broke.
 pub fn capture(
     vmas: &[Vma],
     found: &mut MemoryCapture<'_>,
@@ -107,11 +107,11 @@ pub fn capture(
     Ok(records)
 }
 
-/// Plans those of `records`, which are of one process, that are in the table.
+/// Plans those of `records`, all of one process, that are in the table.
 ///
 /// # Errors
 ///
-/// If a record cannot be decoded.
+/// Returns an error if a record cannot be decoded.
 pub fn plan(records: &[&Record], moment: Moment, layout: &mut Layout<'_>) -> Result<()> {
     for entry in SPACE {
         for record in records.iter().filter(|record| record.tag == entry.row.tag) {
@@ -121,11 +121,11 @@ pub fn plan(records: &[&Record], moment: Moment, layout: &mut Layout<'_>) -> Res
     Ok(())
 }
 
-/// Notes what this machine lacks for a record, if that is in the table.
+/// Notes what this machine lacks for a record, if the record is in the table.
 ///
 /// # Errors
 ///
-/// If it cannot be decoded.
+/// Returns an error if the record cannot be decoded.
 pub fn conflicts(record: &Record, refusals: &mut Refusals) -> Result<()> {
     match SPACE.iter().find(|entry| entry.row.tag == record.tag) {
         Some(entry) => (entry.conflicts)(record, refusals),

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A System V shared memory segment in an address space (`shmat`): all of it, or what was left when parts
-//! were unmapped, protected otherwise, or moved. The kernel counts each such mapping, and `shmdt` finds
-//! those that came of one `shmat`, by where the segment would begin. So each is attached again, aside if
-//! only parts are left, which are then duplicated from there.
+//! A System V shared memory segment in an address space (`shmat`): all of it, or what was left after parts were
+//! unmapped, given another protection, or moved. The kernel counts each such mapping, and `shmdt` finds those that came
+//! from one `shmat` by where the segment would begin. So each is attached again; if only parts are left, the segment is
+//! attached aside and the parts are duplicated from there.
 
 use std::collections::BTreeMap;
 
@@ -17,17 +17,17 @@ use super::layout::Layout;
 use super::{Content, MappingKind, MemoryCapture};
 use crate::ipc::sysv_shm::FoundSegments;
 
-/// When all segments are made.
+/// The stage in which segments are attached: by then all are made.
 const STAGE: Stage = Stage::ShareMemory;
 
 /// A mapping of a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attach {
-    /// Where and how.
+    /// The address range, protection and advice of the mapping.
     pub area: Area,
     /// The number of the segment.
     pub segment: i32,
-    /// Where in the segment it begins, in bytes.
+    /// The offset in the segment at which the mapping begins, in bytes.
     pub offset: u64,
 }
 
@@ -122,7 +122,8 @@ impl MappingKind for Attach {
 }
 
 impl Attach {
-    /// Has the same pages where the program had them as in the segment that is `aside`.
+    /// Maps the same pages where the program had them, from the segment that is attached at
+    /// `aside`.
     fn duplicate(&self, aside: u64, layout: &mut Layout<'_>) {
         let area = &self.area;
         let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
@@ -139,7 +140,7 @@ impl Attach {
     }
 }
 
-/// How a segment is attached.
+/// The way in which a segment is attached.
 struct Attached {
     segment: i32,
     flags: i32,

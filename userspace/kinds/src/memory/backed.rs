@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! How files without a path are filled: the process that makes one maps all of it, at addresses that
-//! no process of the image uses, reads the pages from the image, and takes the mapping away
-//! before the file gets its times and seals.
+//! Fills files without a path: the process that makes a file maps all of it at addresses that no process of the image
+//! uses, reads the pages from the image, and unmaps it before the file gets its times and seals.
 //!
-//! A file that somebody maps privately, or runs, is filled while its maker lays out its own memory,
-//! and that is before anybody else gets at it ([`Stage::ShareMemory`]): a private mapping that is
-//! locked gets its pages when it is locked. All others are filled when memory is, by several threads.
+//! A file that some process maps privately, or runs, is filled while its maker lays out its own memory, which is before
+//! any other process gets at it ([`Stage::ShareMemory`]): a private mapping that is locked gets its pages when it is
+//! locked. All others are filled when memory is, by several threads.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -23,17 +22,17 @@ use crate::ranges::holes::Holes;
 #[derive(Default)]
 pub struct Backed {
     holding_fds: HoldingFds,
-    /// Where those that have contents are mapped to be filled.
+    /// The ranges where files with contents are mapped to be filled.
     at: BTreeMap<u32, Range<u64>>,
     of_process: BTreeMap<ProcessId, Vec<u32>>,
 }
 
 impl Backed {
-    /// Finds places for them.
+    /// Finds address ranges for the files.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] if there is no room, or the records contradict each other.
+    /// Returns [`Error::Malformed`] if there is no room, or the records contradict each other.
     pub fn of(records: &[Record], first_reserved: i32, holes: &mut Holes) -> Result<Self> {
         let holding_fds = HoldingFds::of(records, first_reserved)?;
         let mut at = BTreeMap::new();
@@ -68,11 +67,11 @@ impl Backed {
         })
     }
 
-    /// Where one is while it is restored.
+    /// Returns the holding descriptor of a file, which keeps it open while it is restored.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] if the image does not have it.
+    /// Returns [`Error::Malformed`] if the image does not have the file.
     pub fn holding_fd(&self, id: u32) -> Result<&HoldingFd> {
         self.holding_fds.get(id)
     }
@@ -85,7 +84,7 @@ impl Backed {
         })
     }
 
-    /// Maps those that the process makes, and fills those that have to be complete early.
+    /// Maps the files that the process makes, and fills those that have to be complete early.
     pub fn map(&self, layout: &mut Layout<'_>) {
         let stage = Stage::MapMemory;
         for (holding_fd, at) in self.of_process(layout.task.process) {
@@ -103,7 +102,7 @@ impl Backed {
         }
     }
 
-    /// Fills the others.
+    /// Fills the other files.
     pub fn fill(&self, layout: &mut Layout<'_>) {
         for (holding_fd, at) in self.of_process(layout.task.process) {
             if !is_early(holding_fd) {
@@ -112,7 +111,7 @@ impl Backed {
         }
     }
 
-    /// Completes them, and lets go of them.
+    /// Completes the files, and closes their holding descriptors.
     pub fn release(&self, layout: &mut Layout<'_>) {
         let stage = Stage::SealMemory;
         for (holding_fd, at) in self.of_process(layout.task.process) {
@@ -128,14 +127,14 @@ impl Backed {
 
 const NOWHERE: Range<u64> = 0..0;
 
-/// Whether it is filled, and gone from where it was filled, before its maker maps its own memory.
+/// Returns whether a file is filled, and unmapped again, before its maker maps its own memory.
 pub(super) fn is_early(holding_fd: &HoldingFd) -> bool {
     let pathless = holding_fd.file.pathless();
     pathless.is_private || pathless.is_program
 }
 
 fn map(holding_fd: &HoldingFd, at: &Range<u64>, layout: &mut Layout<'_>) {
-    // Huge pages are not reserved for what is a hole, and stays one.
+    // No huge pages are reserved for what is a hole and stays one.
     let flags = libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE | libc::MAP_NORESERVE;
     let call = Call::new(
         format!("{}: map all of it", holding_fd.file.title()),
@@ -169,8 +168,8 @@ fn unmap(holding_fd: &HoldingFd, stage: Stage, at: &Range<u64>, layout: &mut Lay
     layout.call(stage, call);
 }
 
-/// Keeps it open for reading only: nobody may have a program open for writing. (A memfd as it was made
-/// does not count as such, and needs to be writable to be sealed.)
+/// Keeps the file open for reading only, since a program may not be open for writing by anybody. (A memfd as it was
+/// made does not count as such, and needs to be writable to be sealed.)
 fn reopen(holding_fd: &HoldingFd, layout: &mut Layout<'_>) {
     if holding_fd.file.is_open_when_made() {
         return;
@@ -231,7 +230,8 @@ mod tests {
         }
     }
 
-    /// The first process makes two files: one is mapped by both for writing, the other is run by the second.
+    /// Returns the records of two processes, the first of which makes two files: one is mapped by both for writing, the
+    /// other is run by the second.
     fn records() -> Vec<Record> {
         let shared =
             |start| -> SharedFile { mapping(0, start, t::WRITE | t::MAY_WRITE | t::MAY_SHARE) };

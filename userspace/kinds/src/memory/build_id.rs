@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The build id of a program or library: a number that linkers make from all that they link, and put
-//! into an ELF note. Of two files that have one it tells whether they are the same build, whenever they
-//! were written.
+//! The build id of a program or library: a number that linkers compute from everything they link, and put into an ELF
+//! note. For two files that have one, it tells whether they are the same build, whenever they were written.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -14,22 +13,22 @@ use std::path::Path;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
-/// What linkers write comes early in a file; one read gets headers and note.
+/// The bytes read first: linkers put headers and note early in a file, so one read gets both.
 const HEAD: usize = 4096;
 
-/// Notes that are longer are not searched.
+/// The longest notes that are searched, in bytes.
 const LONGEST: u64 = 64 << 10;
 
 const PT_NOTE: u32 = 4;
 const NT_GNU_BUILD_ID: u32 = 3;
 
-/// The build id of a file; `None` if it has none, or cannot be read.
+/// Returns the build id of a file; `None` if it has none, or cannot be read.
 #[must_use]
 pub fn of(file: &File) -> Option<Vec<u8>> {
     let mut head = vec![0; HEAD];
     let length = file.read_at(&mut head, 0).ok()?;
     head.truncate(length);
-    // 64-bit, of this byte order.
+    // Only 64-bit files of this byte order are searched.
     if head.get(..6)? != b"\x7fELF\x02\x01" {
         return None;
     }
@@ -53,7 +52,7 @@ pub fn of(file: &File) -> Option<Vec<u8>> {
     None
 }
 
-/// The build id of the file at a path; `None` if it has none, or cannot be read.
+/// Returns the build id of the file at a path; `None` if it has none, or cannot be read.
 #[must_use]
 pub fn at(path: &[u8]) -> Option<Vec<u8>> {
     of(&open_file(path)?)
@@ -79,14 +78,14 @@ fn in_notes(mut notes: &[u8], alignment: usize) -> Option<Vec<u8>> {
     }
 }
 
-/// A little-endian number of `N` bytes.
+/// Reads a little-endian number of `N` bytes.
 fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<u64> {
     let mut number = [0; 8];
     number[..N].copy_from_slice(bytes.get(at..at.checked_add(N)?)?);
     Some(u64::from_le_bytes(number))
 }
 
-/// For people.
+/// Formats a build id for the user.
 #[must_use]
 pub fn hexadecimal(id: &[u8]) -> String {
     use std::fmt::Write;
@@ -96,12 +95,13 @@ pub fn hexadecimal(id: &[u8]) -> String {
     })
 }
 
-/// The build ids of the files of a tree: each file is read once, whoever has mapped it.
+/// The build ids of the files of a tree. Each file is read once, however many processes have mapped
+/// it.
 #[derive(Debug, Default)]
 pub struct BuildIds(HashMap<(u64, u64), Option<Vec<u8>>>);
 
 impl BuildIds {
-    /// That of the file with this device and inode, which is at a path.
+    /// Returns the build id of the file with this device and inode, which is at a path.
     pub fn get(&mut self, path: &[u8], (device, inode): (u64, u64)) -> Option<Vec<u8>> {
         let read = || {
             let file = open_file(path)?;
@@ -116,7 +116,7 @@ impl BuildIds {
 pub(super) mod tests {
     use super::*;
 
-    /// A program that is nothing but a build id.
+    /// Returns a program that is nothing but a build id.
     pub(crate) fn program(id: &[u8]) -> Vec<u8> {
         let notes = note(b"GNU\0", NT_GNU_BUILD_ID, id);
         let mut file = vec![0; 64 + 56];
@@ -173,7 +173,7 @@ pub(super) mod tests {
         }
     }
 
-    /// The C library of this machine has one, as those of all distributions.
+    /// The C library of this machine has a build id, like those of all distributions.
     #[test]
     fn a_library_has_one() {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The memory of a tree as it is found: mappings are read, told apart, and captured by their kinds.
+//! Captures the memory of a tree: mappings are read, told apart, and captured by their kinds.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -28,36 +28,36 @@ use crate::pathless::{PathlessFiles, Unreachable};
 /// A file that a process has mapped, or runs.
 #[derive(Debug)]
 pub enum Look {
-    /// It can be found again by its path.
+    /// A file that can be found again by its path.
     Named(MappedFile),
-    /// It has no path: its number among those that have none.
+    /// A file without a path, by its number among those.
     Pathless(u32),
 }
 
-/// A capture of one process's memory under way.
+/// A capture of one process's memory in progress.
 pub struct MemoryCapture<'a> {
-    /// The process.
+    /// The process whose memory is captured.
     pub process: &'a FrozenProcess,
-    /// What cannot be carried.
+    /// The objects that cannot be carried over.
     pub refusals: &'a mut Refusals,
-    /// What the kinds note for themselves, of the whole tree.
+    /// The notes that kinds keep for themselves, about the whole tree.
     pub notes: &'a mut Notes,
-    /// Where the threads stand in their shadow stacks.
+    /// The shadow stack pointers of the threads.
     pub shadow_stacks: shadow_stack::Pointers,
     options: &'a DumpOptions,
-    /// `/proc/PID/numa_maps`; `None` if the kernel does not have it.
+    /// The text of `/proc/PID/numa_maps`; `None` if the kernel does not have it.
     pub numa_maps: Option<String>,
     files: MappedFiles,
-    // By what `maps` says of a file; `None` was refused.
+    // Keyed by what `maps` shows of a file; `None` if it was refused.
     known: BTreeMap<(u64, u64, Vec<u8>), Option<Behind>>,
 }
 
 impl MemoryCapture<'_> {
-    /// The file behind a mapping, or `None` after a refusal.
+    /// Returns the file behind a mapping, or `None` after a refusal.
     ///
     /// # Errors
     ///
-    /// Of looking at it in `/proc/PID/map_files`.
+    /// Returns errors of looking at the file in `/proc/PID/map_files`.
     pub fn file(&mut self, vma: &Vma, private: bool) -> Result<Option<Behind>> {
         let key = (vma.device, vma.inode, vma.name.clone());
         let behind = if let Some(behind) = self.known.get(&key) {
@@ -96,11 +96,11 @@ impl MemoryCapture<'_> {
         Ok(behind)
     }
 
-    /// The file to which a link of the process leads, by its path or without one.
+    /// Returns the file that a link of the process leads to, by its path or without one.
     ///
     /// # Errors
     ///
-    /// Of looking at it.
+    /// Returns errors of looking at the file.
     pub fn look(
         &mut self,
         link: &str,
@@ -129,7 +129,7 @@ impl MemoryCapture<'_> {
     ///
     /// # Errors
     ///
-    /// Of `process_vm_readv`.
+    /// Returns errors of `process_vm_readv`.
     pub fn read_memory(&self, start: u64, bytes: &mut [u8]) -> Result<()> {
         let pid = self.process.task();
         crust_sys::memory::read(pid, RemoteAddr(start), bytes)
@@ -141,14 +141,14 @@ impl MemoryCapture<'_> {
 ///
 /// # Errors
 ///
-/// Of `/proc`, and of the hooks.
+/// Returns errors of `/proc` and of the hooks.
 pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
     let living = capture
         .tree
         .iter()
         .filter(|process| process.zombie.is_none());
     let living: Vec<&FrozenProcess> = living.collect();
-    // The kernel looks at every page for both.
+    // The kernel walks every page for both files, so read them in parallel.
     let alone = living.len() == 1;
     let told = parallel::map(&living, 8, |process| {
         let vmas = || smaps::parse(&crust_proc::read(&process.proc, process.pid, "smaps")?);
@@ -172,7 +172,7 @@ fn capture_process(
     numa_maps: Option<String>,
     capture: &mut Capture<'_>,
 ) -> Result<()> {
-    // Every process has this page at the same place, in the kernel's half.
+    // Every process has this page at the same address, in the kernel's half.
     vmas.retain(|vma| vma.name != b"[vsyscall]");
 
     let mut found = MemoryCapture {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A mapping of a file. Of a private one (programs and libraries) the pages that the program has
-//! written are its own and in the image, all others come from the file. The contents of a shared
-//! one are the file's: nothing of them is in the image, unless it is a file that no path leads to
-//! ([`pathless`](crate::pathless)), whose contents the image has apart.
+//! A mapping of a file. In a private one (programs and libraries) the pages that the program has
+//! written are its own and are in the image; all others come from the file. The contents of a
+//! shared one are the file's: none of them are in the image, unless no path leads to the file
+//! ([`pathless`](crate::pathless)), in which case the image holds its contents separately.
 
 use crust_model::Result;
 use crust_model::plan::Stage;
@@ -23,9 +23,9 @@ pub type SharedFile = FileBacked<true>;
 /// The file behind a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Behind {
-    /// It has a path: its place in [`MappedFiles`](super::mapped_file::MappedFiles).
+    /// A file with a path, by its index in [`MappedFiles`](super::mapped_file::MappedFiles).
     Named(u32),
-    /// It has none: its number among those without.
+    /// A file without a path, by its number among those.
     Pathless(u32),
 }
 
@@ -38,11 +38,11 @@ impl Default for Behind {
 /// A mapping of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileBacked<const SHARED: bool> {
-    /// Where and how.
+    /// The address range, protection and advice of the mapping.
     pub area: Area,
-    /// The file.
+    /// The file that is mapped.
     pub file: Behind,
-    /// Where in the file it begins, in bytes.
+    /// The offset in the file at which the mapping begins, in bytes.
     pub offset: u64,
 }
 
@@ -83,7 +83,7 @@ impl<const SHARED: bool> MappingKind for FileBacked<SHARED> {
 
     fn plan(list: &[Self], layout: &mut Layout<'_>) -> Result<()> {
         for mapping in list {
-            // Whoever opened the file for reading only may not make a shared mapping writable
+            // A shared mapping of a file that was opened for reading only cannot be made writable
             // later; a private one needs no more than that.
             let writable = SHARED && mapping.area.is(vm_flag::MAY_WRITE);
             if layout.keeps(&mapping.area.range()) {

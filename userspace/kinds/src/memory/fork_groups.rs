@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Memory that children inherit from their parents, so that they share its pages as they did before
-//! the dump.
+//! Private memory that children inherit from their parents, so that they share its pages
+//! copy-on-write as they did before the dump.
 //!
-//! A page can be shared by a `fork` only. So processes that share pages, a *fork group*, get the memory
-//! concerned before they make each other: its first member maps it, in *regions* that are large enough
-//! for all of them, each puts the pages there that its children are to have, and then makes them. Later
-//! each unmaps what of the regions is not its own, forgets pages that only others have, and reads its
-//! own.
+//! A page can only be shared by a `fork`. So processes that share pages, a *fork group*, get the memory concerned
+//! before they make each other. The first member maps it, in *regions* that are large enough for all of them. Each
+//! member puts the pages there that its children are to have, and then makes its children. Later each one unmaps those
+//! parts of the regions that are not its own, discards pages that only others have, and reads its own.
 //!
-//! Regions and not what each has itself, because a mapping that was inherited does not become one with
-//! its neighbour any more (mm/vma.c:is_mergeable_anon_vma), and a program that has one mapping shall
-//! not get two.
+//! Regions are mapped rather than what each process has itself, because an inherited mapping does not merge with its
+//! neighbour any more (mm/vma.c:is_mergeable_anon_vma), and a program that has one mapping must not get two.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -23,39 +21,40 @@ use super::forkable_range::ForkableRange;
 use super::layout::{Layout, open_call, unmap_others};
 use crate::memory::pages::{Runs, StoredPages};
 
-/// What is known of a process.
+/// The memory of a process and its place among its relatives.
 pub struct Member {
-    /// Its parent, from which it had inherited pages.
+    /// The parent, from which the process had inherited pages.
     pub parent: Option<ProcessId>,
-    /// It is made by its parent, and can inherit them again. Else somebody has to stand in for that one.
+    /// Whether the process is made by its parent, and so can inherit the pages again. Otherwise another process has to
+    /// stand in for the parent.
     pub inherits: bool,
-    /// Its private memory.
+    /// The private memory of the process.
     pub forkable_ranges: Vec<ForkableRange>,
-    /// Its pages.
+    /// The stored pages of the process.
     pub stored: StoredPages,
 }
 
-/// Who shares what with whom.
+/// The processes that share pages, and the regions that they share.
 #[derive(Default)]
 pub struct ForkGroups {
     members: BTreeMap<ProcessId, Member>,
     shares: BTreeMap<ProcessId, Share>,
-    /// The regions of each fork group, by its first member.
+    /// The regions of each fork group, keyed by its first member.
     regions: BTreeMap<ProcessId, Vec<ForkableRange>>,
 }
 
-/// What a member of a fork group has to do with its regions.
+/// The part that a member of a fork group has in the regions.
 #[derive(Default)]
 struct Share {
-    /// The first member of its fork group.
+    /// The first member of the fork group.
     fork_group: ProcessId,
-    /// Those of its mappings that are parts of regions.
+    /// The mappings of this member that are parts of regions.
     kept: Vec<Range<u64>>,
-    /// Its own pages that its children are to have.
+    /// The pages of this member that its children are to have.
     given: Runs,
-    /// Pages that it holds for its children only.
+    /// The pages that this member holds only for its children.
     held_for_children: Runs,
-    /// The pages in the regions when its children are made.
+    /// The pages that are in the regions when the children are made.
     there: Runs,
 }
 
@@ -90,7 +89,7 @@ impl ForkGroups {
             };
             let share = Share {
                 fork_group,
-                // All that children have of it, for now.
+                // These are all pages that its children inherit, for now.
                 given: gives.remove(&id).unwrap_or_default(),
                 ..Share::default()
             };
@@ -98,7 +97,7 @@ impl ForkGroups {
         }
     }
 
-    /// What of their memory the members of a fork group have in common.
+    /// Determines the memory that the members of a fork group have in common.
     fn settle_regions(&mut self) {
         let mut concerned: BTreeMap<ProcessId, Vec<ForkableRange>> = BTreeMap::new();
         for (id, share) in &self.shares {
@@ -118,7 +117,8 @@ impl ForkGroups {
             for forkable in forkable_ranges {
                 match regions.last_mut() {
                     Some(last) if forkable.range.start < last.range.end => {
-                        // Else two have different things there: the second does not share.
+                        // Otherwise the two have different things there, and the second does not
+                        // share.
                         if last.goes_with(&forkable) {
                             last.extend(&forkable.range);
                         }
@@ -147,7 +147,7 @@ impl ForkGroups {
                 .filter(|forkable| region_of(regions, forkable).is_some());
             let kept: Vec<_> = kept.map(|forkable| forkable.range.clone()).collect();
             let given = share.given.and(&all).and(&member.stored.runs);
-            // Where it lends a page, its own is another one.
+            // Where it holds a page for its children, its own page is a different one.
             let given = given.without(&member.stored.held_for_children);
             let held_for_children = member.stored.held_for_children.and(&all);
             let there = born_with.or(&given).or(&held_for_children);
@@ -163,7 +163,7 @@ impl ForkGroups {
         }
     }
 
-    /// The pages that a process has in its regions when it is made.
+    /// Returns the pages that a process has in its regions when it is made.
     fn born_with(&self, id: ProcessId) -> Runs {
         let parent = self.members[&id].cow_parent();
         parent
@@ -172,11 +172,11 @@ impl ForkGroups {
             .map_or_else(Runs::default, |parent| parent.there.clone())
     }
 
-    /// Plans what happens before children are made.
+    /// Plans the calls that must precede the making of children.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] if the plan makes no such process.
+    /// Returns [`Error::Malformed`] if the plan makes no such process.
     pub fn plan(&self, plan: &mut Plan) -> Result<()> {
         for (&id, share) in &self.shares {
             if share.fork_group != id
@@ -201,13 +201,13 @@ impl ForkGroups {
         Ok(())
     }
 
-    /// The mappings of a process that are there before it makes its own.
+    /// Returns the mappings of a process that are there before it makes its own.
     #[must_use]
     pub fn kept(&self, id: ProcessId) -> &[Range<u64>] {
         self.shares.get(&id).map_or(&[], |share| &share.kept)
     }
 
-    /// Has a process forget pages that it was born with, and that are not its own.
+    /// Discards pages that a process was born with and that are not its own.
     pub fn forget(&self, id: ProcessId, layout: &mut Layout<'_>) {
         let Some(share) = self.shares.get(&id) else {
             return;
@@ -223,7 +223,7 @@ impl ForkGroups {
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] if a page is said to be inherited and is not.
+    /// Returns [`Error::Malformed`] if a page is marked as inherited and no ancestor has it.
     pub fn fill(&self, id: ProcessId, layout: &mut Layout<'_>) -> Result<()> {
         let Some(member) = self.members.get(&id) else {
             return Ok(());
@@ -232,7 +232,7 @@ impl ForkGroups {
         let nothing = Share::default();
         let share = self.shares.get(&id).unwrap_or(&nothing);
         let mut calls = member.stored.fill_some(&share.given, false, image);
-        // What it should have inherited, and could not.
+        // These are the pages that it should have inherited, and could not.
         let mut lost = member.stored.inherited.clone();
         if member.cow_parent().is_some() {
             lost = lost.without(&share.kept_runs());
@@ -259,7 +259,7 @@ impl ForkGroups {
 }
 
 impl Member {
-    /// Of whom it inherits pages.
+    /// Returns the process from which this one inherits pages.
     fn cow_parent(&self) -> Option<ProcessId> {
         self.parent
             .filter(|_| self.inherits && !self.stored.inherited.is_empty())
@@ -276,7 +276,7 @@ impl Share {
     }
 }
 
-/// The region that a forkable range is a part of.
+/// Returns the region that a forkable range is part of.
 fn region_of<'r>(
     regions: &'r [ForkableRange],
     forkable: &ForkableRange,
@@ -290,7 +290,7 @@ fn region_of<'r>(
     regions.get(next).filter(holds)
 }
 
-/// The calls that map regions, of which the first has this number.
+/// Returns the calls that map regions; `base` is the number of the first call.
 fn map_regions(regions: &[ForkableRange], base: CallRef) -> Vec<Call> {
     let mut calls = Vec::new();
     for region in regions {
@@ -324,7 +324,7 @@ mod tests {
 
     const P: u64 = 4096;
 
-    /// First page, and the page after the last.
+    /// The first page, and the page after the last.
     type Pages = (u64, u64);
 
     fn pages(ranges: &[Pages]) -> Runs {
@@ -357,8 +357,8 @@ mod tests {
         }
     }
 
-    /// A parent; a child that has kept half of a mapping, and of whose pages one was held for children; a child of
-    /// that; and a child that has executed another program.
+    /// Returns the fork groups of a parent; a child that has kept half of a mapping, one of whose pages was held for
+    /// children; a child of that child; and a child that has executed another program.
     fn family() -> ForkGroups {
         let members = [
             member(
@@ -410,7 +410,7 @@ mod tests {
         assert_eq!(share(1).kept.first(), Some(&(0x10 * P..0x18 * P)));
         assert_eq!(share(0).given, pages(&[(0x10, 0x12)]));
         assert_eq!(share(0).there, pages(&[(0x10, 0x12), (0x15, 0x16)]));
-        // What it was born with it need not be given.
+        // It need not be given the pages that it was born with.
         assert_eq!(share(1).given, pages(&[(0x12, 0x13)]));
         assert_eq!(share(1).there, pages(&[(0x10, 0x13), (0x15, 0x16)]));
     }
@@ -448,7 +448,8 @@ mod tests {
         );
     }
 
-    /// Two members have different things at the same place: one reads what it would have inherited.
+    /// If two members have different things at the same place, one reads what it would have
+    /// inherited.
     #[test]
     fn who_cannot_inherit_reads() {
         let mut fork_groups = family();
@@ -473,7 +474,7 @@ mod tests {
                 other => panic!("{other:?}"),
             })
             .collect();
-        // One page of its parent, one of its grandparent.
+        // One page comes from its parent, one from its grandparent.
         assert_eq!(
             whats,
             [

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Private memory as a `fork` passes it on: a range, and what is behind it.
+//! Private memory as a `fork` passes it on: a range, and what backs it.
 //!
-//! What can be changed later (protection, advice, names) does not matter here; what `mmap` alone can
-//! say does.
+//! What can be changed later (protection, advice, names) does not matter here; what only `mmap` can set does.
 
 use std::ops::Range;
 
@@ -18,19 +17,20 @@ use super::file_backed::{Behind, PrivateFile};
 use super::mapped_file::{MappedFile, MappedFiles};
 use super::private_anonymous::PrivateAnonymous;
 
-/// What only `mmap` can say of private memory.
+/// The flags of private memory that only `mmap` can set.
 const FORM: u64 = t::GROWS_DOWN | t::NO_RESERVE;
 
-/// Memory that is not passed on as it is, or whose pages cannot be handled one by one.
+/// The flags of memory that a fork does not pass on unchanged, or whose pages cannot be handled one
+/// by one.
 const APART: u64 = t::DONT_FORK | t::WIPE_ON_FORK | t::DROPPABLE | t::HUGETLB;
 
-/// A mapping of private memory.
+/// A mapping of private memory that a fork passes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForkableRange {
-    /// Where.
+    /// The address range.
     pub range: Range<u64>,
     form: u64,
-    /// The file behind it, and where in it the forkable range begins.
+    /// The file that backs the range, and the offset in it at which the range begins.
     file: Option<(MappedFile, u64)>,
 }
 
@@ -43,13 +43,13 @@ impl ForkableRange {
         })
     }
 
-    /// Whether this and `other`, of another process, could be parts of one mapping.
+    /// Returns whether this range and `other`, of another process, could be parts of one mapping.
     #[must_use]
     pub fn goes_with(&self, other: &Self) -> bool {
         let files = match (&self.file, &other.file) {
             (None, None) => true,
             (Some((file, offset)), Some((others, at))) => {
-                // The same place of the file at the same address.
+                // Both have the same part of the file at the same address.
                 file == others
                     && offset.wrapping_sub(self.range.start) == at.wrapping_sub(other.range.start)
             }
@@ -58,7 +58,7 @@ impl ForkableRange {
         files && self.form == other.form
     }
 
-    /// Makes it as large as it must be to hold `range`, too.
+    /// Enlarges the range as far as needed to include `range`.
     pub fn extend(&mut self, range: &Range<u64>) {
         if let Some((_, offset)) = &mut self.file {
             *offset -= self.range.start.saturating_sub(range.start);
@@ -67,13 +67,13 @@ impl ForkableRange {
         self.range.end = self.range.end.max(range.end);
     }
 
-    /// The file behind it, and where in it it begins.
+    /// Returns the file that backs the range, and the offset in it at which the range begins.
     #[must_use]
     pub fn file(&self) -> Option<(&MappedFile, u64)> {
         self.file.as_ref().map(|(file, offset)| (file, *offset))
     }
 
-    /// As an area that can be mapped and filled.
+    /// Returns the range as an area that can be mapped and filled.
     #[must_use]
     pub fn area(&self) -> Area {
         Area {
@@ -84,11 +84,11 @@ impl ForkableRange {
     }
 }
 
-/// The forkable ranges among the records of a process, in the order of their addresses.
+/// Returns the forkable ranges among the records of a process, in order of address.
 ///
 /// # Errors
 ///
-/// If a record cannot be decoded.
+/// Returns an error if a record cannot be decoded.
 pub fn forkable_ranges<'r>(
     records: impl IntoIterator<Item = &'r Record>,
 ) -> Result<Vec<ForkableRange>> {
@@ -112,7 +112,7 @@ pub fn forkable_ranges<'r>(
         }
     }
     for mapping in of_files {
-        // A file without a path is not there yet when children are made.
+        // A file without a path does not exist yet when children are made.
         let Behind::Named(place) = mapping.file else {
             continue;
         };
@@ -129,7 +129,7 @@ pub fn forkable_ranges<'r>(
     Ok(all)
 }
 
-/// Where two processes have forkable ranges that go together.
+/// Returns where two processes have forkable ranges that go together.
 #[must_use]
 pub fn common(ours: &[ForkableRange], theirs: &[ForkableRange]) -> Vec<Range<u64>> {
     let mut all = Vec::new();

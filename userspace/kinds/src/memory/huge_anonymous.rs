@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Private anonymous memory of huge pages (`MAP_HUGETLB`). Behind each such mapping is a file of hugetlbfs
-//! that nobody else has, `/anon_hugepage`; nothing of it shows but its name in `/proc/PID/maps`.
+//! Private anonymous memory of huge pages (`MAP_HUGETLB`). Each such mapping is backed by a hugetlbfs file that no
+//! other process has, `/anon_hugepage`, which is visible only as a name in `/proc/PID/maps`.
 //!
-//! Such pages are not copied by a fork for a dump that leaves the program running: the kernel may have
-//! none left for what the program then writes, and would take the program down.
+//! A dump that leaves the program running does not copy such pages by a fork: the kernel may have no huge page left
+//! when the program then writes to one, and would kill the program.
 
 use crust_model::Result;
 use crust_model::plan::Stage;
@@ -15,15 +15,15 @@ use super::area::Area;
 use super::layout::Layout;
 use super::{Content, MappingKind, MemoryCapture};
 
-/// What `/proc/PID/maps` calls anonymous memory of huge pages, shared or not.
+/// The name in `/proc/PID/maps` of anonymous memory of huge pages, shared or not.
 pub const NAME: &[u8] = b"/anon_hugepage (deleted)";
 
 /// A mapping of private anonymous memory of huge pages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HugeAnonymous {
-    /// Where and how.
+    /// The address range, protection and advice of the mapping.
     pub area: Area,
-    /// The size of its pages, as a power of two.
+    /// The size of the pages, as a power of two.
     #[serde(deserialize_with = "crate::contents::huge_shift")]
     pub huge: u8,
 }

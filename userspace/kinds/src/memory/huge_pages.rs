@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The huge pages that an image needs, and those that a machine has to give. A restore that found out too
-//! late would have been killed (`SIGBUS`), so they are counted before.
+//! Counts the huge pages that an image needs, and those that a machine has available. A restore that ran short of them
+//! would be killed (`SIGBUS`), so they are counted beforehand.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,16 +21,16 @@ use crate::ipc::sysv_shm::Segment;
 use crate::memory::pages::{Runs, SharedMemory, StoredPages};
 use crate::pathless::HoldingFds;
 
-/// How many pages are needed, by the sizes of pages, as powers of two.
+/// The number of pages needed, keyed by the page size as a power of two.
 type Needs = BTreeMap<u8, u64>;
 
-/// Pages of one size in a range.
+/// Returns the pages of one size in a range.
 fn pages(huge: u8, range: &Range<u64>) -> Range<u64> {
     let size = 1_u64.checked_shl(huge.into()).unwrap_or(u64::MAX);
     range.start / size..range.end.div_ceil(size)
 }
 
-/// The pages of one size that have one of the `runs`.
+/// Returns the pages of one size that contain any of the `runs`.
 fn touched(huge: u8, runs: &Runs) -> BTreeSet<u64> {
     let runs = runs.ranges().iter();
     runs.flat_map(|run| pages(huge, run)).collect()
@@ -40,7 +40,7 @@ fn count(pages: Range<u64>) -> u64 {
     pages.end - pages.start
 }
 
-/// What the mappings and objects of an image need.
+/// Returns the huge pages that the mappings and objects of an image need.
 fn needs(records: &[Record]) -> Result<Needs> {
     let mut needs = Needs::new();
     let mut need = |huge: u8, pages: u64| {
@@ -125,7 +125,7 @@ fn needs(records: &[Record]) -> Result<Needs> {
     Ok(needs)
 }
 
-/// How many pages of a size the kernel could give now.
+/// Returns how many pages of a size the kernel could provide now.
 fn free(huge: u8) -> u64 {
     let kib = (1_u64 << huge) >> 10;
     let number = |name: &str| -> u64 {
@@ -142,7 +142,7 @@ fn free(huge: u8) -> u64 {
 ///
 /// # Errors
 ///
-/// If a record cannot be decoded.
+/// Returns an error if a record cannot be decoded.
 pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
     for (huge, needed) in needs(records)? {
         let (free, kib) = (free(huge), (1_u64 << huge) >> 10);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The address space of one process in the making: the steps that rebuild it.
+//! The address space of one process being rebuilt, and the steps that rebuild it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -18,7 +18,7 @@ use super::shared_anonymous::Objects;
 use crate::memory::pages::StoredPages;
 use crate::memory::segments::Segments;
 
-/// What several processes have memory of.
+/// The memory that several processes have.
 #[derive(Default)]
 pub struct Common {
     /// The objects of shared memory.
@@ -29,9 +29,9 @@ pub struct Common {
     pub segments: Segments,
 }
 
-/// What a kind has to hand while it plans its mappings.
+/// The state that kinds use to plan their mappings.
 pub struct Layout<'a> {
-    /// Who makes the calls.
+    /// The task that makes the calls.
     pub task: TaskId,
     /// The objects of shared memory, of all processes.
     pub objects: &'a Objects,
@@ -39,8 +39,8 @@ pub struct Layout<'a> {
     pub backed: &'a Backed,
     /// The System V segments, of all processes.
     pub segments: &'a Segments,
-    /// Where the mappings begin, in their order, that get their protection together with a key at the
-    /// end ([`ProtectionKeys`](super::protection_keys::ProtectionKeys)).
+    /// The start addresses, in ascending order, of mappings that get their protection together with a protection key at
+    /// the end ([`ProtectionKeys`](super::protection_keys::ProtectionKeys)).
     pub keyed: Vec<u64>,
     plan: &'a mut Plan,
     files: &'a [(MappedFile, bool)],
@@ -50,8 +50,8 @@ pub struct Layout<'a> {
 }
 
 impl<'a> Layout<'a> {
-    /// Begins with an empty address space: all of the blank goes, but scratch and parked vDSO, and what
-    /// is `kept` because it was inherited.
+    /// Begins with an empty address space: everything in the blank process is unmapped except scratch memory, the
+    /// parked vDSO, and what is `kept` because it was inherited.
     pub fn begin(
         plan: &'a mut Plan,
         task: TaskId,
@@ -78,27 +78,27 @@ impl<'a> Layout<'a> {
         layout
     }
 
-    /// Whether there is memory for a mapping, which was inherited.
+    /// Returns whether the memory of a mapping was inherited and is already there.
     #[must_use]
     pub fn keeps(&self, range: &Range<u64>) -> bool {
         let next = self.kept.partition_point(|kept| kept.end <= range.start);
         self.kept.get(next) == Some(range)
     }
 
-    /// What is there before the mappings of the process itself.
+    /// Returns the ranges that are occupied before the process's own mappings are made.
     #[must_use]
     pub fn occupied(&self) -> Vec<Range<u64>> {
         let scratch = self.plan.scratch.0..self.plan.scratch.0 + scratch::TOTAL;
         self.kept.iter().cloned().chain([scratch]).collect()
     }
 
-    /// The scratch memory of the executor.
+    /// Returns the scratch memory of the executor.
     #[must_use]
     pub fn scratch(&self) -> Range<u64> {
         self.plan.scratch.0..self.plan.scratch.0 + scratch::SIZE
     }
 
-    /// Drops pages of memory that was inherited: what is read there next is zeros, or the file.
+    /// Discards inherited pages: the next read there yields zeros, or the contents of the file.
     pub fn forget(&mut self, range: &Range<u64>) {
         let call = Call::new(
             format!("forget {:x}-{:x}", range.start, range.end),
@@ -152,37 +152,37 @@ impl<'a> Layout<'a> {
         self.plan.step(stage, self.task, step);
     }
 
-    /// Where the vDSO of the blank waits.
+    /// Returns the range where the vDSO of the blank process is parked.
     #[must_use]
     pub fn park(&self) -> Range<u64> {
         let start = self.plan.scratch.0 + scratch::PARKED;
         start..start + scratch::PARK_SIZE
     }
 
-    /// The number of a descriptor that the executor keeps open, see [`reserved`].
+    /// Returns the number of a descriptor that the executor keeps open, see [`reserved`].
     #[must_use]
     pub fn reserved(&self, which: i32) -> i32 {
         self.plan.reserved_fds + which
     }
 
-    /// A number for a descriptor within one stage.
+    /// Returns a temporary descriptor number for use within one stage.
     #[must_use]
     pub fn temporary(&self) -> i32 {
         self.plan.temporary_fd(self.task.process)
     }
 
-    /// Whether the image has pages for this range.
+    /// Returns whether the image has pages for this range.
     #[must_use]
     pub fn fills(&self, range: &Range<u64>) -> bool {
         self.pages.is_some_and(|pages| pages.touch(range))
     }
 
-    /// The descriptor of a file, opened once for all its mappings, and the stage in which they are
-    /// made: files that another process makes come after one's own memory.
+    /// Returns the descriptor of a file, opened once for all its mappings, and the stage in which
+    /// these are made: files that another process makes are mapped after the process's own memory.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] if the image has no such file.
+    /// Returns [`Error::Malformed`] if the image has no such file.
     pub fn open(&mut self, file: Behind, writable: bool) -> Result<(Stage, Arg)> {
         if let Some(opened) = self.opened.get(&(file, writable)) {
             return Ok(opened.clone());
@@ -229,7 +229,7 @@ impl<'a> Layout<'a> {
         } else if holding_fd.process == process {
             holding_fd.number.into()
         } else {
-            // Not opened again: of a memfd that would count as a writer.
+            // Do not open it again: for a memfd that would count as a writer.
             let pidfd = self.call(stage, holding_fd.open_maker());
             let taken = self.call(stage, holding_fd.take(pidfd.into()));
             let close = Call::new("close the pidfd", libc::SYS_close, [pidfd.into()]);
@@ -239,10 +239,10 @@ impl<'a> Layout<'a> {
         Ok((stage, opened))
     }
 
-    /// All is mapped: nothing of the preparations stays.
+    /// Ends the layout once everything is mapped: nothing used in the preparation stays.
     pub fn end(mut self) {
         for (stage, opened) in std::mem::take(&mut self.opened).into_values() {
-            // What is no result is a number that the process keeps for longer.
+            // An argument that is no result is a number that the process keeps for longer.
             if let Arg::Returned(_) = opened {
                 let close = Call::new("close a mapped file", libc::SYS_close, [opened]);
                 self.call(stage, close);
@@ -261,7 +261,7 @@ fn unmap(what: &str, range: &Range<u64>) -> Call {
     )
 }
 
-/// Unmaps all but scratch memory and what is kept, which is sorted.
+/// Unmaps everything except scratch memory and the `kept` ranges, which are sorted.
 pub fn unmap_others(plan: &Plan, kept: &[Range<u64>]) -> Vec<Call> {
     let scratch = plan.scratch.0..plan.scratch.0 + scratch::TOTAL;
     let below = kept.partition_point(|range| range.start < scratch.start);
@@ -282,7 +282,7 @@ pub fn unmap_others(plan: &Plan, kept: &[Range<u64>]) -> Vec<Call> {
     calls
 }
 
-/// Opens a file by its path.
+/// Returns the call that opens a file by its path.
 pub fn open_call(file: &MappedFile, mode: i32) -> Call {
     Call::new(
         format!("open {}", String::from_utf8_lossy(&file.path)),

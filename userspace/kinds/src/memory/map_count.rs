@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! How many mappings a process may have (`vm.max_map_count`), and how many it has while it is restored.
+//! The limit on mappings per process (`vm.max_map_count`), and how many a process has while it is restored.
 
 use std::collections::BTreeMap;
 
@@ -16,15 +16,16 @@ use crate::ipc::sysv_shm::Segment;
 use crate::memory::pages::SharedMemory;
 use crate::pathless::HoldingFds;
 
-/// What the restore itself has mapped: scratch memory. Where the vDSO was parked is nothing by then.
+/// The number of mappings of the restore itself: scratch memory. The range where the vDSO was parked is unmapped by
+/// then.
 const OURS: u64 = 1;
 
-/// How many mappings each process has, at most, while it is restored: its own, and all of each object of
-/// shared memory, file without a path and segment that it makes; and for a moment a segment of which it has parts.
+/// Returns the most mappings that each process has while it is restored: its own, and one for each object of shared
+/// memory, file without a path and segment that it makes, plus temporarily one for a segment of which it has parts.
 ///
 /// # Errors
 ///
-/// If a record cannot be decoded.
+/// Returns an error if a record cannot be decoded.
 pub fn needed(records: &[Record]) -> Result<BTreeMap<u32, u64>> {
     let mut needed = BTreeMap::new();
     for record in records {
@@ -44,11 +45,11 @@ pub fn needed(records: &[Record]) -> Result<BTreeMap<u32, u64>> {
     Ok(needed)
 }
 
-/// The limit.
+/// Returns the limit of this machine.
 ///
 /// # Errors
 ///
-/// If it cannot be read.
+/// Returns an error if it cannot be read.
 pub fn of_this_machine() -> Result<u64> {
     const PATH: &str = "/proc/sys/vm/max_map_count";
     let text = std::fs::read_to_string(PATH).map_err(|error| {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The files that a process has mapped, each once, and whether they are still the same.
+//! The files that a process has mapped, each once, and the check that they are still the same.
 //!
-//! The pages of a private mapping that the program did not write are not in the image: they come
-//! from the file again. A file that has changed since would give the program other code or data
-//! under its feet, so its size must be what it was, and its build id, or its time of modification if it has
-//! none. Of a shared mapping it is the file that counts, whatever is in it now.
+//! The pages of a private mapping that the program did not write are not in the image: they come from the file again. A
+//! file that has changed since would silently give the program other code or data, so its size must be the same, and
+//! its build id, or its modification time if it has none. For a shared mapping only the file itself counts, whatever
+//! its contents are now.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -26,43 +26,43 @@ use crate::path::{FilePath, sibling};
 use crate::pathless::Unreachable;
 use crate::pathless::ghost::{DELETED, still_named};
 
-/// A file, as one can recognise it.
+/// A file, with what is needed to recognise it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MappedFile {
-    /// Its absolute path, as crust sees it.
+    /// The absolute path of the file, as crust sees it.
     pub path: Vec<u8>,
-    /// Its device.
+    /// The device number.
     pub device: u64,
-    /// Its inode.
+    /// The inode number.
     pub inode: u64,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub size: u64,
-    /// When it was modified, in seconds of the wall clock.
+    /// The modification time, in seconds of the wall clock.
     pub modified: i64,
-    /// And the nanoseconds.
+    /// The nanoseconds of the modification time.
     pub modified_ns: i64,
-    /// Its [build id](super::build_id), if it has one and is mapped privately or run.
+    /// The [build id](super::build_id), if the file has one and is mapped privately or run.
     pub build_id: Option<Vec<u8>>,
 }
 
-/// What was found behind a link in `/proc/PID`.
+/// The result of following a link in `/proc/PID`.
 #[derive(Debug)]
 pub enum Looked {
-    /// A file that its path leads to.
+    /// A file that can be reached by its path.
     Named(MappedFile),
     /// A regular file that has lost all its names.
     Pathless(FileStat),
-    /// One that cannot be had.
+    /// A file that cannot be carried over.
     Unreachable(Unreachable),
 }
 
 impl MappedFile {
-    /// Looks at a link in `/proc/PID`, `exe` or one of `map_files`, and whether its path leads to
-    /// the same file.
+    /// Follows a link in `/proc/PID`, `exe` or one of `map_files`, and checks whether its path
+    /// leads to the same file.
     ///
     /// # Errors
     ///
-    /// Of `stat` on the link, with the link's name.
+    /// Returns errors of `stat` on the link, with the link's name.
     pub fn look(process: &FrozenProcess, link: &str, path: &[u8]) -> Result<Looked> {
         let failed = |errno| Error::task(process.pid, format!("stat {link}"), errno);
         let there = fstatat(process.proc.as_fd(), link, AtFlags::empty()).map_err(failed)?;
@@ -70,7 +70,7 @@ impl MappedFile {
             |why: String, remedy| Ok(Looked::Unreachable(Unreachable::new(why, remedy)));
 
         let kind = SFlag::from_bits_truncate(there.st_mode & SFlag::S_IFMT.bits());
-        // What is mapped privately from /dev/zero is anonymous memory that has a name.
+        // A private mapping of /dev/zero is anonymous memory that has a name.
         let zero = there.st_rdev == nix::sys::stat::makedev(1, 5) && kind == SFlag::S_IFCHR;
         if kind != SFlag::S_IFREG && !zero {
             return unreachable(
@@ -101,7 +101,7 @@ impl MappedFile {
                 ),
             };
         };
-        // It may have got its name again.
+        // The file may have been given its name again.
         if at(plain).is_ok_and(|found| is_there(&found)) {
             return Ok(Looked::Named(Self::of(plain.to_vec(), &there)));
         }
@@ -124,15 +124,15 @@ impl MappedFile {
         }
     }
 
-    /// Device and inode.
+    /// Returns the device and inode numbers.
     #[must_use]
     pub fn identity(&self) -> (u64, u64) {
         (self.device, self.inode)
     }
 
-    /// What has happened to the file since the dump; `None` if it serves as well as then.
+    /// Returns what has happened to the file since the dump; `None` if it serves as well as then.
     ///
-    /// `private`: its contents must be the same.
+    /// `private`: the contents must be the same.
     #[must_use]
     pub fn changed(&self, private: bool) -> Option<String> {
         let now = match std::fs::metadata(Path::new(OsStr::from_bytes(&self.path))) {
@@ -166,7 +166,7 @@ impl MappedFile {
         None
     }
 
-    /// How it differs from the build that was dumped.
+    /// Returns how the file differs from the build that was dumped.
     fn other_build(&self, id: &[u8]) -> Option<String> {
         let was = build_id::hexadecimal(id);
         match build_id::at(&self.path) {
@@ -182,10 +182,10 @@ impl MappedFile {
     }
 }
 
-/// All files that a process has mapped; its mappings refer to them by their place in the list.
+/// All files that a process has mapped; its mappings refer to them by index.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MappedFiles {
-    /// Each with whether it is mapped privately anywhere.
+    /// The files, each with whether it is mapped privately anywhere.
     pub files: Vec<(MappedFile, bool)>,
 }
 
@@ -202,7 +202,7 @@ impl State for MappedFiles {
 }
 
 impl MappedFiles {
-    /// Notes which files cannot serve any more.
+    /// Notes the files that cannot serve any more.
     pub fn conflicts(&self, task: i32, refusals: &mut Refusals) {
         for (file, private) in &self.files {
             if let Some(change) = file.changed(*private) {
@@ -217,11 +217,11 @@ impl MappedFiles {
     }
 }
 
-/// The target of a link in `/proc/PID`.
+/// Returns the target of a link in `/proc/PID`.
 ///
 /// # Errors
 ///
-/// Of `readlink`.
+/// Returns errors of `readlink`.
 pub fn read_link(process: &FrozenProcess, link: &str) -> Result<Vec<u8>> {
     nix::fcntl::readlinkat(process.proc.as_fd(), link)
         .map(OsStringExt::into_vec)

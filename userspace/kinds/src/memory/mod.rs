@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The memory of a process: one file for each kind of mapping, one table of them.
+//! The memory of a process: one file for each kind of mapping, and one table of them.
 //!
-//! What is said of an address space as a whole, or of mappings of any kind, is an
+//! A setting of the address space as a whole, or of mappings of any kind, is an
 //! [aspect](aspect::SpaceAspect) of it.
 //!
 //! A process may have tens of thousands of mappings, so there is one record for each kind and
-//! process, which holds all mappings of that kind ([`Mappings`]). The contents are apart, see
-//! [`pages`].
+//! process, which holds all mappings of that kind ([`Mappings`]). The contents are stored
+//! separately, see [`pages`].
 //!
 //! A restore builds an address space in four stages: everything is mapped (`MapMemory`), shared
 //! memory that another process made is mapped (`ShareMemory`), the pages are read (`FillMemory`),
-//! and what would be in the way of that (protections, locks, seals) comes at the end
-//! (`SealMemory`).
+//! and what would interfere with that (protections, locks, seals) is set at the end (`SealMemory`).
 
 pub mod address_space;
 pub mod area;
@@ -64,41 +63,41 @@ use self::vdso::Vdso;
 use crate::ipc::sysv_shm;
 use crate::pathless;
 
-/// Which pages of a mapping an image has to hold.
+/// The pages of a mapping that an image has to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// All that there are.
+    /// All pages that exist.
     Private,
-    /// Those that are not the file's any more.
+    /// The pages that no longer come from the file.
     Written,
-    /// Those of the object behind it, which others may share.
+    /// The pages of the object that backs it, which others may share.
     Object,
-    /// None.
+    /// No pages.
     Elsewhere,
 }
 
-/// A kind of mapping: what is behind a range of addresses.
+/// A kind of mapping: what backs a range of addresses.
 pub trait MappingKind: Serialize + DeserializeOwned {
-    /// Number in images, 0x021x; never reused, never renumbered.
+    /// The number in images, 0x021x; never reused, never renumbered.
     const TAG: u16;
-    /// Version of the encoding; raised when the struct changes.
+    /// The version of the encoding; raised when the struct changes.
     const VERSION: u16 = 1;
-    /// What it is called.
+    /// The name of the kind.
     const NAME: &'static str;
     /// One sentence for `docs/support.md`.
     const SUPPORT: &'static str;
-    /// Which pages the image holds.
+    /// The pages that the image holds.
     const CONTENT: Content;
 
-    /// Whether a mapping is of this kind. The kinds are asked in the order of the table.
+    /// Returns whether a mapping is of this kind. The kinds are tried in the order of the table.
     fn matches(vma: &Vma) -> bool;
-    /// Its state, or `None` after a refusal.
+    /// Captures the state of a mapping; returns `None` after a refusal.
     fn capture(vma: &Vma, found: &mut MemoryCapture<'_>) -> Result<Option<Self>>;
-    /// Its addresses.
+    /// Returns the address range of the mapping, with its protection and advice.
     fn area(&self) -> &Area;
     /// Emits the steps that map all mappings of this kind of one process.
     fn plan(list: &[Self], layout: &mut Layout<'_>) -> Result<()>;
-    /// One line for `inspect`.
+    /// Returns one line for `inspect`.
     fn describe(&self) -> String;
 }
 
@@ -114,7 +113,7 @@ impl<K: MappingKind> State for Mappings<K> {
     const SUPPORT: &'static str = K::SUPPORT;
 
     fn describe(&self) -> String {
-        // One line for each.
+        // Each mapping gets one line.
         let lines: Vec<String> = self.0.iter().map(K::describe).collect();
         lines.join("\n")
     }
@@ -155,7 +154,7 @@ impl Kind {
     }
 }
 
-/// The table. A mapping is of the first kind that matches.
+/// The table of kinds. A mapping is of the first kind that matches.
 static KINDS: &[Kind] = &[
     Kind::of::<Vdso>(),
     Kind::of::<ShadowStack>(),
@@ -168,7 +167,7 @@ static KINDS: &[Kind] = &[
     Kind::of::<file_backed::SharedFile>(),
 ];
 
-/// What `inspect` and the documentation know of memory.
+/// Returns the rows of all records of memory, for `inspect` and the documentation.
 pub fn rows() -> impl Iterator<Item = Row> {
     [Row::of::<AddressSpace>(), Row::of::<MappedFiles>()]
         .into_iter()
@@ -179,11 +178,12 @@ pub fn rows() -> impl Iterator<Item = Row> {
         .chain([Row::of::<sysv_shm::Segment>()])
 }
 
-/// The mappings of a process whose contents an image holds, in the order of their addresses.
+/// Returns the mappings of a process and which of their contents an image holds, in order of
+/// address.
 ///
 /// # Errors
 ///
-/// If a record cannot be decoded.
+/// Returns an error if a record cannot be decoded.
 pub fn contents(records: &[&Record]) -> Result<Vec<(Area, Content)>> {
     let mut all = Vec::new();
     for record in records {
@@ -196,7 +196,7 @@ pub fn contents(records: &[&Record]) -> Result<Vec<(Area, Content)>> {
     Ok(all)
 }
 
-/// The records of this family, by the processes that they are of.
+/// Returns the records of this family, grouped by process.
 #[must_use]
 pub fn by_owner(records: &[Record]) -> BTreeMap<u32, Vec<&Record>> {
     let mut all = BTreeMap::<u32, Vec<&Record>>::new();
@@ -212,11 +212,11 @@ fn kind_of(record: &Record) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.row.tag == record.tag)
 }
 
-/// Looks whether this machine has what the mappings of an image need.
+/// Checks whether this machine has what the mappings of an image need.
 ///
 /// # Errors
 ///
-/// If a record cannot be decoded, or `/proc/self` not be read.
+/// Returns an error if a record cannot be decoded, or `/proc/self` cannot be read.
 pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
     let here = vdso::of_this_kernel()?;
     for (owner, mappings) in map_count::needed(records)? {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! How address spaces are built again: the order of the steps of one, and what several share.
+//! Plans how address spaces are rebuilt: the order of the steps of one, and what several share.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -30,13 +30,13 @@ use crate::ranges::holes::Holes;
 use crate::task::limits::Limits;
 use crate::task::tree;
 
-/// Plans the memory of all processes, and where scratch memory goes.
+/// Plans the memory of all processes, and the place of scratch memory.
 ///
 /// [`Plan::reserved_fds`](crust_model::plan::Plan::reserved_fds) must be known.
 ///
 /// # Errors
 ///
-/// [`Error::Malformed`] if the records contradict each other.
+/// Returns [`Error::Malformed`] if the records contradict each other.
 pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
     let records = cx.records;
     let processes = super::by_owner(records);
@@ -137,7 +137,7 @@ pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What processes share with their parents.
+/// Returns the fork groups: which processes share pages with their parents.
 fn fork_groups(cx: &PlanCx<'_>, processes: &BTreeMap<u32, Vec<&Record>>) -> Result<ForkGroups> {
     let parents: Vec<Option<u32>> = tree::members(cx.records)?
         .into_iter()
@@ -160,7 +160,7 @@ fn fork_groups(cx: &PlanCx<'_>, processes: &BTreeMap<u32, Vec<&Record>>) -> Resu
             let parent = parent.map(ProcessId);
             let mut maker = makers.get(&id).copied().flatten();
             while let Some(stand_in) = maker.filter(|maker| maker.0 as usize >= parents.len()) {
-                // It is a copy of who makes it.
+                // A stand-in is a copy of the process that makes it.
                 maker = makers.get(&stand_in).copied().flatten();
             }
             let member = Member {
@@ -175,7 +175,7 @@ fn fork_groups(cx: &PlanCx<'_>, processes: &BTreeMap<u32, Vec<&Record>>) -> Resu
     Ok(ForkGroups::of(members))
 }
 
-/// The pids that the processes will have, as the plan says.
+/// Returns the pids that the processes will have according to the plan.
 fn pids(cx: &PlanCx<'_>) -> BTreeMap<ProcessId, i32> {
     let steps = cx.plan.stages.values().flat_map(BTreeMap::values).flatten();
     steps
@@ -245,8 +245,8 @@ pub(super) mod tests {
         runs
     }
 
-    /// Two processes that share memory, the second at another address; the first has a locked heap
-    /// that it may not write, and a reserved range.
+    /// Returns the records of two processes that share memory, the second at another address; the
+    /// first has a locked heap that it may not write, and a reserved range.
     fn records() -> Vec<Record> {
         let heap = PrivateAnonymous {
             area: area(0x40_0000, 2, t::READ | t::LOCKED | t::DONT_FORK),
@@ -320,7 +320,7 @@ pub(super) mod tests {
         Ok(cx.plan)
     }
 
-    /// What the calls of a stage are for.
+    /// Returns the purpose of each call of a stage.
     pub(crate) fn calls(plan: &Plan, stage: Stage, task: TaskId) -> Vec<&str> {
         plan.stages[&stage][&task]
             .iter()
@@ -335,7 +335,7 @@ pub(super) mod tests {
     fn a_plan_of_two_processes_that_share_memory() {
         let plan = planned(&records()).unwrap();
         let (first, second) = (ProcessId(0).leader(), ProcessId(1).leader());
-        // The reserved range is where scratch memory would go.
+        // The reserved range is where scratch memory would otherwise go.
         assert_eq!(plan.scratch, RemoteAddr(0x100_0080_0000));
         let shared = plan.scratch.0 + scratch::TOTAL.next_multiple_of(2 << 20);
 
@@ -428,7 +428,7 @@ pub(super) mod tests {
         }
     }
 
-    /// The numbers are in images.
+    /// The flags are stored in images, so their values must not change.
     #[test]
     fn traits_keep_their_bits() {
         assert_eq!(t::READ, 1);

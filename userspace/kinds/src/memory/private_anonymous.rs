@@ -2,7 +2,7 @@
 
 //! Private anonymous memory: heap, stacks, what `malloc` maps, reserved address space.
 //!
-//! What makes the heap `[heap]` and the stack `[stack]` is not here but in the process's
+//! What makes the heap `[heap]` and the stack `[stack]` is not stored here but in the process's
 //! [`AddressSpace`](super::address_space::AddressSpace).
 
 use crust_model::Result;
@@ -17,9 +17,9 @@ use super::{Content, MappingKind, MemoryCapture};
 /// A mapping of private anonymous memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrivateAnonymous {
-    /// Where and how.
+    /// The address range, protection and advice of the mapping.
     pub area: Area,
-    /// Its name (`PR_SET_VMA_ANON_NAME`).
+    /// The name of the mapping (`PR_SET_VMA_ANON_NAME`).
     pub name: Option<Vec<u8>>,
 }
 
@@ -31,8 +31,8 @@ impl MappingKind for PrivateAnonymous {
     const CONTENT: Content = Content::Private;
 
     fn matches(vma: &Vma) -> bool {
-        // A special mapping (`[vdso]`) has no inode either, nor has the memory of devices; these
-        // were sorted out before.
+        // Special mappings (`[vdso]`) and the memory of devices have no inode either; these were
+        // sorted out before.
         vma.inode == 0 && !vma.is_any(vm_flag::MAY_SHARE)
     }
 

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The program that a process runs, to which `/proc/PID/exe` leads: a file with a path, a memfd
-//! (`fexecve`), or a file that was deleted since (an update replaced it).
+//! The program that a process runs, which `/proc/PID/exe` leads to: a file with a path, a memfd
+//! (`fexecve`), or a file that was deleted since (for instance replaced by an update).
 //!
-//! The kernel lets nobody write to a program that runs (`ETXTBSY`), and nobody set a file that somebody
-//! may write to as the program. So one without a path is filled before, and its maker keeps it open
-//! for reading only.
+//! The kernel does not let anybody write to a running program (`ETXTBSY`), nor set a file as the program while somebody
+//! has it open for writing. So a program without a path is filled before, and its maker keeps it open for reading only.
 
 use crust_model::Result;
 use crust_model::plan::{Arg, Call, Stage, reserved};
@@ -19,12 +18,12 @@ use super::mapped_file::{MappedFile, MappedFiles, read_link};
 use crate::memory::build_id::BuildIds;
 use crate::pathless::PathlessFiles;
 
-/// A program.
+/// The program of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Program {
-    /// A file that its path leads to.
+    /// A file that can be reached by its path.
     Named(MappedFile),
-    /// One without a path, by its number among those.
+    /// A file without a path, by its number among those.
     Pathless(u32),
 }
 
@@ -35,11 +34,11 @@ impl Default for Program {
 }
 
 impl Program {
-    /// That of a process, or `None` after a refusal.
+    /// Captures the program of a process; returns `None` after a refusal.
     ///
     /// # Errors
     ///
-    /// Of looking at `/proc/PID/exe`.
+    /// Returns errors of looking at `/proc/PID/exe`.
     pub fn capture(found: &mut MemoryCapture<'_>) -> Result<Option<Self>> {
         let path = read_link(found.process, "exe")?;
         let (proc, pid) = (&found.process.proc, found.process.pid);
@@ -74,11 +73,11 @@ impl Program {
         })
     }
 
-    /// Gets one without a path at hand while its maker has it.
+    /// Opens a program without a path while its maker still has it.
     ///
     /// # Errors
     ///
-    /// If the image does not have it.
+    /// Returns an error if the image does not have it.
     pub fn prepare(&self, layout: &mut Layout<'_>) -> Result<()> {
         let Self::Pathless(id) = self else {
             return Ok(());
@@ -106,14 +105,14 @@ impl Program {
         Ok(())
     }
 
-    /// Has it open in [`Stage::SealMemory`] at a number, and tells which, and what is to be
-    /// closed behind.
+    /// Opens the program in [`Stage::SealMemory`]; returns the number of its descriptor, and the
+    /// descriptors to close afterwards.
     pub fn open(&self, layout: &mut Layout<'_>) -> (i32, Vec<Arg>) {
         let Self::Named(file) = self else {
             let number = layout.temporary();
             return (number, vec![Arg::from(number)]);
         };
-        // A descriptor number must be known to stand in a structure.
+        // The descriptor number goes into a structure, so it must be known beforehand.
         let stage = Stage::SealMemory;
         let number = layout.temporary();
         let fd = layout.call(stage, open_call(file, libc::O_RDONLY));
@@ -128,7 +127,7 @@ impl Program {
         (number, vec![Arg::from(number), Arg::from(fd)])
     }
 
-    /// Notes if it is not the same any more.
+    /// Notes if the program is no longer the same.
     pub fn conflicts(self, task: i32, refusals: &mut Refusals) {
         if let Self::Named(file) = self {
             let files = vec![(file, true)];
@@ -136,7 +135,7 @@ impl Program {
         }
     }
 
-    /// Its path, for people.
+    /// Returns the path of the program, for the user.
     #[must_use]
     pub fn describe(&self) -> String {
         match self {

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Protection keys (`pkey_alloc(2)`): which ones a program has, and which one each mapping has. The
-//! rights of each thread (PKRU) are a register.
+//! Protection keys (`pkey_alloc(2)`): which ones a program has allocated, and which one each
+//! mapping has. The rights of each thread (PKRU) are in a register.
 //!
-//! The kernel takes a key for itself the first time that memory is made executable and nothing else, and
-//! takes all access by that key from the thread that does so. This key cannot be used by the program
-//! (arch/x86/mm/pkeys.c).
+//! The kernel allocates a key for itself the first time that memory is made executable and nothing else, and revokes
+//! all access by that key from the thread that does so. The program cannot use this key (arch/x86/mm/pkeys.c).
 //!
-//! `smaps` tells the key of a mapping. Which keys are allocated is told only to the program itself, so with
-//! the module it is seen by what they are used for: a mapping has them, or a thread has rights that
-//! nobody has by default.
+//! `smaps` shows the key of a mapping. Which keys are allocated is told only to the program itself. So with the module,
+//! allocated keys are recognised by their use: a mapping has them, or a thread has rights that differ from the default.
 
 use crust_hooks::Hooks;
 use crust_model::object::State;
@@ -28,18 +26,18 @@ use super::layout::Layout;
 
 /// `PKEY_DISABLE_ACCESS`, which in PKRU is the lower bit of each key.
 const NO_ACCESS: u32 = 1;
-/// PKRU of a thread that has not touched it: no access by any key but 0 (`init_pkru_value`).
+/// The PKRU of a thread that has not changed it: no access by any key but 0 (`init_pkru_value`).
 const UNTOUCHED: u32 = 0x5555_5554;
 const KEYS: std::ops::Range<u8> = 1..16;
 
 /// The protection keys of an address space.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProtectionKeys {
-    /// Those that the program has allocated, as bits.
+    /// The keys that the program has allocated, as bits.
     pub allocated: u16,
-    /// That of memory that can only be executed.
+    /// The key of execute-only memory.
     pub execute_only: Option<u8>,
-    /// The mappings whose key is not what `mprotect` would make it, with their keys.
+    /// The mappings whose key is not the one that `mprotect` would give them, with their keys.
     pub areas: Vec<(Area, u8)>,
 }
 
@@ -64,8 +62,8 @@ impl ProtectionKeys {
         self.allocated & 1 << key != 0
     }
 
-    /// Sorts mappings by their keys. `allocated` are the keys that the program has, if that is known;
-    /// else those that its threads use.
+    /// Sorts mappings by their keys. `allocated` are the keys that the program has, if known; otherwise those that its
+    /// threads use (`used`) count.
     fn of(vmas: &[Vma], allocated: Option<u16>, used: u16) -> Self {
         let mut keys = Self::default();
         for key in KEYS {
@@ -74,7 +72,7 @@ impl ProtectionKeys {
                 .filter(|vma| vma.key == u32::from(key))
                 .peekable();
             let on_memory = with.peek().is_some();
-            // The program could have such memory with a key of its own; mostly it will not.
+            // The program could have such memory under a key of its own, but usually does not.
             let only_executed = on_memory && with.all(|vma| is_only_executed(&Area::of(vma)));
             let own = match allocated {
                 Some(allocated) => allocated & 1 << key != 0,
@@ -105,7 +103,7 @@ fn is_only_executed(area: &Area) -> bool {
     area.protection() == libc::PROT_EXEC
 }
 
-/// The keys by which the threads of a process have rights that they do not have by default.
+/// Returns the keys by which the threads of a process have rights beyond the default.
 fn used(process: &FrozenProcess, vmas: &[Vma]) -> Result<u16> {
     let mut used = 0;
     let on_memory = vmas.iter().any(|vma| vma.key != 0);
@@ -115,17 +113,17 @@ fn used(process: &FrozenProcess, vmas: &[Vma]) -> Result<u16> {
         let rights = xstate::pkru(&area).unwrap_or(UNTOUCHED);
         used |= rights_beyond_default(rights);
         if used == 0 && !on_memory {
-            // A program without keys: its other threads are not looked at.
+            // This is a program without keys, so its other threads are not looked at.
             break;
         }
     }
     Ok(used)
 }
 
-/// The keys whose bits in PKRU are not the default ones.
+/// Returns the keys whose bits in PKRU are not the default ones.
 fn rights_beyond_default(pkru: u32) -> u16 {
     if pkru >> 2 == 0 {
-        // All is allowed: this says nothing of any key.
+        // Everything is allowed, which says nothing about any key.
         return 0;
     }
     KEYS.filter(|key| pkru >> (2 * key) & 3 != NO_ACCESS)
@@ -201,8 +199,8 @@ impl SpaceAspect for ProtectionKeys {
 }
 
 impl ProtectionKeys {
-    /// The kernel gives the lowest key that is free: all are taken up to the highest that is wanted,
-    /// and the others given back.
+    /// Allocates the keys. The kernel gives out the lowest free key, so all keys up to the highest wanted one are
+    /// allocated, and the others given back.
     fn allocate(&self, layout: &mut Layout<'_>) {
         let stage = Stage::MapMemory;
         let only = self.execute_only.unwrap_or(0);
@@ -221,7 +219,7 @@ impl ProtectionKeys {
             layout.call(stage, call);
         };
         if only != 0 {
-            // The kernel takes it when it is the only one.
+            // The kernel takes this key when it is the only free one.
             free(only, layout);
             let length = 4096;
             let call = Call::new(
@@ -278,7 +276,7 @@ mod tests {
         let told = ProtectionKeys::of(&vmas, Some(0b10_0010), 0);
         assert_eq!((told.allocated, told.execute_only), (0b10_0010, Some(3)));
         assert_eq!(starts(&told), [(3, 1), (4, 1), (5, 0)]);
-        // What is used by nothing is not seen.
+        // A key that nothing uses is not seen.
         let seen = ProtectionKeys::of(&vmas, None, 0);
         assert_eq!((seen.allocated, seen.execute_only), (0b10, Some(3)));
         assert_eq!(starts(&seen), starts(&told));

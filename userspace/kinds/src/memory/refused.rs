@@ -6,10 +6,10 @@ use crust_proc::smaps::{Vma, vm_flag as t};
 
 use super::{uring_memory, vdso};
 
-/// The reason and the remedy.
+/// The reason and the remedy of a refusal.
 pub type Why = (String, &'static str);
 
-/// Why a mapping cannot be carried over, if it cannot.
+/// Returns why a mapping cannot be carried over, if it cannot.
 #[must_use]
 pub fn why(vma: &Vma) -> Option<Why> {
     if let Some(letters) = &vma.unknown {
@@ -23,7 +23,7 @@ pub fn why(vma: &Vma) -> Option<Why> {
         return (vma.key != 0).then_some((keyed, "none: crust can only put back a plain one"));
     }
     if uring_memory::is_ring(vma) {
-        // What there is to say of it is said of the ring.
+        // Any objection is raised for the ring itself.
         return None;
     }
     by_name(&vma.name).or_else(|| by_trait(vma))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! System V segments while they are restored: one process makes them all, and fills them at addresses that no
-//! process of the image uses; then everybody attaches what it had ([`attach`](crate::memory::attach)).
+//! System V segments while they are restored: one process makes them all, and fills them at addresses that no process
+//! of the image uses; then each process attaches what it had ([`attach`](crate::memory::attach)).
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,7 +16,7 @@ use crate::ipc::sysv_shm::Segment;
 use crate::memory::layout::Layout;
 use crate::ranges::holes::Holes;
 
-/// What tells the kernel the number of the next segment.
+/// The file under `/proc` that sets the number of the next segment.
 const NEXT_ID: &str = "sys/kernel/shm_next_id";
 
 // sys/shm.h; the libc crate lacks it.
@@ -33,8 +33,8 @@ impl Segment {
         self.call(what, libc::SYS_shmctl, args)
     }
 
-    /// `shmget`, as who made it. Huge pages are only given to those who may have them: root makes
-    /// these.
+    /// Makes the segment with `shmget`, as the user who made it. Huge pages are only given to users
+    /// who may have them, so root makes these.
     fn make(&self, layout: &mut Layout<'_>) {
         let creator = if self.has_huge_pages() {
             (0, 0)
@@ -53,7 +53,7 @@ impl Segment {
                 let args = [Arg::from(-1), u64::from(id).into(), Arg::from(-1)];
                 self.call("change who makes it", nr, args)
             };
-            // Who is not root cannot change the group.
+            // A user other than root cannot change the group, so change it first.
             calls.insert(0, become_id(libc::SYS_setresgid, creator.1));
             calls.insert(1, become_id(libc::SYS_setresuid, creator.0));
             calls.push(become_id(libc::SYS_setresuid, 0));
@@ -68,7 +68,7 @@ impl Segment {
         }
     }
 
-    /// `struct shmid_ds`, of which `IPC_SET` takes owner and permissions.
+    /// Returns the `struct shmid_ds`, of which `IPC_SET` uses owner and permissions.
     fn permissions(&self) -> Data {
         let mut bytes = vec![0; 112];
         for (at, number) in [(4, self.uid), (8, self.gid), (20, self.mode & 0o777)] {
@@ -81,9 +81,9 @@ impl Segment {
 /// A segment while it is restored.
 struct Placed {
     segment: Segment,
-    /// Where its maker has it to fill it.
+    /// The range where its maker attaches it to fill it.
     at: Range<u64>,
-    /// Where others have all of it for a moment, if they have parts of it.
+    /// The address where other processes temporarily attach all of it, if they have parts of it.
     aside: u64,
 }
 
@@ -95,11 +95,11 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// Finds places for them.
+    /// Finds address ranges for the segments.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] if there is no room, or the records contradict each other.
+    /// Returns [`Error::Malformed`] if there is no room, or the records contradict each other.
     pub fn of(records: &[Record], holes: &mut Holes) -> Result<Self> {
         let (mut all, mut maker) = (BTreeMap::new(), None);
         for record in records.iter().filter(|record| record.tag == Segment::TAG) {
@@ -128,11 +128,11 @@ impl Segments {
         Ok(Self { all, maker })
     }
 
-    /// A segment, and where all of it can be for a moment.
+    /// Returns a segment, and the address where all of it can be attached temporarily.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] if the image does not have it.
+    /// Returns [`Error::Malformed`] if the image does not have it.
     pub fn get(&self, id: i32) -> Result<(&Segment, u64)> {
         let placed = self.all.get(&id).ok_or_else(|| {
             Error::malformed(format!("segment {id}"), "the image does not have it")
@@ -145,7 +145,7 @@ impl Segments {
         is_maker.then(|| self.all.values()).into_iter().flatten()
     }
 
-    /// Makes them, all in one process: the kernel has one number for the next segment.
+    /// Makes the segments, all in one process: the kernel has a single number for the next segment.
     pub fn make(&self, layout: &mut Layout<'_>) {
         let stage = Stage::MapMemory;
         let mut opened = None;
@@ -173,7 +173,7 @@ impl Segments {
         }
     }
 
-    /// Reads what was in them.
+    /// Reads the contents of the segments.
     pub fn fill(&self, layout: &mut Layout<'_>) {
         for Placed { segment, at, .. } in self.of_process(layout.task.process) {
             let title = segment.title();
@@ -182,7 +182,7 @@ impl Segments {
         }
     }
 
-    /// Detaches them where they were filled, and says what would have been in the way before.
+    /// Detaches the segments where they were filled, and sets what would have interfered before.
     pub fn release(&self, layout: &mut Layout<'_>) {
         let stage = Stage::SealMemory;
         for Placed { segment, at, .. } in self.of_process(layout.task.process) {

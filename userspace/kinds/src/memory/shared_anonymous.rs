@@ -3,15 +3,15 @@
 //! Shared anonymous memory: what a program maps with `MAP_SHARED | MAP_ANONYMOUS` and its children
 //! inherit.
 //!
-//! Behind it is an object in a file system without a name (`mm/shmem.c:shmem_zero_setup`), which
-//! `/proc/PID/maps` calls `/dev/zero (deleted)`; its inode tells who shares it with whom. The
-//! contents are read from the object, once, and not from the page tables: pages that no process has
-//! touched since a `fork` are in none.
+//! It is backed by an object in a file system without a name (`mm/shmem.c:shmem_zero_setup`), which
+//! `/proc/PID/maps` shows as `/dev/zero (deleted)`; its inode tells which processes share it. The
+//! contents are read from the object, once, and not through the page tables: pages that no process
+//! has touched since a `fork` are in none.
 //!
 //! A restore maps the whole object once, at addresses that no process of the image uses, in the
 //! first process that has a part of it. That process then duplicates the parts that it had
-//! (`mremap` with an old size of zero), the others open the object through
-//! `/proc/PID/map_files`. When it has been filled, the first mapping goes.
+//! (`mremap` with an old size of zero); the other processes open the object through
+//! `/proc/PID/map_files`. Once the object has been filled, the first mapping is unmapped.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -30,16 +30,16 @@ use crate::ranges::holes::Holes;
 /// A mapping of shared anonymous memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SharedAnonymous {
-    /// Where and how.
+    /// The address range, protection and advice of the mapping.
     pub area: Area,
-    /// The object: its inode.
+    /// The object, by its inode.
     pub object: u64,
-    /// The size of its pages, as a power of two, if they are huge; else 0.
+    /// The size of the pages as a power of two if they are huge; otherwise 0.
     #[serde(deserialize_with = "crate::contents::huge_shift")]
     pub huge: u8,
-    /// Where in the object it begins, in bytes.
+    /// The offset in the object at which the mapping begins, in bytes.
     pub offset: u64,
-    /// Its name (`PR_SET_VMA_ANON_NAME`).
+    /// The name of the mapping (`PR_SET_VMA_ANON_NAME`).
     pub name: Option<Vec<u8>>,
 }
 
@@ -87,7 +87,7 @@ impl MappingKind for SharedAnonymous {
                     format!("there is no shared memory {}", mapping.object),
                 ));
             };
-            // The kernel duplicates no mapping of huge pages.
+            // The kernel does not duplicate mappings of huge pages.
             if object.owner == layout.task.process && mapping.huge == 0 {
                 mapping.duplicate(object, layout);
             } else {
@@ -119,7 +119,7 @@ impl MappingKind for SharedAnonymous {
 }
 
 impl SharedAnonymous {
-    /// The same pages once more, where the program had them.
+    /// Maps the same pages once more, where the program had them.
     fn duplicate(&self, object: &Object, layout: &mut Layout<'_>) {
         let area = &self.area;
         let from = object.at.start + self.offset;
@@ -154,27 +154,26 @@ impl SharedAnonymous {
 /// An object of shared memory while it is restored.
 #[derive(Debug)]
 pub struct Object {
-    /// Who makes it.
+    /// The process that makes the object.
     pub owner: ProcessId,
     /// The pid of the owner.
     pub pid: i32,
-    /// Where the owner has all of it until it is filled.
+    /// The range where the owner has all of it mapped until it is filled.
     pub at: Range<u64>,
     /// Whether it was made with `MAP_NORESERVE`.
     pub no_reserve: bool,
 }
 
-/// The objects of an image by the sizes of their pages and their inodes: those with huge pages are in
-/// another file system.
+/// The objects of an image, keyed by page size and inode: those with huge pages are in another file system.
 #[derive(Debug, Default)]
 pub struct Objects(BTreeMap<(u8, u64), Object>);
 
 impl Objects {
-    /// Adds an object and finds a place for it.
+    /// Adds an object and finds an address range for it.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] if there is no room.
+    /// Returns [`Error::Malformed`] if there is no room.
     pub fn add(
         &mut self,
         memory: &SharedMemory,
@@ -204,7 +203,7 @@ impl Objects {
         Ok(at)
     }
 
-    /// Drops the whole mappings that a process made, when all are filled.
+    /// Unmaps the whole objects that a process made, once all are filled.
     pub fn release(&self, layout: &mut Layout<'_>) {
         for object in self.0.values() {
             if object.owner == layout.task.process {

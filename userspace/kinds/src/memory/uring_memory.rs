@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The memory of an io_uring in a process: its rings, or its entries. The contents are the ring's, see
+//! The memory of an io_uring in a process: its rings, or its entries. The contents are stored with the ring, see
 //! [`uring`](crate::file::uring).
 //!
-//! The kernel maps a ring only where it chooses itself: it takes no address, not even with `MAP_FIXED`, nor does
-//! `mremap` move it (`io_uring/memmap.c:io_uring_get_unmapped_area`). So before anything else is in the
-//! address space, all other [gaps] are occupied.
+//! The kernel maps a ring only where it chooses itself: it accepts no address, not even with `MAP_FIXED`, nor does
+//! `mremap` move it (`io_uring/memmap.c:io_uring_get_unmapped_area`). So before anything else is in the address space,
+//! all other [gaps] are occupied.
 
 use std::ops::Range;
 
@@ -28,15 +28,15 @@ use crate::ranges::gaps;
 /// A mapping of a ring.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UringMemory {
-    /// Where and how.
+    /// The address range, protection and advice of the mapping.
     pub area: Area,
     /// The inode of the ring.
     pub inode: u64,
-    /// What of it: one of the offsets that the kernel gives a meaning.
+    /// The part of the ring that is mapped: one of the offsets to which the kernel gives a meaning.
     pub offset: u64,
 }
 
-/// Whether a mapping is of a ring.
+/// Returns whether a mapping is of a ring.
 #[must_use]
 pub fn is_ring(vma: &Vma) -> bool {
     vma.name == LINK.as_bytes()
@@ -82,7 +82,7 @@ impl MappingKind for UringMemory {
         &self.area
     }
 
-    /// They are [placed](place) before all others.
+    /// Gives advice only: the mappings are [placed](place) before all others.
     fn plan(list: &[Self], layout: &mut Layout<'_>) -> Result<()> {
         for mapping in list {
             mapping.area.advise(Stage::MapMemory, layout);
@@ -99,17 +99,18 @@ impl MappingKind for UringMemory {
     }
 }
 
-/// Maps the rings of a process whose address space is empty but for what the restore needs and what was inherited.
+/// Maps the rings of a process whose address space is empty except for what the restore needs and what was inherited.
 ///
 /// # Errors
 ///
-/// [`Error::Malformed`] if the process has no descriptor of one.
+/// Returns [`Error::Malformed`] if the process has no descriptor of a ring.
 pub fn place(record: &Record, rings: &Rings, layout: &mut Layout<'_>) -> Result<()> {
     let mut list = Mappings::<UringMemory>::from_record(record)?.0;
     list.sort_unstable_by_key(|mapping| mapping.area.start);
     let process = layout.task.process;
     let gaps = gaps::between(layout.occupied(), EVERYWHERE);
-    // Without a privilege the lowest cannot be had (vm.mmap_min_addr), nor can the ring get there.
+    // Without privilege the lowest addresses cannot be mapped (vm.mmap_min_addr), nor can the ring
+    // end up there.
     layout.call(Stage::MapMemory, gaps::occupy(&LOWEST).may_fail());
     for gap in &gaps {
         layout.call(Stage::MapMemory, gaps::occupy(gap));
@@ -150,9 +151,9 @@ impl UringMemory {
     }
 }
 
-/// Where the kernel may choose an address.
+/// The range in which the kernel may choose an address.
 const EVERYWHERE: Range<u64> = 2 << 20..TASK_SIZE;
-/// And where it rarely may.
+/// The range in which the kernel rarely may.
 const LOWEST: Range<u64> = 4096..2 << 20;
 
 #[cfg(test)]

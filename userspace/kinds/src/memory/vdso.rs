@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The vDSO: code of the kernel in the program, and the data (`[vvar]`) that it reads.
+//! The vDSO: kernel code mapped into the program, and the data (`[vvar]`) that it reads.
 //!
-//! The program has its addresses from the auxiliary vector and from the functions it resolved at
-//! its start, so they must stay. The mappings of the new process are moved there, with the distances
-//! between them kept, because the code finds its data relative to itself. Their contents are the
-//! running kernel's: another kernel's code would have its functions elsewhere, and so a restore on
-//! a kernel whose vDSO differs is refused.
+//! The program knows its addresses from the auxiliary vector and from the functions it resolved at startup, so they
+//! must stay. The mappings of the new process are moved there, with the distances between them kept, because the code
+//! finds its data relative to itself. Their contents are those of the running kernel. Another kernel's code would have
+//! its functions elsewhere, so a restore on a kernel whose vDSO differs is refused.
 
 use std::sync::OnceLock;
 
@@ -25,15 +24,15 @@ use super::{Content, MappingKind, MemoryCapture};
 /// One of the mappings of the vDSO.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vdso {
-    /// Where.
+    /// The address range of the mapping.
     pub area: Area,
-    /// `[vdso]`, `[vvar]`, `[vvar_vclock]`.
+    /// The name: `[vdso]`, `[vvar]` or `[vvar_vclock]`.
     pub name: Vec<u8>,
-    /// [Checksum](crust_image::pages::checksum) of the image; 0 for data.
+    /// The [checksum](crust_image::pages::checksum) of the image; 0 for data.
     pub checksum: u64,
-    /// What is behind the image, if that is not all zeros: the code of a crust that was killed while
-    /// the program made a call for it ([`CodeCave`](crust_tracee::remote::CodeCave)). The program may still be on its
-    /// way back in there, below a signal handler.
+    /// The bytes after the image, if not all are zero: the code of a crust that was killed while the program made a
+    /// call for it ([`CodeCave`](crust_tracee::remote::CodeCave)). The program may still be about to return there,
+    /// below a signal handler.
     pub left: Vec<u8>,
 }
 
@@ -137,7 +136,7 @@ impl Vdso {
         }
     }
 
-    /// What two vDSOs must have in common to stand for each other.
+    /// Returns what two vDSOs must have in common to be interchangeable.
     fn shape(list: &[Self]) -> Vec<(&[u8], u64, u64, u64)> {
         let lowest = list.iter().map(|part| part.area.start).min().unwrap_or(0);
         list.iter()
@@ -148,7 +147,7 @@ impl Vdso {
             .collect()
     }
 
-    /// Notes if a process had another vDSO than this kernel's.
+    /// Notes if a process had a vDSO other than this kernel's.
     pub fn conflicts(list: &[Self], here: &[Self], task: i32, refusals: &mut Refusals) {
         if !list.is_empty() && Self::shape(list) != Self::shape(here) {
             refusals.block(
@@ -160,7 +159,7 @@ impl Vdso {
         }
     }
 
-    /// Notes if a process has moved one part of its vDSO and not the others.
+    /// Notes if a process has moved one part of its vDSO but not the others.
     pub fn moved_apart(list: &[Self], here: &[Self], task: i32, refusals: &mut Refusals) {
         if !list.is_empty() && Self::shape(list) != Self::shape(here) {
             refusals.block(
@@ -173,17 +172,17 @@ impl Vdso {
     }
 }
 
-/// Whether a mapping is a part of the vDSO.
+/// Returns whether a mapping is a part of the vDSO.
 #[must_use]
 pub fn is_part(vma: &Vma) -> bool {
     vma.inode == 0 && (vma.name == b"[vdso]" || vma.name.starts_with(b"[vvar"))
 }
 
-/// The vDSO of the running kernel: that of crust itself.
+/// Returns the vDSO of the running kernel, which is that of crust itself.
 ///
 /// # Errors
 ///
-/// [`Error::System`] if `/proc/self` cannot be read.
+/// Returns [`Error::System`] if `/proc/self` cannot be read.
 pub fn of_this_kernel() -> Result<&'static [Vdso]> {
     use std::os::unix::fs::FileExt;
     static HERE: OnceLock<Vec<Vdso>> = OnceLock::new();
@@ -196,7 +195,7 @@ pub fn of_this_kernel() -> Result<&'static [Vdso]> {
             Error::system(operation, errno)
         }
     };
-    // `maps` lists no flags, which are not compared, and costs nothing.
+    // `maps` shows no flags, but these are not compared, and it is cheap to read.
     let maps = std::fs::read("/proc/self/maps").map_err(failed("read /proc/self/maps"))?;
     let memory = std::fs::File::open("/proc/self/mem").map_err(failed("open /proc/self/mem"))?;
     let mut parts = Vec::new();
@@ -239,7 +238,7 @@ mod tests {
             name: b"[vdso]".to_vec(),
             ..Vma::default()
         };
-        // An image of 0x90 bytes: its header, and one segment.
+        // This is an image of 0x90 bytes: its header, and one segment.
         let mut bytes = vec![0; 4096];
         bytes[..5].copy_from_slice(b"\x7fELF\x02");
         for (at, value) in [(32, 0x40), (54, 56), (56, 1), (0x40, 1), (0x60, 0x8e)] {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `PR_SET_MDWE`: the promise that no memory will be made executable that was not so from the beginning,
-//! and none be both writable and executable.
+//! `PR_SET_MDWE`: the promise that no memory will be made executable that was not executable from the beginning, and
+//! that none will be both writable and executable.
 //!
-//! It is told only to the program itself, and by no other means: the module does not know of it.
+//! The kernel tells it only to the program itself, and in no other way: the module does not know of
+//! it.
 
 use crust_hooks::Hooks;
 use crust_model::Result;
@@ -16,7 +17,7 @@ use super::MemoryCapture;
 use super::aspect::{Moment, SpaceAspect};
 use super::layout::Layout;
 
-/// The promise.
+/// The setting of `PR_SET_MDWE`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteExecute {
     /// The argument of `PR_SET_MDWE`.
@@ -46,7 +47,7 @@ impl SpaceAspect for WriteExecute {
             Some(bits) => return Ok(Some(Self { bits })),
             None => {}
         }
-        // Who sets it wants a program to be able to do less, and says so (systemd: MemoryDenyWriteExecute=).
+        // Whoever sets it wants to restrict a program, and so sets no_new_privs too (systemd: MemoryDenyWriteExecute=).
         let status =
             crust_proc::Fields::new(crust_proc::read_text(&process.proc, process.pid, "status")?);
         if status.number("NoNewPrivs") == Some(1) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Namespaces: what a whole tree has in common.
+//! Namespaces: state that a whole tree has in common.
 
 pub mod time;
 
@@ -13,7 +13,7 @@ use crust_model::refusal::Refusals;
 use self::time::Clocks;
 use crate::plan_context::{PlanCx, RestoreOptions};
 
-/// The rows of all kinds of this family.
+/// Returns the rows of all kinds of this family.
 pub fn rows() -> impl Iterator<Item = Row> {
     std::iter::once(Row::of::<Clocks>())
 }
@@ -22,7 +22,7 @@ pub fn rows() -> impl Iterator<Item = Row> {
 ///
 /// # Errors
 ///
-/// What in the image makes no sense.
+/// If the image is inconsistent.
 pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
     let records = cx.records;
     for record in records.iter().filter(|record| record.tag == Clocks::TAG) {
@@ -31,11 +31,11 @@ pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What is in the way on this machine.
+/// Checks what on this machine is in the way.
 ///
 /// # Errors
 ///
-/// What in the image makes no sense.
+/// If the image is inconsistent.
 pub fn conflicts(
     records: &[Record],
     options: &RestoreOptions,

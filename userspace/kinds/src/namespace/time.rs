@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The clocks that count from the start of the machine, and the time namespace, which adds something to
-//! them (`time_namespaces(7)`).
+//! The clocks that count from boot, and the time namespace, which adds offsets to them (`time_namespaces(7)`).
 //!
-//! A program that was in a time namespace of its own is restored in one with the same offsets. With
-//! `restore --keep-clocks` every program is restored in one whose offsets make the clocks go on from
-//! where they were at the dump: the time in between has not passed for them.
+//! A program that was in a time namespace of its own is restored in one with the same offsets. With `restore
+//! --keep-clocks` every program is restored in one whose offsets make the clocks continue from where they were at the
+//! dump: for them, the time in between has not passed.
 
 use std::path::PathBuf;
 
@@ -24,18 +23,18 @@ use crate::capture::Capture;
 use crate::plan_context::{PlanCx, RestoreOptions};
 use crate::task::{self, Member};
 
-/// The clocks at the dump, as the program saw them, in nanoseconds.
+/// The readings of the clocks at the dump, as the program saw them, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clocks {
     /// `CLOCK_MONOTONIC`.
     pub monotonic: u64,
     /// `CLOCK_BOOTTIME`.
     pub boottime: u64,
-    /// `CLOCK_REALTIME`, since 1970.
+    /// `CLOCK_REALTIME`, counted from 1970.
     pub realtime: u64,
-    /// What its time namespace added to the first two.
+    /// The offsets that the time namespace of the program adds to the first two.
     pub offsets: Offsets,
-    /// Whether that was another one than crust's.
+    /// Whether that time namespace differs from crust's own.
     pub apart: bool,
 }
 
@@ -62,7 +61,7 @@ impl State for Clocks {
     }
 }
 
-/// The places of the links in what is read of a thread.
+/// Returns the links `time_for_children` and `time` among the namespace links of a thread.
 fn links(namespaces: &[Option<PathBuf>]) -> [Option<&PathBuf>; 2] {
     ["time_for_children", "time"].map(|name| {
         let place = NAMESPACES.iter().position(|other| *other == name)?;
@@ -70,11 +69,11 @@ fn links(namespaces: &[Option<PathBuf>]) -> [Option<&PathBuf>; 2] {
     })
 }
 
-/// Captures the clocks of a tree, and names what is in another time namespace than its root.
+/// Captures the clocks of a tree, and refuses threads that are in another time namespace than its root.
 ///
 /// # Errors
 ///
-/// What broke.
+/// If something breaks.
 pub fn capture(texts: &[Texts], capture: &mut Capture<'_>) -> Result<()> {
     let Some((root, of_root)) = capture
         .tree
@@ -87,7 +86,7 @@ pub fn capture(texts: &[Texts], capture: &mut Capture<'_>) -> Result<()> {
     for (process, (_, threads)) in capture.tree.iter().zip(texts) {
         for (thread, text) in process.threads.iter().zip(threads) {
             let theirs = links(&text.namespaces);
-            // A thread that is not the leader is where the leader is.
+            // A thread other than the leader is in the time namespace of the leader.
             let elsewhere = |link: &&PathBuf| Some(*link) != home;
             if theirs.iter().flatten().any(elsewhere) {
                 capture.refusals.block(
@@ -117,11 +116,12 @@ pub fn capture(texts: &[Texts], capture: &mut Capture<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What the time namespace of a process (and of its children) adds; nothing on a kernel without.
+/// Returns the offsets of the time namespace of a process (and of its children): zero on a kernel without time
+/// namespaces.
 ///
 /// # Errors
 ///
-/// [`Error::Gone`] if it has died.
+/// [`Error::Gone`] if the process has died.
 pub fn offsets_of(proc: impl std::os::fd::AsFd, pid: i32) -> Result<Offsets> {
     const NAME: &str = "timens_offsets";
     match crust_proc::read_text(proc, pid, NAME) {
@@ -140,7 +140,7 @@ pub fn offsets_of(proc: impl std::os::fd::AsFd, pid: i32) -> Result<Offsets> {
 }
 
 impl Clocks {
-    /// Plans in which time namespace the tree is born.
+    /// Plans the time namespace in which the tree is created.
     pub(super) fn plan(&self, cx: &mut PlanCx<'_>) {
         cx.plan.clocks = Plan {
             before: self.offsets,
@@ -161,8 +161,8 @@ impl Clocks {
         }
     }
 
-    /// What the clocks say on this machine that say `machine` (monotonic and since boot) in the initial
-    /// namespace: by how much they are behind, if they are.
+    /// Returns how many nanoseconds the program's clocks would go back on this machine, whose clocks (monotonic and
+    /// boot-time) read `machine` in the initial time namespace; `None` if they would not.
     fn behind(&self, after: After, machine: [u64; 2], ours: Offsets) -> Option<u64> {
         let offsets = match after {
             After::Continued { .. } => return None,
@@ -181,11 +181,11 @@ impl Clocks {
     }
 }
 
-/// What is in the way on this machine, and what is lost.
+/// Checks what on this machine is in the way, and what is lost.
 ///
 /// # Errors
 ///
-/// What in the image makes no sense.
+/// If the image is inconsistent.
 pub(super) fn conflicts(
     records: &[Record],
     options: &RestoreOptions,
@@ -226,7 +226,7 @@ pub(super) fn conflicts(
     Ok(())
 }
 
-/// Names the processes that began before this machine did.
+/// Reports the loss for processes whose start time is before the boot of this machine, or still in the future.
 fn starts(
     members: &[Member],
     clocks: &Clocks,

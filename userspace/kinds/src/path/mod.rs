@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A file with a name: how it is found again, and whether it is still the same one.
+//! A file with a name: how it is found again, and whether it is still the same file.
 
 pub mod sibling;
 
@@ -16,12 +16,12 @@ use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A path: any bytes but zero.
+/// A path: any bytes except zero.
 #[derive(Clone, PartialEq, Eq)]
 pub struct FilePath(pub Vec<u8>);
 
 impl FilePath {
-    /// As an argument of a system call.
+    /// Returns the path as an argument of a system call.
     #[must_use]
     pub fn data(&self) -> Data {
         Data::string(&self.0)
@@ -41,7 +41,7 @@ impl fmt::Debug for FilePath {
 }
 
 impl Serialize for FilePath {
-    /// As text for people, as bytes in images.
+    /// Serializes the path as text in human-readable formats, and as bytes in images.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
             serializer.collect_str(self)
@@ -57,25 +57,25 @@ impl<'de> Deserialize<'de> for FilePath {
     }
 }
 
-/// A file, its name, and what tells it from another file of that name.
+/// The name of a file, and what distinguishes it from another file of that name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Named {
-    /// Where it was.
+    /// The path of the file.
     pub path: FilePath,
-    /// Its device.
+    /// The device of the file.
     pub dev: u64,
-    /// Its inode number.
+    /// The inode number of the file.
     pub ino: u64,
-    /// Its type and permissions.
+    /// The type and permissions of the file.
     pub mode: u32,
-    /// Its length in bytes, if that means something.
+    /// The length in bytes, if that is meaningful for the type.
     pub size: u64,
-    /// The device that it stands for, if it is a device node.
+    /// The device that it represents, if it is a device node.
     pub rdev: u64,
 }
 
 impl Named {
-    /// What was seen under this name.
+    /// Describes what was found under this name.
     #[must_use]
     pub fn new(path: &[u8], identity: &Identity) -> Self {
         Self {
@@ -88,7 +88,7 @@ impl Named {
         }
     }
 
-    /// Notes if the file is not there any more, or is another one.
+    /// Refuses the restore if the file is missing, or is another file now.
     pub fn conflicts(&self, refusals: &mut Refusals) {
         let Ok(path) = CString::new(self.path.0.as_slice()) else {
             return;
@@ -109,13 +109,13 @@ impl Named {
         }
     }
 
-    /// How the file differs from the one that was dumped. A file that grew is the same: a log.
+    /// Describes how the file differs from the one that was dumped. A file that grew is the same: it may be a log.
     fn difference(&self, now: &Identity) -> Option<String> {
         let kind = self.mode & libc::S_IFMT;
         if now.mode & libc::S_IFMT != kind {
             Some("it is a file of another type now".to_owned())
         } else if kind == libc::S_IFCHR {
-            // A device node is what it stands for: /dev is made anew by every boot.
+            // A device node is identified by the device it represents: /dev is recreated at every boot.
             (now.rdev != self.rdev).then(|| "it is another device now".to_owned())
         } else if (now.dev, now.ino) != (self.dev, self.ino) {
             Some(format!(

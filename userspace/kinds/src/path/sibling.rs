@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Another name of a file, in the directory where it has lost the one by which it was opened.
+//! Finds another name of a file in the directory where it lost the name by which it was opened.
 //!
-//! No kernel interface tells the names of a file, but this is where to look first: who wants a file to appear complete
-//! makes it under a temporary name, gives it the real one with `link` and removes the other, as `sem_open` of glibc does
-//! with every named semaphore.
+//! No kernel interface reports the names of a file, but this is the place to look first: a program that wants a file to
+//! appear complete creates it under a temporary name, gives it the real one with `link` and removes the other, as
+//! glibc's `sem_open` does with every named semaphore.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,7 +12,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::Path;
 
-/// The path of the file of this device and inode, in the directory of `path`.
+/// Returns the path of the file with this device and inode number in the directory of `path`.
 #[must_use]
 pub fn find(path: &[u8], device: u64, inode: u64) -> Option<Vec<u8>> {
     let directory = Path::new(OsStr::from_bytes(path)).parent()?;

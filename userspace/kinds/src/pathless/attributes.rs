@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Extended attributes of a file: those of users, access control lists, and capabilities. Labels of security
-//! modules are not carried: the kernel gives them to what is made again.
+//! Extended attributes of a file: user attributes, access control lists, and capabilities. Labels of security modules
+//! are not carried over: the kernel assigns them to the recreated file.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -11,7 +11,7 @@ use crust_model::plan::{Call, Data};
 use crust_sys::xattr;
 use nix::errno::Errno;
 
-/// Name and value of an attribute.
+/// The name and value of an attribute.
 pub type Attribute = (Vec<u8>, Vec<u8>);
 
 const CARRIED: &[&[u8]] = &[
@@ -21,11 +21,11 @@ const CARRIED: &[&[u8]] = &[
     b"security.capability",
 ];
 
-/// The attributes of a file.
+/// Returns the attributes of a file.
 ///
 /// # Errors
 ///
-/// Of reading them.
+/// If they cannot be read.
 pub fn of(file: &File) -> nix::Result<Vec<Attribute>> {
     let names = xattr::names(file.as_fd())?;
     let mut all = Vec::new();
@@ -44,7 +44,8 @@ pub fn of(file: &File) -> nix::Result<Vec<Attribute>> {
     Ok(all)
 }
 
-/// The calls that give them to the file at descriptor `number`, and take away what its directory has given it.
+/// Returns the calls that set the attributes of the file at descriptor `number`, after removing the access control list
+/// that it inherited from its directory.
 pub fn set<'a>(
     title: &'a str,
     number: i32,
@@ -58,7 +59,7 @@ pub fn set<'a>(
             Data::string("system.posix_acl_access").into(),
         ],
     );
-    // It hardly ever has one, and many file systems know none.
+    // The file hardly ever has one, and many file systems do not support them.
     std::iter::once(remove.may_fail()).chain(attributes.iter().map(move |(name, value)| {
         let shown = String::from_utf8_lossy(name);
         Call::new(

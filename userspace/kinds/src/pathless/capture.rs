@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The pathless files of a tree as they are found: each inode once, whoever has it and how.
+//! The pathless files of a tree, collected as they are found: each inode once, no matter which processes have it and
+//! how.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -24,17 +25,17 @@ use crate::capture::DumpOptions;
 use crate::contents::PageJob;
 use crate::ranges::holes;
 
-/// Why a file can neither be opened again by its path nor be in the image.
+/// Why a file can neither be reopened by its path nor be stored in the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreachable {
     /// The reason.
     pub why: String,
-    /// What to do.
+    /// What the user can do about it.
     pub remedy: Cow<'static, str>,
 }
 
 impl Unreachable {
-    /// Because of `why`; `remedy` helps.
+    /// Creates the explanation from a reason and a remedy.
     pub fn new(why: impl Into<String>, remedy: impl Into<Cow<'static, str>>) -> Self {
         Self {
             why: why.into(),
@@ -43,31 +44,31 @@ impl Unreachable {
     }
 }
 
-/// Who has a file, and the link below its `/proc/PID` that leads there.
+/// A process that has a file, and the link in its `/proc/PID` that leads to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     /// The process of the tree.
     pub process: ProcessId,
-    /// Its pid.
+    /// The pid of that process.
     pub pid: i32,
-    /// Where the link is: its `/proc/PID`, or that of crust if the file was in flight.
+    /// The directory of the link: the `/proc/PID` of that process, or of crust if the file was in flight.
     pub proc: BorrowedFd<'a>,
-    /// `fd/7`, or a name in `map_files`, or `exe`.
+    /// The link: `fd/7`, or a name in `map_files`, or `exe`.
     pub link: &'a str,
 }
 
-/// A file that was looked at, for the kinds to tell what it is.
+/// A file that was examined, for the kinds to recognize it.
 #[derive(Debug)]
 pub struct Seen {
-    /// What the link says.
+    /// The target of the link.
     pub path: Vec<u8>,
-    /// What the file says.
+    /// The result of `fstat`.
     pub stat: FileStat,
     /// The mount in which it was opened.
     pub mount: u64,
-    /// What kind of file system it is in (`f_type`).
+    /// The type of its file system (`f_type`).
     pub file_system: i64,
-    /// It, opened for reading.
+    /// The file, opened for reading.
     pub file: File,
 }
 
@@ -77,10 +78,10 @@ impl Seen {
         let link = place.link;
         let failed = |what: &str, errno| Error::task(place.pid, format!("{what} {link}"), errno);
         let path = readlinkat(place.proc, link).map_err(|errno| failed("read the link", errno))?;
-        // To be read by crust is no access that the program would know of.
+        // A read by crust is not an access that the program should see.
         let flags = OFlag::O_RDONLY | OFlag::O_NOATIME | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = match openat(place.proc, link, flags, Mode::empty()) {
-            // Only the owner may ask for it, and who may do all.
+            // O_NOATIME is only for the owner and privileged processes.
             Err(Errno::EPERM) => openat(place.proc, link, flags & !OFlag::O_NOATIME, Mode::empty()),
             result => result,
         }
@@ -106,24 +107,24 @@ struct Kept {
     owner: ProcessId,
     state: Box<dyn PathlessFile>,
     file: File,
-    /// The tree has it open for writing, or mapped so that it can write to it.
+    /// Whether the tree has it open for writing, or mapped so that it can write to it.
     is_written: bool,
 }
 
-/// All pathless files that were found.
+/// The pathless files found so far.
 #[derive(Default)]
 pub struct PathlessFiles {
-    // By device and inode.
+    // Keyed by device and inode number.
     known: BTreeMap<(u64, u64), std::result::Result<u32, Unreachable>>,
     kept: Vec<Kept>,
 }
 
 impl PathlessFiles {
-    /// The number of a file that no path leads to, or why an image cannot hold it.
+    /// Records a file that no path leads to. Returns its number in the image, or why an image cannot hold it.
     ///
     /// # Errors
     ///
-    /// Of looking at it.
+    /// If the file cannot be examined.
     pub fn note(
         &mut self,
         place: &Place<'_>,
@@ -197,34 +198,34 @@ impl PathlessFiles {
         })
     }
 
-    /// Notes that a file is mapped privately.
+    /// Records that a file is mapped privately.
     pub fn is_private(&mut self, id: u32) {
         self.kept[id as usize].state.pathless_mut().is_private = true;
     }
 
-    /// Notes that a file may be written to.
+    /// Records that a file may be written to.
     pub fn is_written(&mut self, id: u32) {
         self.kept[id as usize].is_written = true;
     }
 
-    /// Notes that a process runs a file.
+    /// Records that a process executes a file.
     pub fn is_program(&mut self, id: u32) {
         self.kept[id as usize].state.pathless_mut().is_program = true;
     }
 
-    /// The process that will make a file, as far as it is known by now.
+    /// Returns the process that will recreate a file, as far as is known so far.
     #[must_use]
     pub fn maker(&self, id: u32) -> ProcessId {
         self.kept[id as usize].owner
     }
 
-    /// Whether the first description for reading and writing is the one that makes the file.
+    /// Returns whether the first open file description for reading and writing is the one that creates the file.
     #[must_use]
     pub fn is_open_when_made(&self, id: u32) -> bool {
         self.kept[id as usize].state.is_open_when_made()
     }
 
-    /// When all are known: refuses those that a process outside of the tree has too.
+    /// Refuses the files that a process outside the tree has too. Call it when all files are known.
     pub fn settle(&self, tree: &[FrozenProcess], refusals: &mut Refusals) {
         let mut files = BTreeMap::new();
         for (inode, known) in &self.known {
@@ -243,7 +244,7 @@ impl PathlessFiles {
         outside::refuse(&files, tree, refusals);
     }
 
-    /// What is to be copied into the image.
+    /// Returns the contents to be copied into the image.
     pub fn into_taken(self) -> impl Iterator<Item = PageJob> {
         self.kept.into_iter().map(|kept| {
             let Kept {
@@ -261,8 +262,7 @@ impl PathlessFiles {
     }
 }
 
-/// Whether what a directory shows and an open file are in the same mount, and so in the same file
-/// system.
+/// Returns whether a path is a directory in the given mount, and so in the file system of a file opened there.
 pub(super) fn is_in_mount(directory: &std::ffi::CStr, mount: u64) -> bool {
     let flags = libc::AT_NO_AUTOMOUNT;
     statx::identity(nix::fcntl::AT_FDCWD.as_fd(), directory, flags)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What is in a file that an image has to hold: its size, and the pages that are no holes.
+//! The contents of a file that an image has to hold: its size, and the pages that are not holes.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -14,14 +14,14 @@ use nix::unistd::{Whence, lseek};
 use super::Contents;
 use crate::contents::Runs;
 
-/// So much of a huge page is looked at together.
+/// The number of bytes of a huge page that are examined together.
 const PIECE: u64 = 256 << 10;
 
-/// Looks for it. The offset of the description is moved.
+/// Finds the contents of a file. This moves the offset of its open file description.
 ///
 /// # Errors
 ///
-/// Of `lseek` and `read`.
+/// If `lseek` or `read` fails.
 pub fn contents(file: &File) -> nix::Result<Contents> {
     let metadata = file.metadata().map_err(|error| errno(&error))?;
     let size = metadata.size();
@@ -46,7 +46,7 @@ fn errno(error: &std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or_default())
 }
 
-/// The pages that the file system has.
+/// Returns the pages that the file system has allocated.
 fn no_holes(file: &File) -> nix::Result<Runs> {
     let mut runs = Runs::default();
     let (mut at, mut end) = (0, 0);
@@ -57,7 +57,7 @@ fn no_holes(file: &File) -> nix::Result<Runs> {
             result => result?,
         };
         at = lseek(file.as_fd(), data, Whence::SeekHole)?;
-        // Its blocks may be smaller than pages: two that are no neighbours can be in one page.
+        // Blocks may be smaller than pages: two that are not adjacent can be in one page.
         let start = (data as u64 / PAGE_SIZE * PAGE_SIZE).max(end);
         end = (at as u64).next_multiple_of(PAGE_SIZE);
         if start < end {
@@ -66,7 +66,7 @@ fn no_holes(file: &File) -> nix::Result<Runs> {
     }
 }
 
-/// The pages that are not all zeros: hugetlbfs does not tell holes from pages, but reads them.
+/// Returns the pages that are not all zeros: hugetlbfs does not report holes, but they can be read.
 fn written(file: &File, size: u64) -> std::io::Result<Runs> {
     let mut runs = Runs::default();
     let mut buffer = vec![0; PIECE as usize];
@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(contents.size, 100 * PAGE_SIZE + 7);
         assert_eq!(contents.huge, 0);
         let pages: Vec<_> = contents.runs.ranges().iter().map(|run| run.start).collect();
-        // With transparent huge pages of shmem there are more.
+        // With transparent huge pages in shmem there are more.
         assert!(pages.contains(&(3 * PAGE_SIZE)) || contents.runs.bytes() > 2 * PAGE_SIZE);
         assert!(contents.runs.touch(&(100 * PAGE_SIZE..101 * PAGE_SIZE)));
     }

@@ -2,14 +2,13 @@
 
 //! A ghost: a regular file that was deleted while it was open, mapped, or run.
 //!
-//! A restore makes it without a name (`O_TMPFILE`) in the directory where it was, so nobody sees
-//! anything appear there: quotas, permissions, and what is written to disk are those of that file system.
-//! If the directory is gone too, the nearest one above that is left in the same mount
-//! does as well, since a file without a name is in no directory.
+//! A restore creates it without a name (`O_TMPFILE`) in the directory where it was, so nothing becomes visible there,
+//! while quotas, permissions, and what is written to disk are those of that file system. If the directory is gone too,
+//! the nearest remaining ancestor in the same mount does as well, since a file without a name is in no directory.
 //!
-//! To a program it differs in this: the link in `/proc` that leads to it has the number of its inode
-//! for a name. A file that the program itself has made with `O_TMPFILE` looks so anyway, and can still
-//! be given a name (`linkat`).
+//! A program can tell the difference: the link in `/proc` that leads to the file shows its inode number as the name. A
+//! file that the program itself has created with `O_TMPFILE` looks like that anyway, and can still be given a name
+//! (`linkat`).
 
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -29,23 +28,23 @@ use super::{Pathless, PathlessFile, PathlessKind, Seen, Unreachable};
 use crate::capture::DumpOptions;
 use crate::path::FilePath;
 
-/// What `/proc` says behind the path of a file that has no name.
+/// The suffix that `/proc` appends to the path of a file that has no name.
 pub const DELETED: &[u8] = b" (deleted)";
 
-/// `MQUEUE_MAGIC` of linux/magic.h: message queues look like files, and are none.
+/// `MQUEUE_MAGIC` of linux/magic.h: message queues look like regular files but are not.
 const MQUEUE: i64 = 0x1980_0202;
 
-/// How many bytes of a deleted file an image may hold, unless told otherwise; as CRIU has it.
+/// The default limit for the bytes of a deleted file that an image may hold, the same as CRIU's.
 pub const LIMIT: u64 = 1 << 20;
 
-/// A ghost.
+/// A deleted file that is still in use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ghost {
-    /// What all have.
+    /// The state common to all pathless files.
     pub pathless: Pathless,
-    /// Where it was.
+    /// The path that the file had.
     pub path: FilePath,
-    /// The directory in which it is made.
+    /// The directory in which it is recreated.
     pub directory: FilePath,
 }
 
@@ -167,8 +166,8 @@ impl PathlessKind for Ghost {
     }
 }
 
-/// What stands against making a file without a name in a directory, and what helps. One is made, which
-/// nobody sees, and it goes at once.
+/// Returns what prevents creating a file without a name in a directory, and the remedy. To find out, it creates one,
+/// which is never visible and disappears at once.
 fn obstacle(directory: &FilePath) -> Option<(&'static str, &'static str)> {
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
     let path = Path::new(OsStr::from_bytes(&directory.0));
@@ -183,7 +182,7 @@ fn obstacle(directory: &FilePath) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// Why a file that has lost the name by which it was opened, but has others, is not carried over.
+/// Explains why a file that has lost the name by which it was opened, but has others, is not carried over.
 pub fn still_named(path: &FilePath, links: u64) -> Unreachable {
     let names = match links {
         1 => "another name".to_owned(),
@@ -198,7 +197,7 @@ pub fn still_named(path: &FilePath, links: u64) -> Unreachable {
     )
 }
 
-/// The directory of a file, or the nearest one above it that there is in this mount.
+/// Returns the directory of a file, or its nearest ancestor that exists in this mount.
 fn directory_of(path: &FilePath, mount: u64) -> Option<FilePath> {
     let mut directory = PathBuf::from(OsStr::from_bytes(&path.0));
     while directory.pop() {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Where the pathless files of an image are while it is restored: each at a number that no descriptor
-//! of the image has, in the process that makes it, from the beginning of `CreateFiles` until it is
-//! filled, mapped and sealed. It is known from the records alone.
+//! The descriptors that hold the pathless files of an image while it is restored: each at a number that no descriptor
+//! of the image has, in the process that creates it, from the beginning of `CreateFiles` until it is filled, mapped and
+//! sealed. The numbers follow from the records alone.
 
 use std::collections::BTreeMap;
 
@@ -14,24 +14,24 @@ use crust_model::{Error, Result};
 use super::PathlessFile;
 use crate::descriptor::table::Table;
 
-/// One of them.
+/// A pathless file and the descriptor that holds it.
 pub struct HoldingFd {
-    /// Who makes it.
+    /// The process that creates the file.
     pub process: ProcessId,
     /// The pid of that process.
     pub pid: i32,
-    /// The number of its descriptor there, which is open for reading and writing.
+    /// The number of the descriptor in that process, which is open for reading and writing.
     pub number: i32,
-    /// What it is.
+    /// The file.
     pub file: Box<dyn PathlessFile>,
 }
 
-/// All of them, by their numbers in the image.
+/// The holding descriptors of all pathless files, by the number of the file in the image.
 #[derive(Default)]
 pub struct HoldingFds(BTreeMap<u32, HoldingFd>);
 
 impl HoldingFds {
-    /// Those of an image. They take the numbers below `first_reserved`.
+    /// Assigns the holding descriptors of an image. They take the numbers below `first_reserved`.
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ impl HoldingFds {
         Ok(Self(holding_fds))
     }
 
-    /// How many numbers they take in a process.
+    /// Returns how many descriptor numbers they take in a process at most.
     ///
     /// # Errors
     ///
@@ -81,12 +81,12 @@ impl HoldingFds {
             .unwrap_or(0))
     }
 
-    /// All of them.
+    /// Returns all holding descriptors.
     pub fn all(&self) -> impl Iterator<Item = &HoldingFd> {
         self.0.values()
     }
 
-    /// One of them.
+    /// Returns the holding descriptor of a file.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl HoldingFds {
         })
     }
 
-    /// Makes them, in tables that are empty yet.
+    /// Plans the creation of all files, in descriptor tables that are still empty.
     pub fn make(&self, plan: &mut Plan) {
         for holding_fd in self.all() {
             let mut call = |call| plan.call(Stage::CreateFiles, holding_fd.process.leader(), call);
@@ -123,8 +123,8 @@ impl HoldingFds {
     }
 }
 
-/// For each process the one that fills its table of descriptors, and the pid of that one: of those who
-/// share a table, the others make nothing.
+/// Returns for each process the process that fills its descriptor table, and the pid of that process: of those that
+/// share a table, only one creates files.
 fn owners_of(records: &[Record]) -> Result<BTreeMap<ProcessId, (ProcessId, i32)>> {
     let mut tables = BTreeMap::new();
     for record in records.iter().filter(|record| record.tag == Table::TAG) {
@@ -142,7 +142,7 @@ fn owners_of(records: &[Record]) -> Result<BTreeMap<ProcessId, (ProcessId, i32)>
 }
 
 impl HoldingFd {
-    /// The path that leads to it below `/proc`, for a process.
+    /// Returns the path below `/proc` by which a process reaches the file.
     fn path(&self, from: ProcessId) -> Data {
         Data::string(if from == self.process {
             format!("self/fd/{}", self.number)
@@ -151,7 +151,7 @@ impl HoldingFd {
         })
     }
 
-    /// The call by which a process opens it again; `proc` is a descriptor of `/proc`.
+    /// Returns the call by which a process reopens the file; `proc` is a descriptor of `/proc`.
     #[must_use]
     pub fn open(&self, from: ProcessId, proc: i32, flags: i32) -> Call {
         Call::new(
@@ -160,14 +160,14 @@ impl HoldingFd {
             [
                 proc.into(),
                 self.path(from).into(),
-                // The flags that are about what a path leads to.
+                // Drop the flags that concern what the path leads to.
                 (flags & !(libc::O_TMPFILE | libc::O_NOFOLLOW | libc::O_ASYNC)).into(),
                 0.into(),
             ],
         )
     }
 
-    /// The call that opens a pidfd of the process that has it.
+    /// Returns the call that opens a pidfd of the process that holds the file.
     #[must_use]
     pub fn open_maker(&self) -> Call {
         let title = self.file.title();
@@ -178,7 +178,8 @@ impl HoldingFd {
         )
     }
 
-    /// The call by which another process takes the description itself; `pidfd` is of its maker.
+    /// Returns the call by which another process takes the open file description itself; `pidfd` refers to the process
+    /// that holds it.
     #[must_use]
     pub fn take(&self, pidfd: Arg) -> Call {
         Call::new(
@@ -188,7 +189,7 @@ impl HoldingFd {
         )
     }
 
-    /// The calls that complete it, when it is filled and mapped, and let go of it.
+    /// Returns the calls that complete the file when it is filled and mapped, and close the descriptor.
     pub fn finish(&self) -> impl Iterator<Item = Call> {
         let (title, number) = (self.file.title(), self.number);
         let close = Call::new(
@@ -241,7 +242,7 @@ mod tests {
         assert!(holding_fds.get(4).is_err());
     }
 
-    /// The second has its table together with the first, who makes what is the second's.
+    /// The second process shares the table of the first, which creates the files of both.
     #[test]
     fn those_who_share_a_table_count_together() {
         let shared = Table {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A memfd: a file in memory that never had a path (`memfd_create`), of plain or of huge pages.
+//! A memfd: a file in memory that never had a path (`memfd_create`), of normal or huge pages.
 //!
-//! It is an inode of the kernel's own mount of tmpfs or hugetlbfs, as shared anonymous memory is; its
-//! name, which is for people, is in the links that lead to it. Seals are read from any
-//! descriptor of it, and set when all is mapped and filled: some forbid just that.
+//! It is an inode of the kernel's internal tmpfs or hugetlbfs mount, like shared anonymous memory; its name, which is
+//! informational only, appears in the links that lead to it. Seals are read from any descriptor of it, and set when
+//! everything is mapped and filled, because some seals forbid just that.
 
 use std::ffi::CStr;
 use std::os::fd::AsFd;
@@ -30,11 +30,11 @@ const F_SEAL_EXEC: u32 = 0x20;
 /// A memfd.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memfd {
-    /// What all have.
+    /// The state common to all pathless files.
     pub pathless: Pathless,
     /// The name that was given to `memfd_create`.
     pub name: Vec<u8>,
-    /// `F_SEAL_*`.
+    /// The seals, `F_SEAL_*`.
     pub seals: u32,
 }
 
@@ -60,7 +60,7 @@ impl State for Memfd {
 
 impl Memfd {
     fn flags(&self) -> u32 {
-        // Not those of `MFD_NOEXEC_SEAL`, where it can be said without: a kernel may insist on it
+        // Always say whether the memfd is executable, and use MFD_NOEXEC_SEAL where it fits: a kernel may insist on it
         // (vm.memfd_noexec).
         let mut flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
         flags |= if self.seals & F_SEAL_EXEC != 0 && self.pathless.mode & 0o111 == 0 {
@@ -129,7 +129,7 @@ impl PathlessFile for Memfd {
     }
 
     fn conflicts(&self, refusals: &mut Refusals) {
-        // It goes at once.
+        // The memfd is closed at once.
         let flags = MFdFlags::from_bits_retain(self.flags());
         let Err(errno) = memfd_create(c"crust", flags) else {
             return;
@@ -177,8 +177,8 @@ impl PathlessKind for Memfd {
     }
 }
 
-/// The device of the mount in which the kernel has memfds with pages of such a size, and other shared
-/// memory.
+/// Returns the device of the internal mount in which the kernel keeps memfds with pages of such a size, and other
+/// shared memory.
 ///
 /// # Errors
 ///
@@ -187,7 +187,7 @@ pub fn device(huge: u8) -> nix::Result<u64> {
     const NAME: &CStr = c"crust";
     let flags = libc::MFD_CLOEXEC | libc::MFD_NOEXEC_SEAL | huge_flags(huge);
     let file = match memfd_create(NAME, MFdFlags::from_bits_retain(flags)) {
-        // Before 6.3.
+        // Kernels before 6.3 do not know the flag.
         Err(Errno::EINVAL) => memfd_create(
             NAME,
             MFdFlags::from_bits_retain(flags & !libc::MFD_NOEXEC_SEAL),
@@ -214,7 +214,7 @@ mod tests {
         };
         assert_eq!(memfd(0, 0o777, 0), libc::MFD_EXEC);
         assert_eq!(memfd(F_SEAL_EXEC, 0o666, 0), libc::MFD_NOEXEC_SEAL);
-        // It was made executable, changed, and sealed: the seal comes at the end.
+        // It was made executable and sealed after its creation: the seal comes at the end.
         assert_eq!(memfd(F_SEAL_EXEC, 0o755, 0), libc::MFD_EXEC);
         assert_eq!(memfd(0, 0o600, 0), libc::MFD_EXEC);
         assert_eq!(

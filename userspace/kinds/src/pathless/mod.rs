@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Files that no path leads to: memfds, and files that were deleted while somebody had them.
+//! Files that no path leads to: memfds, and files that were deleted while in use.
 //!
-//! Such a file lives as long as a descriptor or a mapping of it, or a program that runs from it, and
-//! an image has to hold what is in it. There is one record for each inode, whatever is made of it:
-//! descriptions ([`file::pathless`](crate::file::pathless)), mappings
-//! ([`file_backed`](crate::memory::file_backed)) and programs
-//! ([`program`](crate::memory::program)) name it by its number in the image. [`capture`] gathers them
-//! while a tree is captured.
+//! Such a file lives as long as a file descriptor, a mapping, or a program that runs from it, and an image has to hold
+//! its contents. There is one record per inode, no matter how it is used: open file descriptions
+//! ([`file::pathless`](crate::file::pathless)), mappings ([`file_backed`](crate::memory::file_backed)) and programs
+//! ([`program`](crate::memory::program)) refer to it by its number in the image. [`capture`] gathers these files while
+//! a tree is captured.
 //!
-//! A restore makes it in the first process that has it, before all other files, at a number of its
-//! own, its [`holding_fd`]; whoever needs it opens it there. It is filled like memory.
+//! A restore creates it in the first process that has it, before all other files, at a descriptor number of its own,
+//! its [`holding_fd`]; every process that needs the file opens it there. It is filled like memory.
 //!
 //! A new kind is one file and one line in [`KINDS`].
 
@@ -37,22 +36,22 @@ pub use self::holding_fd::{HoldingFd, HoldingFds};
 use crate::capture::DumpOptions;
 use crate::contents::Runs;
 
-/// What is in an object, and where the image has it.
+/// The contents of an object, and where they are in the image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contents {
-    /// How many bytes it has.
+    /// The size of the object in bytes.
     pub size: u64,
-    /// The size of its huge pages, as a power of two; 0 if its pages are not huge.
+    /// The base-2 logarithm of the size of its huge pages; 0 if its pages are not huge.
     #[serde(deserialize_with = "crate::contents::huge_shift")]
     pub huge: u8,
-    /// Where in the image the first page is.
+    /// The offset of the first page in the image.
     pub offset: u64,
-    /// Where in the object the pages belong.
+    /// The ranges of the object to which the pages belong.
     pub runs: Runs,
 }
 
 impl Contents {
-    /// Where it begins in the image, and how many bytes it has there.
+    /// Returns the extent of the contents in the image.
     #[must_use]
     pub fn extent(&self) -> Extent {
         Extent {
@@ -61,7 +60,7 @@ impl Contents {
         }
     }
 
-    /// `40 KiB of 1024 KiB at 0x1000`
+    /// Describes the contents, for example as `40 KiB of 1024 KiB at 0x1000`.
     #[must_use]
     pub fn describe(&self) -> String {
         let pages = match self.huge {
@@ -77,26 +76,26 @@ impl Contents {
     }
 }
 
-/// What every pathless file has.
+/// The state common to all pathless files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pathless {
-    /// Its number in the image, by which others refer to it.
+    /// The number of the file in the image, by which other records refer to it.
     pub id: u32,
-    /// What is in it.
+    /// The contents of the file.
     pub contents: Contents,
-    /// Its permissions.
+    /// The permissions of the file.
     pub mode: u32,
     /// The user that owns it.
     pub uid: u32,
     /// The group that owns it.
     pub gid: u32,
-    /// When it was read last, and modified: seconds and nanoseconds of the wall clock.
+    /// The times of the last access and modification: seconds and nanoseconds of the wall clock.
     pub times: [i64; 4],
-    /// Its extended attributes.
+    /// The extended attributes of the file.
     pub attributes: Vec<Attribute>,
-    /// It is mapped privately, so it must be complete before anybody gets pages of it.
+    /// Whether it is mapped privately, so that it must be complete before any process gets pages of it.
     pub is_private: bool,
-    /// A process runs it, so nobody may have it open for writing.
+    /// Whether a process executes it, so that nobody may have it open for writing.
     pub is_program: bool,
 }
 
@@ -120,7 +119,7 @@ impl Pathless {
         }
     }
 
-    /// The calls that give it owner, mode, attributes and size, by the descriptor `number`.
+    /// Returns the calls that set owner, mode, attributes and size through the descriptor `number`.
     fn equip(&self, name: &str, number: i32) -> Vec<Call> {
         let call = |what: &str, nr, argument: Vec<Arg>| {
             let mut args = vec![Arg::from(number)];
@@ -130,7 +129,7 @@ impl Pathless {
         let owner = vec![u64::from(self.uid).into(), u64::from(self.gid).into()];
         let mode = vec![u64::from(self.mode).into()];
         let size = vec![self.contents.size.into()];
-        // Changes of owner and size take capabilities and bits of the mode away; a list sets some of these.
+        // Changing the owner or size clears capabilities and mode bits; an access control list sets some mode bits.
         let mut calls = vec![
             call("set the owner", libc::SYS_fchown, owner),
             call("set the size", libc::SYS_ftruncate, size),
@@ -140,7 +139,7 @@ impl Pathless {
         calls
     }
 
-    /// The call that sets its times.
+    /// Returns the call that sets the times of the file.
     fn set_times(&self, name: &str, number: i32) -> Call {
         let times = self.times.map(|time| time as u64);
         Call::new(
@@ -156,43 +155,43 @@ impl Pathless {
     }
 }
 
-/// A captured pathless file, whatever its kind is.
+/// A captured pathless file of any kind.
 pub trait PathlessFile {
-    /// What it has as all others.
+    /// Returns the state common to all pathless files.
     fn pathless(&self) -> &Pathless;
-    /// The same, while it is captured.
+    /// Returns the same state mutably, for use while the file is captured.
     fn pathless_mut(&mut self) -> &mut Pathless;
-    /// How it is called to people.
+    /// Returns the name of the file in messages.
     fn title(&self) -> String;
-    /// The call that makes it, empty, and returns a descriptor for reading and writing.
+    /// Returns the call that creates the file, empty, and returns a descriptor for reading and writing.
     fn make(&self) -> Call;
-    /// The calls that come when it is filled and mapped, by the descriptor `number`.
+    /// Returns the calls to make through the descriptor `number` when the file is filled and mapped.
     fn finish(&self, _number: i32) -> Vec<Call> {
         Vec::new()
     }
-    /// Whether the first description for reading and writing is the very one that
+    /// Returns whether the first open file description for reading and writing is the very one that
     /// [`make`](Self::make) returns; opening the file again counts as a writer to it.
     fn is_open_when_made(&self) -> bool {
         false
     }
-    /// Whether nobody can change it any more.
+    /// Returns whether the file can no longer be changed by anyone.
     fn is_constant(&self) -> bool {
         false
     }
-    /// Notes what on this machine stands against making it.
+    /// Refuses what on this machine prevents creating the file.
     fn conflicts(&self, _refusals: &mut Refusals) {}
-    /// Its record.
+    /// Returns the record of the file.
     fn to_record(&self, owner: u32) -> Result<Record>;
 }
 
 /// A kind of pathless file.
 pub trait PathlessKind: State + PathlessFile + 'static {
-    /// Whether such files are in the mounts that the kernel has for itself.
+    /// Whether such files are in the kernel's internal mounts.
     const IS_OF_KERNEL: bool;
 
-    /// Whether a file is of this kind. The kinds are asked in the order of the table.
+    /// Returns whether a file is of this kind. The kinds are tried in the order of the table.
     fn matches(seen: &Seen) -> bool;
-    /// Its state, or why it cannot be had.
+    /// Captures the state of the file, or says why that is not possible.
     fn capture(
         seen: &Seen,
         pathless: Pathless,
@@ -202,7 +201,7 @@ pub trait PathlessKind: State + PathlessFile + 'static {
 
 type Captured = std::result::Result<Box<dyn PathlessFile>, Unreachable>;
 
-/// A kind without its type.
+/// A kind with its type erased.
 struct Kind {
     row: Row,
     is_of_kernel: bool,
@@ -228,15 +227,15 @@ impl Kind {
     }
 }
 
-/// The table.
+/// The table of kinds.
 static KINDS: &[Kind] = &[Kind::of::<memfd::Memfd>(), Kind::of::<ghost::Ghost>()];
 
-/// The rows of all records of this family.
+/// Returns the rows of all records of this family.
 pub fn rows() -> impl Iterator<Item = Row> {
     KINDS.iter().map(|kind| kind.row)
 }
 
-/// The pathless file in a record; `None` if the record is of something else.
+/// Decodes the pathless file in a record; `None` if the record is of another kind.
 fn load(record: &Record) -> Result<Option<Box<dyn PathlessFile>>> {
     KINDS
         .iter()
@@ -245,7 +244,7 @@ fn load(record: &Record) -> Result<Option<Box<dyn PathlessFile>>> {
         .transpose()
 }
 
-/// Notes what stands against making the pathless files of an image.
+/// Refuses what on this machine prevents creating the pathless files of an image.
 ///
 /// # Errors
 ///

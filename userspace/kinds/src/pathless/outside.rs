@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Whether a process outside of the tree has one of its files without a path too: a restore would give the tree
-//! a file of its own, and the two would not see what the other writes. (If neither writes, as to a program or
-//! library that was replaced, that is no matter.)
+//! Checks whether a process outside the tree also has one of the tree's pathless files: a restore would give the tree a
+//! file of its own, and neither side would see what the other writes. (If neither writes, as with a program or library
+//! that was replaced, that does not matter.)
 //!
-//! No kernel interface tells who has a file, so all other processes are looked at, but only if the tree has
-//! such files: their descriptors, mappings and programs that are `(deleted)`. One that has it in flight
-//! only, or that crust may not look at, is not found.
+//! No kernel interface tells who has a file, so the `(deleted)` descriptors, mappings and programs of all other
+//! processes are examined, but only if the tree has such files. A process that only has the file in flight, or that
+//! crust may not examine, is not found.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,10 +21,10 @@ use nix::sys::stat::{Mode, fstatat};
 
 use super::ghost::DELETED;
 
-/// A device and an inode.
+/// A device and an inode number.
 pub(super) type Inode = (u64, u64);
 
-/// Where a process has a file.
+/// A process that has a file, and the link in its `/proc/PID` that leads to it.
 struct Holder {
     pid: i32,
     inode: Inode,
@@ -32,17 +32,17 @@ struct Holder {
     writes: bool,
 }
 
-/// A file of the tree.
+/// A pathless file of the tree.
 pub(super) struct Ours {
     /// The first process that has it.
     pub pid: i32,
-    /// What it is called.
+    /// The name of the file in messages.
     pub title: String,
     /// Whether the tree may write to it.
     pub is_written: bool,
 }
 
-/// Refuses those of `files` that others have, if somebody may write to them.
+/// Refuses the files of `files` that processes outside the tree have too, if either side may write to them.
 pub(super) fn refuse(
     files: &BTreeMap<Inode, Ours>,
     tree: &[FrozenProcess],
@@ -52,7 +52,7 @@ pub(super) fn refuse(
         return;
     }
     let mut known: BTreeSet<i32> = tree.iter().map(|process| process.pid).collect();
-    // We have them open ourselves.
+    // crust itself has the files open.
     known.insert(std::process::id() as i32);
     let others: Vec<i32> = fs::read_dir("/proc")
         .into_iter()
@@ -83,7 +83,7 @@ pub(super) fn refuse(
     }
 }
 
-/// What a process has of `files`. One that ends meanwhile has nothing.
+/// Returns which of `files` a process has: none if it exits meanwhile.
 fn held_by<T>(pid: i32, files: &BTreeMap<Inode, T>) -> Vec<Holder> {
     let Some((proc, maps)) = living(pid) else {
         return Vec::new();
@@ -92,7 +92,7 @@ fn held_by<T>(pid: i32, files: &BTreeMap<Inode, T>) -> Vec<Holder> {
         let line = line.strip_suffix(DELETED)?;
         let mut words = line.split(|byte| *byte == b' ');
         let range = std::str::from_utf8(words.next()?).ok()?;
-        // What is shared and may not be written now may be later.
+        // A shared mapping that is not writable now may become so later.
         let is_shared = words.next()?.get(3) == Some(&b's');
         Some((format!("map_files/{range}"), is_shared))
     });
@@ -118,8 +118,8 @@ fn held_by<T>(pid: i32, files: &BTreeMap<Inode, T>) -> Vec<Holder> {
         .collect()
 }
 
-/// A process in `/proc`, and what it has mapped; `None` if nothing is, as of a thread of the kernel. If its main thread
-/// has ended, another one tells.
+/// Opens a process in `/proc` and reads its mappings; `None` if it has none, like a kernel thread. If the thread group
+/// leader has exited, another thread is read.
 fn living(pid: i32) -> Option<(OwnedFd, Vec<u8>)> {
     let look = |tid: i32| {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -136,7 +136,7 @@ fn living(pid: i32) -> Option<(OwnedFd, Vec<u8>)> {
     others.find_map(|tid| look(tid).filter(|(_, maps)| !maps.is_empty()))
 }
 
-/// Whether a descriptor is open for writing.
+/// Returns whether a file descriptor is open for writing.
 fn writes(proc: &OwnedFd, pid: i32, number: i32) -> bool {
     let info = crust_proc::read_text(proc, pid, &format!("fdinfo/{number}")).unwrap_or_default();
     let flags = crust_proc::Fields::new(info)

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Gaps in an address space. Where the kernel takes no address it still maps nothing where something is: with all
-//! other gaps occupied for a moment, it has no choice. (`VmPeak` in `/proc/PID/status` tells of it ever after.)
+//! Gaps in an address space. Where a system call takes no address, the kernel still maps nothing over an existing
+//! mapping: with all other gaps occupied for a moment, it has no choice. (`VmPeak` in `/proc/PID/status` shows this
+//! ever after.)
 
 use std::ops::Range;
 
 use crust_model::plan::{Arg, Call};
 
-/// What is left of `all` beside these ranges, which are in it.
+/// Returns the parts of `all` not covered by `taken`, whose ranges lie within `all`.
 pub fn between(mut taken: Vec<Range<u64>>, all: Range<u64>) -> Vec<Range<u64>> {
     taken.sort_unstable_by_key(|range| range.start);
     taken.push(all.end..all.end);
@@ -22,7 +23,7 @@ pub fn between(mut taken: Vec<Range<u64>>, all: Range<u64>) -> Vec<Range<u64>> {
     gaps
 }
 
-/// Occupies a gap.
+/// Returns the call that occupies a gap.
 pub fn occupy(gap: &Range<u64>) -> Call {
     let flags =
         libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
@@ -41,7 +42,7 @@ pub fn occupy(gap: &Range<u64>) -> Call {
     call.must_return(gap.start)
 }
 
-/// Frees a part of one, or all of it.
+/// Returns the call that frees an occupied gap or a part of it.
 pub fn free(range: &Range<u64>) -> Call {
     Call::new(
         format!("free {:x}-{:x}", range.start, range.end),

@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Addresses that no process of the image uses.
+//! Address ranges that no process of the image uses.
 
 use std::ops::Range;
 
-// Below are the programs linked to a fixed address and what they map near by; above 47 bits minus
-// some terabytes are stacks, libraries and the vDSO, those of the blank too.
+// Below LOWEST are programs linked to a fixed address and what they map nearby; above HIGHEST, some terabytes short of
+// 47 bits, are stacks, libraries and the vDSO, those of the blank too.
 const LOWEST: u64 = 64 << 30;
 const HIGHEST: u64 = 0x5000_0000_0000;
-// All that a process may use of 47 bits; what is lowest is for no one (vm.mmap_min_addr). If the blank
+// Everything that a process may use of 47 bits; the lowest addresses are off limits (vm.mmap_min_addr). If the blank
 // happens to have something there, it is made again.
 const EVERYWHERE: Range<u64> = 2 << 20..(1 << 47) - (2 << 20);
 const ALIGNMENT: u64 = 2 << 20;
 
-/// A hole of this size is nearly always found.
+/// The size up to which a hole is nearly always found.
 pub const LARGEST: u64 = 32 << 40;
 
-/// The holes in all address spaces of an image together.
+/// The address ranges that are free in every address space of an image.
 #[derive(Debug, Default)]
 pub struct Holes {
-    // Sorted, and none touches another.
+    // Sorted and not overlapping.
     used: Vec<Range<u64>>,
 }
 
 impl Holes {
-    /// Between these ranges.
+    /// Finds the holes between these ranges.
     pub fn between(ranges: impl IntoIterator<Item = Range<u64>>) -> Self {
         let mut all: Vec<_> = ranges.into_iter().collect();
         all.sort_unstable_by_key(|range| range.start);
@@ -38,19 +38,19 @@ impl Holes {
         Self { used }
     }
 
-    /// Takes a hole of that size, if there is one; the next call gives another.
+    /// Takes a hole of that size, if there is one; the next call returns another.
     pub fn take(&mut self, size: u64) -> Option<u64> {
         self.take_aligned(size, ALIGNMENT)
     }
 
-    /// The same, for pages that may be larger than usual: `alignment` is a power of two.
+    /// Takes a hole with a larger alignment, as for huge pages; `alignment` is a power of two.
     pub fn take_aligned(&mut self, size: u64, alignment: u64) -> Option<u64> {
         let alignment = alignment.max(ALIGNMENT);
         self.take_within(LOWEST..HIGHEST, size, alignment)
             .or_else(|| self.take_within(EVERYWHERE, size, alignment))
     }
 
-    /// Takes the lowest.
+    /// Takes the lowest hole within `bounds`.
     fn take_within(&mut self, bounds: Range<u64>, size: u64, alignment: u64) -> Option<u64> {
         let mut start = bounds.start.checked_next_multiple_of(alignment)?;
         let mut index = 0;

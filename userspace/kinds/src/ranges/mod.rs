@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Ranges of addresses and of offsets that are free.
+//! Free ranges of addresses and of offsets.
 
 pub mod gaps;
 pub mod holes;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a process does on each signal (`rt_sigaction(2)`).
+//! The signal actions of a process (`rt_sigaction(2)`).
 
 use crust_model::Result;
 use crust_model::object::State;
@@ -12,13 +12,13 @@ use super::{ProcessAspect, ProcessView};
 use crate::capture::Capture;
 use crate::plan_context::PlanCx;
 
-/// What one `sigset_t` of the kernel takes, in bytes.
+/// The size of the kernel's `sigset_t` in bytes.
 pub(super) const SET_SIZE: u64 = 8;
 const SIG_IGN: u64 = 1;
-/// Children that end leave no zombies (`SA_NOCLDWAIT`).
+/// Children that exit leave no zombies (`SA_NOCLDWAIT`).
 const NO_ZOMBIES: u64 = 2;
 
-/// The action of one signal, as the kernel has it.
+/// The action of one signal, as the kernel keeps it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Action {
     handler: u64,
@@ -31,7 +31,7 @@ struct Action {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actions {
     actions: Vec<(i32, Action)>,
-    /// It has children that ended and that it has not waited for.
+    /// Whether the process has children that have exited and that it has not waited for.
     has_zombies: bool,
 }
 
@@ -50,7 +50,7 @@ impl State for Actions {
 }
 
 impl Actions {
-    /// Whether the kernel does with a signal what it does by default.
+    /// Returns whether a signal has its default action.
     pub(super) fn is_default(&self, signal: i32) -> bool {
         const SIG_DFL: u64 = 0;
         let own = |(number, action): &(i32, Action)| *number == signal && action.handler != SIG_DFL;
@@ -58,7 +58,7 @@ impl Actions {
     }
 }
 
-/// Nobody can choose what these two do.
+/// Returns whether the action of a signal cannot be changed.
 fn fixed(signal: i32) -> bool {
     signal == libc::SIGKILL || signal == libc::SIGSTOP
 }
@@ -111,7 +111,7 @@ impl ProcessAspect for Actions {
                 libc::SYS_rt_sigaction,
                 args,
             );
-            // With these the kernel would not keep the zombies that are yet to be made.
+            // With such an action the kernel would not keep the zombies that are yet to be created.
             let reaps = action.handler == SIG_IGN || action.flags & NO_ZOMBIES != 0;
             let stage = if signal == libc::SIGCHLD && self.has_zombies && reaps {
                 Stage::Resume

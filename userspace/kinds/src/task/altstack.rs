@@ -44,8 +44,8 @@ impl ThreadAspect for AltStack {
         Ok((!off).then_some(Self {
             address: kernel.sas_sp,
             size: kernel.sas_size,
-            // What a mainline kernel answers has SS_ONSTACK while the thread is on the stack.
-            // That is no setting, and means nothing when it is set.
+            // A mainline kernel reports SS_ONSTACK while the thread is on the stack. That is not a setting, and has no
+            // effect when it is set.
             flags: kernel.sas_flags & !(libc::SS_ONSTACK as u32),
         }))
     }

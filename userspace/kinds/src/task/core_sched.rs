@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! With whom a thread may share a processor core (`PR_SCHED_CORE`): with those that have the same cookie.
+//! Core scheduling (`PR_SCHED_CORE`): a thread may share a processor core only with threads that have the same cookie.
 //!
-//! What the kernel tells is a number that stands for the cookie, and means nothing after a restore. The
-//! first thread that has one makes another, and the others with it take that from it. Who outside of the
+//! The kernel reports a number that stands for the cookie and is meaningless after a restore. The first thread that has
+//! a cookie creates a new one, and the others with the same cookie take it from that thread. Which tasks outside the
 //! tree had it too is not known.
 
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ const SHARE_FROM: u64 = 3;
 /// `PR_SCHED_CORE_SCOPE_THREAD`
 const THREAD: u64 = 0;
 
-/// The cookie, if it has one.
+/// The cookie of a thread that has one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Core(u64);
 
@@ -56,23 +56,23 @@ impl ThreadAspect for Core {
                 }
                 Ok(Some(Self(cookie)))
             }
-            // No such thing in this kernel, or no two threads on one core.
+            // The kernel does not support it, or no core has two hardware threads.
             Err(Errno::ENODEV | Errno::EINVAL) => Ok(None),
             Err(errno) => Err(Error::task(tid, "read its core scheduling cookie", errno)),
         }
     }
 
-    /// See [`plan`].
+    /// Does nothing: see [`plan`].
     fn plan(&self, _: TaskId, _: &mut PlanCx<'_>) -> Result<()> {
         Ok(())
     }
 }
 
-/// Plans the cookies of all threads: who has one makes it, then the others take it.
+/// Plans the cookies of all threads: the first thread with a cookie creates it, then the others take it.
 ///
 /// # Errors
 ///
-/// What in the image makes no sense.
+/// If the image is inconsistent.
 pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
     let mut holders: BTreeMap<u64, Vec<TaskId>> = BTreeMap::new();
     for record in cx.of_tag(Core::TAG) {

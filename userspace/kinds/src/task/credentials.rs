@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Who a thread acts as, and what it may do (`credentials(7)`, `capabilities(7)`).
+//! The credentials of a thread (`credentials(7)`, `capabilities(7)`).
 
 use crust_model::Result;
 use crust_model::object::State;
@@ -15,7 +15,7 @@ use crate::capture::Capture;
 use crate::plan_context::PlanCx;
 
 const CAP_SETPCAP: u32 = 8;
-/// `CAP_CHECKPOINT_RESTORE`, the last one that there is.
+/// `CAP_CHECKPOINT_RESTORE`, the last capability.
 const LAST_CAP: u32 = 40;
 const SECBIT_NO_SETUID_FIXUP: u64 = 1 << 2;
 /// `_LINUX_CAPABILITY_VERSION_3`.
@@ -23,10 +23,10 @@ const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
 const RUN_AS_ROOT: &str = "run crust as root, outside of a container that drops capabilities";
 
-/// Real, effective, saved and file system id.
+/// The real, effective, saved and file system ids.
 type Ids = [u32; 4];
 
-/// The credentials of a thread. Sets of capabilities have bit `n` for capability `n`.
+/// The credentials of a thread. Capability sets have bit `n` for capability `n`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credentials {
     uids: Ids,
@@ -39,7 +39,7 @@ pub struct Credentials {
     ambient: u64,
     securebits: u32,
     no_new_privs: bool,
-    /// The signal that it gets when its parent ends.
+    /// The signal that the thread gets when its parent exits.
     parent_death_signal: i32,
 }
 
@@ -93,8 +93,8 @@ impl ThreadAspect for Credentials {
         }))
     }
 
-    /// Each step needs privileges that a later one takes away: ids, then sets of capabilities
-    /// while `CAP_SETPCAP` is kept, then what is final.
+    /// Plans the credentials. Each step needs privileges that a later one drops: ids, then capability sets while
+    /// `CAP_SETPCAP` is kept, then the final values.
     fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
         self.check(task, cx);
         let mut call = |what: String, nr, args: Vec<_>, expect| {
@@ -107,7 +107,7 @@ impl ThreadAspect for Credentials {
         let groups: Vec<u8> = self.groups.iter().flat_map(|id| id.to_ne_bytes()).collect();
         let args = vec![(self.groups.len() as u64).into(), Data::new(groups).into()];
         call("groups".into(), libc::SYS_setgroups, args, Expect::Success);
-        // A change of user ids would empty the sets.
+        // Otherwise a change of user ids would clear the capability sets.
         let bits = vec![
             libc::PR_SET_SECUREBITS.into(),
             SECBIT_NO_SETUID_FIXUP.into(),
@@ -136,7 +136,7 @@ impl ThreadAspect for Credentials {
             let args = vec![real.into(), effective.into(), saved.into()];
             call(what.into(), all, args, Expect::Success);
             if filesystem != effective {
-                // It returns the old one, whether it worked or not: the second call tells.
+                // The call returns the old id whether it succeeded or not: the second call shows the result.
                 for expect in [Expect::Exactly(effective), Expect::Exactly(filesystem)] {
                     call(
                         format!("file system {what}"),
@@ -195,7 +195,7 @@ impl ThreadAspect for Credentials {
         );
         let adopted = task.process.0 == 0 && cx.options.detached;
         if self.parent_death_signal != 0 && adopted {
-            // Its parent is crust, which ends as soon as the program runs.
+            // The parent is crust, which exits as soon as the program runs.
             cx.refusals.lose(
                 tree::number(cx.records, task),
                 "parent death signal",
@@ -203,7 +203,7 @@ impl ThreadAspect for Credentials {
                 "restore it without --restore-detached",
             );
         } else if self.parent_death_signal != 0 {
-            // The kernel forgets it when credentials change.
+            // The kernel clears it when credentials change.
             let args = vec![
                 libc::PR_SET_PDEATHSIG.into(),
                 self.parent_death_signal.into(),
@@ -218,7 +218,7 @@ impl ThreadAspect for Credentials {
         if self.no_new_privs {
             let args = [libc::PR_SET_NO_NEW_PRIVS as u64, 1, 0, 0, 0].map(Arg::from);
             let call = Call::new("credentials: no_new_privs", libc::SYS_prctl, args);
-            // Behind what it would forbid, as another security label.
+            // This comes after what it would forbid, such as a change of the security label.
             cx.plan.call(Stage::Timers, task, call);
         }
         Ok(())
@@ -226,7 +226,8 @@ impl ThreadAspect for Credentials {
 }
 
 impl Credentials {
-    /// Notes what the task would not get from crust, or get from it. Of those that are alike, once.
+    /// Records privileges and restrictions that the task would lose or gain because crust itself lacks or has them.
+    /// Identical ones are recorded once.
     fn check(&self, task: TaskId, cx: &mut PlanCx<'_>) {
         let own = cx.features.own;
         let sets = self.permitted | self.effective | self.inheritable | self.ambient;
@@ -278,7 +279,7 @@ impl Credentials {
         }
     }
 
-    /// The arguments of `capset(2)`: a header and two structures of three 32-bit sets.
+    /// Returns the arguments of `capset(2)`: a header and two structures of three 32-bit sets.
     fn capset(&self, permitted: u64, effective: u64) -> Vec<crust_model::plan::Arg> {
         let words = |words: &[u32]| {
             Data::new(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Working directory, root directory and umask (`struct fs_struct`).
+//! The working directory, root directory and umask of a process (`struct fs_struct`).
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -16,12 +16,12 @@ use super::{ProcessAspect, ProcessView, missing};
 use crate::capture::Capture;
 use crate::plan_context::PlanCx;
 
-/// Paths are those that crust sees, and not what the process sees below its root.
+/// The directories of a process, as paths that crust sees, not as the process sees them below its root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Directories {
     /// The working directory.
     cwd: Vec<u8>,
-    /// The root directory, if it is not that of crust.
+    /// The root directory, if it differs from crust's.
     root: Option<Vec<u8>>,
     umask: u32,
 }
@@ -41,7 +41,7 @@ impl State for Directories {
     }
 }
 
-/// Whether two names lead to the same directory.
+/// Returns whether two names lead to the same directory.
 fn same(a: &FileStat, b: &FileStat) -> bool {
     (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
 }
@@ -55,7 +55,7 @@ impl ProcessAspect for Directories {
         let mut path = |name: &str, what: &str| -> Result<Option<Vec<u8>>> {
             let link = crust_proc::link(&process.proc, process.pid, name)?;
             let there = crust_proc::stat_of(&process.proc, process.pid, name)?;
-            // What the link says is for people: the path may have been removed, replaced or covered.
+            // The target of the link is informational: the path may have been removed, replaced or covered by a mount.
             if stat(&link).is_ok_and(|here| same(&here, &there)) {
                 return Ok(Some(link.as_os_str().as_bytes().into()));
             }
@@ -89,7 +89,7 @@ impl ProcessAspect for Directories {
         let path = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let what = format!("working directory: change to {}", path(&self.cwd));
         let args = [Data::string(&self.cwd).into()];
-        // At once in `Attributes`, where paths are still those that crust sees.
+        // Change directory as early as `Attributes`, while paths are still those that crust sees.
         cx.plan.call(
             Stage::Attributes,
             leader,

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Syscall user dispatch (`PR_SET_SYSCALL_USER_DISPATCH`): system calls of a thread become a `SIGSYS`
-//! with which the program emulates them, but those from a range of addresses, and as long as a byte of
-//! its memory says so.
+//! Syscall user dispatch (`PR_SET_SYSCALL_USER_DISPATCH`): system calls of a thread, except those from a range of
+//! addresses, become a `SIGSYS` with which the program emulates them, as long as a byte in its memory says so.
 //!
-//! The tracer reads it and sets it (Linux 6.4). It is set when the thread makes no more calls for us.
+//! The tracer reads and sets it (Linux 6.4). It is set when the thread makes no more calls for crust.
 
 use crust_model::object::State;
 use crust_model::plan::{Operation, Planned, Stage, Step, TaskHandle, TaskId};
@@ -17,7 +16,7 @@ use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
 use crate::plan_context::PlanCx;
 
-/// What is set.
+/// The dispatch settings of a thread.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dispatch(UserDispatch);
 
@@ -45,7 +44,7 @@ impl ThreadAspect for Dispatch {
         let tid = view.thread.tid;
         match ptrace::user_dispatch(tid) {
             Ok(config) => Ok((config.mode != 0).then_some(Self(config))),
-            // EIO: a kernel before 6.4, which does not tell.
+            // EIO: a kernel before 6.4, which does not report it.
             Err(Errno::EIO | Errno::EINVAL) => Ok(None),
             Err(errno) => Err(Error::task(tid, "read syscall user dispatch", errno)),
         }
@@ -59,7 +58,7 @@ impl ThreadAspect for Dispatch {
     }
 }
 
-/// The system calls of the thread are dispatched to itself from here on.
+/// Enables syscall user dispatch for the thread.
 #[derive(Debug)]
 struct SetDispatch(UserDispatch);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Switches of a thread that `prctl(2)` sets: memory errors, I/O flushing, speculation.
+//! Per-thread switches of `prctl(2)`: memory errors, I/O flushing, speculation.
 
 use std::sync::OnceLock;
 
@@ -31,14 +31,14 @@ const SPECULATION: [(&str, u64); 2] = [
     ("SpeculationIndirectBranch", 1),
 ];
 
-/// What is not as it is by default.
+/// The switches that differ from the default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flags {
-    /// `PR_MCE_KILL`: whether memory errors are told early.
+    /// `PR_MCE_KILL`: whether memory errors are reported early.
     memory_errors_early: Option<bool>,
     /// `PR_SET_IO_FLUSHER`.
     io_flusher: bool,
-    /// `PR_SET_SPECULATION_CTRL`: feature and setting.
+    /// `PR_SET_SPECULATION_CTRL`: features and their settings.
     speculation: Vec<(u64, u64)>,
 }
 
@@ -52,13 +52,13 @@ impl State for Flags {
     }
 }
 
-/// The setting that a field tells of, if it is not the usual one.
+/// Returns the setting that a field reports, if it is not the default.
 fn speculation(theirs: &str, own: Option<&str>) -> Option<u64> {
     match theirs {
         "thread mitigated" | "conditional disabled" => Some(PR_SPEC_DISABLE),
         "thread force mitigated" | "conditional force disabled" => Some(PR_SPEC_FORCE_DISABLE),
-        // There is no word for one that ends with an exec (fs/proc/array.c:task_seccomp): this one is for a
-        // machine where nobody can choose, but crust could.
+        // There is no word for a setting that ends with an exec (fs/proc/array.c:task_seccomp): this word is for a
+        // machine where the setting cannot be chosen, but crust's own status shows that it can.
         "vulnerable" if own.is_some_and(|own| own.starts_with("thread ")) => {
             Some(PR_SPEC_DISABLE_NOEXEC)
         }
@@ -66,7 +66,7 @@ fn speculation(theirs: &str, own: Option<&str>) -> Option<u64> {
     }
 }
 
-/// The status of crust.
+/// Returns the `/proc/self/status` of crust.
 fn status_of_crust() -> &'static Fields {
     static OWN: OnceLock<Fields> = OnceLock::new();
     OWN.get_or_init(|| {

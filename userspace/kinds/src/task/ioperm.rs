@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The I/O ports that a thread may use itself (`ioperm(2)`).
+//! The I/O ports that a thread may access directly (`ioperm(2)`).
 //!
-//! All of them at once (`iopl(2)`) the kernel does not show.
+//! The kernel does not show whether a thread may access all of them (`iopl(2)`).
 
 use crust_model::object::State;
 use crust_model::plan::{Call, Stage, TaskId};
@@ -14,7 +14,7 @@ use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
 use crate::plan_context::PlanCx;
 
-/// Ranges of ports: the first, and how many.
+/// Ranges of ports: the first port, and the number of ports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ports(Vec<(u32, u32)>);
 
@@ -33,7 +33,7 @@ impl State for Ports {
     }
 }
 
-/// The ranges of bits that are 0.
+/// Returns the ranges of bits that are 0.
 fn ranges(bits: &[u8]) -> Vec<(u32, u32)> {
     let mut ranges: Vec<(u32, u32)> = Vec::new();
     for (port, byte) in (0..).step_by(8).zip(bits) {

@@ -15,11 +15,11 @@ use crate::plan_context::PlanCx;
 
 /// `ITIMER_REAL`.
 const REAL: usize = 0;
-/// The `si_code` of its signal.
+/// The `si_code` of the signal of `ITIMER_REAL`.
 const SI_KERNEL: i32 = 0x80;
 const NAMES: [&str; 3] = ["ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF"];
 
-/// For each timer the time until it expires and its interval, in nanoseconds.
+/// The time until expiration and the interval of each timer, in nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Itimers {
     timers: [(u64, u64); 3],
@@ -41,7 +41,7 @@ impl State for Itimers {
     }
 }
 
-/// A time as `struct timeval`, never rounded down to zero, which would disarm the timer.
+/// Converts a time to `struct timeval`, never rounding down to zero, which would disarm the timer.
 fn timeval(nanoseconds: u64) -> [u64; 2] {
     let micros = nanoseconds.div_ceil(1000);
     [micros / 1_000_000, micros % 1_000_000]
@@ -57,7 +57,7 @@ impl ProcessAspect for Itimers {
             let is_of_timer =
                 |info: &SigInfo| info.signal() == libc::SIGALRM && info.code() == SI_KERNEL;
             let told = view.signals()?.iter().any(is_of_timer);
-            // It may have expired since it was asked what it had to go.
+            // The timer may have expired since its remaining time was read.
             if told && view.asked.saturating_add(timers[REAL].0) <= clock::monotonic() {
                 timers[REAL].0 = 0;
             }
@@ -72,8 +72,8 @@ impl ProcessAspect for Itimers {
                 continue;
             }
             if which == REAL && value == 0 {
-                // It has expired, and runs again from when its signal, which waits, is taken
-                // (kernel/signal.c:dequeue_signal). A timer that expires at once gets there.
+                // The timer has expired, and is rearmed when its pending signal is taken
+                // (kernel/signal.c:dequeue_signal). A timer that expires at once reaches that state.
                 value = 1;
             }
             let timer = [timeval(interval), timeval(value)].concat();

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Labels of a security module: that of a thread (`/proc/PID/attr/current`), and those that it has chosen
-//! for what it makes (`exec`, `fscreate`, `keycreate`, `sockcreate`).
+//! Labels of a security module: that of a thread (`/proc/PID/attr/current`), and those that it has chosen for what it
+//! creates (`exec`, `fscreate`, `keycreate`, `sockcreate`).
 //!
-//! A restored thread begins with the label of crust, and asks for its own by the same files; whether it may
-//! is up to the module. Smack wants `CAP_MAC_ADMIN` for that, so it comes before the credentials. SELinux and
-//! AppArmor decide about capabilities by the label, so there it comes behind them; and before
+//! A restored thread starts with the label of crust, and requests its own through the same files; whether that is
+//! allowed is up to the module. Smack requires `CAP_MAC_ADMIN` for it, so it comes before the credentials. SELinux and
+//! AppArmor decide about capabilities by the label, so with them it comes after the credentials, and before
 //! `no_new_privs`, which would forbid it.
 //!
-//! Landlock has no labels: the domain of a thread is shown to nobody.
+//! Landlock has no labels: the kernel does not show the domain of a thread.
 
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Data, Stage, TaskId};
@@ -20,7 +20,7 @@ use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
 use crate::plan_context::PlanCx;
 
-/// The files in which a thread has something else than crust: number, and what is in it.
+/// The label files whose contents differ from crust's: their numbers and contents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Labels(Vec<(u32, Vec<u8>)>);
 
@@ -43,7 +43,7 @@ impl State for Labels {
     }
 }
 
-/// The label alone: without the end of the line, and the mode that AppArmor tells with it.
+/// Strips the line end, and the mode that AppArmor appends, from a label.
 fn label(value: &[u8]) -> &[u8] {
     let end = value
         .iter()

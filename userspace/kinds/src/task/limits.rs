@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Resource limits (`getrlimit(2)`), as `/proc/PID/limits` has them.
+//! Resource limits (`getrlimit(2)`), as `/proc/PID/limits` shows them.
 
 use crust_image::Record;
 use crust_model::object::State;
@@ -66,11 +66,11 @@ impl State for Limits {
 }
 
 impl Limits {
-    /// The hard limit of a process of an image.
+    /// Returns the hard limit of a process of an image for a resource.
     ///
     /// # Errors
     ///
-    /// If its record cannot be decoded.
+    /// If the record of the process cannot be decoded.
     pub fn hard(records: &[Record], process: ProcessId, resource: u32) -> Result<u64> {
         let of_process = |record: &&Record| record.tag == Self::TAG && record.owner == process.0;
         let Some(record) = records.iter().find(of_process) else {

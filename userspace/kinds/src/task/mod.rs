@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What belongs to a process or a thread and is neither memory nor a file.
+//! State of a process or thread that is neither memory nor a file.
 //!
-//! An *aspect* is a plain struct with two functions: `capture` reads it from a stopped task, `plan`
-//! says by which system calls a restored task gets it back. A new aspect is a file and a line in
-//! [`PROCESS`] or [`THREAD`]. Who there is, and in which group and session, is [`tree`]; what a
-//! task may not have at all is [`unsupported`].
+//! An *aspect* is a plain struct with two functions: `capture` reads it from a stopped task, `plan` says by which
+//! system calls a restored task gets it back. A new aspect is a file and a line in [`PROCESS`] or [`THREAD`]. The
+//! processes and threads themselves, with their groups and sessions, are in [`tree`]; state that is not supported at
+//! all is in [`unsupported`].
 //!
-//! The order of the tables is the order of the steps within a stage: what takes privileges away
-//! stands last.
+//! The order of the tables is the order of the steps within a stage: aspects that drop privileges come last.
 
 pub mod actions;
 pub mod altstack;
@@ -59,7 +58,7 @@ pub use self::view::{ProcessView, ThreadView};
 use crate::capture::Capture;
 use crate::plan_context::PlanCx;
 
-/// A field of `/proc/PID/status` that every kernel has, or an error that names it.
+/// Returns the error for a missing or invalid field of `/proc/PID/status` that every kernel has.
 fn missing(task: i32, field: &str) -> Error {
     Error::malformed(
         format!("/proc/{task}/status"),
@@ -67,37 +66,37 @@ fn missing(task: i32, field: &str) -> Error {
     )
 }
 
-/// Something that a process has once.
+/// State that a process has once.
 pub trait ProcessAspect: State {
-    /// Reads it; `None` if there is nothing to carry over.
+    /// Reads the state; `None` if there is nothing to carry over.
     ///
     /// # Errors
     ///
-    /// What broke; what cannot be carried over goes to [`Capture::refusals`] instead.
+    /// If something breaks; what cannot be carried over goes to [`Capture::refusals`] instead.
     fn capture(view: &ProcessView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>>;
 
-    /// Adds the steps that bring it back.
+    /// Adds the steps that restore the state.
     ///
     /// # Errors
     ///
-    /// What in the state makes no sense.
+    /// If the state is inconsistent.
     fn plan(&self, process: ProcessId, cx: &mut PlanCx<'_>) -> Result<()>;
 }
 
-/// Something that each thread has.
+/// State that each thread has.
 pub trait ThreadAspect: State {
-    /// Reads it; `None` if there is nothing to carry over.
+    /// Reads the state; `None` if there is nothing to carry over.
     ///
     /// # Errors
     ///
-    /// What broke; what cannot be carried over goes to [`Capture::refusals`] instead.
+    /// If something breaks; what cannot be carried over goes to [`Capture::refusals`] instead.
     fn capture(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>>;
 
-    /// Adds the steps that bring it back.
+    /// Adds the steps that restore the state.
     ///
     /// # Errors
     ///
-    /// What in the state makes no sense.
+    /// If the state is inconsistent.
     fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()>;
 }
 
@@ -152,7 +151,7 @@ impl ThreadEntry {
     }
 }
 
-/// What a process has once.
+/// The aspects that a process has once.
 pub static PROCESS: &[ProcessEntry] = &[
     ProcessEntry::of::<actions::Actions>(),
     ProcessEntry::of::<settings::Settings>(),
@@ -164,7 +163,7 @@ pub static PROCESS: &[ProcessEntry] = &[
     ProcessEntry::of::<seccomp::Seccomp>(),
 ];
 
-/// What each thread has.
+/// The aspects that each thread has.
 pub static THREAD: &[ThreadEntry] = &[
     ThreadEntry::of::<name::Name>(),
     ThreadEntry::of::<scheduling::Scheduling>(),
@@ -187,7 +186,7 @@ pub static THREAD: &[ThreadEntry] = &[
     ThreadEntry::of::<registers::Registers>(),
 ];
 
-/// The rows of all kinds of this family, for `inspect` and the list of what is supported.
+/// Returns the rows of all kinds of this family, for `inspect` and the list of what is supported.
 pub fn rows() -> impl Iterator<Item = Row> {
     [Row::of::<tree::Member>(), Row::of::<usage::Usage>()]
         .into_iter()
@@ -199,7 +198,7 @@ pub fn rows() -> impl Iterator<Item = Row> {
 ///
 /// # Errors
 ///
-/// What broke; what cannot be carried over goes to [`Capture::refusals`] instead.
+/// If something breaks; what cannot be carried over goes to [`Capture::refusals`] instead.
 pub fn capture(texts: &[Texts], capture: &mut Capture<'_>) -> Result<()> {
     let tree = capture.tree;
     let begun = Instant::now();
@@ -247,8 +246,7 @@ fn capture_process(
 ///
 /// # Errors
 ///
-/// What in the image makes no sense; what stands against the restore goes to
-/// [`PlanCx::refusals`].
+/// If the image is inconsistent; what prevents the restore goes to [`PlanCx::refusals`] instead.
 pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
     tree::plan(cx)?;
     usage::plan(cx)?;
@@ -267,7 +265,7 @@ pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Notes what this machine lacks for the tasks of an image.
+/// Refuses what this machine lacks for the tasks of an image.
 ///
 /// # Errors
 ///

@@ -11,14 +11,14 @@ use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
 use crate::plan_context::PlanCx;
 
-/// Up to 15 bytes, any but zero.
+/// The name of a thread: up to 15 bytes, any except zero.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Name {
     bytes: Vec<u8>,
 }
 
 impl Name {
-    /// Of a thread that has ended, too.
+    /// Creates a name, also for a thread that has exited.
     pub(super) fn new(bytes: Vec<u8>) -> Self {
         Self { bytes }
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Signals that wait: in the queue of a thread, and in that of its process.
+//! Pending signals: in the queue of a thread, and in that of its process.
 //!
-//! A task may send itself a signal with any `siginfo_t` (kernel/signal.c:do_rt_sigqueueinfo), also
-//! one that says that the kernel or another process sent it. The restored task does so while it
-//! blocks all signals, in the order in which they waited.
+//! A task may send itself a signal with any `siginfo_t` (kernel/signal.c:do_rt_sigqueueinfo), also one that says that
+//! the kernel or another process sent it. The restored task does so while it blocks all signals, in the order in which
+//! they were queued.
 
 use crust_model::object::State;
 use crust_model::plan::{Call, Data, ProcessId, Stage, Step, TaskId};
@@ -20,27 +20,27 @@ use crate::capture::Capture;
 use crate::plan_context::PlanCx;
 use crate::task::posix_timers::{Expired, ExpiredTimers};
 
-/// The signals that wait in the queue of a process.
+/// The pending signals in the queue of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shared {
     pub(super) signals: Vec<SigInfo>,
-    /// Who the process is.
+    /// The pid of the process.
     pid: i32,
 }
 
-/// The signals that wait in the queue of a thread.
+/// The pending signals in the queue of a thread.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Private {
     signals: Vec<SigInfo>,
-    /// Who the thread is: its process, itself.
+    /// The pid of the process and the thread id.
     ids: (i32, i32),
 }
 
-/// All that waits in a queue, also those signals of which the kernel only kept the number.
+/// Returns all pending signals of a queue, including those of which the kernel has only kept the number.
 fn all(tid: i32, mut signals: Vec<SigInfo>, status: &Fields, field: &str) -> Result<Vec<SigInfo>> {
-    // It may be older than the queue.
+    // The mask may be older than the queue.
     let mask = status.hex(field).ok_or_else(|| missing(tid, field))?;
-    // These two are told by the state of the process and not by its queue.
+    // These two are represented by the state of the process, not by its queue.
     signals.retain(|info| info.signal() != libc::SIGSTOP && info.signal() != libc::SIGKILL);
     let with_info = signals
         .iter()
@@ -50,7 +50,7 @@ fn all(tid: i32, mut signals: Vec<SigInfo>, status: &Fields, field: &str) -> Res
         (1..=64)
             .filter(|signal| bare & bit(*signal) != 0)
             .map(|signal| {
-                // What the kernel makes up for them: SI_USER, from nobody (collect_signal()).
+                // The kernel makes up SI_USER, from nobody, for them (collect_signal()).
                 let mut bytes = signal.to_ne_bytes().to_vec();
                 bytes.resize(SigInfo::SIZE, 0);
                 SigInfo { bytes }
@@ -59,11 +59,11 @@ fn all(tid: i32, mut signals: Vec<SigInfo>, status: &Fields, field: &str) -> Res
     Ok(signals)
 }
 
-/// Has a task queue signals, each by a call. The one by which it tells of the end of a batch must wait until
-/// there are no more batches. The signal of a timer comes by itself: the timer is made to expire, or still
-/// will (it has expired when it was looked at already).
+/// Plans for a task to queue signals, each by a call. The signal by which the task reports the end of a batch must wait
+/// until there are no more batches. The signal of a timer comes by itself: the timer is made to expire, or still will
+/// expire (if it expired only after it had been examined).
 ///
-/// That can be in a later stage than the timers are made, which is needed if another thread makes them.
+/// If another thread creates the timers, the signals are queued in a later stage than that.
 fn queue(signals: &[SigInfo], task: TaskId, cx: &mut PlanCx<'_>, call: impl Fn(&SigInfo) -> Call) {
     let timer = |info: &SigInfo, cx: &PlanCx<'_>| {
         let id = (task.process, info.timer()?);

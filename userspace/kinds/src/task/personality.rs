@@ -11,7 +11,7 @@ use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
 use crate::plan_context::PlanCx;
 
-/// The domain and its flags.
+/// The execution domain of a thread and its flags.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Personality {
     flags: u32,

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What the processor holds of a thread, its signal mask, and the system call that it is in.
+//! The registers of a thread, its signal mask, and the system call that it is in.
 //!
-//! Registers are kept raw. A thread that was stopped within a system call has an error number of
-//! the kernel's own in `rax` (`-ERESTARTSYS` ...) and the number of the call in `orig_rax`; the
-//! kernel that lets the restored thread go applies its rules to them, as it would have done. Two
-//! states are more than registers:
+//! Registers are kept raw. A thread that was stopped within a system call has a kernel-internal error number in `rax`
+//! (`-ERESTARTSYS` ...) and the number of the call in `orig_rax`; when the restored thread resumes, the kernel applies
+//! its restart rules to them, as it would have done. Three states are more than registers:
 //!
-//! * `-ERESTART_RESTARTBLOCK`: how the call goes on is in the kernel (`struct restart_block`). The thread
-//!   makes the same call with what is left of its limit and is interrupted at once: so the kernel
-//!   sets up the restart block itself.
-//! * A call with a limit of which the kernel keeps nothing ([`limit`](crust_tracee::syscall_timeout)).
-//! * A call with a signal mask of its own ([`crust_arch::sigmask_syscalls`]): signals that come before it is begun again
-//!   would meet the mask from outside. Its thread is let go from the entry of that call.
+//! * `-ERESTART_RESTARTBLOCK`: how the call continues is kept in the kernel (`struct restart_block`). The thread makes
+//!   the same call with what is left of its timeout and is interrupted at once, so that the kernel sets up the restart
+//!   block itself.
+//! * A call with a timeout of which the kernel keeps nothing ([`limit`](crust_tracee::syscall_timeout)).
+//! * A call with a signal mask of its own ([`crust_arch::sigmask_syscalls`]): signals that arrive before it is
+//!   restarted would meet the mask outside the call. The thread is resumed at the entry of that call.
 
 use std::collections::BTreeSet;
 
@@ -38,51 +37,50 @@ use crate::plan_context::PlanCx;
 
 /// Linux's `ERESTART_RESTARTBLOCK`, which user space never sees.
 const RESTART_BLOCK: i64 = -516;
-/// Its `ERESTARTNOHAND`: the call is begun again, unless a handler runs before.
+/// Linux's `ERESTARTNOHAND`: the call is restarted unless a signal handler runs first.
 const UNLESS_HANDLED: i64 = -514;
 /// The code segment of 64-bit programs (`__USER_CS`).
 const CODE_64: u64 = 0x33;
-/// A segment selector with this bit is of the local descriptor table.
+/// The bit of a segment selector that refers to the local descriptor table.
 const SELECTOR_LOCAL: u64 = 1 << 2;
 
-/// How the interrupted system call of a thread goes on.
+/// How the interrupted system call of a thread continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Interrupted {
-    /// A sleep with so many nanoseconds left; `left_at` is where the program wants to be told what
-    /// is left if a signal ends it.
+    /// A sleep with `left` nanoseconds left; `left_at` is the address at which the program wants the remaining time if
+    /// a signal ends it.
     Sleep { clock: i32, left: u64, left_at: u64 },
-    /// `poll`, with so many nanoseconds left if it has a limit.
+    /// `poll`, with the nanoseconds left if it has a timeout.
     Poll {
         fds: u64,
         count: u32,
         left: Option<u64>,
     },
-    /// A futex that is waited for, with so many nanoseconds left.
+    /// A futex wait with `left` nanoseconds left.
     Futex {
         address: u64,
         operation: u32,
         value: u32,
         left: u64,
     },
-    /// A futex that is waited for until a point in time: the same call again.
+    /// A futex wait until a point in time: the same call again.
     FutexUntil { args: [u64; 6] },
-    /// The thread makes this call anew: until the same point in time, without a limit, or with all of its
-    /// time.
+    /// The thread makes this call anew: until the same point in time, without a timeout, or with its full timeout.
     Anew { nr: u64 },
-    /// It is not known what the call was: it returns `EINTR`.
+    /// The call is unknown; it returns `EINTR`.
     Lost,
-    /// It has a signal mask of its own, and is entered anew.
+    /// The call has a signal mask of its own, and is entered anew.
     Masked,
 }
 
 impl Interrupted {
-    /// Whether the kernel has told how it goes on.
+    /// Returns whether the restart state of the call is known.
     fn is_known(&self) -> bool {
         !matches!(self, Self::Anew { .. } | Self::Lost | Self::Masked)
     }
 }
 
-/// The state of the processor.
+/// The processor state of a thread.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registers {
     general: Vec<u8>,
@@ -121,7 +119,7 @@ impl State for Registers {
     }
 }
 
-/// What a call is called that waits.
+/// Returns the name of a system call that waits.
 fn call_name(nr: i64) -> String {
     let name = match nr {
         libc::SYS_nanosleep => "nanosleep",
@@ -135,14 +133,14 @@ fn call_name(nr: i64) -> String {
         libc::SYS_semtimedop => "semtimedop",
         libc::SYS_ppoll => "ppoll",
         libc::SYS_select | libc::SYS_pselect6 => "select",
-        // It was interrupted before.
+        // The call was interrupted before.
         libc::SYS_restart_syscall => "sleep or wait",
         _ => return format!("system call {nr}"),
     };
     name.into()
 }
 
-/// Whether the mask of the call in which the thread is differs from that around it.
+/// Returns whether the thread is in a system call whose own signal mask differs from the mask outside the call.
 fn is_masked(view: &ThreadView<'_>, signal_mask: u64) -> bool {
     let registers = &view.thread.registers;
     sigmask_syscalls::in_call(registers)
@@ -154,8 +152,8 @@ fn is_masked(view: &ThreadView<'_>, signal_mask: u64) -> bool {
         && instruction::before(view.thread.tid, registers) == Some(instruction::SYSCALL)
 }
 
-/// A call made by `int $0x80`, of which the kernel knows how it goes on. What the restored thread has
-/// begun again by a call of its own would go on as one with the number of a 64-bit program.
+/// Handles a call made by `int $0x80` for which the kernel has a restart block. If the restored thread re-entered it by
+/// a call of its own, it would continue as a call with the number of a 64-bit program.
 fn interrupted_32(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Interrupted {
     const RESTART_SYSCALL: u64 = 0;
     let (tid, registers) = (view.thread.tid, &view.thread.registers);
@@ -243,7 +241,7 @@ fn interrupted(
     }))
 }
 
-/// What a kernel that does not tell keeps of a call.
+/// Returns the restart state of a call, derived from its arguments, for a kernel that does not report it.
 fn kept(nr: i64, args: [u64; 6], left: u64) -> Option<Interrupted> {
     let call = match nr {
         libc::SYS_nanosleep => Interrupted::Sleep {
@@ -272,8 +270,8 @@ fn kept(nr: i64, args: [u64; 6], left: u64) -> Option<Interrupted> {
     Some(call)
 }
 
-/// What is left of the limit of a call, if somebody but the kernel has to see to it; names a limit of which
-/// nothing is known, or that cannot be changed.
+/// Returns what is left of the timeout of a call, if crust rather than the kernel has to maintain it. Reports the loss
+/// of a timeout of which nothing is known, or that cannot be changed.
 fn limit(
     view: &ThreadView<'_>,
     interrupted: Option<&Interrupted>,
@@ -330,12 +328,12 @@ fn futex(block: &uapi::Restart, args: [u64; 6]) -> Interrupted {
             left: block.remaining,
         }
     } else {
-        // All other waits are told a point in time, which stays where it is.
+        // All other waits are given a point in time, which does not change.
         Interrupted::FutexUntil { args }
     }
 }
 
-/// Notes processes whose registers this processor does not have.
+/// Refuses processes whose registers this processor does not have.
 ///
 /// # Errors
 ///
@@ -367,7 +365,7 @@ pub(super) fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<(
     Ok(())
 }
 
-/// The call by which a process may use the tiles of AMX.
+/// Returns the call that requests permission to use AMX tiles.
 pub(super) fn ask_for_tiles() -> Call {
     const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
     const TILES: u64 = 18;
@@ -444,7 +442,7 @@ impl ThreadAspect for Registers {
     }
 }
 
-/// The thread loads its tiles (AMX), so that it has room for them.
+/// Has the thread load its AMX tiles, so that its state has room for them.
 #[derive(Debug)]
 struct LoadTiles;
 
@@ -458,7 +456,7 @@ impl Operation for LoadTiles {
     }
 }
 
-/// The call by which the thread gets into the state in which it was.
+/// Returns the call that puts the thread back into the interrupted state.
 fn reenter(call: Interrupted) -> Call {
     let seconds = |ns: u64| Data::words(&[ns / 1_000_000_000, ns % 1_000_000_000]);
     match call {
@@ -472,7 +470,7 @@ fn reenter(call: Interrupted) -> Call {
             [clock.into(), 0.into(), seconds(left).into(), left_at.into()],
         ),
         Interrupted::Poll { fds, count, left } => {
-            // It takes milliseconds; not a part of one is given away.
+            // The timeout is in milliseconds; it is rounded up.
             let limit = left.map_or(-1, |left| {
                 left.div_ceil(1_000_000).min(i32::MAX as u64) as i32
             });

@@ -11,7 +11,7 @@ use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
 use crate::plan_context::PlanCx;
 
-/// Where the list is. Its entries are in the memory of the program.
+/// The location of the list. Its entries are in the memory of the program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RobustList {
     head: u64,
@@ -43,8 +43,8 @@ impl ThreadAspect for RobustList {
     fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
         let args = [self.head.into(), self.length.into()];
         let call = Call::new("robust futex list", libc::SYS_set_robust_list, args);
-        // Late: the death of a half-restored thread that has it would mark futexes, also in
-        // memory that others share, as orphaned.
+        // Set the list late: if a half-restored thread died with it, its futexes, also those in shared memory, would be
+        // marked as orphaned.
         cx.plan.call(Stage::Credentials, task, call);
         Ok(())
     }

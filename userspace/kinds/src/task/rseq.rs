@@ -2,10 +2,10 @@
 
 //! Restartable sequences (`rseq(2)`).
 //!
-//! The area is memory of the program; what the kernel adds is that it knows where it is. To
-//! register it clears the pointer to the sequence that is being executed (kernel/rseq.c), so that
-//! pointer is put back last, when the thread does not pass through user mode any more before its
-//! own registers are set: the kernel then aborts the sequence, as on any preemption.
+//! The rseq area is memory of the program; the kernel only knows its address. Registering it clears the pointer to the
+//! sequence that is being executed (kernel/rseq.c), so that pointer is written back last, when the thread no longer
+//! passes through user mode before its own registers are set: the kernel then aborts the sequence, as on any
+//! preemption.
 
 use crust_model::object::State;
 use crust_model::plan::{Call, Stage, Step, TaskId};
@@ -17,7 +17,7 @@ use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
 use crate::plan_context::PlanCx;
 
-/// The offset of `rseq_cs` in `struct rseq`; then come the flags.
+/// The offset of `rseq_cs` in `struct rseq`; the flags follow it.
 const RSEQ_CS: u64 = 8;
 /// The flags that the kernel sets where time slices are extended (`RSEQ_CS_FLAG_SLICE_EXT_AVAILABLE` and
 /// `_ENABLED`).
@@ -26,7 +26,7 @@ const PR_RSEQ_SLICE_EXTENSION: u64 = 79;
 const PR_RSEQ_SLICE_EXTENSION_SET: u64 = 2;
 const PR_RSEQ_SLICE_EXT_ENABLE: u64 = 1;
 
-/// The registration.
+/// The rseq registration of a thread.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rseq {
     address: RemoteAddr,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! How a thread is scheduled: policy, priority, processors, disk priority.
+//! The scheduling of a thread: policy, priority, CPU affinity, I/O priority.
 
 use crust_model::object::State;
 use crust_model::plan::{Call, Data, Stage, TaskId};
@@ -17,14 +17,14 @@ const SCHED_FLAG_UTIL_CLAMP_MAX: u64 = 0x40;
 /// The scale of utilisation clamps (`SCHED_CAPACITY_SCALE`).
 const FULL: u32 = 1024;
 const IOPRIO_WHO_PROCESS: u64 = 1;
-/// The class of an I/O priority is above this bit; class 0 is "as the CPU priority says".
+/// The lowest bit of the class of an I/O priority; class 0 derives it from the CPU priority.
 const IOPRIO_CLASS_SHIFT: u32 = 13;
 
-/// The attributes that the scheduler has of a thread.
+/// The scheduling attributes of a thread.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scheduling {
     attributes: task::Scheduling,
-    /// The processors that it may run on, as the kernel's mask.
+    /// The processors on which it may run, as the kernel's mask.
     affinity: Vec<u8>,
     io_priority: u32,
 }
@@ -61,7 +61,8 @@ impl ThreadAspect for Scheduling {
             io_priority = 0;
         }
         let mut attributes = task::scheduling(tid).map_err(failed("sched_getattr"))?;
-        // It is kept beside policies that do not use it, of which the call does not tell it.
+        // The kernel keeps the nice value also under policies that do not use it, but the call does not report it for
+        // them.
         attributes.nice = view.text.stat.signed(19) as i32;
         Ok(Some(Self {
             attributes,
@@ -71,7 +72,7 @@ impl ThreadAspect for Scheduling {
     }
 
     fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
-        // The kernel takes whole longs.
+        // The kernel accepts only whole longs.
         let mut mask = self.affinity.clone();
         mask.resize(mask.len().next_multiple_of(8), 0);
         let args = [0.into(), (mask.len() as u64).into(), Data::new(mask).into()];
@@ -103,22 +104,22 @@ impl ThreadAspect for Scheduling {
 }
 
 impl Scheduling {
-    /// Whether the policy is one that uses the nice value.
+    /// Returns whether the policy uses the nice value.
     fn is_ordinary(&self) -> bool {
         let ordinary = [libc::SCHED_OTHER, libc::SCHED_BATCH];
         ordinary.contains(&(self.attributes.policy as i32))
     }
 
-    /// The `struct sched_attr` that `sched_setattr(2)` takes.
+    /// Returns the `struct sched_attr` that `sched_setattr(2)` takes.
     fn attributes(&self) -> Data {
         let attributes = &self.attributes;
         let real_time = attributes.policy == libc::SCHED_DEADLINE as u32;
-        // The slice of an ordinary thread is told as its runtime, and would be taken as a wish (Linux
-        // 6.12: kernel/sched/syscalls.c:__setparam_fair).
+        // The slice of an ordinary thread is reported as its runtime, and would be taken as a request (Linux 6.12:
+        // kernel/sched/syscalls.c:__setparam_fair).
         let own = |value: u64| if real_time { value } else { 0 };
         let mut flags = attributes.flags;
-        // The kernel tells the clamps that are in force, also if nobody asked for them, and a
-        // kernel without them refuses to be asked.
+        // The kernel reports the clamps that are in force even if they were never requested, and a kernel without
+        // clamps refuses the flags.
         if attributes.util_min != 0 {
             flags |= SCHED_FLAG_UTIL_CLAMP_MIN;
         }

@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Sessions and process groups on a kernel without the module: which can be had by `setsid(2)` and
-//! `setpgid(2)`, and in which order.
+//! Sessions and process groups on a kernel without the module: which of them `setsid(2)` and `setpgid(2)` can recreate,
+//! and in which order.
 //!
-//! A process begins in the session of its parent, and can only leave it for one of its own. So a
-//! child that is to be in the session that its parent left must be made before the parent leaves
-//! it. Groups are made by the process of their number, and joined within their session. If that process has gone to
-//! another group since, it makes the group and goes there when the others have joined. If it is dead, as the first
-//! command of a pipeline may be, another one is made in its place that ends when the others have joined.
+//! A process starts in the session of its parent, and can only leave it for a new one of its own. So a child that is to
+//! be in the session that its parent left must be created before the parent leaves it. A group is created by the
+//! process of its number, and joined within its session. If that process has since moved to another group, it creates
+//! the group first and moves when the others have joined. If it is dead, as the first command of a pipeline may be,
+//! another process is created in its place, which exits when the others have joined.
 //!
-//! A process whose parent was never in its session is an orphan that was adopted: by a subreaper, which its parent is or
-//! was. So it is made by another process in that session, which ends: a child of the one that leads the session or, if
-//! that is dead, one that leads it in its stead.
+//! A process whose parent was never in its session is an orphan that was adopted by a subreaper, which its parent is or
+//! was. So it is created by another process in that session, which then exits: a child of the session leader or, if
+//! that is dead, a process that leads the session in its place.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Where a process is to be.
+/// The place of a process in the tree, its group and its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Its number.
+    /// The pid of the process.
     pub pid: i32,
-    /// The index of its parent, which is smaller than its own; `None` for the root.
+    /// The index of the parent, which is smaller than its own; `None` for the root.
     pub parent: Option<usize>,
-    /// Its group.
+    /// The process group.
     pub pgid: i32,
-    /// Its session.
+    /// The session.
     pub sid: i32,
 }
 
@@ -34,19 +34,19 @@ impl Place {
     }
 }
 
-/// What cannot be had.
+/// A session or group that cannot be recreated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The index of the process.
     pub process: usize,
-    /// What it is about.
+    /// The kind of object.
     pub object: &'static str,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
-/// The groups that have a member whose parent is in another group of the same session: somebody who can let it go
-/// on. All others are orphaned, and signals of the terminal do not stop their processes.
+/// Returns the groups that have a member whose parent is in another group of the same session, and so can continue it.
+/// All other groups are orphaned, and terminal signals do not stop their processes.
 pub fn kept_groups(places: &[Place]) -> BTreeSet<i32> {
     let is_kept = |place: &&Place| {
         place.parent.is_some_and(|parent| {
@@ -61,39 +61,40 @@ pub fn kept_groups(places: &[Place]) -> BTreeSet<i32> {
         .collect()
 }
 
-/// How sessions and groups are made.
+/// The way in which sessions and groups are created.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionReplay {
-    /// For each process whether it must be made before its parent calls `setsid`.
+    /// For each process, whether it must be created before its parent calls `setsid`.
     pub before: Vec<bool>,
-    /// Groups whose makers have gone to another group: the group, and its maker.
+    /// The groups whose creators have moved to another group, each with its creator.
     pub left: Vec<(i32, usize)>,
-    /// Groups whose makers are dead: the group, and one of its members.
+    /// The groups whose creators are dead, each with one of its members.
     pub orphaned: Vec<(i32, usize)>,
-    /// Those who make orphans.
+    /// The processes that create orphans.
     pub stand_ins: Vec<StandIn>,
 }
 
-/// A process that makes others and ends.
+/// A process that creates others and exits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StandIn {
-    /// Its session.
+    /// The session of the stand-in.
     pub session: i32,
-    /// Who leads this session and makes it; if nobody does, it leads the session itself, and `adopter` makes it.
+    /// The leader of this session, which creates the stand-in; if there is none, the stand-in leads the session itself,
+    /// and `adopter` creates it.
     pub leader: Option<usize>,
-    /// Who adopts its children.
+    /// The process that adopts its children.
     pub adopter: usize,
-    /// Its children.
+    /// The children that it creates.
     pub children: Vec<usize>,
 }
 
-/// How sessions and groups can be made.
+/// Determines how sessions and groups can be created.
 ///
-/// `inherited` is the group and the session that the root begins in and is to be in.
+/// `inherited` is the group and the session in which the root starts and is to stay.
 ///
 /// # Errors
 ///
-/// All that cannot be had.
+/// All sessions and groups that cannot be recreated.
 pub fn replay(
     places: &[Place],
     inherited: Option<(i32, i32)>,
@@ -122,7 +123,7 @@ pub fn replay(
             Some(&maker) if places[maker].pgid == place.pgid => {}
             Some(&maker) if places[maker].sid == place.sid => replay.left.push((place.pgid, maker)),
             None if place.pgid != place.sid => replay.orphaned.push((place.pgid, process)),
-            // The maker of a session is that of its first group, in which all orphans of it begin.
+            // The creator of a session also creates its first group, in which all its orphans start.
             None if replay
                 .stand_ins
                 .iter()
@@ -141,7 +142,7 @@ pub fn replay(
     }
 }
 
-/// Finds out who must be made before its parent leaves a session, and who must be an orphan.
+/// Determines which processes must be created before their parents leave a session, and which must be orphans.
 fn sessions(
     places: &[Place],
     numbers: &BTreeMap<i32, usize>,
@@ -167,26 +168,26 @@ fn sessions(
                 });
             }
         }
-        // Without the wishes of the orphans others may come true.
+        // Without the requirements of the orphans, those of others may be satisfiable.
         if !is_new || !problems.is_empty() {
             return;
         }
     }
 }
 
-/// For each process whether it must be made before its parent leaves a session; and those that cannot be made in the
-/// session in which they must, with that session. Orphans are made elsewhere.
+/// Returns for each process whether it must be created before its parent leaves a session; and the processes that
+/// cannot be created in the session in which they must be, with that session. Orphans are created elsewhere.
 fn births(
     places: &[Place],
     inherited: Option<i32>,
     orphans: &BTreeSet<usize>,
 ) -> (Vec<bool>, Vec<(usize, i32)>) {
-    // In which session each must be made, if it matters: known when all its children are.
+    // The session in which each must be created, if it matters: known when it is known for all children.
     let mut born_in: Vec<Option<i32>> = places
         .iter()
         .map(|place| (!place.leads_session()).then_some(place.sid))
         .collect();
-    // For whose sake: a descendant's, if not its own.
+    // The process that requires it: the process itself or a descendant.
     let mut asker: Vec<usize> = (0..places.len()).collect();
     let mut before = vec![false; places.len()];
     let mut impossible = Vec::new();
@@ -198,7 +199,7 @@ fn births(
             None if inherited == Some(wanted) => continue,
             None => false,
             Some(parent) if wanted == places[parent].sid => continue,
-            // A parent that leads a session can have been in this one before.
+            // A parent that leads a session may have been in this one before.
             Some(parent) => {
                 before[child] = true;
                 let asks = asker[child];
@@ -216,7 +217,7 @@ fn births(
     (before, impossible)
 }
 
-/// Has a child be made in a session in which its parent never was, if its parent can adopt it.
+/// Has a stand-in create a child in a session in which its parent never was. Returns whether the parent can adopt it.
 fn adopt(
     places: &[Place],
     numbers: &BTreeMap<i32, usize>,
@@ -252,12 +253,12 @@ fn adopt(
     true
 }
 
-/// The ancestors of a process, the next one first.
+/// Returns the ancestors of a process, the nearest first.
 fn ancestors(places: &[Place], process: usize) -> impl Iterator<Item = usize> {
     std::iter::successors(places[process].parent, |&above| places[above].parent)
 }
 
-/// An orphan goes to the next of its ancestors that adopts at all.
+/// Checks that orphans get their adopters: an orphan goes to the nearest of its ancestors that adopts at all.
 fn check_adoptions(places: &[Place], stand_ins: &[StandIn], problems: &mut Vec<Problem>) {
     let adopters: BTreeSet<usize> = stand_ins.iter().map(|stand_in| stand_in.adopter).collect();
     for stand_in in stand_ins {

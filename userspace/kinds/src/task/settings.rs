@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a process chose by `prctl(2)`, `membarrier(2)` and files of `/proc/self`.
+//! Settings that a process made by `prctl(2)`, `membarrier(2)` and files of `/proc/self`.
 
 use std::os::fd::AsFd;
 
@@ -19,7 +19,7 @@ use crate::plan_context::PlanCx;
 const PR_THP_DISABLE_EXCEPT_ADVISED: u64 = 2;
 /// The value of `PR_GET_DUMPABLE` for core dumps that only root can read.
 const ROOT_ONLY: u32 = 2;
-/// Any user but root.
+/// A user other than root.
 const NOBODY: u64 = 65534;
 
 /// The settings of a process.
@@ -31,9 +31,9 @@ pub struct Settings {
     pub subreaper: bool,
     /// The arguments of `PR_SET_THP_DISABLE`.
     thp_disable: Option<u64>,
-    /// What `MEMBARRIER_CMD_GET_REGISTRATIONS` tells: a bit for each command that registers.
+    /// The result of `MEMBARRIER_CMD_GET_REGISTRATIONS`: a bit for each registering command.
     membarrier: u32,
-    /// It may use the tiles of AMX (`ARCH_REQ_XCOMP_PERM`).
+    /// Whether the process may use AMX tiles (`ARCH_REQ_XCOMP_PERM`).
     tiles: bool,
     oom_score_adj: i32,
     coredump_filter: u32,
@@ -122,7 +122,7 @@ const MEMBARRIER_STATE: [(u32, u32); 4] = [
     (1 << 7, 1 << 8), // PRIVATE_EXPEDITED_RSEQ
 ];
 
-/// Whether the process may dump core, by whatever tells it.
+/// Returns the `PR_GET_DUMPABLE` value of the process, from whatever source reports it.
 fn dumpable(view: &ProcessView<'_>) -> Result<u32> {
     let process = view.process;
     let info = pidfd::info(process.pidfd.as_fd(), info_mask::COREDUMP).ok();
@@ -132,7 +132,7 @@ fn dumpable(view: &ProcessView<'_>) -> Result<u32> {
             mask => u32::from(mask & coredump::USER != 0),
         });
     }
-    // Before Linux 6.16 only the owner of `/proc/PID` tells: root, if the process is not dumpable.
+    // Before Linux 6.16 only the owner of `/proc/PID` shows it: root, if the process is not dumpable.
     let euid = view
         .status
         .numbers("Uid")
@@ -202,7 +202,7 @@ impl ProcessAspect for Settings {
             let call = ask_for_tiles();
             cx.plan.call(Stage::Attributes, leader, call);
         }
-        // A change of credentials sets it, in any thread: so only when all of them are done.
+        // A change of credentials in any thread resets it, so set it only when all of them are done.
         let chosen = match self.dumpable {
             ROOT_ONLY if cx.features.dumpable_by_root => None,
             ROOT_ONLY => Some(0),
@@ -213,7 +213,8 @@ impl ProcessAspect for Settings {
             let call = Call::new("dumpable", libc::SYS_prctl, args);
             cx.plan.call(Stage::Exit, cx.survivor(process), call);
         } else {
-            // No process can ask for it, but gets it with other credentials. Its own come behind.
+            // No process can request this value, but a change of credentials sets it. The process gets its own
+            // credentials afterwards.
             let other = |id: u64| Call::new("dumpable by root", libc::SYS_setfsuid, [id.into()]);
             let calls = [other(NOBODY).may_fail(), other(0).must_return(NOBODY)];
             for call in calls {
@@ -235,7 +236,7 @@ impl ProcessAspect for Settings {
         {
             let args = [u64::from(command).into(), 0.into(), 0.into()];
             let call = Call::new("membarrier: register", libc::SYS_membarrier, args);
-            // While there is one thread it need not wait for the other processors.
+            // While there is only one thread, registering need not wait for the other processors.
             cx.plan.call(Stage::SealMemory, leader, call);
         }
         for (name, value) in [

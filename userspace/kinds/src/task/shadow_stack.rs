@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a thread may do about its shadow stack: write to it (`WRSS`), and what it may not switch on or off any more
-//! (`ARCH_SHSTK_LOCK`). The shadow stacks themselves are [memory](crate::memory::shadow_stack).
+//! The shadow stack features of a thread: whether it may write to shadow stacks (`WRSS`), and which features it can no
+//! longer switch on or off (`ARCH_SHSTK_LOCK`). The shadow stacks themselves are [memory](crate::memory::shadow_stack).
 
 use crust_model::Result;
 use crust_model::object::{State, decode, other_version};
@@ -15,15 +15,15 @@ use crate::plan_context::PlanCx;
 const ARCH_SHSTK_ENABLE: u64 = 0x5001;
 const ARCH_SHSTK_LOCK: u64 = 0x5003;
 const WRSS: u64 = 1 << 1;
-/// The words for features in `/proc/PID/status`, and their bits.
+/// The names of the features in `/proc/PID/status`, and their bits.
 const FEATURES: [(&str, u64); 2] = [("shstk", 1 << 0), ("wrss", WRSS)];
 
 /// The features beyond a shadow stack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Features {
-    /// It may write to shadow stacks.
+    /// Whether the thread may write to shadow stacks.
     writes: bool,
-    /// Those that cannot be changed any more.
+    /// The features that can no longer be changed.
     locked: u64,
 }
 
@@ -51,7 +51,7 @@ impl State for Features {
     }
 }
 
-/// The bits of the features in such a field.
+/// Returns the bits of the features named in such a field.
 fn features(words: &str) -> u64 {
     let known = FEATURES
         .iter()

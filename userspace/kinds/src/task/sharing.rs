@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What processes share that are no threads of each other: by `clone(2)` with `CLONE_FILES`, `CLONE_FS` or `CLONE_VM`.
+//! Objects that different processes share, by `clone(2)` with `CLONE_FILES`, `CLONE_FS` or `CLONE_VM`.
 //!
-//! `kcmp` compares what two tasks have, and its answer is an order, so that those who share are found by sorting. A
-//! restored process shares with its parent, by the same flags; there is no other way to share.
+//! `kcmp` compares the objects of two tasks, and its result is an ordering, so that tasks that share are found by
+//! sorting. A restored process shares with its parent, by the same flags; there is no other way to share.
 
 use std::cmp::Ordering;
 
@@ -19,14 +19,14 @@ use crate::capture::Capture;
 /// What a process shares with its parent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sharing {
-    /// The table of descriptors.
+    /// The descriptor table.
     pub files: bool,
-    /// Working directory, root directory and umask.
+    /// The working directory, root directory and umask.
     pub directories: bool,
 }
 
 impl Sharing {
-    /// The flags of `clone` that have a child share the same.
+    /// Returns the flags of `clone` that make a child share the same objects.
     #[must_use]
     pub fn flags(self) -> u64 {
         let flag = |shared, flag: i32| if shared { flag as u64 } else { 0 };
@@ -34,7 +34,7 @@ impl Sharing {
     }
 }
 
-/// Finds out what the processes of a tree share with their parents, and notes what they may not.
+/// Determines what the processes of a tree share with their parents, and refuses sharing that is not supported.
 ///
 /// # Errors
 ///
@@ -50,7 +50,7 @@ pub fn look(capture: &mut Capture<'_>) -> Result<Vec<Sharing>> {
         for (process, first) in capture.tree.iter().zip(&firsts) {
             let parent = process.parent.map(|parent| parent.0 as usize);
             let with = match first {
-                // Those outside are too many to look at; who made it is the most likely one.
+                // There are too many processes outside the tree to examine; the parent is the most likely sharer.
                 _ if parent.is_none() => sharer_outside(process, kind)?,
                 Some(first) if *first != process.id.0 as usize => Some(capture.tree[*first].pid),
                 _ => None,
@@ -68,7 +68,7 @@ pub fn look(capture: &mut Capture<'_>) -> Result<Vec<Sharing>> {
                     );
                 }
                 Kind::Files if is_of_parent => sharing.files = true,
-                // The root directory changes when others still look for files.
+                // The root directory changes while others still open files.
                 Kind::Fs if is_of_parent && has_root_of_its_own(process)? => capture.refusals.block(
                     process.pid,
                     what,
@@ -106,7 +106,7 @@ fn with_number(first: Option<usize>) -> usize {
     first.unwrap_or_default()
 }
 
-/// For each process the first one that has the same object; none for zombies.
+/// Returns for each process the first one that has the same object; `None` for zombies.
 fn firsts(tree: &[FrozenProcess], kind: Kind) -> Result<Vec<Option<usize>>> {
     let mut sorted: Vec<usize> = Vec::new();
     let mut firsts = Vec::new();
@@ -131,7 +131,7 @@ fn firsts(tree: &[FrozenProcess], kind: Kind) -> Result<Vec<Option<usize>>> {
     Ok(firsts)
 }
 
-/// The parent of the root, if it shares with the root.
+/// Returns the parent of the root if the two share the object.
 fn sharer_outside(root: &FrozenProcess, kind: Kind) -> Result<Option<i32>> {
     if root.leader().is_none() {
         return Ok(None);
@@ -139,7 +139,7 @@ fn sharer_outside(root: &FrozenProcess, kind: Kind) -> Result<Option<i32>> {
     let parent = crust_proc::stat(&root.proc, root.pid, "stat")?.signed(4) as i32;
     match kcmp::tasks(parent, root.task(), kind) {
         Ok(Ordering::Equal) => Ok(Some(parent)),
-        // It may be in another namespace, or have ended.
+        // The parent may be in another namespace, or have exited.
         Ok(_) | Err(Errno::ESRCH | Errno::EPERM | Errno::EINVAL) => Ok(None),
         Err(errno) => Err(Error::task(root.pid, "kcmp with its parent", errno)),
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! When a thread began (field 22 of `/proc/PID/task/TID/stat`), in ticks, which is as exact as anybody can see
-//! it. Of the leader, that is when the process began: see [`tree`](super::tree).
+//! The start time of a thread (field 22 of `/proc/PID/task/TID/stat`), in ticks, which is as precise as user space can
+//! see. The start time of the leader is that of the process: see [`tree`](super::tree).
 
 use std::os::fd::AsFd;
 
@@ -18,22 +18,22 @@ use super::{ThreadAspect, ThreadView, usage};
 use crate::capture::Capture;
 use crate::plan_context::PlanCx;
 
-/// Clock ticks of `/proc/PID/stat` (`USER_HZ`, 100 on x86) in nanoseconds.
+/// The clock tick of `/proc/PID/stat` (`USER_HZ`, 100 on x86) in nanoseconds.
 pub(super) const TICK: u64 = 10_000_000;
 
-/// On the boot-time clock, as the kernel has it, in nanoseconds.
+/// The start time on the boot-time clock, as the kernel keeps it, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started(pub u64);
 
 impl Started {
-    /// As `stat` tells crust: the kernel adds what its time namespace adds.
+    /// Returns the start time in `stat`, to which the kernel has added the offset of crust's time namespace.
     pub(super) fn of(stat: &Stat) -> Self {
         let boottime = stat.field(22) * TICK;
         Self(boottime.saturating_add_signed(-clock::own_offsets().boottime))
     }
 
-    /// Has the module set it, when the task is there. Without the module it is lost, of which the root's
-    /// loss tells.
+    /// Has the module set the start time once the task exists. Without the module it is lost, which is reported once,
+    /// for the root.
     pub(super) fn set(self, stage: Stage, task: TaskId, cx: &mut PlanCx<'_>) {
         if cx.features.set_start {
             cx.plan.operate(stage, task, SetStart(self.0));
@@ -76,7 +76,8 @@ impl ThreadAspect for Started {
     }
 }
 
-/// The module sets when the thread began, or with it the process, in nanoseconds on the boot-time clock.
+/// Has the module set the start time of a thread or, for the leader, of the process, in nanoseconds on the boot-time
+/// clock.
 #[derive(Debug)]
 struct SetStart(u64);
 
@@ -94,12 +95,12 @@ impl Operation for SetStart {
         };
         let handle = handle.map_err(failed)?;
         let (before, after) = task.offsets();
-        // Nothing has begun before the machine, or will yet begin.
+        // A start time is neither before the boot of the machine nor in the future.
         let boottime = self
             .0
             .saturating_add_signed(before.boottime - after.boottime)
             .min(clock::boottime());
-        // The kernel takes it as crust sees the clock.
+        // The kernel expects the time as crust sees the clock.
         let boottime = boottime.saturating_add_signed(clock::own_offsets().boottime);
         match task.device()?.set_start(handle.as_fd(), boottime) {
             Err(Errno::EPERM) => {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! How late a thread's sleeps may end (`PR_SET_TIMERSLACK`).
+//! The timer slack of a thread: how late its sleeps may end (`PR_SET_TIMERSLACK`).
 //!
-//! The default, to which `prctl(PR_SET_TIMERSLACK, 0)` returns, is what the thread's creator had
-//! as its current slack when it made it (kernel/fork.c:copy_process). So the plan gives the
-//! creator that slack for the moment: see `tree`.
+//! The default, to which `prctl(PR_SET_TIMERSLACK, 0)` returns, is the current slack that the thread's creator had when
+//! it created the thread (kernel/fork.c:copy_process). So the plan temporarily gives the creator that slack: see
+//! `tree`.
 
 use crust_model::Result;
 use crust_model::object::State;
@@ -15,14 +15,14 @@ use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
 use crate::plan_context::PlanCx;
 
-/// What a task has if nobody changed it.
+/// The timer slack of a task if it was never changed.
 pub(super) const USUAL: u64 = 50_000;
 
-/// In nanoseconds.
+/// The timer slack of a thread in nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slack {
     current: u64,
-    /// What `PR_SET_TIMERSLACK` with 0 sets.
+    /// The value that `PR_SET_TIMERSLACK` with 0 sets.
     pub(super) default: u64,
 }
 
@@ -37,7 +37,7 @@ impl State for Slack {
     }
 }
 
-/// The call that sets it; 0 would not mean zero to it.
+/// Returns the call that sets the slack; 0 would set the default instead of zero.
 pub(super) fn set(slack: u64) -> Call {
     let args = [libc::PR_SET_TIMERSLACK.into(), slack.into()];
     Call::new("timer slack", libc::SYS_prctl, args)

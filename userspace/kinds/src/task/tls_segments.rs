@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Segments of a thread in the global descriptor table (`set_thread_area(2)`), which 64-bit programs have
-//! only if they ask for them as 32-bit programs do.
+//! Segments of a thread in the global descriptor table (`set_thread_area(2)`), which 64-bit programs have only if they
+//! request them like 32-bit programs.
 //!
-//! The tracer reads and sets them. Those of the local table (`modify_ldt(2)`) are shown to nobody else: a
-//! thread that uses one is refused (`registers`).
+//! The tracer reads and sets them. Segments of the local descriptor table (`modify_ldt(2)`) are visible only to the
+//! process itself: a thread that uses one is refused (`registers`).
 
 use crust_model::object::State;
 use crust_model::plan::{Operation, Stage, TaskHandle, TaskId};
@@ -17,7 +17,7 @@ use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
 use crate::plan_context::PlanCx;
 
-/// Those that are there.
+/// The segments that are in use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segments(Vec<Segment>);
 
@@ -36,7 +36,7 @@ impl State for Segments {
     }
 }
 
-/// What the kernel tells of an entry that is not used: not present, and not to be written to.
+/// Returns whether a segment is what the kernel reports for an unused entry: not present, and not writable.
 fn is_empty([_, base, limit, flags]: &Segment) -> bool {
     const EMPTY: u32 = 1 << 3 | 1 << 5;
     (*base, *limit, *flags) == (0, 0, EMPTY)
@@ -50,7 +50,7 @@ impl ThreadAspect for Segments {
             match ptrace::segment(tid, number) {
                 Ok(segment) if is_empty(&segment) => {}
                 Ok(segment) => segments.push(segment),
-                // A kernel without 32-bit programs.
+                // The kernel does not support 32-bit programs.
                 Err(Errno::EIO | Errno::EINVAL) => return Ok(None),
                 Err(errno) => return Err(Error::task(tid, "read its segments", errno)),
             }
@@ -66,7 +66,7 @@ impl ThreadAspect for Segments {
     }
 }
 
-/// A segment of the thread in the global descriptor table.
+/// Sets a segment of the thread in the global descriptor table.
 #[derive(Debug)]
 struct SetSegment(Segment);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a task may not have: it would be lost, so it is refused or named.
+//! State of a task that is not supported: it would be lost, so it is refused or reported.
 
 use std::cmp::Ordering;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crust_tracee::texts::{NAMESPACES, ProcessText, ThreadText};
 use super::ThreadView;
 use crate::capture::Capture;
 
-/// The namespaces of crust, in the order of [`NAMESPACES`]; it never leaves them.
+/// Returns the namespaces of crust, in the order of [`NAMESPACES`]; it never leaves them.
 fn own_namespaces() -> &'static [Option<PathBuf>] {
     static OWN: OnceLock<Vec<Option<PathBuf>>> = OnceLock::new();
     OWN.get_or_init(|| {
@@ -25,11 +25,11 @@ fn own_namespaces() -> &'static [Option<PathBuf>] {
     })
 }
 
-/// Names the namespaces of a thread that are not those of crust, but for the time namespace, which is carried
-/// over ([`time`](crate::namespace::time)).
+/// Refuses the namespaces of a thread that differ from crust's, except the time namespace, which is carried over
+/// ([`time`](crate::namespace::time)).
 fn check_namespaces(view: &ThreadView<'_>, capture: &mut Capture<'_>) {
     let theirs = NAMESPACES.iter().zip(&view.text.namespaces);
-    // A kernel without this kind of namespace has no such link, for nobody.
+    // A kernel without this kind of namespace has no such link for any process.
     let foreign = theirs
         .zip(own_namespaces())
         .filter(|((name, link), own)| link != own && !name.starts_with("time"));
@@ -43,20 +43,20 @@ fn check_namespaces(view: &ThreadView<'_>, capture: &mut Capture<'_>) {
     }
 }
 
-/// The control groups of crust.
+/// Returns the control groups of crust.
 fn own_cgroup() -> &'static [u8] {
     static OWN: OnceLock<Vec<u8>> = OnceLock::new();
     OWN.get_or_init(|| std::fs::read("/proc/self/cgroup").unwrap_or_default())
 }
 
-/// Whether two tasks have the same object.
+/// Returns whether two tasks share an object of a kind.
 fn shares(a: i32, b: i32, kind: Kind) -> Result<bool> {
     let order = kcmp::tasks(a, b, kind).map_err(|errno| Error::task(b, "kcmp", errno))?;
     Ok(order == Ordering::Equal)
 }
 
-/// Names what of the processor and its own a process may not have; some of it only the process itself can
-/// be asked about.
+/// Refuses unsupported processor settings and private state of a process, some of which only the process itself can
+/// query.
 fn check_hidden(
     process: &FrozenProcess,
     leader: &ThreadText,
@@ -118,11 +118,11 @@ fn check_hidden(
     Ok(())
 }
 
-/// Names what a process may not have.
+/// Refuses or reports the unsupported state of a process.
 ///
 /// # Errors
 ///
-/// What broke.
+/// If something breaks.
 pub fn check_process(
     process: &FrozenProcess,
     text: &ProcessText,
@@ -150,15 +150,15 @@ pub fn check_process(
     Ok(())
 }
 
-/// Names what a thread may not have.
+/// Refuses or reports the unsupported state of a thread.
 ///
 /// # Errors
 ///
-/// What broke.
+/// If something breaks.
 pub fn check_thread(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<()> {
     let tid = view.thread.tid;
     check_namespaces(view, capture);
-    // Its table of descriptors is looked at with those of processes.
+    // The descriptor table of the thread is examined together with those of processes.
     let task = view.process.task();
     if tid != task && !shares(task, tid, Kind::Fs)? {
         capture.refusals.block(

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The resources that a process has used, and those that its children have that it has waited for:
-//! `times()`, `getrusage()`, `CLOCK_PROCESS_CPUTIME_ID`, and of a zombie what `wait4()` will tell.
+//! The resource usage of a process and of the children that it has waited for: `times()`, `getrusage()`,
+//! `CLOCK_PROCESS_CPUTIME_ID`, and for a zombie what `wait4()` will report.
 //!
-//! The clocks of CPU time of a process, which anybody may read, tell of all its threads, also those that have
-//! ended; `/proc/PID/stat` has page faults, and times of children in ticks; `/proc/PID/io` has what was read and
-//! written, also by children (kernel/exit.c:wait_task_zombie), whose blocks so become those of the process.
-//! Nobody tells how often threads waited that have ended, and children, and how large children were, or programs
-//! before an exec, or zombies: that is counted from zero. What the module had counted on is with the process, and
-//! not with its threads, whose switches, blocks and size `/proc` shows: a second dump does not see it. Only the
-//! module can have things counted on, and the clocks of single threads no kernel lets anybody set.
+//! The CPU-time clocks of a process, which anybody may read, cover all its threads, including those that have exited;
+//! `/proc/PID/stat` has page faults, and the times of children in ticks; `/proc/PID/io` has the bytes read and written,
+//! also by children (kernel/exit.c:wait_task_zombie), whose blocks thus become those of the process. Nothing reports
+//! the context switches of exited threads and of children, nor the maximum resident size of children, of programs
+//! before an exec, or of zombies: these are counted from zero. What the module has added belongs to the process and not
+//! to its threads, whose switches, blocks and size `/proc` shows: a second dump does not see it. Only the module can
+//! add to the counters, and no kernel lets anybody set the clocks of single threads.
 
 use std::os::fd::AsFd;
 
@@ -29,36 +29,36 @@ use super::start_time::TICK;
 use crate::capture::Capture;
 use crate::plan_context::PlanCx;
 
-/// Of a process: all its threads. Times are in nanoseconds.
+/// The resource usage of all threads of a process. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// `CLOCK_PROCESS_CPUTIME_ID`.
     pub runtime: u64,
-    /// Time in user mode, as ticks found it there: of `runtime`, the kernel shows the same share.
+    /// The time in user mode as sampled by ticks; the kernel shows the same share of `runtime`.
     pub utime: u64,
-    /// Time in the kernel, likewise.
+    /// The time in the kernel, likewise.
     pub stime: u64,
-    /// Time in user mode of the children that it has waited for.
+    /// The time in user mode of the children that the process has waited for.
     pub cutime: u64,
-    /// Their time in the kernel.
+    /// The time in the kernel of these children.
     pub cstime: u64,
-    /// Page faults without input.
+    /// Page faults without I/O.
     pub minflt: u64,
-    /// Page faults with input.
+    /// Page faults with I/O.
     pub majflt: u64,
-    /// Page faults of these children without input.
+    /// Page faults of these children without I/O.
     pub cminflt: u64,
-    /// Their page faults with input.
+    /// Page faults of these children with I/O.
     pub cmajflt: u64,
     /// Blocks read, of 512 bytes.
     pub inblock: u64,
     /// Blocks written, of 512 bytes.
     pub oublock: u64,
-    /// Times that it waited for something.
+    /// Voluntary context switches.
     pub nvcsw: u64,
-    /// Times that another task had its turn.
+    /// Involuntary context switches.
     pub nivcsw: u64,
-    /// The most memory that was resident, in bytes.
+    /// The maximum resident set size in bytes.
     pub maxrss: u64,
 }
 
@@ -83,18 +83,18 @@ impl State for Usage {
     }
 }
 
-// Clocks of a process (include/linux/posix-timers_types.h).
+// CPU-time clocks of a process (include/linux/posix-timers_types.h).
 const CPUCLOCK_PROF: i32 = 0;
 const CPUCLOCK_VIRT: i32 = 1;
 const CPUCLOCK_SCHED: i32 = 2;
 
-/// A clock of the CPU time of a process.
+/// Reads a CPU-time clock of a process.
 fn cpu_time(pid: i32, which: i32) -> Result<u64> {
     clock::read(ClockId::from_raw(!pid << 3 | which))
 }
 
 impl Usage {
-    /// What a process has used, of whose threads, but for a leader that has ended, `threads` tells.
+    /// Returns the usage of a process; `threads` describes its threads, except a leader that has exited.
     fn of(process: &FrozenProcess, threads: &[ThreadText]) -> Result<Self> {
         let (proc, pid) = (&process.proc, process.pid);
         let utime = cpu_time(pid, CPUCLOCK_VIRT)?;
@@ -110,13 +110,13 @@ impl Usage {
             })
             .transpose()?;
         let statuses = threads.iter().map(|text| &text.status).chain(&ended);
-        // A kernel without CONFIG_TASK_IO_ACCOUNTING has not counted.
+        // A kernel without CONFIG_TASK_IO_ACCOUNTING does not count.
         let io = crust_proc::read_text(proc, pid, "io").unwrap_or_default();
         let stat = crust_proc::stat(proc, pid, "stat")?;
         Ok(own.with(statuses, &Fields::new(io), &stat))
     }
 
-    /// With what the files of `/proc` tell.
+    /// Completes the usage from the files of `/proc`.
     fn with<'a>(
         self,
         statuses: impl Iterator<Item = &'a Fields> + Clone,
@@ -141,23 +141,23 @@ impl Usage {
             oublock: number(io, "write_bytes") / BLOCK,
             nvcsw: sum("voluntary_ctxt_switches"),
             nivcsw: sum("nonvoluntary_ctxt_switches"),
-            // All threads have the same memory; those that have ended have none.
+            // All threads have the same memory; those that have exited have none.
             maxrss: statuses.clone().find_map(peak).unwrap_or(0),
             ..self
         }
     }
 
-    /// Whether children have used something that nobody tells of.
+    /// Returns whether there have been children, part of whose usage nothing reports.
     fn has_had_children(&self) -> bool {
         (self.cutime, self.cstime, self.cminflt) != (0, 0, 0)
     }
 }
 
-/// Captures it, also of a zombie.
+/// Captures the usage of a process, which may be a zombie.
 ///
 /// # Errors
 ///
-/// What broke.
+/// If something breaks.
 pub fn capture(
     process: &FrozenProcess,
     threads: &[ThreadText],
@@ -168,11 +168,11 @@ pub fn capture(
     Ok(())
 }
 
-/// Has the module add it, before there are timers, which would be told; else it is lost.
+/// Has the module add the usage, before there are timers, which would notice it. Without the module it is lost.
 ///
 /// # Errors
 ///
-/// What in the image makes no sense.
+/// If the image is inconsistent.
 pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
     let records = cx.records;
     let root = super::tree::members(records)?.first().map(|root| root.pid);
@@ -205,7 +205,7 @@ pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The module adds to what the process has used.
+/// Has the module add to the usage of the process.
 #[derive(Debug)]
 struct AddUsage(Usage);
 
@@ -237,7 +237,8 @@ impl Operation for AddUsage {
     }
 }
 
-/// Reports what the kernel does not let crust set: who may do so in a user namespace may not where others see it.
+/// Reports a value that the kernel does not let crust set: privileges in a user namespace do not suffice for what is
+/// visible outside of it.
 pub(super) fn lose_forbidden(task: &mut dyn TaskHandle, object: &str) {
     task.lose(
         object,
@@ -298,7 +299,7 @@ mod tests {
                 "{more}voluntary_ctxt_switches:\t{switches}\nnonvoluntary_ctxt_switches:\t2\n"
             ))
         };
-        // The leader has ended.
+        // The leader has exited.
         let statuses = [status(3, "VmHWM:\t   12 kB\n"), status(4, "")];
         let io = Fields::new("rchar: 9\nread_bytes: 1024\nwrite_bytes: 512\n".into());
         let usage = Usage::default().with(statuses.iter(), &io, &stat);

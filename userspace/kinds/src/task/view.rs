@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What is looked at to describe a process and its threads, once, for all aspects.
+//! Views of a process and its threads, read once for all aspects.
 //!
-//! What `/proc` tells is read for the whole tree at once, on all processors; what the hooks tell,
-//! which may need ptrace, by the one thread that traces.
+//! `/proc` is read for the whole tree at once, on all processors; the hooks, which may need ptrace, are called by the
+//! one thread that traces.
 
 use std::cell::OnceCell;
 
@@ -19,40 +19,40 @@ use crust_tracee::texts::{ProcessText, ThreadText};
 use super::sharing::Sharing;
 use crate::capture::Capture;
 
-/// What can be read about a process with stopped threads.
+/// The readable state of a process with stopped threads.
 pub struct ProcessView<'a> {
     /// The process.
     pub process: &'a FrozenProcess,
-    /// Its first thread, by which it is read: the leader, if that goes on.
+    /// The first thread of the process, through which it is read: the thread group leader, if that has not exited.
     pub leader: &'a FrozenThread,
-    /// What `/proc` tells of the process.
+    /// The contents of `/proc` about the process.
     pub text: &'a ProcessText,
-    /// What it tells of the leader: for the most part, that is the process.
+    /// The `status` file of the leader, most of which is about the process.
     pub status: &'a Fields,
-    /// As `status`; but the times in it are those of the leader alone.
+    /// The `stat` file of the leader, likewise; but the times in it are those of the leader alone.
     pub stat: &'a Stat,
-    /// What it tells of all threads.
+    /// The contents of `/proc` about all threads.
     pub threads: &'a [ThreadText],
-    /// What it shares with its parent.
+    /// What the process shares with its parent.
     pub sharing: Sharing,
-    /// What only the kernel hooks tell.
+    /// The state that only the kernel hooks report.
     pub kernel: uapi::Process,
-    /// When they were asked, on the monotonic clock.
+    /// The time at which the hooks were called, on the monotonic clock.
     pub asked: u64,
     signals: OnceCell<Vec<SigInfo>>,
 }
 
-/// What can be read about a stopped thread.
+/// The readable state of a stopped thread.
 pub struct ThreadView<'a> {
-    /// Its process.
+    /// The process of the thread.
     pub process: &'a FrozenProcess,
     /// The thread.
     pub thread: &'a FrozenThread,
-    /// Its number in the process.
+    /// The number of the thread in the process.
     pub number: u32,
-    /// What `/proc` tells.
+    /// The contents of `/proc` about the thread.
     pub text: &'a ThreadText,
-    /// What only the kernel hooks tell.
+    /// The state that only the kernel hooks report.
     pub kernel: uapi::Thread,
 }
 
@@ -80,8 +80,8 @@ impl<'a> ProcessView<'a> {
         })
     }
 
-    /// The signals that wait in the queue of the process, those that have a `siginfo`. All that look see the
-    /// same: timers go on while a process stands still, and what they had to go is asked before.
+    /// Returns the pending signals of the process that have a `siginfo`. All callers see the same list: timers keep
+    /// running while a process is stopped, and their remaining times are read before.
     ///
     /// # Errors
     ///

@@ -7,15 +7,15 @@ use std::borrow::Cow;
 use crust_sys::RemoteAddr;
 use serde::{Deserialize, Serialize};
 
-/// A value that a system call takes.
+/// An argument of a system call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Arg {
-    /// A number, also a descriptor, or an address in the task.
+    /// A number, which may be a descriptor, or an address in the task.
     Value(u64),
-    /// The address of a copy of these bytes, which is there for this call only.
+    /// The address of a copy of these bytes, which exists for this call only.
     Data(Data),
-    /// What an earlier call *of the same task in the same stage* returned.
+    /// The result of an earlier call *of the same task in the same stage*.
     Returned(CallRef),
 }
 
@@ -24,23 +24,23 @@ pub enum Arg {
 pub struct Data {
     /// The bytes themselves.
     pub bytes: Vec<u8>,
-    /// At byte offset `.0` of `bytes` goes the 64-bit address of `.1`.
+    /// At byte offset `.0` of `bytes`, the 64-bit address of `.1` is inserted.
     pub pointers: Vec<(usize, Data)>,
-    /// At byte offset `.0` of `bytes` goes a `struct timespec` of the moment `.1`.
+    /// At byte offset `.0` of `bytes`, a `struct timespec` of the moment `.1` is inserted.
     pub moments: Vec<(usize, Moment)>,
 }
 
-/// A moment that is known when the call is made.
+/// A moment that is only known when the call is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
     /// The clock.
     pub clock: i32,
-    /// So many nanoseconds after now, or before it if negative.
+    /// The distance from now in nanoseconds; negative before now.
     pub from_now: i64,
 }
 
 impl Data {
-    /// Plain bytes.
+    /// Makes plain bytes.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self {
             bytes: bytes.into(),
@@ -48,14 +48,14 @@ impl Data {
         }
     }
 
-    /// A path or another string, with the zero that ends it.
+    /// Makes a path or another string, with its terminating zero.
     pub fn string(text: impl AsRef<[u8]>) -> Self {
         let mut bytes = text.as_ref().to_vec();
         bytes.push(0);
         Self::new(bytes)
     }
 
-    /// A structure or array of 64-bit numbers.
+    /// Makes a structure or array of 64-bit integers.
     #[must_use]
     pub fn words(words: &[u64]) -> Self {
         Self::new(
@@ -66,14 +66,14 @@ impl Data {
         )
     }
 
-    /// Puts a moment at `offset`.
+    /// Inserts a moment at `offset`.
     #[must_use]
     pub fn moment(mut self, offset: usize, moment: Moment) -> Self {
         self.moments.push((offset, moment));
         self
     }
 
-    /// Puts the address of `target` at `offset`.
+    /// Inserts the address of `target` at `offset`.
     #[must_use]
     pub fn pointer(mut self, offset: usize, target: Data) -> Self {
         self.pointers.push((offset, target));
@@ -81,11 +81,11 @@ impl Data {
     }
 }
 
-/// A call of the plan that a later one refers to.
+/// A reference to an earlier call of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallRef(pub u32);
 
-/// Which results of a call are right.
+/// The results of a call that are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Expect {
@@ -93,25 +93,25 @@ pub enum Expect {
     Success,
     /// This number.
     Exactly(u64),
-    /// Anything; for what may fail without harm. Say why at the place that uses it.
+    /// Anything; for calls that may fail without harm. Say why at the place that uses it.
     Anything,
 }
 
-/// One system call, made by the task itself.
+/// A system call, made by the task itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
-    /// For the plan and for errors: object and operation, as `fd 3: open /var/log/x`.
+    /// The object and operation, for the plan and for errors, as in `fd 3: open /var/log/x`.
     pub what: String,
-    /// Its number.
+    /// The number of the call.
     pub nr: i64,
-    /// Its arguments.
+    /// The arguments.
     pub args: Vec<Arg>,
-    /// What it must return.
+    /// The result that is expected.
     pub expect: Expect,
 }
 
 impl Call {
-    /// A call that must succeed.
+    /// Makes a call that must succeed.
     pub fn new(what: impl Into<String>, nr: i64, args: impl Into<Vec<Arg>>) -> Self {
         Self {
             what: what.into(),
@@ -121,14 +121,14 @@ impl Call {
         }
     }
 
-    /// A call that must return `value`.
+    /// Makes this a call that must return `value`.
     #[must_use]
     pub fn must_return(mut self, value: u64) -> Self {
         self.expect = Expect::Exactly(value);
         self
     }
 
-    /// The same call, among steps before which there are `base` of other stages.
+    /// Returns the same call for a list of steps in which `base` steps of other stages come first.
     #[must_use]
     pub fn counted_from(&self, base: u32) -> Cow<'_, Self> {
         let refers = |arg: &Arg| matches!(arg, Arg::Returned(_));
@@ -143,7 +143,7 @@ impl Call {
         call
     }
 
-    /// The same call, with the moments in its data as a task sees its clocks.
+    /// Returns the same call, with the moments in its data filled in by the clocks of a task.
     #[must_use]
     pub fn now(call: Cow<'_, Self>, clock: impl Fn(i32) -> u64) -> Cow<'_, Self> {
         const SECOND: u64 = 1_000_000_000;
@@ -165,7 +165,7 @@ impl Call {
         Cow::Owned(call)
     }
 
-    /// A call whose result does not matter.
+    /// Makes this a call whose result does not matter.
     #[must_use]
     pub fn may_fail(mut self) -> Self {
         self.expect = Expect::Anything;
@@ -180,7 +180,7 @@ impl From<u64> for Arg {
 }
 
 impl From<i32> for Arg {
-    /// Sign-extended, as C would pass an `int` for a `long`.
+    /// Sign-extends the value, as C does when it passes an `int` for a `long`.
     fn from(value: i32) -> Self {
         Self::Value(i64::from(value) as u64)
     }

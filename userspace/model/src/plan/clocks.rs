@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The clocks of a restored tree that count from the start of the machine.
+//! The clocks of a restored tree that count from the boot of the machine.
 
 use serde::{Deserialize, Serialize};
 
-/// A nanosecond's share of a second.
+/// The nanoseconds in a second.
 pub const SECOND: u64 = 1_000_000_000;
 
-/// What a time namespace adds to the clocks (`/proc/PID/timens_offsets`), in nanoseconds.
+/// The offsets that a time namespace adds to the clocks (`/proc/PID/timens_offsets`), in
+/// nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offsets {
-    /// To `CLOCK_MONOTONIC` and its kin.
+    /// The offset of `CLOCK_MONOTONIC` and related clocks.
     pub monotonic: i64,
-    /// To `CLOCK_BOOTTIME` and its kin.
+    /// The offset of `CLOCK_BOOTTIME` and related clocks.
     pub boottime: i64,
 }
 
@@ -36,12 +37,12 @@ impl Offsets {
     }
 }
 
-/// What the clocks of the tree say that count from the start of the machine.
+/// The clocks of the tree that count from the boot of the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clocks {
-    /// What the time namespace of the dump added.
+    /// The offsets of the time namespace at the dump.
     pub before: Offsets,
-    /// What they say after the restore.
+    /// The time namespace after the restore.
     pub after: After,
 }
 
@@ -49,12 +50,12 @@ pub struct Clocks {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum After {
-    /// That of crust.
+    /// The one of crust.
     #[default]
     OfCrust,
     /// A new one with these offsets.
     Shifted(Offsets),
-    /// A new one in which the clocks go on from here, in nanoseconds.
+    /// A new one in which the clocks continue from these times, in nanoseconds.
     Continued {
         /// `CLOCK_MONOTONIC`.
         monotonic: u64,
@@ -64,8 +65,9 @@ pub enum After {
 }
 
 impl After {
-    /// The offsets of the namespace on a machine whose clocks say `machine` (monotonic and since boot) in
-    /// the initial namespace, and for crust so much more.
+    /// Returns the offsets of the namespace on a machine whose clocks have the values `machine`
+    /// (monotonic and boot time) in the initial namespace, and for crust are ahead of that by
+    /// `ours`.
     #[must_use]
     pub fn offsets(self, machine: [u64; 2], ours: Offsets) -> Offsets {
         match self {
@@ -75,7 +77,7 @@ impl After {
                 monotonic,
                 boottime,
             } => {
-                // Whole ticks of `/proc/PID/stat`, so that start times in there stay what they were.
+                // Whole ticks of `/proc/PID/stat`, so that start times in there stay the same.
                 const TICK: i64 = 10_000_000;
                 let ticks = |offset: u64| -(-(offset as i64)).div_euclid(TICK) * TICK;
                 Offsets {
@@ -86,8 +88,9 @@ impl After {
         }
     }
 
-    /// By how much a moment is to be shifted (monotonic and since boot, in the initial namespace) so that
-    /// the program sees it where it was, if the namespace of the dump added `before`.
+    /// Returns by how much a moment must be shifted (monotonic and boot time, in the initial
+    /// namespace) so that the program sees it unchanged, if the namespace of the dump had the
+    /// offsets `before`.
     #[must_use]
     pub fn shift(self, before: Offsets, machine: [u64; 2], ours: Offsets) -> [i64; 2] {
         let after = self.offsets(machine, ours);

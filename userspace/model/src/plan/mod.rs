@@ -2,11 +2,11 @@
 
 //! A plan: what a restore will do, as plain data.
 //!
-//! A restore is mostly a list of *system calls that the restored tasks themselves make*, from the
-//! outside, before they run again. The plan names them all; the executor only decides how many go
-//! into one batch. The plan is made of [`Stage`]s: every task finishes a stage before any task
-//! begins the next (or so it seems: [`Stage::waits_for`]), so a step may rely on what other tasks did
-//! in earlier stages, and on what its own task did before it.
+//! A restore is mostly a list of *system calls that the restored tasks themselves make*, controlled
+//! from outside, before they run again. The plan names them all; the executor only decides how many
+//! go into one batch. The plan is divided into [`Stage`]s: every task finishes a stage before any
+//! task begins the next (or so it seems: [`Stage::waits_for`]), so a step may rely on what other
+//! tasks did in earlier stages, and on what its own task did before.
 //!
 //! The same image gives the same plan, byte for byte.
 
@@ -39,12 +39,12 @@ pub struct ProcessId(pub u32);
 pub struct TaskId {
     /// The process.
     pub process: ProcessId,
-    /// Its thread.
+    /// The thread in that process.
     pub thread: u32,
 }
 
 impl ProcessId {
-    /// Its thread group leader.
+    /// Returns the thread group leader.
     #[must_use]
     pub fn leader(self) -> TaskId {
         TaskId {
@@ -54,57 +54,60 @@ impl ProcessId {
     }
 }
 
-/// The stages of a restore, in their order.
+/// The stages of a restore, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// The processes are made, parents first, each with its pid.
+    /// Processes are created, parents first, each with its pid.
     Spawn,
-    /// Session and group leaders get their ids (without the module: some of it in `Spawn`).
+    /// Session and process group leaders get their ids (without the module, some of this is in
+    /// `Spawn`).
     Leaders,
-    /// Sessions get their pseudo-terminals, which were made before.
+    /// Sessions get their controlling pseudo-terminals, which were created before.
     Terminals,
-    /// With the module: processes whose numbers are those of groups get their sessions, before others join
-    /// these groups there.
+    /// With the module: processes whose pids are those of process groups get their sessions, before
+    /// others join these groups there.
     Groups,
-    /// Everybody else gets group and session; the start times of processes are set.
+    /// All other processes get process group and session; the start times of processes are set.
     Members,
-    /// Open file descriptions are made, each in the first process that has it.
+    /// Open file descriptions are created, each in the first process that has it.
     CreateFiles,
-    /// Processes take descriptors that others made.
+    /// Processes take descriptors that others created.
     ShareFiles,
-    /// What needs other descriptors first: epoll interest lists, descriptors in flight, offsets.
+    /// Everything that needs other descriptors first: epoll interest lists, descriptors in flight,
+    /// offsets.
     ConnectFiles,
-    /// The old address space goes, the vDSO moves, the process's own mappings are laid out.
+    /// The old address space is unmapped, the vDSO moves, the process's own mappings are laid out.
     MapMemory,
-    /// Processes map shared memory that others made.
+    /// Processes map shared memory that others created.
     ShareMemory,
     /// Pages are read from the image.
     FillMemory,
-    /// Final protections, advice, locks; the kernel's record of the address space.
+    /// Final protections, advice, locks, and the kernel's record of the address space are set.
     SealMemory,
-    /// The other threads are made.
+    /// The other threads are created.
     Threads,
-    /// Threads switch on their shadow stacks, one after the other.
+    /// Threads enable their shadow stacks, one after the other.
     ShadowStacks,
-    /// Signal actions, names, scheduling, alternate stacks, rseq, working directory, descriptors
-    /// that only the restore needed are closed.
+    /// Signal actions, names, scheduling, alternate stacks, rseq and working directory are set;
+    /// descriptors that only the restore needed are closed.
     Attributes,
-    /// Files are watched (inotify), after all tasks have opened and closed what they had to.
+    /// Files are watched (inotify), after all tasks have opened and closed the files that they need
+    /// to.
     Watches,
-    /// Limits, root directory, credentials: what takes the privileges away.
+    /// Limits, root directory, credentials: everything that drops privileges.
     Credentials,
     /// Pending signals are queued (blocked until the end), timers are armed.
     Timers,
-    /// Zombies exit, and are not waited for.
+    /// Zombies exit, and are not reaped.
     Exit,
-    /// Interrupted calls are begun again, registers and the start times of threads are set.
+    /// Interrupted calls are restarted, registers and the start times of threads are set.
     Resume,
 }
 
 impl Stage {
-    /// Whether a task must not begin this stage before all tasks are through with `before`, the one
-    /// in front of it. Else what it does concerns only itself.
+    /// Returns whether a task must not begin this stage before all tasks have finished the stage
+    /// `before` it. Otherwise its steps concern only the task itself.
     #[must_use]
     pub fn waits_for(self, before: Self) -> bool {
         let is_private = matches!(
@@ -117,66 +120,69 @@ impl Stage {
                 | Self::Credentials
                 | Self::Timers
         );
-        // Others map what was laid out for sharing: until then it stays as it is. What address space is taken
-        // for shadow stacks is so until all threads have theirs.
+        // Others map memory that was laid out for sharing: until then it must stay as it is. Address
+        // space that is set aside for shadow stacks stays so until all threads have theirs.
         !is_private || [Self::ShareMemory, Self::ShadowStacks].contains(&before)
     }
 }
 
-/// The final state of a thread's processor.
+/// The final processor state of a thread.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Processor {
-    /// `struct user_regs_struct`, as `NT_PRSTATUS` has it.
+    /// `struct user_regs_struct`, as in `NT_PRSTATUS`.
     pub general: Vec<u8>,
-    /// The XSAVE area, as `NT_X86_XSTATE` has it.
+    /// The XSAVE area, as in `NT_X86_XSTATE`.
     pub xstate: Vec<u8>,
-    /// The blocked signals.
+    /// The signal mask.
     pub signal_mask: u64,
-    /// The thread goes on from the entry of the call in which it was interrupted.
+    /// Whether the thread continues from the entry of the call in which it was interrupted.
     pub enters: bool,
-    /// What is left of the limit of that call.
+    /// The remaining timeout of that call.
     pub limit: Option<Remaining>,
 }
 
-/// Something that a restore does.
+/// A step of a restore.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A system call of the task.
+    /// A system call by the task.
     Call(Call),
-    /// Bytes put into the task's memory from outside.
+    /// Bytes that are written into the task's memory from outside.
     Write {
-        /// What they are.
+        /// A description of the bytes.
         what: String,
-        /// Where.
+        /// The address to write to.
         address: RemoteAddr,
         /// The bytes.
         bytes: Vec<u8>,
     },
-    /// Something that is no system call, and that only one kind of object needs.
+    /// An operation that is not a system call, and that only one kind of object needs.
     Operate(Planned),
-    /// [`Stage::Resume`]: an operation after the registers of the task are set: it makes no calls any more.
+    /// [`Stage::Resume`]: an operation that runs after the registers of the task are set, when it
+    /// makes no more calls.
     OperateAtEnd(Planned),
-    /// [`Stage::Spawn`]: the task makes this child process. (Also in [`Stage::Leaders`], one that is dismissed later.)
+    /// [`Stage::Spawn`]: the task creates this child process. (Also in [`Stage::Leaders`], for a
+    /// child that is dismissed later.)
     SpawnChild {
         /// The child.
         child: ProcessId,
-        /// Its pid, innermost namespace first; empty for any that no task of the plan has.
+        /// The pid of the child, innermost namespace first; empty for any pid that no task of the plan has.
         pid: Vec<i32>,
-        /// The signal that tells of its end, 0 for none.
+        /// The signal sent to the parent on exit, 0 for none.
         exit_signal: i32,
-        /// More flags of `clone3`: what it shares with the task.
+        /// More flags of `clone3`: the resources that the child shares with the task.
         flags: u64,
     },
-    /// A child of the task that has stood in for a process that is not there ends, and leaves nothing.
+    /// A child that has stood in for a process that does not exist any more exits, and leaves
+    /// nothing.
     Dismiss {
         /// The child.
         child: ProcessId,
     },
-    /// [`Stage::Threads`]: the task makes this thread of its process.
+    /// [`Stage::Threads`]: the task creates this thread of its process.
     SpawnThread {
         /// The thread.
         thread: TaskId,
-        /// Its tid, innermost namespace first.
+        /// The tid of the thread, innermost namespace first.
         tid: Vec<i32>,
     },
     /// [`Stage::Exit`]: the process becomes a zombie with this status (as of `wait4`).
@@ -184,114 +190,119 @@ pub enum Step {
         /// The status.
         status: i32,
     },
-    /// [`Stage::Exit`]: the leader ends with this status (as of `wait4`), while the other threads of its process
-    /// go on.
+    /// [`Stage::Exit`]: the leader exits with this status (as of `wait4`), while the other threads
+    /// of its process continue.
     ExitLeader {
         /// The status.
         status: i32,
     },
-    /// [`Stage::Resume`]: the call that the thread was in when it was dumped is begun again and
-    /// interrupted at once, so that the kernel itself sets up how it goes on.
+    /// [`Stage::Resume`]: the call that the thread was in at the dump is restarted and interrupted
+    /// at once, so that the kernel itself sets up how it continues.
     Reenter(Call),
-    /// [`Stage::Resume`]: a call that is made when no task makes any other, with all signals blocked.
+    /// [`Stage::Resume`]: a call that is made when no task makes any other call, with all signals
+    /// blocked.
     CallAtLast(Call),
-    /// [`Stage::Resume`]: what every thread goes on with in the end.
+    /// [`Stage::Resume`]: the state with which the thread continues in the end.
     SetProcessor(Box<Processor>),
-    /// [`Stage::Resume`], of a leader: the process stays stopped.
+    /// [`Stage::Resume`], for a leader: the process stays stopped.
     StayStopped(StayStopped),
 }
 
-/// How a process stays stopped.
+/// The state of a process that stays stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StayStopped {
-    /// As by this signal: `SIGSTOP` or its kin.
+    /// The signal that stopped it: `SIGSTOP` or a similar one.
     pub signal: i32,
-    /// Its parent; of the root, the root itself.
+    /// The parent; for the root, the root itself.
     pub parent: ProcessId,
-    /// What that was told of it.
+    /// What the parent was told about the stop.
     pub reported: StopReported,
-    /// A `SIGCHLD` waits there anyway.
+    /// Whether a `SIGCHLD` is pending in the parent anyway.
     pub signal_waits: bool,
 }
 
-/// What a parent was told of the stop of a child.
+/// What a parent was told about the stop of a child.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReported {
     /// Nothing yet.
     #[default]
     Nothing,
-    /// It got its `SIGCHLD`.
+    /// The parent got its `SIGCHLD`.
     Signal,
-    /// It has waited for it, too.
+    /// The parent has also waited for it.
     Status,
 }
 
-/// What is to be done, and by whom.
+/// The work to be done, by task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// For each stage, for each task, its steps.
+    /// The steps of each task in each stage.
     pub stages: BTreeMap<Stage, BTreeMap<TaskId, Vec<Step>>>,
-    /// The range of addresses that no process of the image uses: scratch memory goes there.
+    /// The start of a range of addresses that no process of the image uses, for scratch memory.
     pub scratch: RemoteAddr,
     /// The first descriptor number above all that the image uses; see [`reserved`].
     pub reserved_fds: i32,
-    /// The processes that have a table of descriptors together with others, and which place each has among them;
-    /// 0 is the owner, who makes the descriptors.
+    /// The processes that share a descriptor table, and the position of each of them in its group;
+    /// 0 is the owner, which creates the descriptors.
     pub shared_tables: BTreeMap<ProcessId, i32>,
     /// The clocks of the tree.
     pub clocks: Clocks,
 }
 
-/// What every process has at [`Plan::scratch`] from [`Stage::Spawn`] on. No process of the image
-/// has anything there, so [`Stage::MapMemory`] can unmap all the rest with two calls, whatever the
-/// blank looked like.
+/// The layout of the memory that every process has at [`Plan::scratch`] from [`Stage::Spawn`] on.
+/// No process of the image has anything there, so [`Stage::MapMemory`] can unmap all the rest with
+/// two calls, whatever the seed process looked like.
 pub mod scratch {
-    /// Bytes for the executor: its code, its batches and their data.
+    /// The number of bytes for the executor: its code, its batches and their data.
     pub const SIZE: u64 = 4 << 20;
-    /// Where the executor parks the vDSO of the blank before it makes any child: the lowest of its
-    /// mappings (`[vvar]`, `[vvar_vclock]`, `[vdso]`) goes to `Plan::scratch + PARKED`, the others
-    /// keep their distances to it. [`Stage::MapMemory`](super::Stage::MapMemory) takes it from
-    /// there to where the image had it, and unmaps the park.
+    /// The offset at which the executor parks the vDSO of the seed process before it creates any
+    /// child: the lowest of its mappings (`[vvar]`, `[vvar_vclock]`, `[vdso]`) moves to
+    /// `Plan::scratch + PARKED`, the others keep their distances to it.
+    /// [`Stage::MapMemory`](super::Stage::MapMemory) moves it from there to its address in the
+    /// image, and unmaps the parking area.
     pub const PARKED: u64 = SIZE;
-    /// Bytes of the park.
+    /// The size of the parking area in bytes.
     pub const PARK_SIZE: u64 = 256 << 10;
-    /// All of it.
+    /// The total size in bytes.
     pub const TOTAL: u64 = PARKED + PARK_SIZE;
 }
 
-/// Descriptors that every task has above [`Plan::reserved_fds`] while it is restored. The
-/// executor puts them there before [`Stage::CreateFiles`] and closes them after
-/// [`Stage::SealMemory`]. Those of a table that several processes have go in [`Stage::Resume`].
+/// Descriptors that every task has above [`Plan::reserved_fds`] while it is restored. The executor
+/// puts them there before [`Stage::CreateFiles`] and closes them after [`Stage::SealMemory`]. In a
+/// table that several processes share, they are closed in [`Stage::Resume`].
 pub mod reserved {
     /// The image file, opened for reading.
     pub const IMAGE: i32 = 0;
     /// `/proc` of the restore, a directory.
     pub const PROC: i32 = 1;
-    /// The terminal of the tool, if it has one (`--shell-job`).
+    /// The terminal of crust, if it has one (`--shell-job`).
     pub const TERMINAL: i32 = 2;
-    /// How many there are. Numbers from here on are free for temporary use within one stage.
+    /// The number of these descriptors. Numbers from here on are free for temporary use within one
+    /// stage.
     pub const COUNT: i32 = 8;
 }
 
 impl Plan {
-    /// Whether no task may begin the stage `next` before all are through with `before`.
+    /// Returns whether no task may begin the stage `next` before all have finished `before`.
     #[must_use]
     pub fn waits(&self, before: Stage, next: Stage) -> bool {
-        // What others open at any number would be in the way of descriptors that are made at theirs.
+        // Descriptors that others open at arbitrary numbers could be in the way of descriptors that are
+        // created at their final numbers.
         let is_last_of_files = before <= Stage::ConnectFiles && Stage::ConnectFiles < next;
         next.waits_for(before) || (is_last_of_files && !self.shared_tables.is_empty())
     }
 
-    /// A number for a temporary descriptor, different from those of the other processes that have the same table.
-    /// There it is taken from [`Stage::ConnectFiles`] on, so that nothing else lands at it.
+    /// Returns a number for a temporary descriptor, different from those of the other processes
+    /// with the same table. In such a table the number is in use from [`Stage::ConnectFiles`] on,
+    /// so that nothing else lands at it.
     #[must_use]
     pub fn temporary_fd(&self, process: ProcessId) -> i32 {
         let place = self.shared_tables.get(&process).unwrap_or(&0);
         self.reserved_fds + reserved::COUNT + place
     }
 
-    /// Closes the descriptors that only the restore needed.
+    /// Returns the call that closes the descriptors that only the restore needed.
     #[must_use]
     pub fn close_reserved(&self) -> Call {
         let first = self.reserved_fds as u64;
@@ -315,11 +326,11 @@ impl Plan {
         CallRef(steps.len() as u32 - 1)
     }
 
-    /// The number of the first step by which a process makes a child.
+    /// Returns the index of the first step by which a process creates a child.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] if there is no such process.
+    /// [`Error::Malformed`] if the plan gives that process no child.
     pub fn births(&self, process: ProcessId) -> Result<usize> {
         let steps = self
             .stages
@@ -332,8 +343,8 @@ impl Plan {
             .ok_or_else(|| Error::malformed(process.to_string(), "the plan gives it no child"))
     }
 
-    /// Puts calls before step `at` of the first stage of a process. They know their numbers; what
-    /// follows is counted on.
+    /// Inserts calls before step `at` of the first stage of a process. They already use their final
+    /// indices; references of later steps are adjusted.
     pub fn insert_calls(&mut self, process: ProcessId, at: usize, calls: Vec<Call>) {
         let count = calls.len() as u32;
         let tasks = self.stages.entry(Stage::Spawn).or_default();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a restore does with a task beside system calls: an operation is written beside the kind that needs it, and the
-//! executor runs it without knowing what it is.
+//! Operations: what a restore does with a task apart from system calls. An operation is defined
+//! beside the kind that needs it, and the executor runs it without knowing what it is.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,58 +12,60 @@ use crust_sys::device::Device;
 use super::{Offsets, TaskId};
 use crate::Result;
 
-/// Something that is done with a task while it stands still between two batches of system calls.
+/// An action on a task while it is stopped between two batches of system calls.
 pub trait Operation: fmt::Debug + Send + Sync {
-    /// What it does, in words: what `restore --plan` prints.
+    /// Returns a description of the operation, which `restore --plan` prints.
     fn describe(&self) -> String;
 
-    /// Does it.
+    /// Runs the operation.
     ///
     /// # Errors
     ///
-    /// What broke; the restore fails then, and undoes itself.
+    /// Fails with the cause; the restore then fails too, and undoes itself.
     fn run(&self, task: &mut dyn TaskHandle) -> Result<()>;
 }
 
 /// A stopped task of a restore, as an [`Operation`] sees it.
 pub trait TaskHandle {
-    /// Which of the plan it is.
+    /// Returns the identity of the task in the plan.
     fn id(&self) -> TaskId;
 
-    /// The number of its process, as the tool sees it.
+    /// Returns the process id of the task, as crust sees it.
     fn pid(&self) -> i32;
 
-    /// Its own number, as the tool sees it.
+    /// Returns the thread id of the task, as crust sees it.
     fn tid(&self) -> i32;
 
-    /// Has it make a system call.
+    /// Makes the task execute a system call.
     ///
     /// # Errors
     ///
-    /// The error of the call, or why the task could not make it.
+    /// Fails with the error of the call, or the reason why the task could not make it.
     fn call(&self, label: &str, number: i64, args: &[u64]) -> Result<u64>;
 
-    /// Its scratch memory that no batch is in now: what an operation writes there is gone after it.
+    /// Returns scratch memory of the task that holds no batch now: what an operation writes there
+    /// is lost afterwards.
     fn memory(&self) -> RemoteAddr;
 
-    /// Has it load its tile configuration (AMX), and release it again.
+    /// Makes the task load its tile configuration (AMX), and release it again.
     ///
     /// # Errors
     ///
-    /// Why it could not.
+    /// Fails if the task cannot do so.
     fn load_tiles(&self) -> Result<()>;
 
-    /// The device of the module.
+    /// Returns the device of the module.
     ///
     /// # Errors
     ///
-    /// If there is no module: then nothing should have planned the operation.
+    /// Fails if there is no module: then nothing should have planned the operation.
     fn device(&self) -> Result<&Device>;
 
-    /// The offsets of the clocks in its time namespace: at the dump, and now.
+    /// Returns the offsets of the clocks in the task's time namespace: at the dump, and now.
     fn offsets(&self) -> (Offsets, Offsets);
 
-    /// Reports that `object` is lost; the restore goes on. The same loss of many tasks is reported once.
+    /// Reports that `object` is lost; the restore continues. The same loss in many tasks is
+    /// reported once.
     fn lose(&mut self, object: &str, why: &str, remedy: &str);
 }
 
@@ -72,7 +74,7 @@ pub trait TaskHandle {
 pub struct Planned(Arc<dyn Operation>);
 
 impl Planned {
-    /// Makes a part of a plan of an operation.
+    /// Makes an operation a part of a plan.
     pub fn new(operation: impl Operation + 'static) -> Self {
         Self(Arc::new(operation))
     }
@@ -92,7 +94,7 @@ impl fmt::Debug for Planned {
     }
 }
 
-/// Two are the same if they say the same of themselves.
+/// Two operations are equal if their debug output is.
 impl PartialEq for Planned {
     fn eq(&self, other: &Self) -> bool {
         format!("{self:?}") == format!("{other:?}")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A plan in words, and as JSON: what `restore --plan` prints.
+//! A plan as text and as JSON, for `restore --plan`.
 
 use std::fmt::Write;
 
@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::{After, Arg, Data, Expect, Plan, Step};
 use crate::refusal::Refusal;
 
-/// The plan as text: stage by stage, one line for each step, in the order in which a task does
-/// them.
+/// Formats the plan as text: stage by stage, one line for each step, in the order in which a task
+/// executes them.
 #[must_use]
 pub fn text(plan: &Plan) -> String {
     let mut text = String::new();
@@ -34,7 +34,8 @@ pub fn text(plan: &Plan) -> String {
     text
 }
 
-/// The plan as JSON, with what is in its way: `conflicts`, and `plan` with `stages`, in each `tasks`, in each `steps`.
+/// Returns the plan and its conflicts as JSON: `conflicts`, and `plan` with `stages`, each of which
+/// has `tasks`, each of which has `steps`.
 #[must_use]
 pub fn json(plan: &Plan, conflicts: &[Refusal]) -> Value {
     let stages: Vec<Value> = plan
@@ -79,7 +80,7 @@ fn clocks(after: After) -> String {
     }
 }
 
-/// `CreateFiles` as `create files`.
+/// Formats `CreateFiles` as `create files`.
 fn name(stage: &crate::plan::Stage) -> String {
     let mut name = String::new();
     for letter in format!("{stage:?}").chars() {
@@ -128,7 +129,8 @@ fn describe(step: &Step) -> String {
     }
 }
 
-/// A step, with the bytes of arguments in hexadecimal and large states by their size.
+/// Returns a step as JSON, with the bytes of arguments in hexadecimal and large states by their
+/// size.
 fn step_json(step: &Step) -> Value {
     let what = describe(step);
     match step {

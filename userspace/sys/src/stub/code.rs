@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The code itself, and where one gets into it.
+//! The code itself, and its entry points.
 
 use zerocopy_derive::{Immutable, IntoBytes};
 
 use super::{Answers, Entry, RecoveryFrame, ends, undo};
 
-// What the code knows of the layout.
+// The layout that the code relies on.
 const _: () = {
     use std::mem::offset_of;
     assert!(size_of::<Entry>() == 80);
@@ -38,7 +38,8 @@ const _: () = {
 std::arch::global_asm!(
     ".pushsection .rodata.crust_stub, \"a\", @progbits",
     ".balign 16",
-    // An optimised build inlines the functions below into other crates.
+    // An optimised build inlines the functions below into other crates, so the symbols must be
+    // global.
     ".globl crust_stub_start, crust_stub_told, crust_stub_single, crust_stub_back, crust_stub_ask",
     ".hidden crust_stub_start, crust_stub_told, crust_stub_single, crust_stub_back, crust_stub_ask",
     ".globl crust_stub_tiles, crust_stub_leave, crust_stub_end",
@@ -47,7 +48,7 @@ std::arch::global_asm!(
     "2:",
     "cmp rbx, rbp",
     "jae 9f",
-    // The arguments, each as it is or fetched from where it points to.
+    // Load the arguments, each as it is or from where it points to.
     "mov r12d, [rbx + 56]",
     "mov rdi, [rbx + 8]",
     "test r12d, 1",
@@ -82,7 +83,7 @@ std::arch::global_asm!(
     "mov rax, [rbx]",
     "syscall",
     "mov [rbx + 72], rax",
-    // Is it right?
+    // Check the result.
     "mov ecx, [rbx + 60]",
     "test ecx, ecx",
     "jz 5f",
@@ -97,7 +98,7 @@ std::arch::global_asm!(
     "5:",
     "add rbx, 80",
     "jmp 2b",
-    // tgkill(process, thread, signal): the tracer hears of the end.
+    // tgkill(process, thread, signal): notify the tracer of the end.
     "9:",
     "mov eax, 234",
     "mov edi, r13d",
@@ -106,14 +107,14 @@ std::arch::global_asm!(
     "mov edx, r14d",
     "syscall",
     "crust_stub_told:",
-    // From here on nobody traces us any more. munmap(memory, length).
+    // From here on, nobody traces us any more. munmap(memory, length).
     "mov rdi, [r15 + 32]",
     "mov rsi, [r15 + 40]",
     "mov eax, 11",
     "jmp 7f",
-    // What a thread is asked; then a batch, which may be empty.
+    // The calls that every thread is asked to make; then a batch, which may be empty.
     "crust_stub_ask:",
-    // prctl(PR_GET_TID_ADDRESS, &tid_address): a kernel may not have it.
+    // prctl(PR_GET_TID_ADDRESS, &tid_address): a kernel may lack it.
     "mov qword ptr [r12], 0",
     "mov eax, 157",
     "mov edi, 40",
@@ -145,8 +146,8 @@ std::arch::global_asm!(
     "syscall",
     "mov [r12 + 56], rax",
     "jmp 2b",
-    // The kernel gives a thread room for the tiles of AMX when it first touches the contents of one. Configurations do
-    // not count, and there has to be one that has a tile.
+    // The kernel allocates room for the AMX tiles of a thread when it first touches the contents of
+    // a tile. Loading a configuration does not count, but a configuration with a tile is required.
     "crust_stub_tiles:",
     "ldtilecfg [rbx]",
     "tilezero tmm0",
@@ -154,7 +155,7 @@ std::arch::global_asm!(
     "jmp 2b",
     "crust_stub_single:",
     "syscall",
-    // Nor here. Is this a child? exit_group(0).
+    // Nobody traces us here either. Is this a child? exit_group(0).
     "cmp rsp, 4096",
     "jae 5f",
     "mov eax, 231",
@@ -176,7 +177,7 @@ std::arch::global_asm!(
     "7:",
     "syscall",
     "8:",
-    // The two bytes before crust_stub_back: it was in no call, or in one that is begun again.
+    // The two bytes before crust_stub_back: the thread was in no call, or in one that is restarted.
     ".byte 0x31, 0xc0", // xor eax, eax
     "crust_stub_back:",
     "mov r13, rax",
@@ -187,7 +188,7 @@ std::arch::global_asm!(
     "xor edx, edx",
     "mov r10d, 8",
     "syscall",
-    // What was borrowed.
+    // Restore borrowed memory.
     "mov rdi, [r15 + 192]",
     "test rdi, rdi",
     "jz 2f",
@@ -201,7 +202,7 @@ std::arch::global_asm!(
     "je 5f",
     "cmp qword ptr [r15 + 24], {never}",
     "je 6f",
-    // rt_sigpending(set, 8), with some room below the red zone.
+    // rt_sigpending(set, 8), into memory below the red zone.
     "lea r14, [rsp - 192]",
     "mov eax, 127",
     "mov rdi, r14",
@@ -237,7 +238,8 @@ std::arch::global_asm!(
     "6:",
     "lea r12, [r15 - {leave} / 2]",
     "7:",
-    // From here on nothing may change the flags. No signal can come while the stack is here.
+    // From here on nothing may change the flags. No signal can arrive while the stack pointer is in
+    // the frame.
     "mov r14, rsp",
     "lea rsp, [r15 + 168]",
     "popfq",
@@ -263,7 +265,8 @@ std::arch::global_asm!(
     "mov rdi, [r15 + 160]",
     "jmp r12",
     ".balign 16",
-    // The last of the way lies right before each frame: no register is left to say where that is.
+    // The last part of the way back lies right before each frame: no register is left to hold the
+    // address of the frame.
     "crust_stub_leave:",
     "mov rax, {eintr}",
     "mov r12, [rip + crust_stub_end + 72]",
@@ -297,72 +300,73 @@ unsafe extern "C" {
     static crust_stub_end: u8;
 }
 
-/// How long [`leave`] is.
+/// The length of [`leave`].
 const LEAVE: usize = 64;
 
-/// How far a symbol is from the start of the code.
+/// Returns the offset of a symbol from the start of the code.
 fn place(symbol: *const u8) -> u64 {
     symbol as u64 - &raw const crust_stub_start as u64
 }
 
-/// The bytes from one symbol up to another.
+/// Returns the bytes between two symbols.
 fn between(from: *const u8, to: *const u8) -> &'static [u8] {
-    // SAFETY: only called with symbols of the code above, in their order. What is between them is
-    // constant.
+    // SAFETY: this is only called with symbols of the code above, in their order. The bytes between
+    // them are constant.
     unsafe { std::slice::from_raw_parts(from, to as usize - from as usize) }
 }
 
-/// The code, which begins with what runs a batch.
+/// Returns the code, which begins with the loop that runs a batch.
 #[must_use]
 pub fn code() -> &'static [u8] {
     between(&raw const crust_stub_start, &raw const crust_stub_leave)
 }
 
-/// The end of the way back, which belongs right before each [`RecoveryFrame`].
+/// Returns the end of the way back, which must lie right before each [`RecoveryFrame`].
 #[must_use]
 pub fn leave() -> &'static [u8] {
     between(&raw const crust_stub_leave, &raw const crust_stub_end)
 }
 
-/// Where a thread stands when its batch has come to an end, from the start of [`code`].
+/// Returns where a thread is when its batch has ended, as an offset in [`code`].
 #[must_use]
 pub fn told() -> u64 {
     place(&raw const crust_stub_told)
 }
 
-/// Where there is a `syscall` instruction for single calls, from the start of [`code`].
+/// Returns where the `syscall` instruction for single calls is, as an offset in [`code`].
 #[must_use]
 pub fn single() -> u64 {
     place(&raw const crust_stub_single)
 }
 
-/// Where a thread is asked for its [`Answers`] before a batch begins, from the start of [`code`].
+/// Returns where a thread is asked for its [`Answers`] before a batch begins, as an offset in
+/// [`code`].
 #[must_use]
 pub fn ask() -> u64 {
     place(&raw const crust_stub_ask)
 }
 
-/// Where a thread touches its tiles before a batch begins, from the start of [`code`]; a [`TileConfig`] must be where
-/// the batch is.
+/// Returns where a thread touches its AMX tiles before a batch begins, as an offset in [`code`]; a
+/// [`TileConfig`] must be where the batch is.
 #[must_use]
 pub fn tiles() -> u64 {
     place(&raw const crust_stub_tiles)
 }
 
-/// What `ldtilecfg` reads: how the tiles of AMX are divided.
+/// The operand of `ldtilecfg`: the sizes of the AMX tiles.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoBytes, Immutable)]
 pub struct TileConfig {
     palette: u8,
     start_row: u8,
     reserved: [u8; 14],
-    /// Bytes in a row, of each tile.
+    /// The bytes in a row of each tile.
     columns: [u16; 16],
     rows: [u8; 16],
 }
 
 impl TileConfig {
-    /// Of all tiles there is the first, as large as one can be.
+    /// Only the first tile is configured, with the maximum size.
     pub const ONE_TILE: Self = {
         let (mut columns, mut rows) = ([0; 16], [0; 16]);
         (columns[0], rows[0]) = (64, 16);
@@ -376,7 +380,7 @@ impl TileConfig {
     };
 }
 
-/// Where the way back begins, from the start of [`code`].
+/// Returns where the way back begins, as an offset in [`code`].
 #[must_use]
 pub fn back() -> u64 {
     place(&raw const crust_stub_back)
@@ -407,7 +411,7 @@ mod tests {
             [0xc4, 0xe2, 0x78, 0x49, 0xc0],
         ];
         assert_eq!(code()[tiles() as usize..][..15], *touch.as_flattened());
-        // Intel's manual has where everything is.
+        // Intel's manual defines the layout.
         let mut config = [0; 64];
         (config[0], config[16], config[48]) = (1, 64, 16);
         assert_eq!(TileConfig::ONE_TILE.as_bytes(), config);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A stopped task that makes system calls: one by one, or in batches.
+//! System calls by a stopped task, one by one or in batches.
 
 use crust_model::{Error, Result};
 use crust_sys::ptrace::{self, UserRegs, event};
@@ -11,21 +11,21 @@ use nix::errno::Errno;
 /// A stopped tracee of the calling thread that makes system calls.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// Its process.
+    /// The process id.
     pub pid: i32,
-    /// Its thread id.
+    /// The thread id.
     pub tid: i32,
-    /// A `syscall` instruction.
+    /// The address of a `syscall` instruction.
     pub instruction: RemoteAddr,
-    /// Segments, flags and stack pointer come from here.
+    /// The registers from which segments, flags and stack pointer are taken.
     pub template: UserRegs,
 }
 
-/// What has been stopped by the wrong thing: a signal that the program must still get.
+/// Signals that stopped a task at the wrong moment, and that the program must still get.
 pub type Deferred = Vec<i32>;
 
 impl Caller {
-    /// Makes a call and returns what the kernel returned, also if it is an error number.
+    /// Makes a call and returns what the kernel returned, even if it is an error number.
     pub fn raw(&self, what: &str, nr: i64, args: &[u64]) -> Result<i64> {
         self.enter(what, nr, args)?;
         self.go_on(what)?;
@@ -43,10 +43,10 @@ impl Caller {
         self.succeeded(what, value)
     }
 
-    /// What a call returned that must succeed.
+    /// Checks the result of a call that must succeed.
     pub(super) fn succeeded(&self, what: &str, value: i64) -> Result<u64> {
         match error_number(value as u64) {
-            // ESRCH came from the call: the task itself is there.
+            // ESRCH came from the call: the task itself exists.
             Some(errno) => Err(Error::Task {
                 task: self.tid,
                 operation: what.into(),
@@ -56,9 +56,9 @@ impl Caller {
         }
     }
 
-    /// Makes a call and returns from it into an event stop, where the kernel looks at signals next:
-    /// the place from which registers of an interrupted call may be let go. A call that would sleep
-    /// is interrupted at once.
+    /// Makes a call and returns from it into an event stop, after which the kernel checks for
+    /// signals: only from there can a task with the registers of an interrupted call be resumed. A
+    /// call that would sleep is interrupted at once.
     pub fn call_into_stop(&self, what: &str, nr: i64, args: &[u64]) -> Result<i64> {
         let failed = |errno| Error::task(self.tid, what, errno);
         self.enter(what, nr, args)?;
@@ -66,31 +66,31 @@ impl Caller {
         Ok(ptrace::registers(self.tid).map_err(failed)?.rax as i64)
     }
 
-    /// Lets the task go, to make a call from which it does not come back.
+    /// Detaches from the task, which makes a call that does not return to us.
     pub fn detach(&self, what: &str, nr: i64, args: &[u64]) -> Result<()> {
         ptrace::set_registers(self.tid, &self.before(nr, args))
             .and_then(|()| ptrace::detach(self.tid, 0))
             .map_err(|errno| Error::task(self.tid, what, errno))
     }
 
-    /// Makes a call from which the task does not come back.
+    /// Makes a call that does not return.
     pub fn leave(&self, what: &str, nr: i64, args: &[u64]) -> Result<()> {
         self.enter(what, nr, args)?;
         ptrace::cont(self.tid, 0).map_err(|errno| Error::task(self.tid, what, errno))
     }
 
-    /// Up to the entry of a call.
+    /// Runs the task up to the entry of a call.
     pub fn enter(&self, what: &str, nr: i64, args: &[u64]) -> Result<()> {
         self.set_off(what, nr, args)?;
         self.await_call(what, &mut Vec::new())
     }
 
-    /// The registers with which it makes a call next.
+    /// Returns the registers with which the task makes the given call.
     fn before(&self, nr: i64, args: &[u64]) -> UserRegs {
         let mut registers = self.template;
         registers.rip = self.instruction.0;
         registers.rax = nr as u64;
-        // Whatever call the task was stopped in is not begun again before ours.
+        // Keeps the kernel from restarting, before our call, the call in which the task was stopped.
         registers.orig_rax = u64::MAX;
         let places = [
             &mut registers.rdi,
@@ -106,33 +106,33 @@ impl Caller {
         registers
     }
 
-    /// Sets the task off on a call; it will stop at its entry.
+    /// Starts the task on a call; it will stop at the entry.
     pub(super) fn set_off(&self, what: &str, nr: i64, args: &[u64]) -> Result<()> {
         ptrace::set_registers(self.tid, &self.before(nr, args))
             .map_err(|errno| Error::task(self.tid, format!("{what}: set registers"), errno))?;
         self.go_on(what)
     }
 
-    /// Has the task go on to the next entry or exit of a call.
+    /// Resumes the task up to the next entry to or exit from a call.
     pub(super) fn go_on(&self, what: &str) -> Result<()> {
         ptrace::syscall(self.tid, 0).map_err(|errno| Error::task(self.tid, what, errno))
     }
 
-    /// What the call returned at whose exit the task stands.
+    /// Returns the result of the call at whose exit the task is stopped.
     pub(super) fn returned(&self, what: &str) -> Result<i64> {
         let registers = ptrace::registers(self.tid)
             .map_err(|errno| Error::task(self.tid, format!("{what}: read registers"), errno))?;
         Ok(registers.rax as i64)
     }
 
-    /// Begins the call again that these registers were in when it was interrupted, and stops at its
-    /// entry. A task that is let go there finds its signals in the call, whatever came before.
+    /// Restarts the call that was interrupted with these registers, and stops at its entry. A task
+    /// that is released there notices its signals in the call, whatever happened before.
     pub fn begin_again(&self, interrupted: &UserRegs) -> Result<()> {
         const WHAT: &str = "begin the interrupted call again";
         let mut registers = *interrupted;
         registers.rax = registers.orig_rax;
         registers.orig_rax = u64::MAX;
-        // The length of the instruction, as the kernel has it.
+        // The length of the instruction, as the kernel assumes it.
         registers.rip = registers.rip.wrapping_sub(2);
         ptrace::set_registers(self.tid, &registers)
             .map_err(|errno| Error::task(self.tid, WHAT, errno))?;
@@ -140,7 +140,7 @@ impl Caller {
         self.await_call(WHAT, &mut Vec::new())
     }
 
-    /// Waits for the next stop at the entry or exit of a call, for which the task has been set off.
+    /// Waits for the next stop at the entry or exit of a call, towards which the task is running.
     pub(super) fn await_call(&self, what: &str, deferred: &mut Deferred) -> Result<()> {
         const CALL: i32 = libc::SIGTRAP | 0x80;
         loop {
@@ -152,8 +152,8 @@ impl Caller {
         }
     }
 
-    /// Sets the task off on a batch whose entries are in place, from the instruction `begin` on. At
-    /// its end it sends itself `signal`, which it must not block.
+    /// Starts the task on a batch whose entries are in place, at the instruction `begin`. At the
+    /// end of the batch it sends itself `signal`, which it must not block.
     pub fn begin_batch(
         &self,
         begin: RemoteAddr,
@@ -173,7 +173,7 @@ impl Caller {
             .map_err(|errno| Error::task(self.tid, WHAT, errno))
     }
 
-    /// Waits until the batch is at its end; returns the entry at which it stopped.
+    /// Waits until the batch has ended; returns the entry at which it stopped.
     pub fn end_batch(
         &self,
         code: RemoteAddr,
@@ -196,17 +196,17 @@ impl Caller {
     }
 }
 
-/// The error number that a system call returned, if it is one.
+/// Returns the error number that a system call returned, if it is one.
 #[must_use]
 pub fn error_number(value: u64) -> Option<Errno> {
     let value = value as i64;
-    // Above 511 are the kernel's own, as ERESTARTNOHAND; all are errors.
+    // Values above 511 are internal to the kernel, such as ERESTARTNOHAND; all are errors.
     (-4095..0)
         .contains(&value)
         .then(|| Errno::from_raw(-value as i32))
 }
 
-/// Waits until a task stands still: signal and event of its stop.
+/// Waits until a task stops, and returns the signal and event of its stop.
 pub fn stopped(tid: i32, what: &str) -> Result<(i32, i32)> {
     match wait::wait_awake(tid) {
         Ok((_, Status::Stopped { signal, event })) => Ok((signal, event)),
@@ -222,7 +222,7 @@ pub fn stopped(tid: i32, what: &str) -> Result<(i32, i32)> {
     }
 }
 
-/// Waits for the stop that [`ptrace::interrupt`] has asked for.
+/// Waits for the stop that [`ptrace::interrupt`] has requested.
 pub fn await_event_stop(tid: i32, what: &str, deferred: &mut Deferred) -> Result<()> {
     loop {
         match stopped(tid, what)? {
@@ -233,8 +233,8 @@ pub fn await_event_stop(tid: i32, what: &str, deferred: &mut Deferred) -> Result
     }
 }
 
-/// Lets a task run into the next event stop. If it stands at the entry of a call that would sleep,
-/// that call is interrupted at once.
+/// Lets a task run into the next event stop. If it is at the entry of a call that would sleep, that
+/// call is interrupted at once.
 pub fn into_event_stop(tid: i32, what: &str, deferred: &mut Deferred) -> Result<()> {
     ptrace::interrupt(tid)
         .and_then(|()| ptrace::cont(tid, 0))
@@ -242,10 +242,12 @@ pub fn into_event_stop(tid: i32, what: &str, deferred: &mut Deferred) -> Result<
     await_event_stop(tid, what, deferred)
 }
 
-/// A stop in the midst of a call: nearly all signals are blocked, so it can only be one of few.
+/// Handles a stop in the middle of a call: nearly all signals are blocked, so only a few are
+/// possible.
 fn defer(tid: i32, what: &str, signal: i32, event: i32, deferred: &mut Deferred) -> Result<()> {
     match signal {
-        // The notice of a stop or its end, which lasts until the program goes on.
+        // The notification that a group-stop has begun or ended, which stays pending until the program
+        // continues.
         _ if event == event::STOP => Ok(()),
         _ if signal == libc::SIGSTOP || stub::SIGNALS.contains(&signal) => {
             if !deferred.contains(&signal) {

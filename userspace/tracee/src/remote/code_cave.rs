@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! CodeCave for our code in a program that has not been told of it: behind its vDSO.
+//! A code cave: room for our code in a program that does not cooperate, after its vDSO.
 //!
-//! The vDSO is an ELF image that does not end where its last page ends. A tracer may write there, as
-//! a debugger does for a breakpoint: the kernel gives the process its own copy of the page
-//! (mm/gup.c: `FOLL_FORCE`; `VM_MAYWRITE` of arch/x86/entry/vdso/vma.c). The program cannot write
-//! there, and nothing reads it.
+//! The vDSO is an ELF image that does not fill its last page. A tracer may write to the rest of
+//! that page, as a debugger does to set a breakpoint: the kernel gives the process its own copy of
+//! the page (mm/gup.c: `FOLL_FORCE`; `VM_MAYWRITE` of arch/x86/entry/vdso/vma.c). The program
+//! cannot write there, and nothing reads it.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -25,11 +25,11 @@ use crate::frozen_process::FrozenProcess;
 
 const PAGE: u64 = 4096;
 
-/// How many threads of a process are worth being borrowed at the same time.
+/// The number of threads of a process that are worth borrowing at the same time.
 const SLOTS: usize = 8;
 
-/// The code that makes calls and finds the way back ([`stub`]), in a process, with what it needs to know
-/// of each thread that is borrowed. Dropped, it is gone again.
+/// The code that makes calls and finds the way back ([`stub`]), in a process, with the data it
+/// needs for each thread that is borrowed. Dropping this removes it again.
 #[derive(Debug)]
 pub struct CodeCave {
     pid: i32,
@@ -38,7 +38,7 @@ pub struct CodeCave {
     slots: usize,
 }
 
-/// What is in a cave for one thread.
+/// The part of a cave that belongs to one thread.
 #[derive(Clone, Copy, Debug)]
 pub struct Slot<'a> {
     cave: &'a CodeCave,
@@ -46,11 +46,12 @@ pub struct Slot<'a> {
 }
 
 impl CodeCave {
-    /// Puts the code into a process; `None` if its vDSO leaves no cave, or the kernel does not let us
-    /// write there (`proc_mem.force_override=never`). There is a slot for each thread, or as many as fit.
+    /// Writes the code into a process; `None` if its vDSO leaves no room, or the kernel does not
+    /// let us write there (`proc_mem.force_override=never`). There is a slot for each thread, or as
+    /// many as fit.
     pub fn of(process: &FrozenProcess) -> Option<Self> {
         let pid = process.task();
-        // The instruction was looked for in the first page only (freeze.rs).
+        // The instruction was searched for in the first page only (freeze.rs).
         let base = RemoteAddr(process.syscall_insn?.0 & !(PAGE - 1));
         let end = image_end(pid, base)?;
         let mut rest = vec![0; (end.next_multiple_of(PAGE) - end) as usize];
@@ -80,13 +81,13 @@ impl CodeCave {
         Some(cave)
     }
 
-    /// How many threads can be borrowed at the same time.
+    /// Returns how many threads can be borrowed at the same time.
     #[must_use]
     pub fn slots(&self) -> usize {
         self.slots
     }
 
-    /// The slot of this number.
+    /// Returns the slot with this number.
     #[must_use]
     pub fn slot(&self, number: usize) -> Slot<'_> {
         debug_assert!(number < self.slots);
@@ -99,17 +100,17 @@ impl CodeCave {
 }
 
 impl Slot<'_> {
-    /// Where something of [`stub`] is in the process.
+    /// Returns the address in the process of a place in [`stub`].
     pub(super) fn code(&self, place: u64) -> RemoteAddr {
         self.cave.at.offset(place)
     }
 
-    /// Where a field of the [`RecoveryFrame`] is.
+    /// Returns the address of a field of the [`RecoveryFrame`].
     pub(super) fn frame(&self, field: usize) -> RemoteAddr {
         self.frame.offset(field as u64)
     }
 
-    /// Writes a part of the [`RecoveryFrame`], from a field on.
+    /// Writes a part of the [`RecoveryFrame`], starting at a field.
     pub(super) fn write(&self, field: usize, bytes: &[u8]) -> Result<()> {
         debug_assert!(field + bytes.len() <= size_of::<RecoveryFrame>());
         self.cave
@@ -124,18 +125,18 @@ impl Slot<'_> {
 
 impl Drop for CodeCave {
     fn drop(&mut self) {
-        // The process can only have died.
+        // This can only fail if the process has died.
         let zeros = vec![0; size(self.slots)];
         let _ = self.memory.write_all_at(&zeros, self.at.0);
     }
 }
 
-/// How much cave is needed.
+/// Returns the number of bytes that a cave needs.
 fn size(slots: usize) -> usize {
     stub::code().len() + slots * (stub::leave().len() + size_of::<RecoveryFrame>())
 }
 
-/// Where the image of the vDSO ends: all 64-bit processes have the same one.
+/// Returns where the image of the vDSO ends: it is the same for all 64-bit processes.
 fn image_end(pid: i32, base: RemoteAddr) -> Option<u64> {
     static KNOWN: OnceLock<u64> = OnceLock::new();
     if let Some(&known) = KNOWN.get() {
@@ -147,8 +148,8 @@ fn image_end(pid: i32, base: RemoteAddr) -> Option<u64> {
     Some(*KNOWN.get_or_init(|| end))
 }
 
-/// The first place that is free: a tool that was killed may have left its code, and a signal handler
-/// may have interrupted the way back.
+/// Returns the first place that is free: a crust that was killed may have left its code, and a
+/// signal handler may have interrupted the way back.
 fn free(rest: &[u8], size: usize) -> Option<usize> {
     let used = |start: usize| rest[start..start + size].iter().any(|&byte| byte != 0);
     let last = rest.len().checked_sub(size)?;

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Syscall user dispatch (`PR_SET_SYSCALL_USER_DISPATCH`) of a thread that is to make calls for us: they
-//! would become signals. Unlike seccomp filters it does not rest while a thread is traced.
+//! Suspends the syscall user dispatch (`PR_SET_SYSCALL_USER_DISPATCH`) of a thread that is to make
+//! calls for us, which would otherwise become signals. Unlike seccomp filters, it stays active
+//! while a thread is traced.
 
 use crust_model::{Error, Result};
 use crust_sys::ptrace::{self, UserDispatch};
 use nix::errno::Errno;
 
-/// What is off for the moment.
+/// The configuration that is suspended.
 #[derive(Debug, Default)]
 pub struct Dispatch(Option<UserDispatch>);
 
 impl Dispatch {
-    /// Switches it off.
+    /// Switches syscall user dispatch off.
     ///
     /// # Errors
     ///
-    /// [`Error::Task`] if it could not be switched on again (Linux 7.1: `kernel.syscall_user_dispatch`);
-    /// then it is as it was.
+    /// [`Error::Task`] if it could not be switched on again (Linux 7.1:
+    /// `kernel.syscall_user_dispatch`); then it stays as it was.
     pub fn suspend(tid: i32) -> Result<Self> {
         let failed = |errno| Error::task(tid, "switch its syscall user dispatch off", errno);
         match ptrace::user_dispatch(tid) {
@@ -27,13 +28,13 @@ impl Dispatch {
                     .map_err(failed)?;
                 Ok(Self(Some(config)))
             }
-            // EIO: a kernel before 6.4, which does not tell.
+            // EIO: a kernel before 6.4, which cannot read the configuration.
             Ok(_) | Err(Errno::EIO | Errno::EINVAL) => Ok(Self(None)),
             Err(errno) => Err(failed(errno)),
         }
     }
 
-    /// Switches it on again, if it was on.
+    /// Switches syscall user dispatch on again, if it was on.
     ///
     /// # Errors
     ///

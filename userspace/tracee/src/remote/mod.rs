@@ -1,32 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Remote system calls: a stopped task is made to do one.
+//! Remote system calls: a stopped task is made to execute one.
 //!
-//! The task is pointed at a `syscall` instruction, with the number and the arguments in its registers;
-//! it stops at the entry and at the exit of the call. [`Caller`] does that.
+//! The task is pointed at a `syscall` instruction, with the number and the arguments in its
+//! registers; it stops at the entry to and the exit from the call. [`Caller`] does that.
 //!
-//! [`Remote`] is for a program that is to go on as if nothing had happened, also if crust is killed
-//! at any instant. Then the kernel lets the program go where it stands. So it must always stand where
-//! it may go on: either it has its own registers and its own mask, or it is at a place of the code in
-//! its [`CodeCave`] from which the way back begins ([`stub`]), and what that needs is in its [`RecoveryFrame`] there.
-//! The order of requests follows from this:
+//! [`Remote`] is for a program that must continue as if nothing had happened, even if crust is
+//! killed at any instant. In that case the kernel resumes the program where it is stopped. So it
+//! must always be stopped where it may continue: either it has its own registers and its own signal
+//! mask, or it is at a place in the code of its [`CodeCave`] from which the way back begins
+//! ([`stub`]), and its [`RecoveryFrame`] there holds the data for that. The order of requests
+//! follows from this:
 //!
-//! * First the frame, then registers that lead to [`stub::back`], and only then the mask that keeps the
-//!   program's signals away: between the last two a signal may come, and finds its handler, a real
-//!   stack, and the kernel's rules for the call that it ends.
-//! * At the end those registers again, then the program's mask, then its registers. A task that is let
-//!   go passes the place where the kernel looks at signals and at calls to begin again, for it is woken
-//!   as if by a signal (kernel/ptrace.c:`__ptrace_unlink`).
-//! * What a call makes is undone on the way back ([`Undo`]) until somebody else takes charge of it.
+//! * First the frame is written, then the registers are set so that they lead to [`stub::back`],
+//!   and only then the mask that blocks the program's signals: if a signal arrives between the last
+//!   two, it finds its handler, a real stack, and the kernel's rules for the call that it ends.
+//! * At the end those registers are set again, then the program's mask, then its registers. A task
+//!   that is released passes the place where the kernel checks for signals and for calls to
+//!   restart, because it is woken as if by a signal (kernel/ptrace.c:`__ptrace_unlink`).
+//! * The effect of a call is undone on the way back ([`Undo`]) until somebody else takes
+//!   responsibility for it.
 //!
-//! What is lost with crust: a `SIGSTOP` that came in the midst of a call, or one of [`stub::SIGNALS`] in
-//! the midst of a batch.
+//! If crust dies, these are lost: a `SIGSTOP` that arrived in the middle of a call, or one of
+//! [`stub::SIGNALS`] that arrived in the middle of a batch.
 //!
-//! Filters of the program's system calls (seccomp) rest while it is traced, and are in force on the way
-//! back; syscall user dispatch has to be switched off, and is lost with crust.
+//! The program's seccomp filters are suspended while it is traced, and are in force on the way
+//! back; syscall user dispatch has to be switched off, and is lost if crust dies.
 //!
-//! Where there is no cave behind the vDSO, calls are made at an instruction of the vDSO itself, one by
-//! one, and the program is not safe against the death of crust in those microseconds.
+//! Where there is no room after the vDSO, calls are made at an instruction of the vDSO itself, one
+//! by one, and the program is not safe against the death of crust during those microseconds.
 
 pub mod caller;
 pub mod code_cave;
@@ -49,55 +51,55 @@ pub use self::dispatch::Dispatch;
 use self::recovery::way_back;
 use crate::frozen_process::{FrozenProcess, FrozenThread};
 
-/// The signal that tells of the end of a batch of a restored task.
+/// The signal that marks the end of a batch of a restored task.
 pub const END_OF_BATCH: i32 = stub::SIGNALS[0];
 
-/// What a restored task blocks: all that can be, but [`END_OF_BATCH`].
+/// The signal mask of a restored task: all signals but [`END_OF_BATCH`].
 pub const BLOCKED: u64 = !signal::bit(END_OF_BATCH);
 
-/// The call that undoes another if crust dies before it has seen its result, which is the first
-/// argument.
+/// A call that undoes another call if crust dies before it has seen its result. That result is the
+/// first argument.
 #[derive(Clone, Copy, Debug)]
 pub struct Undo {
-    /// Its number.
+    /// The number of the call.
     pub nr: i64,
-    /// Its second and third arguments; the others are 0.
+    /// The second and third argument; the others are 0.
     pub rest: [u64; 2],
 }
 
-/// A frozen thread of a program, borrowed for system calls. `Drop` puts back registers, signal mask
-/// and everything else, and the thread stands in an event stop again as it did before.
+/// A frozen thread of a program, borrowed for system calls. `Drop` restores registers, signal mask
+/// and everything else, and leaves the thread in an event stop as before.
 #[derive(Debug)]
 pub struct Remote<'a> {
     caller: Caller,
     slot: Option<Slot<'a>>,
     registers: UserRegs,
     mask: u64,
-    /// The mask of the call in which it is, if that has one.
+    /// The signal mask of the call that the thread is in, if that has one.
     own_mask: Option<u64>,
-    /// What dispatches its system calls to itself, which is off meanwhile.
+    /// The syscall user dispatch of the thread, which is suspended meanwhile.
     dispatch: Dispatch,
-    /// Where memory was borrowed, and what was there.
+    /// The address of memory that was borrowed, and its contents.
     lent: Option<(RemoteAddr, Vec<u8>)>,
     deferred: Deferred,
     at: At,
 }
 
-/// How far the borrowing of a thread is.
+/// How far the borrowing of a thread has progressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
-    /// Nothing of it was changed yet.
+    /// Nothing has been changed yet.
     Prepared,
-    /// It is ours.
+    /// The thread is borrowed.
     Borrowed,
-    /// It has been put back, and is about to stop.
+    /// The thread has been given its own state again, and is about to stop.
     Leaving,
-    /// It stands as before.
+    /// The thread is stopped as before.
     Over,
 }
 
 impl<'a> Remote<'a> {
-    /// Borrows a thread. Its seccomp filters must rest ([`FrozenProcess::filters_rest`]).
+    /// Borrows a thread. Its seccomp filters must be suspended ([`FrozenProcess::filters_rest`]).
     ///
     /// # Errors
     ///
@@ -113,8 +115,8 @@ impl<'a> Remote<'a> {
         Ok(remote)
     }
 
-    /// As [`new`](Self::new), but does not change anything yet. Each of the threads of a process that are
-    /// borrowed at the same time needs a slot of its own.
+    /// Prepares what [`new`](Self::new) does, but does not change registers or signal mask yet.
+    /// Each thread of a process that is borrowed at the same time needs a slot of its own.
     pub fn prepare(
         process: &FrozenProcess,
         thread: &FrozenThread,
@@ -157,7 +159,8 @@ impl<'a> Remote<'a> {
         })
     }
 
-    /// Takes the thread, if it was not. From here on it blocks the signals in `mask`.
+    /// Borrows the thread, if it was not borrowed yet. From here on it blocks the signals in
+    /// `mask`.
     pub fn begin(&mut self, mask: u64) -> Result<()> {
         if self.at != At::Prepared {
             return Ok(());
@@ -177,7 +180,7 @@ impl<'a> Remote<'a> {
             .map_err(|errno| Error::task(tid, "prepare for remote calls", errno))
     }
 
-    /// Makes a call and returns what the kernel returned, also if it is an error number.
+    /// Makes a call and returns what the kernel returned, even if it is an error number.
     pub fn raw(&mut self, what: &str, nr: i64, args: &[u64]) -> Result<i64> {
         self.set_off(what, nr, args, None)?;
         self.pass_entry(what)?;
@@ -196,8 +199,8 @@ impl<'a> Remote<'a> {
         self.returned(what)
     }
 
-    /// As [`call`](Self::call), for a call that makes something. From the next call on, or the end, what
-    /// it has made is the caller's.
+    /// Makes a call, like [`call`](Self::call), that creates something. From the next call on, or
+    /// from the end, the caller is responsible for what was created.
     ///
     /// # Errors
     ///
@@ -208,7 +211,7 @@ impl<'a> Remote<'a> {
         self.returned(what)
     }
 
-    /// The first third of a call: the thread is on its way to its entry.
+    /// Does the first third of a call: the thread is on its way to the entry.
     pub fn set_off(&mut self, what: &str, nr: i64, args: &[u64], undo: Option<Undo>) -> Result<()> {
         let Some(undo) = undo else {
             return self.caller.set_off(what, nr, args);
@@ -219,27 +222,27 @@ impl<'a> Remote<'a> {
         caller.set_off(what, nr, args)
     }
 
-    /// The second third: the thread is on its way to the exit of the call.
+    /// Does the second third of a call: the thread is on its way to the exit.
     pub fn pass_entry(&mut self, what: &str) -> Result<()> {
         self.caller.await_call(what, &mut self.deferred)?;
         self.caller.go_on(what)
     }
 
-    /// The last third: what the call returned, which must have succeeded.
+    /// Does the last third of a call, and returns its result; the call must have succeeded.
     pub fn returned(&mut self, what: &str) -> Result<u64> {
         self.caller.await_call(what, &mut self.deferred)?;
         let value = self.caller.returned(what)?;
         self.caller.succeeded(what, value)
     }
 
-    /// The thread that makes the calls.
+    /// Returns the thread as a caller.
     #[must_use]
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
 
-    /// Puts data for a call, of at most 88 bytes, where the thread can read it; `None` without cave.
-    /// Nothing may be borrowed.
+    /// Writes at most 88 bytes of data for a call to where the thread can read it; `None` without a
+    /// cave. No memory may be borrowed.
     pub fn data(&self, bytes: &[u8]) -> Result<Option<RemoteAddr>> {
         const FIELD: usize = std::mem::offset_of!(RecoveryFrame, spare);
         match self.slot {
@@ -251,7 +254,8 @@ impl<'a> Remote<'a> {
         }
     }
 
-    /// Borrows some of the program's memory, once, at most 88 bytes. `false` if it may not be written to.
+    /// Borrows at most 88 bytes of the program's memory, once. Returns `false` if that memory is
+    /// not writable.
     pub fn borrow(&mut self, place: RemoteAddr, size: usize) -> Result<bool> {
         const FIELD: usize = std::mem::offset_of!(RecoveryFrame, place);
         let tid = self.caller.tid;
@@ -270,7 +274,7 @@ impl<'a> Remote<'a> {
         Ok(true)
     }
 
-    /// On the way back from a batch this memory goes.
+    /// Arranges for this memory to be unmapped on the way back from a batch.
     pub fn unmapped_at_last(&self, start: RemoteAddr, length: u64) -> Result<()> {
         const FIELD: usize = std::mem::offset_of!(RecoveryFrame, memory);
         match self.slot {
@@ -279,13 +283,13 @@ impl<'a> Remote<'a> {
         }
     }
 
-    /// Sets the thread off on a batch whose entries are in place. Before it makes them it answers what every
-    /// thread is asked, to the address `answers`. A signal tells of its end, of which none may wait, and which
-    /// it must not block.
+    /// Starts the thread on a batch whose entries are in place. Before that, it answers the
+    /// questions that every thread is asked, to the address `answers`. A signal marks the end of
+    /// the batch; it must not be pending, and the thread must not block it.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] without cave.
+    /// [`Error::Malformed`] without a cave.
     pub fn begin_batch(
         &mut self,
         answers: RemoteAddr,
@@ -307,7 +311,7 @@ impl<'a> Remote<'a> {
         Ok(())
     }
 
-    /// Puts everything back.
+    /// Restores everything.
     ///
     /// # Errors
     ///
@@ -317,7 +321,7 @@ impl<'a> Remote<'a> {
         self.settle()
     }
 
-    /// Puts everything back; the thread is about to stop where it stood.
+    /// Restores everything; the thread is about to stop where it was stopped before.
     pub fn leave(&mut self) -> Result<()> {
         const WHAT: &str = "put registers back";
         match std::mem::replace(&mut self.at, At::Over) {
@@ -335,8 +339,9 @@ impl<'a> Remote<'a> {
         if self.own_mask.is_some() && self.take_own_mask()? {
             return ptrace::set_registers(tid, &self.registers).map_err(failed);
         }
-        // After a call the task stands behind the place where the kernel looks at signals and at
-        // calls to begin again. One more round brings it there; it executes nothing of its own.
+        // After a call the task is past the place where the kernel checks for signals and for calls to
+        // restart. Running once more into an event stop brings it there; it executes no code of its
+        // own.
         self.turn_back()
             .and_then(|()| ptrace::set_signal_mask(tid, self.mask))
             .and_then(|()| ptrace::set_registers(tid, &self.registers))
@@ -347,21 +352,21 @@ impl<'a> Remote<'a> {
         Ok(())
     }
 
-    /// Waits until the thread stands as before.
+    /// Waits until the thread is stopped as before.
     pub fn settle(&mut self) -> Result<()> {
         if std::mem::replace(&mut self.at, At::Over) == At::Leaving {
             await_event_stop(self.caller.tid, "put registers back", &mut self.deferred)?;
         }
         self.dispatch.resume(self.caller.tid)?;
         for signal in self.deferred.drain(..) {
-            // It reaches the program when that goes on.
+            // The program receives the signal when it continues.
             let _ = crust_sys::task::tgkill(self.caller.pid, self.caller.tid, signal);
         }
         Ok(())
     }
 
     /// Sets the registers so that the thread is on its way back, whatever its mask is. If a signal
-    /// comes that is not blocked, the call in which the program was ends there by the rules for it.
+    /// arrives that is not blocked, it ends the call that the program was in by the kernel's rules.
     fn turn_back(&self) -> nix::Result<()> {
         let Some(slot) = self.slot else {
             return Ok(());
@@ -375,16 +380,17 @@ impl<'a> Remote<'a> {
         ptrace::set_registers(self.caller.tid, &registers)
     }
 
-    /// Puts the thread into an event stop within a call that has the mask of its own call, by one that
-    /// does nothing else, and waits for nothing if crust dies meanwhile. Returns whether it could.
+    /// Puts the thread into an event stop within a call that has the same signal mask as its own
+    /// call. The call has no other effect, and does not block if crust dies meanwhile. Returns
+    /// whether that was possible.
     fn take_own_mask(&mut self) -> Result<bool> {
         const WHAT: &str = "take the signal mask of its call";
         let Some(slot) = self.slot else {
             return Ok(false);
         };
-        // What was borrowed has been given back.
+        // Borrowed memory has been given back.
         slot.write(std::mem::offset_of!(RecoveryFrame, place), &[0; 16])?;
-        // The mask; then a limit of no time at all.
+        // The mask, followed by a timeout of zero.
         let words = [self.own_mask.unwrap_or(self.mask), 0, 0];
         let Some(mask) = self.data(words.as_bytes())? else {
             return Ok(false);
@@ -394,7 +400,7 @@ impl<'a> Remote<'a> {
         self.caller.template.rbx = undo::DECIDES as u64;
         self.caller.set_off(WHAT, libc::SYS_ppoll, &args)?;
         self.caller.await_call(WHAT, &mut self.deferred)?;
-        // What is in force here is what the kernel will come back to.
+        // The mask set here is the one that the kernel will return to.
         ptrace::set_signal_mask(tid, self.mask).map_err(|errno| Error::task(tid, WHAT, errno))?;
         into_event_stop(tid, WHAT, &mut self.deferred)?;
         Ok(true)
@@ -403,7 +409,7 @@ impl<'a> Remote<'a> {
 
 impl Drop for Remote<'_> {
     fn drop(&mut self) {
-        // The task can only have died; then there is nothing to put back.
+        // This can only fail if the task has died; then there is nothing to restore.
         let _ = self.leave().and_then(|()| self.settle());
     }
 }

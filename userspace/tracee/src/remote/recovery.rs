@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a thread is put back to if crust dies while the thread is borrowed.
+//! The state to which a thread is restored if crust dies while the thread is borrowed.
 
 use crust_sys::ptrace::UserRegs;
 use crust_sys::stub::{RecoveryFrame, ends};
 
-/// The number of `restart_syscall`, which goes on with a call as its restart block says.
+/// The number of `restart_syscall`, which continues a call as its restart block says.
 const RESTART_SYSCALL: u64 = 219;
 
-/// The frame of a thread with these registers. `mask` is what the program blocks, `own_mask` what the
-/// call blocks in which it is, if that has a mask of its own.
+/// Returns the recovery frame of a thread with these registers. `mask` is the signal mask of the
+/// program, `own_mask` that of the call that the thread is in, if the call has one of its own.
 pub(super) fn way_back(registers: &UserRegs, mask: u64, own_mask: Option<u64>) -> RecoveryFrame {
     let mut r = *registers;
     let rip_ended = r.rip;
-    // What the kernel does with an interrupted call (arch/x86/kernel/signal.c: handle_signal if there is
-    // a handler, else arch_do_signal_or_restart).
+    // The kernel's treatment of an interrupted call (arch/x86/kernel/signal.c: handle_signal if
+    // there is a handler, else arch_do_signal_or_restart).
     let code = match r.orig_rax {
         u64::MAX => 0,
         _ => (r.rax as i64).wrapping_neg(),
@@ -49,7 +49,7 @@ pub(super) fn way_back(registers: &UserRegs, mask: u64, own_mask: Option<u64>) -
 mod tests {
     use super::*;
 
-    /// Of a thread that is behind a call with this number and result.
+    /// Returns the frame of a thread after a call with this number and result.
     fn frame(number: i64, result: i64) -> RecoveryFrame {
         let mut registers = crust_sys::ptrace::registers_from_bytes(&[0; 27 * 8]).unwrap();
         registers.orig_rax = number as u64;
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn others_return() {
-        // No call; one that is done; one that failed.
+        // No call; one that has completed; one that has failed.
         for (number, result) in [(-1, -514), (7, 3), (7, -4)] {
             let frame = frame(number, result);
             let state = (frame.general[10], frame.rip, frame.ends);

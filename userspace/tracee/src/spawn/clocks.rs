@@ -2,8 +2,8 @@
 
 //! The time namespace in which the root of a tree is born.
 //!
-//! A process makes a time namespace for its children (`unshare(CLONE_NEWTIME)`), and its offsets can be set
-//! until the first of them is there.
+//! A process creates a time namespace for its children (`unshare(CLONE_NEWTIME)`), and its offsets
+//! can be set until the first child exists.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -18,11 +18,11 @@ use crate::clock;
 // The nix crate lacks it.
 const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
 
-/// While this lives, the children of crust are born in a namespace.
+/// While this is alive, the children of crust are born in a time namespace.
 pub(super) struct Birthplace {
-    /// The one of crust.
+    /// The time namespace of crust.
     own: Option<File>,
-    /// What it adds to the clocks.
+    /// The offsets that the namespace adds to the clocks.
     pub offsets: Offsets,
 }
 
@@ -57,13 +57,14 @@ impl Birthplace {
 impl Drop for Birthplace {
     fn drop(&mut self) {
         if let Some(own) = &self.own {
-            // It only matters to children that crust does not make. A program with several threads may not.
+            // This only matters to children that crust does not make. A program with several threads
+            // may not do it.
             let _ = setns(own.as_fd(), CLONE_NEWTIME);
         }
     }
 }
 
-/// As the kernel reads it: whole seconds, rounded down, and nanoseconds.
+/// Formats offsets as the kernel reads them: whole seconds, rounded down, and nanoseconds.
 fn text(offsets: Offsets) -> String {
     let line = |clock: &str, offset: i64| {
         let second = SECOND as i64;
@@ -98,10 +99,10 @@ mod tests {
             monotonic: 1,
             boottime: 2,
         };
-        // The machine has run for less long, and then for longer.
+        // The machine has been up for less time, and then for longer.
         let machine = [400_000_001, 5_000_000_000];
         let offsets = clocks.offsets(machine, Offsets::default());
-        // Whole ticks; the clock does not go back.
+        // Offsets are whole ticks; the clock does not go back.
         assert_eq!(
             (offsets.monotonic, offsets.boottime),
             (600_000_000, -2_000_000_000)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Making tasks: the root as a blank, all others as clones.
+//! Creating tasks: the root as a seed process, all others as clones.
 //!
-//! The root is a child of crust. It executes the blank, gets scratch memory, and its vDSO is moved
-//! out of the way. It may be born in a time namespace of its own. Every other process is a clone of its parent, made while that is still blank, and
-//! so inherits all of this.
+//! The root is a child of crust. It executes the seed program, gets scratch memory, and its vDSO is
+//! moved out of the way. It may be born in a time namespace of its own. Every other process is a
+//! clone of its parent, made while the parent is still a seed process, and so inherits all of this.
 
 pub mod clocks;
 
@@ -25,14 +25,15 @@ use crate::batch::layout;
 use crate::remote::{self, BLOCKED, Caller};
 use crate::{instruction, privileges};
 
-/// Options of all tasks until they are let go: should crust die, they go with it.
+/// The ptrace options of all tasks until they are released: if crust dies, they die with it.
 pub const OPTIONS: i32 = option::SYSGOOD | option::EXITKILL;
 
-/// How often a root is made if its random layout collides with the scratch memory.
+/// How often the creation of a root is attempted if its random layout collides with the scratch
+/// memory.
 const ATTEMPTS: u32 = 8;
 
-/// Makes the root: a stopped tracee with scratch memory, which answers remote calls. Returns also what its
-/// time namespace adds to the clocks.
+/// Creates the root: a stopped tracee with scratch memory, which can make remote calls. Also
+/// returns the offsets that its time namespace adds to the clocks.
 ///
 /// # Errors
 ///
@@ -94,16 +95,17 @@ pub fn end(pid: i32) {
     while crust_sys::wait::wait(pid).is_ok_and(|(_, status)| !status.is_end()) {}
 }
 
-/// Takes charge of a blank that has been started, and stops it.
+/// Attaches to a seed process that has been started, and stops it.
 pub fn take(pid: i32) -> Result<Caller> {
     stop(pid).map(|(caller, _)| caller)
 }
 
-/// Stops a blank; tells also what of the system is mapped in it.
+/// Stops a seed process; also returns the mappings that the kernel made in it.
 fn stop(pid: i32) -> Result<(Caller, Vec<SystemMapping>)> {
     const WHAT: &str = "stop a new process";
     let failed = |errno| Error::task(pid, WHAT, errno);
-    // All that come of it inherit these options. Filters of its own must not meet our calls.
+    // All descendants inherit these options. Seccomp filters, if there are any, must not see our
+    // calls.
     privileges::seize(pid, OPTIONS)
         .and_then(|_| ptrace::interrupt(pid))
         .map_err(failed)?;
@@ -133,7 +135,7 @@ fn prepare(plan: &Plan, pid: i32) -> Result<Caller> {
     let (mut caller, system) = stop(pid)?;
     let first = system.first().map_or(0, |mapping| mapping.start);
 
-    // EXITKILL sees to it from here on, and the program that comes of this may outlive us.
+    // EXITKILL covers this from here on, and the restored program may outlive us.
     let never = [libc::PR_SET_PDEATHSIG as u64, 0];
     caller.call("outlive crust", libc::SYS_prctl, &never)?;
 
@@ -146,8 +148,8 @@ fn prepare(plan: &Plan, pid: i32) -> Result<Caller> {
         let args = [mapping.start, length, length, flags as u64, to];
         caller.call("park the vDSO", libc::SYS_mremap, &args)?;
     }
-    // It has no stack from here on, which nothing of what it executes needs. For each page that can be
-    // told apart the kernel would remember all generations of a tree (mm/rmap.c:anon_vma_clone).
+    // Unmap the stack; the stub never uses one. For each page that can be told apart the kernel
+    // would remember all generations of a tree (mm/rmap.c:anon_vma_clone).
     let scratch = plan.scratch.0;
     for (what, start, end) in [
         ("unmap the blank below scratch memory", 0, scratch),
@@ -162,8 +164,8 @@ fn prepare(plan: &Plan, pid: i32) -> Result<Caller> {
     Ok(caller)
 }
 
-/// Maps scratch memory: the code, which all processes share, and room for batches, which each has for
-/// itself and which begins empty in a child.
+/// Maps the scratch memory: the code, which all processes share, and room for batches, which is
+/// private to each process and starts out empty in a child.
 fn map_scratch(plan: &Plan, caller: &mut Caller) -> Result<()> {
     let (all, write) = (
         libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC,
@@ -203,7 +205,8 @@ struct SystemMapping {
     is_code: bool,
 }
 
-/// `[vvar]`, `[vvar_vclock]` and `[vdso]` in `/proc/PID/maps`, in the order of their addresses.
+/// Returns `[vvar]`, `[vvar_vclock]` and `[vdso]` of `/proc/PID/maps`, in the order of their
+/// addresses.
 fn system_mappings(maps: &str) -> Vec<SystemMapping> {
     maps.lines()
         .filter_map(|line| {
@@ -222,7 +225,7 @@ fn system_mappings(maps: &str) -> Vec<SystemMapping> {
         .collect()
 }
 
-/// The call by which a process makes a child that is traced as it is itself.
+/// Returns the call by which a process creates a child that is traced like itself.
 #[must_use]
 pub fn child(numbers: &[i32], exit_signal: i32, flags: u64) -> Call {
     clone(
@@ -233,8 +236,8 @@ pub fn child(numbers: &[i32], exit_signal: i32, flags: u64) -> Call {
     )
 }
 
-/// The call by which a thread makes another one of its process; without `numbers`, the kernel
-/// chooses its id.
+/// Returns the call by which a thread creates another thread of its process; without `numbers`, the
+/// kernel chooses the thread id.
 #[must_use]
 pub fn thread(numbers: &[i32]) -> Call {
     let flags = libc::CLONE_VM
@@ -254,7 +257,8 @@ pub fn thread(numbers: &[i32]) -> Call {
     )
 }
 
-/// A number that a task is given at its birth needs neither the module nor a second step.
+/// Returns a `clone3` call. A task that is given its id at creation needs neither the module nor a
+/// second step.
 fn clone(what: String, flags: u64, exit_signal: i32, numbers: &[i32]) -> Call {
     let args = CloneArgs {
         flags,

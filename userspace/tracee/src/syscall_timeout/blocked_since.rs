@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! How a thread sleeps, looked at before it is stopped.
+//! How a thread sleeps, observed before it is stopped.
 //!
-//! A stop wakes it, and with that the moment when it fell asleep is gone. Until then the scheduler has
-//! it: when the thread ran last (`se.exec_start` in `/proc/PID/task/TID/sched`), on the clock of the
-//! processor that it ran on ([`processor`](super::processor)).
+//! A stop wakes the thread, and with that the moment when it fell asleep is lost. Until then the
+//! scheduler knows it: when the thread last ran (`se.exec_start` in `/proc/PID/task/TID/sched`), on
+//! the clock of the processor that it ran on ([`processor`](super::processor)).
 
 use std::os::fd::AsFd;
 
-/// A thread that sleeps in a call.
+/// A thread that sleeps in a system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asleep {
     /// The call.
     pub(super) call: Called,
-    /// When the thread ran last, in nanoseconds of the clock of its processor.
+    /// When the thread last ran, in nanoseconds of the clock of its processor.
     pub(super) since: u64,
     /// The processor.
     pub(super) processor: usize,
-    /// How often it had given up a processor.
+    /// The number of voluntary context switches so far.
     switches: u64,
 }
 
@@ -31,12 +31,13 @@ pub(super) struct Called {
 }
 
 impl Asleep {
-    /// How a thread sleeps that is in this call; `None` if it does not, or the kernel does not tell.
+    /// Returns how a thread in this call sleeps; `None` if it does not sleep, or the kernel does
+    /// not tell.
     pub(super) fn of(proc: impl AsFd, tid: i32, call: Called) -> Option<Self> {
         let text = crust_proc::read_text(&proc, tid, &format!("task/{tid}/sched")).ok()?;
         let (since, switches) = parse_sched(&text)?;
         let stat = crust_proc::stat(&proc, tid, &format!("task/{tid}/stat")).ok()?;
-        // 0: the kernel forgot it, as when it moved the thread to another processor.
+        // 0: the kernel has forgotten it, for example when it moved the thread to another processor.
         (since != 0 && matches!(stat.state, 'S' | 'D')).then_some(Self {
             call,
             since,
@@ -45,15 +46,15 @@ impl Asleep {
         })
     }
 
-    /// Whether a thread that now stands still, having given up its processor so often, has only been
-    /// woken to do so.
+    /// Returns whether a thread that is now stopped, with this number of voluntary context
+    /// switches, has only been woken to stop.
     pub(super) fn lasted(&self, switches: u64) -> bool {
         switches == self.switches + 1
     }
 }
 
 impl Called {
-    /// The call in which a thread sleeps; `None` if it runs.
+    /// Returns the call in which a thread sleeps; `None` if it runs.
     pub(super) fn of(proc: impl AsFd, tid: i32) -> Option<Self> {
         Self::parse(&crust_proc::read_text(proc, tid, &format!("task/{tid}/syscall")).ok()?)
     }
@@ -75,7 +76,7 @@ impl Called {
     }
 }
 
-/// `se.exec_start` and `nr_voluntary_switches` of a `sched` file.
+/// Returns `se.exec_start` and `nr_voluntary_switches` of a `sched` file.
 pub(super) fn parse_sched(text: &str) -> Option<(u64, u64)> {
     let value = |name| {
         text.lines().find_map(|line| {
@@ -83,7 +84,7 @@ pub(super) fn parse_sched(text: &str) -> Option<(u64, u64)> {
             (key.trim_end() == name).then(|| value.trim())
         })
     };
-    // In milliseconds, with six digits behind the point.
+    // In milliseconds, with six decimals.
     let (milliseconds, rest) = value("se.exec_start")?.split_once('.')?;
     let since = milliseconds.parse::<u64>().ok()?.checked_mul(1_000_000)?;
     Some((

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The time limits of calls in which threads wait.
+//! The timeouts of calls in which threads wait.
 //!
-//! A call that is interrupted and begun again waits for the whole of its limit once more, unless the
-//! kernel keeps what was left (`struct restart_block`) or has written it to where the program
-//! gave the limit (`select` and its kin). For all others it is told here when the wait ends:
+//! A call that is interrupted and restarted waits for its whole timeout once more, unless the
+//! kernel keeps the remaining time (`struct restart_block`) or has written it to where the program
+//! passed the timeout (`select` and its relatives). For all other calls, this module determines
+//! when the wait ends, from:
 //!
-//! * by what `nanosleep` has written for the program,
-//! * by a [`note`] of a former crust,
-//! * or else by the moment when the thread fell [`blocked_since`].
+//! * the remaining time that `nanosleep` has written for the program,
+//! * a [`note`] of a former crust,
+//! * or else the moment since which the thread has been blocked ([`blocked_since`]).
 //!
-//! The end is never earlier than it would have been. How a thread is let go with what is left, is in
-//! [`resume`].
+//! The end is never earlier than it would have been. [`resume`] lets a thread continue with the
+//! remaining time.
 
 pub mod blocked_since;
 pub mod note;

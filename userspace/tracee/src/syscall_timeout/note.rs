@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a thread waits in and until when, for the next crust.
+//! A note of the call a thread waits in and until when, left for the next crust.
 //!
-//! A thread that crust lets go into its call with less than the whole limit shows the whole one to whoever
-//! looks, and to the kernel it may be in `restart_syscall`. So both are noted in an extended attribute of
-//! the thread's pidfd, which is gone with the thread. It holds as long as the thread has not run since.
+//! A thread that crust resumes in its call with less than the whole timeout still shows the whole
+//! one to observers, and to the kernel it may be in `restart_syscall`. So both are noted in an
+//! extended attribute of the thread's pidfd, which vanishes with the thread. The note is valid as
+//! long as the thread has not run since.
 
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
@@ -18,16 +19,16 @@ const NAME: &CStr = c"trusted.crust.limit";
 /// A wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Note {
-    /// When the thread ran last, on the clock of its processor.
+    /// When the thread last ran, on the clock of its processor.
     pub since: u64,
     /// The number of the call.
     pub number: i64,
-    /// When it ends, on the monotonic clock.
+    /// When the wait ends, on the monotonic clock.
     pub end: Option<u64>,
 }
 
 impl Note {
-    /// Notes it.
+    /// Writes the note.
     ///
     /// # Errors
     ///
@@ -37,7 +38,7 @@ impl Note {
         xattr::set(thread, NAME, words.as_bytes())
     }
 
-    /// What was noted of the wait of a thread that ran last at `since`.
+    /// Returns the note on the wait of a thread that last ran at `since`.
     pub fn read(thread: BorrowedFd<'_>, since: u64) -> Option<Self> {
         let mut words = [0_u64; 3];
         match xattr::get(thread, NAME, words.as_mut_bytes()) {
@@ -47,7 +48,7 @@ impl Note {
                 end: (words[2] != u64::MAX).then_some(words[2]),
             }),
             Ok(_) | Err(Errno::ERANGE) => {
-                // Of another wait.
+                // The note is about another wait.
                 let _ = xattr::remove(thread, NAME);
                 None
             }

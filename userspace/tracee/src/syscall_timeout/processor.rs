@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The clocks of the processors: when a thread ran last, on the monotonic clock.
+//! The clocks of the processors: they tell when a thread last ran, in terms of the monotonic clock.
 //!
-//! The scheduler has a clock for each processor (`rq_clock_task()`), which leaves out what interrupts
-//! and, in a virtual machine, the host have taken. Two of them may differ by minutes. Compared with
-//! its own reading of later on, such a clock tells a time that is never longer than what has
-//! passed.
+//! The scheduler has a clock for each processor (`rq_clock_task()`), which leaves out the time
+//! taken by interrupts and, in a virtual machine, by the host. Two of them may differ by minutes.
+//! The difference between such a clock and a later reading of itself is never longer than the time
+//! that has really passed.
 
 use std::collections::HashMap;
 
@@ -19,19 +19,19 @@ use crate::clock;
 /// One moment on two clocks.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
-    /// On that of the processor.
+    /// The time on the clock of the processor.
     processor: u64,
-    /// On the monotonic clock.
+    /// The time on the monotonic clock.
     monotonic: u64,
 }
 
-/// What has been read of the clocks of processors.
+/// The readings of processor clocks so far.
 #[derive(Debug, Default)]
 pub(super) struct Clocks(HashMap<usize, Option<Reading>>);
 
 impl Clocks {
-    /// When it was `time` on the clock of a processor: not before that, and hardly after. `None` if the
-    /// kernel does not tell.
+    /// Converts `time` on the clock of a processor to the monotonic clock: the result is not before
+    /// that moment, and hardly after it. `None` if the kernel does not tell.
     pub(super) fn monotonic(&mut self, processor: usize, time: u64) -> Option<u64> {
         let known = self.0.entry(processor).or_default();
         if known.is_none_or(|reading| reading.processor < time) {
@@ -45,13 +45,13 @@ impl Clocks {
     }
 }
 
-/// What has passed at least on the monotonic clock. The clocks of the scheduler are not adjusted as that is,
-/// by up to half a thousandth.
+/// Returns the time that has at least passed on the monotonic clock. The clocks of the scheduler
+/// are not adjusted like the monotonic clock, which may be by up to half a thousandth.
 fn at_least(passed: u64) -> u64 {
     passed - passed / 1024
 }
 
-/// Reads the clock of a processor, by a thread that runs there.
+/// Reads the clock of a processor, in a thread that runs there.
 fn read(processor: usize) -> Option<Reading> {
     std::thread::scope(|scope| scope.spawn(|| read_here(processor)).join().ok().flatten())
 }
@@ -60,7 +60,7 @@ fn read_here(processor: usize) -> Option<Reading> {
     let mut set = CpuSet::new();
     set.set(processor).ok()?;
     sched_setaffinity(Pid::from_raw(0), &set).ok()?;
-    // The kernel brings `exec_start` of a thread that runs up to now when its time is asked for
+    // The kernel updates `exec_start` of a running thread when its CPU time is read
     // (kernel/sched/core.c:task_sched_runtime).
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).ok()?;
     let text = std::fs::read_to_string("/proc/thread-self/sched").ok()?;
@@ -80,7 +80,7 @@ mod tests {
         let mut clocks = Clocks::default();
         let before = clock::monotonic();
         let Some(first) = read(0) else {
-            // This kernel does not tell, or there is no such processor for us.
+            // This kernel does not tell, or we may not use this processor.
             return;
         };
         let moment = clocks.monotonic(0, first.processor).unwrap();

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Letting threads go into their calls with what is left of a limit.
+//! Resuming threads in their calls with the remaining time of a timeout.
 //!
-//! The kernel reads a limit when the call begins. So for the moment until the thread sleeps again, what is
-//! left stands where the program has the whole of it, and then all is as before: the program
-//! has neither other registers nor other memory when its call returns. Only a limit in a register stays
-//! changed, until the call returns; the system call interface of C libraries hides that.
+//! The kernel reads a timeout when the call begins. So until the thread sleeps again, the remaining
+//! time is stored where the program has the whole timeout, and then the old value is put back: when
+//! the call returns, neither registers nor memory of the program have changed. Only a timeout in a
+//! register stays changed until the call returns; the system call interface of C libraries hides
+//! that.
 //!
-//! Should crust be killed in that moment, a few dozen microseconds, the limit stays shortened.
+//! If crust is killed in that moment, a few dozen microseconds, the timeout stays shortened.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,34 +22,35 @@ use super::note::Note;
 use super::{Remaining, TimeoutLocation, thread_pidfd};
 use crate::clock;
 
-/// How often it is looked whether a thread has fallen asleep again. If its call returns at once, it may never.
-/// This is no time: a machine may be busy, but each look lets the thread have a processor.
+/// How often to check whether a thread has fallen asleep again. If its call returns at once, it may
+/// never do so. This is not a duration: a machine may be busy, but each check lets the thread have
+/// a processor.
 const LOOKS: u32 = 1000;
 const PAUSE: Duration = Duration::from_micros(20);
 
 /// A field of `/proc/PID/task/TID/status`.
 const SWITCHES: &str = "voluntary_ctxt_switches";
 
-/// A stopped thread that is about to go on with a call that has a limit.
+/// A stopped thread that is about to continue a call with a timeout.
 #[derive(Debug)]
 pub struct Waiting {
     pid: i32,
     tid: i32,
     number: i64,
     place: TimeoutLocation,
-    /// When the wait ends, on the monotonic clock; `None` if that is up to the kernel.
+    /// When the wait ends, on the monotonic clock; `None` if the kernel determines that.
     end: Option<u64>,
-    /// Where it stands in its call: stack pointer and instruction.
+    /// The stack pointer and instruction pointer of the thread in its call.
     at: (u64, u64),
-    /// How often it has given up a processor, its stop included.
+    /// The number of voluntary context switches so far, including the one of its stop.
     switches: i64,
     proc: File,
-    /// A signal waits that will end the call.
+    /// Whether a signal is pending that will end the call.
     disturbed: bool,
 }
 
 impl Waiting {
-    /// `None` if the thread is gone.
+    /// Returns `None` if the thread is gone.
     pub fn new(pid: i32, tid: i32, limit: Remaining) -> Option<Self> {
         let registers = ptrace::registers(tid).ok()?;
         let proc = File::open(format!("/proc/{pid}")).ok()?;
@@ -74,10 +76,11 @@ impl Waiting {
         Some(self.end?.saturating_sub(clock::monotonic()))
     }
 
-    /// The call in which it sleeps; `None` if it does not.
+    /// Returns the call in which the thread sleeps; `None` if it does not.
     ///
-    /// Until a thread that was woken has a processor, it still looks as if it slept in the call from which it was
-    /// taken (kernel/sched/core.c:try_to_wake_up, `TASK_WAKING`). So it has to have gone to sleep once more.
+    /// Until a thread that was woken gets a processor, it still looks as if it slept in the call
+    /// that it was woken from (kernel/sched/core.c:try_to_wake_up, `TASK_WAKING`). So it must have
+    /// gone to sleep once more.
     fn asleep(&self) -> Option<Called> {
         for _ in 0..LOOKS {
             let call = (self.switches_now()? > self.switches)
@@ -98,12 +101,13 @@ impl Waiting {
         crust_proc::Fields::new(text).number(SWITCHES)
     }
 
-    /// Lets it go if it needs a moment of its own for that; else it is only made ready.
+    /// Detaches from the thread if its timeout has to be changed for a moment; else only prepares
+    /// it.
     fn let_go(&self) {
         if self.place == TimeoutLocation::Register {
             self.set_register();
         } else if let Some(change) = Change::make(self) {
-            // Else it has only died.
+            // Otherwise the thread has died.
             if ptrace::detach(self.tid, 0).is_ok() {
                 self.asleep();
             }
@@ -116,18 +120,18 @@ impl Waiting {
             return;
         };
         registers.r10 = milliseconds(left);
-        // If it fails, the thread has died.
+        // If this fails, the thread has died.
         let _ = ptrace::set_registers(self.tid, &registers);
     }
 
-    /// Notes when its wait ends.
+    /// Writes a note about when the wait ends.
     fn note(&self) -> Option<()> {
         let call = self.asleep()?;
         let name = format!("task/{}/sched", self.tid);
         let (since, _) = parse_sched(&crust_proc::read_text(&self.proc, self.tid, &name).ok()?)?;
         if (call.stack, call.instruction) == self.at {
             let thread = thread_pidfd(self.pid, self.tid).ok()?;
-            // A kernel that cannot note it: the next crust gives the thread more time.
+            // On a kernel that cannot store the note, the next crust gives the thread more time.
             let _ = Note {
                 since,
                 number: self.number,
@@ -139,14 +143,14 @@ impl Waiting {
     }
 }
 
-/// Lets those go that need a moment for it, and makes the others ready.
+/// Detaches from threads whose timeout has to be changed for a moment, and prepares the others.
 pub fn let_go(waiting: &[Waiting]) {
     for thread in waiting {
         thread.let_go();
     }
 }
 
-/// Notes for the next crust when the waits end of threads that have been let go.
+/// Notes for the next crust when the waits of resumed threads end.
 pub fn note(waiting: &[Waiting]) {
     for thread in waiting {
         if !thread.disturbed && thread.place != TimeoutLocation::Register {
@@ -155,24 +159,25 @@ pub fn note(waiting: &[Waiting]) {
     }
 }
 
-/// What is left as a limit in milliseconds: not a part of one is given away.
+/// Converts the remaining time to a timeout in milliseconds, rounded up.
 pub fn milliseconds(left: u64) -> u64 {
     left.div_ceil(1_000_000).min(i32::MAX as u64)
 }
 
-/// A limit that is changed for a moment.
+/// A timeout that is changed for a moment.
 enum Change {
     Memory(i32, RemoteAddr, [u8; 16]),
     Option(OwnedFd, i32, [u8; 16]),
 }
 
 impl Change {
-    /// `None` if there is nothing to change, or it cannot be: then the whole limit is in force again.
+    /// Returns `None` if there is nothing to change, or it cannot be changed: then the whole
+    /// timeout applies again.
     fn make(thread: &Waiting) -> Option<Self> {
         let left = thread.left()?;
         let words = |unit: u64| {
             let parts = (left % SECOND).div_ceil(unit);
-            // No time at all would be no limit to a socket.
+            // A timeout of zero would mean no timeout for a socket.
             let parts = if unit == 1 { parts } else { parts.max(1) };
             let carry = parts / (SECOND / unit);
             let seconds = (left / SECOND + carry).to_ne_bytes();
@@ -207,7 +212,7 @@ impl Change {
     }
 
     fn undo(self) {
-        // What is gone needs nothing put back.
+        // If the thread or socket is gone, there is nothing to put back.
         match self {
             Self::Memory(pid, address, before) => {
                 let _ = memory::write(pid, address, &before);

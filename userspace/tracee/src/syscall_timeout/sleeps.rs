@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What is seen of threads before they are stopped, and what follows from it when they stand still.
+//! Observations of threads before they are stopped, and the timeouts derived from them afterwards.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -16,7 +16,7 @@ use crate::clock;
 use crate::deadline::{Deadline, SyscallTimeout};
 use crate::frozen_process::FrozenProcess;
 
-/// How the threads sleep that are about to be stopped.
+/// The sleeps of the threads that are about to be stopped.
 #[derive(Debug, Default)]
 pub struct Sleeps {
     threads: HashMap<i32, Asleep>,
@@ -25,7 +25,7 @@ pub struct Sleeps {
 }
 
 impl Sleeps {
-    /// Looks at a thread that still runs or sleeps.
+    /// Records how a thread sleeps, if it does, before it is stopped.
     pub fn look(&mut self, process: &FrozenProcess, tid: i32) {
         let asleep = Called::of(&process.proc, tid)
             .filter(|call| self.sockets.may_have_limit(process.pid, call))
@@ -35,8 +35,8 @@ impl Sleeps {
         }
     }
 
-    /// The limit of the call from which a thread, which now stands still with these registers, has been
-    /// taken; `None` if there is none, or the kernel has seen to it.
+    /// Returns the timeout of the call in which a thread, now stopped with these registers, was
+    /// interrupted; `None` if there is none, or the kernel takes care of it.
     pub fn limit(
         &mut self,
         process: &FrozenProcess,
@@ -77,7 +77,7 @@ impl Sleeps {
     }
 }
 
-/// Whether a thread that now stands still was taken from the sleep in which it was seen.
+/// Returns whether a stopped thread was interrupted in the sleep in which it was observed.
 fn same(process: &FrozenProcess, tid: i32, registers: &UserRegs, asleep: &Asleep) -> bool {
     let call = &asleep.call;
     let is_same = call.number == registers.orig_rax

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Which calls have a limit, and where.
+//! Which calls have a timeout, and where it is stored.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -15,18 +15,18 @@ use super::blocked_since::Called;
 use crate::frozen_process::FrozenProcess;
 use crate::instruction;
 
-/// The kernel's `-ERESTART_RESTARTBLOCK`: it keeps how the call goes on.
+/// The kernel's `-ERESTART_RESTARTBLOCK`: the restart block says how the call continues.
 const RESTART_BLOCK: i64 = -516;
 const ENDED: i64 = -(Errno::EINTR as i64);
 /// `TIMER_ABSTIME`: a sleep until a point in time.
 const ABSOLUTE: u64 = 1;
 
-/// Sockets of processes: a descriptor of the last process of which one was asked for.
+/// Sockets of processes: caches a pidfd of the last process that was asked about.
 #[derive(Debug, Default)]
 pub(super) struct Sockets(Option<(i32, OwnedFd)>);
 
 impl Sockets {
-    /// Whether a call may have a limit that ends nobody knows when if the call is interrupted.
+    /// Returns whether a call may have a timeout whose end is lost if the call is interrupted.
     pub fn may_have_limit(&mut self, pid: i32, call: &Called) -> bool {
         let args = &call.args;
         match call.number as i64 {
@@ -38,7 +38,7 @@ impl Sockets {
             libc::SYS_select | libc::SYS_pselect6 | libc::SYS_io_getevents | SYS_IO_PGETEVENTS => {
                 args[4] != 0
             }
-            // The end is told.
+            // The kernel writes the remaining time.
             libc::SYS_nanosleep => args[1] == 0,
             libc::SYS_clock_nanosleep => args[3] == 0 && args[1] & ABSOLUTE == 0,
             // There may be a note.
@@ -58,7 +58,7 @@ impl Sockets {
     }
 }
 
-/// The six arguments of the call in which a thread is.
+/// Returns the six arguments of the call in which a thread is.
 pub fn arguments(registers: &UserRegs) -> [u64; 6] {
     [
         registers.rdi,
@@ -70,8 +70,9 @@ pub fn arguments(registers: &UserRegs) -> [u64; 6] {
     ]
 }
 
-/// The number of the call before whose return a thread stands: a call that has been interrupted and
-/// continued before is `restart_syscall` to the kernel. Then the instruction before may tell.
+/// Returns the number of the call before whose return a thread is stopped. A call that has been
+/// interrupted and continued before is `restart_syscall` to the kernel; then the preceding
+/// instruction may tell.
 pub(super) fn number(tid: i32, registers: &UserRegs) -> Option<i64> {
     let nr = registers.orig_rax as i64;
     let instruction = instruction::before(tid, registers)?;
@@ -87,22 +88,22 @@ pub(super) fn number(tid: i32, registers: &UserRegs) -> Option<i64> {
         .map(i64::from)
 }
 
-/// The whole of a limit.
+/// The whole duration of a timeout.
 #[derive(Clone, Copy)]
 pub(super) enum Whole {
     /// There is none, or it is a point in time.
     Endless,
-    /// In nanoseconds.
+    /// The duration in nanoseconds.
     Of(u64),
-    /// It is of a clock that does not run by itself.
+    /// The timeout is in terms of a clock that does not advance by itself.
     Unclear,
 }
 
-/// A wait that may have a limit.
+/// A wait that may have a timeout.
 pub(super) struct Wait {
     pub place: TimeoutLocation,
     pub whole: Whole,
-    /// What the kernel has told is left.
+    /// The remaining time, if the kernel has written it.
     pub left: Option<u64>,
 }
 
@@ -115,7 +116,7 @@ impl Wait {
         }
     }
 
-    /// The wait in which a thread was that stands still now.
+    /// Returns the wait in which a thread was when it was stopped.
     pub fn of(
         process: &FrozenProcess,
         tid: i32,
@@ -130,7 +131,7 @@ impl Wait {
         }
     }
 
-    /// A call that the kernel goes on with.
+    /// Handles a call that the kernel continues from its restart block.
     fn kept(tid: i32, nr: i64, args: [u64; 6]) -> Option<Self> {
         let (whole, clock, told_at) = match nr {
             libc::SYS_nanosleep => (timespec(tid, args[0]), libc::CLOCK_MONOTONIC, args[1]),
@@ -142,8 +143,8 @@ impl Wait {
             libc::SYS_futex => (None, libc::CLOCK_MONOTONIC, 0),
             _ => return None,
         };
-        // Each time that a sleep ends early the kernel writes what is left, if the program wants to know
-        // (kernel/time/hrtimer.c:nanosleep_copyout).
+        // Each time a sleep ends early, the kernel writes the remaining time, if the program asked for
+        // it (kernel/time/hrtimer.c:nanosleep_copyout).
         let left = if told_at == 0 {
             None
         } else {
@@ -161,7 +162,7 @@ impl Wait {
         })
     }
 
-    /// A call that failed with `EINTR`.
+    /// Handles a call that failed with `EINTR`.
     fn ended(process: &FrozenProcess, tid: i32, nr: i64, args: [u64; 6]) -> Option<Self> {
         let at = |address| {
             Some(Self::new(
@@ -176,7 +177,7 @@ impl Wait {
             libc::SYS_epoll_pwait2 | libc::SYS_semtimedop => at(args[3]),
             libc::SYS_rt_sigtimedwait => at(args[2]),
             libc::SYS_io_getevents | SYS_IO_PGETEVENTS => at(args[4]),
-            // These fail so if the kernel could or would not write there what is left
+            // These fail with `EINTR` if the kernel could not, or would not, write the remaining time
             // (fs/select.c:poll_select_finish).
             libc::SYS_ppoll => at(args[2]),
             libc::SYS_pselect6 => at(args[4]),
@@ -195,7 +196,7 @@ impl Wait {
     }
 }
 
-/// Whether a clock is one of CPU time.
+/// Returns whether a clock counts CPU time.
 fn is_of_processor(clock: i32) -> bool {
     let of_processor = [
         libc::CLOCK_PROCESS_CPUTIME_ID,
@@ -204,25 +205,25 @@ fn is_of_processor(clock: i32) -> bool {
     clock < 0 || of_processor.contains(&clock)
 }
 
-/// Whether a call sleeps until a clock of CPU time says something.
+/// Returns whether a call sleeps until a CPU-time clock reaches a value.
 pub fn is_until_used(nr: i64, registers: &UserRegs) -> bool {
     nr == libc::SYS_clock_nanosleep
         && registers.rsi & ABSOLUTE != 0
         && is_of_processor(registers.rdi as i32)
 }
 
-/// Whether a futex call waits, and is told how long, and not until when.
+/// Returns whether a futex call waits for a relative timeout, not until a point in time.
 pub fn is_relative(operation: u64) -> bool {
     let flags = libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME;
     operation as i32 & !flags == libc::FUTEX_WAIT
 }
 
-/// A limit in milliseconds; none if it is negative.
+/// Converts a timeout in milliseconds; a negative one means none.
 fn milliseconds(arg: u64) -> Option<u64> {
     u64::try_from(arg as i32).ok().map(|ms| ms * 1_000_000)
 }
 
-/// Two numbers of a program: seconds, and parts of one.
+/// Reads a pair of integers from the memory of a program: seconds, and fractions of a second.
 fn pair(tid: i32, address: u64) -> Option<[u64; 2]> {
     let mut bytes = [0; 16];
     if address == 0 {
@@ -238,20 +239,20 @@ fn nanoseconds([seconds, rest]: [u64; 2], unit: u64) -> u64 {
     seconds.saturating_mul(SECOND).saturating_add(rest)
 }
 
-/// A `struct timespec` of a program.
+/// Reads a `struct timespec` of a program.
 fn timespec(tid: i32, address: u64) -> Option<u64> {
     Some(nanoseconds(pair(tid, address)?, 1))
 }
 
-/// A `struct timeval` of a program.
+/// Reads a `struct timeval` of a program.
 fn timeval(tid: i32, address: u64) -> Option<u64> {
     Some(nanoseconds(pair(tid, address)?, 1000))
 }
 
-/// Which place of a socket.
+/// Makes the location for a socket descriptor.
 type OfSocket = fn(i32) -> TimeoutLocation;
 
-/// Where a call on a socket has its limit: the place, and the option.
+/// Returns where a call on a socket has its timeout: the location, and the socket option.
 fn of_socket(nr: i64) -> Option<(OfSocket, i32)> {
     match nr {
         libc::SYS_read
@@ -271,11 +272,11 @@ fn of_socket(nr: i64) -> Option<(OfSocket, i32)> {
     }
 }
 
-/// `SO_RCVTIMEO` or `SO_SNDTIMEO`, if it is set: seconds and microseconds.
+/// Returns `SO_RCVTIMEO` or `SO_SNDTIMEO`, if it is set: seconds and microseconds.
 fn socket_limit(process: BorrowedFd<'_>, fd: i32, option: i32) -> Option<[u64; 2]> {
     let socket = pidfd::get_fd(process, fd).ok()?;
     let mut bytes = [0; 16];
-    // Anything but a socket fails.
+    // This fails for anything but a socket.
     sockopt::get(socket.as_fd(), libc::SOL_SOCKET, option, &mut bytes).ok()?;
     let word = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
     let limit = [word(0), word(8)];

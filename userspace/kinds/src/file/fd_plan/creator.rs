@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Which process makes which description, at which number.
+//! Assigns each open file description to the process that makes it, and to its number there.
 
 use std::collections::BTreeMap;
 
@@ -12,18 +12,18 @@ use super::{Files, missing};
 use crate::descriptor::DescriptionId;
 use crate::descriptor::table::{Slot, Table};
 
-/// Where a description is made.
+/// The process and the number at which a description is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Creator {
-    /// By whom.
+    /// The process that makes the description.
     pub process: ProcessId,
-    /// Its number there.
+    /// The number of the descriptor in that process.
     pub number: i32,
     /// Whether that descriptor is closed by `execve`.
     pub cloexec: bool,
 }
 
-/// The homes of all descriptions.
+/// The creators of all descriptions.
 #[derive(Debug, Default)]
 pub(super) struct Homes {
     homes: BTreeMap<DescriptionId, Creator>,
@@ -32,15 +32,15 @@ pub(super) struct Homes {
 }
 
 impl Homes {
-    /// Assigns a creator to every description. Those that are made together get the same process;
-    /// those that its table does not have get temporary numbers.
+    /// Assigns a creator to every description. Descriptions that are made together get the same
+    /// process; one that is not in the table of that process gets a temporary number.
     pub fn assign(
         tables: &BTreeMap<ProcessId, Table>,
         files: &Files,
         numbers: &mut BTreeMap<ProcessId, Numbers>,
     ) -> Result<Self> {
         let mut homes = Self::default();
-        // The first number of each description in each process that has it.
+        // The first slot of each description in each process that has it.
         let mut holders: BTreeMap<DescriptionId, BTreeMap<ProcessId, Slot>> = BTreeMap::new();
         let mut by_pid = BTreeMap::new();
         for (&process, table) in tables.iter().filter(|(_, table)| table.shares.is_none()) {
@@ -68,7 +68,7 @@ impl Homes {
             .values()
             .filter_map(|table| Some((table, table.shares?)))
         {
-            // What it makes is made by who fills the table.
+            // The process that fills the shared table makes what this one is to make.
             by_pid.insert(table.pid, owner);
         }
         for group in groups(files)? {
@@ -110,23 +110,23 @@ impl Homes {
             .map(|creator| creator.process)
     }
 
-    /// The creator of a description.
+    /// Returns the creator of a description.
     pub fn get(&self, id: DescriptionId) -> Option<Creator> {
         self.homes.get(&id).copied()
     }
 
-    /// The descriptions that a process creates.
+    /// Returns the descriptions that a process creates.
     pub fn of(&self, process: ProcessId) -> Vec<DescriptionId> {
         self.by_process.get(&process).cloned().unwrap_or_default()
     }
 
-    /// A descriptor of the image.
+    /// Returns the descriptor that the image has at a number of a process.
     pub fn slot(&self, process: ProcessId, number: i32) -> Option<Slot> {
         self.slots.get(&(process, number)).copied()
     }
 }
 
-/// The descriptions, with those together that are made together, in order of their numbers.
+/// Groups the descriptions that are made together, in order of their numbers.
 fn groups(files: &Files) -> Result<Vec<Vec<DescriptionId>>> {
     let mut leader: BTreeMap<DescriptionId, DescriptionId> =
         files.keys().map(|&id| (id, id)).collect();

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Where descriptions are made again: who makes which, at which number, and how the others get it.
+//! Plans where descriptions are made: by which process, at which number, and how the others get
+//! them.
 //!
 //! Each description has a [`Creator`]: the first process that has it, and its first number there. In
-//! [`Stage::CreateFiles`] every process makes what it creates, by ascending numbers, so that
-//! nearly every `open` lands where it belongs; its own duplicates follow. In [`Stage::ShareFiles`]
-//! the other processes take their descriptors with `pidfd_getfd`. In [`Stage::ConnectFiles`]
-//! descriptions are filled, and tied to each other.
+//! [`Stage::CreateFiles`] every process makes the descriptions it creates, by ascending numbers, so that nearly every
+//! `open` lands where it belongs; its own duplicates follow. In [`Stage::ShareFiles`] the other processes fetch their
+//! descriptors with `pidfd_getfd`. In [`Stage::ConnectFiles`] descriptions are filled and connected to each other.
 //!
-//! A description that no table has (it is in flight, or only the other end of a pipe) is created at a
-//! *temporary number*, above all that the image uses, which is closed at the end of that stage.
-//! Locks are set in [`Stage::Attributes`].
+//! A description that is in no table (because it is in flight, or is only the other end of a pipe) is created at a
+//! *temporary number* above all that the image uses, which is closed at the end of the last of these stages. Locks are
+//! set in [`Stage::Attributes`].
 
 pub mod creator;
 pub mod numbers;
@@ -32,10 +32,10 @@ use crate::descriptor::table::Table;
 use crate::pathless::HoldingFds;
 use crate::plan_context::PlanCx;
 
-/// All descriptions of an image.
+/// All open file descriptions of an image.
 pub(super) type Files = BTreeMap<DescriptionId, Box<dyn File>>;
 
-/// The process at work, and what is in its table by now.
+/// Emits the calls that make descriptors, and tracks what each process has in its table by then.
 pub struct FdPlanner<'p> {
     plan: &'p mut Plan,
     files: &'p Files,
@@ -44,12 +44,12 @@ pub struct FdPlanner<'p> {
     homes: Homes,
     tables: BTreeMap<ProcessId, Numbers>,
     is_made: BTreeSet<DescriptionId>,
-    /// Where a process has a description that is not created there.
+    /// The number at which a process has a description that another process creates.
     at_hand: BTreeMap<(ProcessId, DescriptionId), i32>,
-    /// The number of the other end of a description, in its creator.
+    /// The number of the other end of a description, in the process of its creator.
     other_ends: BTreeMap<DescriptionId, i32>,
     holding_fds: &'p HoldingFds,
-    /// Each process by its pid, and the one whose table it has.
+    /// Each process by its pid, with the process whose table it uses.
     by_pid: BTreeMap<i32, (ProcessId, ProcessId)>,
 }
 
@@ -116,7 +116,7 @@ pub(super) fn plan(cx: &mut PlanCx) -> Result<()> {
     planner.connect()?;
     let owners: BTreeSet<_> = sharers.iter().map(|&(owner, _)| owner).collect();
     for &(&process, table) in &owned {
-        // When nobody closes any descriptor of that table any more.
+        // Set locks in the first stage after which no descriptor of that table is closed any more.
         let last = match owners.contains(&process) {
             true => Stage::Resume,
             false => Stage::Attributes,
@@ -136,8 +136,8 @@ pub(super) fn plan(cx: &mut PlanCx) -> Result<()> {
     Ok(())
 }
 
-/// Has the number that `sharer` will use for a moment occupied in the table of `owner`: what another process
-/// opens meanwhile must not land there.
+/// Occupies the number that `sharer` will use temporarily in the table of `owner`, so that nothing another process
+/// opens meanwhile lands there.
 fn take_temporary(plan: &mut Plan, owner: ProcessId, sharer: ProcessId) {
     let (from, to) = (
         plan.reserved_fds + reserved::PROC,
@@ -151,8 +151,8 @@ fn take_temporary(plan: &mut Plan, owner: ProcessId, sharer: ProcessId) {
     plan.call(Stage::ConnectFiles, owner.leader(), call);
 }
 
-/// The first number above all that the image uses, and two more: calls that make two descriptors
-/// find room below, so that it is known which they get.
+/// Returns the first number above all that the image uses, plus two: calls that make two
+/// descriptors then find room below, so that it is known which numbers they get.
 fn first_above(tables: &BTreeMap<ProcessId, Table>, files: &Files) -> i32 {
     let slots = tables.values().filter_map(|table| table.slots.last());
     slots
@@ -169,7 +169,7 @@ const F_SETSIG: i32 = 10;
 const SETTABLE: i32 =
     libc::O_APPEND | libc::O_NONBLOCK | libc::O_ASYNC | libc::O_DIRECT | libc::O_NOATIME;
 
-/// The stages.
+/// The stages of the plan.
 impl FdPlanner<'_> {
     fn create(&mut self, process: ProcessId, table: &Table) -> Result<()> {
         (self.stage, self.process) = (Stage::CreateFiles, process);
@@ -185,7 +185,7 @@ impl FdPlanner<'_> {
                 self.duplicate(creator.number, slot);
             }
         }
-        // What is in flight only.
+        // These are only in flight.
         for id in self.homes.of(process) {
             if !self.is_made.contains(&id) {
                 self.create_one(id)?;
@@ -246,7 +246,8 @@ impl FdPlanner<'_> {
         Ok(())
     }
 
-    /// A pidfd of the process in which a description is created, for this process and stage.
+    /// Returns a pidfd of the process that creates a description, opened once per process and
+    /// stage.
     fn open_owner(
         &mut self,
         owner: ProcessId,
@@ -315,7 +316,7 @@ impl FdPlanner<'_> {
                 self.fcntl(number, F_SETSIG, owner.signal, "set its signal");
             }
             if open.flags & libc::O_ASYNC != 0 {
-                // Only now: nobody shall be told of what the restore itself has written.
+                // Enable O_ASYNC last so restore-time writes do not raise SIGIO.
                 let flags = open.flags & SETTABLE;
                 self.fcntl(creator.number, libc::F_SETFL, flags, "set its flags");
             }
@@ -323,7 +324,8 @@ impl FdPlanner<'_> {
         Ok(())
     }
 
-    /// Locks come last, after memory is mapped: closing *any* descriptor of a file drops the process's POSIX locks on it.
+    /// Closes the temporary numbers, then sets the locks. Locks come last, after memory is mapped, since closing *any*
+    /// descriptor of a file drops the process's POSIX locks on it.
     fn finish(&mut self, process: ProcessId, table: &Table, last: Stage) {
         (self.stage, self.process) = (Stage::ConnectFiles, process);
         let numbers = &self.tables[&process];
@@ -350,12 +352,12 @@ impl FdPlanner<'_> {
     }
 }
 
-/// Every description after those that it needs, as far as that goes: two sockets may each carry
-/// the other in flight, and then either order is right.
+/// Orders the descriptions so that each follows those it needs, as far as possible: two sockets may
+/// each carry the other in flight, and then either order is right.
 fn in_order_of_needs(files: &Files) -> Result<Vec<DescriptionId>> {
     let mut order = Vec::new();
     let mut seen = BTreeSet::new();
-    // A stack of our own: an image may nest deeper than the thread's stack goes.
+    // Use an explicit stack: an image may nest deeper than the thread's stack allows.
     let mut stack: Vec<_> = files.keys().rev().map(|&id| (id, false)).collect();
     while let Some((id, is_left)) = stack.pop() {
         if is_left {

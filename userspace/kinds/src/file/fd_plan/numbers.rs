@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Which numbers of a descriptor table are taken: what the kernel will answer is known beforehand.
+//! Tracks which numbers of a descriptor table are taken, so that the numbers the kernel will return
+//! are known beforehand.
 
 use std::collections::BTreeSet;
 
-/// A table in the making.
+/// The numbers in a descriptor table that is being filled.
 #[derive(Clone, Debug)]
 pub(super) struct Numbers {
     taken: BTreeSet<i32>,
-    /// All below are taken.
+    /// All numbers below this one are taken.
     lowest: i32,
     first_limbo: i32,
     next_limbo: i32,
 }
 
 impl Numbers {
-    /// An empty table, with temporary numbers from `first_limbo` on.
+    /// Creates an empty table whose temporary numbers start at `first_limbo`.
     pub fn new(first_limbo: i32) -> Self {
         Self {
             taken: BTreeSet::new(),
@@ -25,7 +26,7 @@ impl Numbers {
         }
     }
 
-    /// The number that the next descriptor gets.
+    /// Returns the number that the next descriptor gets.
     pub fn lowest(&mut self) -> i32 {
         while self.taken.contains(&self.lowest) {
             self.lowest += 1;
@@ -33,31 +34,31 @@ impl Numbers {
         self.lowest
     }
 
-    /// Takes the number that the next descriptor gets.
+    /// Takes and returns the number that the next descriptor gets.
     pub fn take_lowest(&mut self) -> i32 {
         let lowest = self.lowest();
         self.occupy(lowest);
         lowest
     }
 
-    /// Takes a number.
+    /// Marks a number as taken.
     pub fn occupy(&mut self, number: i32) {
         self.taken.insert(number);
     }
 
-    /// Frees a number.
+    /// Marks a number as free.
     pub fn release(&mut self, number: i32) {
         self.taken.remove(&number);
         self.lowest = self.lowest.min(number);
     }
 
-    /// A number above all that the image uses; each is given once.
+    /// Returns a number above all that the image uses; each is given out once.
     pub fn temporary_fd(&mut self) -> i32 {
         self.next_limbo += 1;
         self.next_limbo - 1
     }
 
-    /// Whether temporary numbers were given.
+    /// Returns whether any temporary number was given out.
     pub fn has_limbo(&self) -> bool {
         self.next_limbo > self.first_limbo
     }

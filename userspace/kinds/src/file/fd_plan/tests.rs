@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Plans of a few descriptors, call by call.
+//! Tests the plans of a few descriptors, call by call.
 
 use crust_hooks::KernelFeatures;
 use crust_model::plan::Step;
@@ -33,7 +33,7 @@ fn open(flags: i32) -> Open {
     }
 }
 
-/// What the calls of a plan are for, in order.
+/// Returns the purpose of each call of a plan, in order.
 fn calls(tables: &[Table], files: &[crust_image::Record]) -> Result<Vec<String>> {
     let mut records = files.to_vec();
     for (process, table) in tables.iter().enumerate() {
@@ -72,7 +72,7 @@ fn eventfd(id: u32) -> crust_image::Record {
     state.record(id, 0).unwrap()
 }
 
-/// Each of those who share a table has a number of its own for what it opens for a moment.
+/// Each process that shares a table has its own number for what it opens temporarily.
 #[test]
 fn sharers_have_numbers_of_their_own() {
     let shared = Table {

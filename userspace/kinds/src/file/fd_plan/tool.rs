@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What kinds of files use to emit their calls: every descriptor lands at its number.
+//! The methods by which kinds of files emit their calls so that every descriptor lands at its
+//! number.
 
 use crust_model::plan::{Arg, Call, CallRef, Data, Expect, Operation, ProcessId, Stage, reserved};
 use crust_model::{Error, Result};
@@ -11,26 +12,26 @@ use crate::descriptor::table::Slot;
 use crate::file::{DescriptionId, File};
 use crate::pathless::HoldingFds;
 
-/// What kinds use to emit their calls.
+/// The methods that kinds use to emit their calls.
 impl<'p> FdPlanner<'p> {
-    /// The process at work.
+    /// Returns the process whose calls are being emitted (the current process).
     #[must_use]
     pub fn process(&self) -> ProcessId {
         self.process
     }
 
-    /// Where files without a path are, in the processes that make them.
+    /// Returns the holding descriptors of files without a path, in the processes that make them.
     #[must_use]
     pub fn holding_fds(&self) -> &'p HoldingFds {
         self.holding_fds
     }
 
-    /// Where a description is made.
+    /// Returns where a description is made.
     pub fn creator(&self, id: DescriptionId) -> Result<Creator> {
         self.homes.get(id).ok_or_else(|| missing(id))
     }
 
-    /// The number by which the process at work has a description.
+    /// Returns the number at which the current process has a description.
     pub fn at(&self, id: DescriptionId) -> Result<i32> {
         let creator = self.creator(id)?;
         if creator.process == self.process {
@@ -44,23 +45,23 @@ impl<'p> FdPlanner<'p> {
             })
     }
 
-    /// What the process at work has at a number that is its program's.
+    /// Returns the program's descriptor at a number of the current process.
     #[must_use]
     pub fn occupant(&self, number: i32) -> Option<Slot> {
         self.homes.slot(self.process, number)
     }
 
-    /// Notes, when a description is created, the number of its other end, which no table has.
+    /// Records the number of the other end of a description being created, which is in no table.
     pub fn set_other_end(&mut self, id: DescriptionId, number: i32) {
         self.other_ends.insert(id, number);
     }
 
-    /// What was noted so.
+    /// Returns the number that `set_other_end` recorded.
     pub fn other_end(&self, id: DescriptionId) -> Result<i32> {
         self.other_ends.get(&id).copied().ok_or_else(|| missing(id))
     }
 
-    /// Has a companion made first.
+    /// Makes a companion first.
     pub fn create_companion(&mut self, id: DescriptionId) -> Result<()> {
         self.create_one(id)
     }
@@ -72,7 +73,7 @@ impl<'p> FdPlanner<'p> {
         }
     }
 
-    /// Sets the flags that a call which makes two descriptions cannot set for one of them.
+    /// Sets the flags that a call making two descriptions cannot set for only one of them.
     pub fn set_flags(&mut self, number: i32, flags: i32) {
         let flags = flags & SETTABLE & !libc::O_ASYNC;
         if flags != 0 {
@@ -80,7 +81,7 @@ impl<'p> FdPlanner<'p> {
         }
     }
 
-    /// Whether a description was made already, by a companion.
+    /// Returns whether a companion has already made a description.
     #[must_use]
     pub fn is_made(&self, id: DescriptionId) -> bool {
         self.is_made.contains(&id)
@@ -109,7 +110,7 @@ impl<'p> FdPlanner<'p> {
         self.plan.operate(stage, task, operation);
     }
 
-    /// The process with a pid.
+    /// Returns the process with a pid.
     pub fn of_pid(&self, pid: i32) -> Result<ProcessId> {
         let known = self.by_pid.get(&pid);
         known
@@ -117,12 +118,12 @@ impl<'p> FdPlanner<'p> {
             .ok_or_else(|| Error::malformed(format!("process {pid}"), "the image does not have it"))
     }
 
-    /// Adds a system call of another process, which makes no descriptor that stays.
+    /// Adds a system call of another process that makes no lasting descriptor.
     pub fn call_of(&mut self, process: ProcessId, stage: Stage, call: Call) -> CallRef {
         self.plan.call(stage, process.leader(), call)
     }
 
-    /// As [`temporary_fd`](Self::temporary_fd), of another process.
+    /// Returns a [`temporary_fd`](Self::temporary_fd) of another process.
     pub fn limbo_of(&mut self, process: ProcessId) -> i32 {
         let owner = self.by_pid.values().find(|(known, _)| *known == process);
         let owner = owner.map_or(process, |(_, owner)| *owner);
@@ -141,18 +142,19 @@ impl<'p> FdPlanner<'p> {
         ));
     }
 
-    /// The descriptor of this number among those that the executor gives to every process.
+    /// Returns the number of one of the descriptors that the executor gives to every process.
     #[must_use]
     pub fn reserved(&self, which: i32) -> i32 {
         self.plan.reserved_fds + which
     }
 
-    /// A number that stays free until the end of the restore, and is closed then.
+    /// Returns a temporary number, which stays free until the end of the restore and is closed
+    /// then.
     pub fn temporary_fd(&mut self) -> i32 {
         self.table().temporary_fd()
     }
 
-    /// Makes a description by a call that returns a descriptor. The call is told whether to set
+    /// Makes a description by a call that returns a descriptor. The closure is told whether to set
     /// `FD_CLOEXEC`.
     pub fn make(&mut self, id: DescriptionId, call: impl Fn(bool) -> Call) -> Result<()> {
         let creator = self.creator(id)?;
@@ -166,7 +168,7 @@ impl<'p> FdPlanner<'p> {
         Ok(())
     }
 
-    /// The same by a call that always sets `FD_CLOEXEC`.
+    /// Makes a description by a call that always sets `FD_CLOEXEC`.
     pub fn make_cloexec(&mut self, id: DescriptionId, call: Call) -> Result<()> {
         let creator = self.creator(id)?;
         self.is_made.insert(id);
@@ -181,8 +183,8 @@ impl<'p> FdPlanner<'p> {
         number
     }
 
-    /// Makes two descriptors by a call that writes them to memory (`pipe2`, `socketpair`), of
-    /// which either may be a description that the image does not have. Returns their numbers.
+    /// Makes two descriptors by a call that writes their numbers to memory (`pipe2`, `socketpair`).
+    /// Either may be of a description that is not in the image. Returns their numbers.
     pub fn make_pair(
         &mut self,
         ids: [Option<DescriptionId>; 2],
@@ -199,7 +201,7 @@ impl<'p> FdPlanner<'p> {
                 None => (self.temporary_fd(), true),
             };
         }
-        // The kernel takes the two lowest numbers that are free.
+        // The kernel uses the two lowest free numbers.
         let first = self.table().take_lowest();
         let second = self.table().take_lowest();
         self.call(call(Data::new([0; 8])));
@@ -215,7 +217,7 @@ impl<'p> FdPlanner<'p> {
             }
             return Ok(numbers);
         }
-        // Out of the way first: either may have landed where the other belongs.
+        // Move both out of the way first: either may have landed where the other belongs.
         let spare = [self.temporary_fd(), self.temporary_fd()];
         for (from, to) in [first, second].into_iter().zip(spare) {
             self.dup(from, to, true);
@@ -228,7 +230,7 @@ impl<'p> FdPlanner<'p> {
         Ok(numbers)
     }
 
-    /// `dup3`, and the table knows.
+    /// Adds a `dup3` and records it in the table.
     pub fn dup(&mut self, from: i32, to: i32, cloexec: bool) {
         let flags = if cloexec { libc::O_CLOEXEC } else { 0 };
         self.table().occupy(to);
@@ -239,7 +241,7 @@ impl<'p> FdPlanner<'p> {
         ));
     }
 
-    /// `close`, and the table knows.
+    /// Adds a `close` and records it in the table.
     pub fn close(&mut self, number: i32) {
         self.table().release(number);
         self.call(Call::new(
@@ -260,8 +262,8 @@ impl<'p> FdPlanner<'p> {
         self.dup(from, slot.number, slot.cloexec);
     }
 
-    /// Has a call return its descriptor at a number: it lands there by itself if that is the
-    /// lowest free one.
+    /// Adds a call whose descriptor ends up at `number`. It lands there by itself if that is the
+    /// lowest free number.
     pub(super) fn land(&mut self, number: i32, cloexec: bool, is_set: bool, mut call: Call) {
         if self.table().lowest() == number {
             call.expect = Expect::Exactly(number as u64);

@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The watches of an inotify instance, as `fdinfo` shows them (`fs/notify/fdinfo.c:inotify_fdinfo`).
+//! Parses the watches of an inotify instance in `fdinfo` (`fs/notify/fdinfo.c:inotify_fdinfo`).
 
 use crust_sys::handle::FileHandle;
 
-/// A watch, in the kernel's own words.
+/// A watch, as the kernel shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// Its number.
+    /// The watch descriptor.
     pub wd: i32,
-    /// The device number of the file system, which is that of `mountinfo` and, on btrfs and overlayfs,
-    /// not what `stat` says of the file.
+    /// The device number of the file system, as in `mountinfo`. On btrfs and overlayfs it is not what `stat` returns
+    /// for the file.
     pub dev: u64,
-    /// The number of the inode, which on overlayfs is not what `stat` says either.
+    /// The inode number, which on overlayfs is not what `stat` returns either.
     pub ino: u64,
-    /// For which events; with `IN_EXCL_UNLINK` and `IN_ONESHOT` (since Linux 5.19).
+    /// The events that are watched for, with `IN_EXCL_UNLINK` and `IN_ONESHOT` (since Linux 5.19).
     pub mask: u32,
-    /// How the file system names the file. None is shown if it has no such names, or is being unmounted or frozen.
+    /// The file handle. None is shown if the file system has no file handles, or is being unmounted or frozen.
     pub handle: Option<FileHandle>,
 }
 
 impl Mark {
-    /// Whether two watches are of the same file.
+    /// Returns whether two watches are of the same file.
     #[must_use]
     pub fn is_of_same_file(&self, other: &Self) -> bool {
         // Two subvolumes of btrfs have the same device number here, and the same inode numbers.
@@ -31,11 +31,11 @@ impl Mark {
     }
 }
 
-/// The watches in the order of `fdinfo`: the latest first (`fs/notify/mark.c:fsnotify_add_mark_locked`).
+/// Parses the watches in the order of `fdinfo`: the latest first (`fs/notify/mark.c:fsnotify_add_mark_locked`).
 ///
 /// # Errors
 ///
-/// The first line that makes no sense.
+/// Returns the first line that makes no sense.
 pub fn marks(text: &str) -> Result<Vec<Mark>, &str> {
     text.lines()
         .filter(|line| line.starts_with("inotify "))
@@ -43,8 +43,8 @@ pub fn marks(text: &str) -> Result<Vec<Mark>, &str> {
         .collect()
 }
 
-/// `inotify wd:3 ino:9e7e sdev:800013 mask:800afce ignored_mask:0 fhandle-bytes:8 fhandle-type:1
-/// f_handle:7e9e0000640d1b6d`: all numbers are hexadecimal.
+/// Parses a line like `inotify wd:3 ino:9e7e sdev:800013 mask:800afce ignored_mask:0 fhandle-bytes:8
+/// fhandle-type:1 f_handle:7e9e0000640d1b6d`, in which all numbers are hexadecimal.
 fn parse(line: &str) -> Option<Mark> {
     let value = |name: &str| {
         let mut words = line.split_whitespace();
@@ -73,7 +73,7 @@ fn parse(line: &str) -> Option<Mark> {
     })
 }
 
-/// Two digits for each byte.
+/// Decodes two hexadecimal digits for each byte.
 fn bytes(digits: &str) -> Option<Vec<u8>> {
     if digits.len() % 2 != 0 || !digits.is_ascii() {
         return None;

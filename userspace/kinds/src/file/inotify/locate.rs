@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Where the files of watches are: a watch knows an inode, and a restore needs a path.
+//! Locates the files of watches: a watch refers to an inode, and a restore needs a path.
 //!
-//! A file system finds the inode again by its handle, and the link in `/proc` that leads to the opened file is its path
-//! now, also if it was renamed. Where there are no handles (overlayfs, FUSE), paths are tried that the tree itself
-//! uses: those of open files, working directories, arguments, and the directories in which these are.
+//! A file system finds the inode by its file handle, and the `/proc` link of the opened file shows its current path,
+//! even if it was renamed. Where there are no handles (overlayfs, FUSE), crust tries the paths that the tree itself
+//! uses: those of open files, working directories and arguments, and the directories that contain them.
 //!
-//! Whether a path leads to the very inode says the kernel in its own words: a watch of our own on it shows them.
-//! Neither that nor anything else here opens a file for reading or writing, so that no watch tells of it.
+//! The kernel itself tells whether a path leads to the watched inode: a watch of our own on the path shows how the
+//! kernel identifies it. Nothing here opens a file for reading or writing, so no watch reports it.
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr, OsString};
@@ -30,23 +30,23 @@ use super::mounts::{self, Mount};
 use crate::path::{Named, sibling};
 use crate::pathless::ghost::DELETED;
 
-/// Why the file of a watch was not found; what tells more comes last.
+/// Why the file of a watch was not found; the more specific reasons come last.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lost {
-    /// Its file system is not mounted.
+    /// The file system of the file is not mounted.
     Unmounted,
-    /// The file system, of this type and mounted there, finds no file by a handle.
+    /// The file system, of this type and mounted at this path, does not find files by handle.
     Opaque(String, PathBuf),
-    /// Crust may not open files by their handles.
+    /// Crust may not open files by handle.
     Forbidden,
-    /// It is in the file system that is mounted there, but no path is known to lead to it.
+    /// The file is in the file system mounted at this path, but no path is known to lead to it.
     Pathless(PathBuf),
-    /// It was deleted, and had this path.
+    /// The file was deleted, and had this path.
     Deleted(PathBuf),
 }
 
 impl Lost {
-    /// What is wrong with the watch, and what can be done.
+    /// Returns what is wrong with the watch, and what can be done.
     #[must_use]
     pub fn explain(&self, mark: &Mark) -> (String, String) {
         const REMOVE: &str = "have the program remove the watch before the dump";
@@ -90,19 +90,20 @@ impl Lost {
     }
 }
 
-/// What was found for a watch.
+/// The result of the search for the file of a watch.
 pub type Found = std::result::Result<Named, Lost>;
 
-/// Finds the files of watches, in the order of these. `candidates` are paths that may lead to them.
+/// Finds the files of watches, in the order of `marks`. `candidates` are paths that may lead to
+/// them.
 ///
 /// # Errors
 ///
-/// If the kernel cannot be asked.
+/// Returns an error if the kernel cannot be queried.
 pub fn files(marks: &[Mark], candidates: impl FnOnce() -> BTreeSet<PathBuf>) -> Result<Vec<Found>> {
     let mounts = mounts::all()?;
     let witness = Witness::new()?;
-    // A handle is looked up in the mount of a descriptor that is open for reading, or of the working directory
-    // (fs/fhandle.c:get_path_anchor). Watches tell of opening a directory, but not of changing to it.
+    // The kernel looks up a handle in the mount of a descriptor that is open for reading, or of the working directory
+    // (fs/fhandle.c:get_path_anchor). Watches report opening a directory, but not changing to it.
     let mut found = thread::scope(|scope| {
         let search = || {
             unshare(CloneFlags::CLONE_FS)
@@ -131,7 +132,7 @@ pub fn files(marks: &[Mark], candidates: impl FnOnce() -> BTreeSet<PathBuf>) -> 
     Ok(found)
 }
 
-/// The search by handles; it changes the working directory of the thread.
+/// Searches by handle, which changes the working directory of the thread.
 fn by_handles(marks: &[Mark], mounts: &[Mount], witness: &Witness) -> Result<Vec<Found>> {
     let mut found: Vec<Found> = vec![Err(Lost::Unmounted); marks.len()];
     for mount in mounts {
@@ -142,7 +143,7 @@ fn by_handles(marks: &[Mark], mounts: &[Mount], witness: &Witness) -> Result<Vec
         if here.peek().is_none() {
             continue;
         }
-        // What is mounted on a file has no directory to change to.
+        // A mount on a file that is not a directory cannot be changed to.
         let is_entered = chdir(&mount.point).is_ok();
         for (mark, found) in here {
             let result = match is_entered {
@@ -182,7 +183,7 @@ fn by_handle(mark: &Mark, mount: &Mount, witness: &Witness) -> Result<Found> {
         let path = OsStr::from_bytes(plain).into();
         return Ok(Err(Lost::Deleted(path)));
     }
-    // One of its names was removed.
+    // One of the names of the file was removed.
     if let Some(other) = sibling::find(plain, there.dev, there.ino) {
         let path: PathBuf = OsString::from_vec(other).into();
         if let Some(named) = witness.named(&path, mark)? {
@@ -199,7 +200,8 @@ fn path_of(file: &OwnedFd) -> Result<PathBuf> {
     Ok(path.into())
 }
 
-/// What is at a path. How long it is does not matter to who watches it.
+/// Returns the path and identity of the file at a path, without its size, which does not matter for
+/// a watch.
 fn named(path: &Path) -> Option<Named> {
     let text = Some(path.as_os_str().as_bytes()).filter(|text| text.starts_with(b"/"))?;
     let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT;
@@ -210,7 +212,7 @@ fn named(path: &Path) -> Option<Named> {
     })
 }
 
-/// An instance of our own, which shows what the kernel calls the file at a path.
+/// An inotify instance of our own, which shows how the kernel identifies the file at a path.
 struct Witness(Inotify);
 
 impl Witness {
@@ -221,12 +223,12 @@ impl Witness {
             .map_err(|errno| Error::system("inotify_init1", errno))
     }
 
-    /// The file of a watch, if this path leads to it.
+    /// Returns the file of a watch, if this path leads to it.
     fn named(&self, path: &Path, mark: &Mark) -> Result<Option<Named>> {
         let Some(named) = named(path) else {
             return Ok(None);
         };
-        // With most file systems, what `stat` says will do.
+        // On most file systems the result of `stat` suffices.
         if (named.dev, named.ino) == (mark.dev, mark.ino) {
             return Ok(Some(named));
         }
@@ -235,7 +237,7 @@ impl Witness {
         Ok(leads.then_some(named))
     }
 
-    /// What a watch on this path shows; `None` if there can be none.
+    /// Returns what the kernel shows of a watch on this path; `None` if it cannot be watched.
     fn look(&self, path: &Path) -> Result<Option<Mark>> {
         let mask = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_DONT_FOLLOW;
         if !path.is_absolute() {
@@ -249,7 +251,7 @@ impl Witness {
             let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
             Error::system("read fdinfo of an inotify instance of crust", errno)
         })?;
-        // It is gone by itself if the file was deleted meanwhile.
+        // The watch is already gone if the file was deleted meanwhile.
         let _ = self.0.rm_watch(watch);
         let marks = fdinfo::marks(&text).map_err(|line| Error::malformed("fdinfo", line))?;
         Ok(marks.into_iter().next())
@@ -262,7 +264,8 @@ mod tests {
 
     use super::*;
 
-    /// A place, an instance, and what it shows of watches on these names in the place.
+    /// Creates files with these names in a temporary directory, watches them, and returns the
+    /// directory, the instance and its watches.
     fn watched(names: &[&str]) -> (tempfile::TempDir, Inotify, Vec<Mark>) {
         let place = tempfile::tempdir().unwrap();
         let instance = Inotify::init(InitFlags::IN_CLOEXEC).unwrap();
@@ -287,7 +290,7 @@ mod tests {
         files(marks, || candidates.iter().cloned().collect()).unwrap()
     }
 
-    /// Only root may look for files by their handles.
+    /// Returns whether crust may look for files by handle, as only root may.
     fn is_allowed(found: &[Found]) -> bool {
         !found.contains(&Err(Lost::Forbidden))
     }

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! An inotify instance: its watches, read from `fdinfo`.
+//! An inotify instance and its watches, read from `fdinfo`.
 //!
-//! A watch is of an inode, whatever its path is by now, and it has a number. [`locate`] finds the path. A restore
-//! chooses the number by `INOTIFY_IOC_SETNEXTWD` (`fs/notify/inotify/inotify_user.c:inotify_ioctl`) and watches the
-//! path without following a symbolic link, since what it leads to is the watched file itself. All that comes in a
-//! stage of its own ([`Stage::Watches`]), after all else that opens or closes a file, so that the queue stays empty.
+//! A watch refers to an inode, whatever its current path is, and it has a number. [`locate`] finds the path. A restore
+//! chooses the number with `INOTIFY_IOC_SETNEXTWD` (`fs/notify/inotify/inotify_user.c:inotify_ioctl`) and watches the
+//! path without following a symbolic link, since the path leads to the watched file itself. This happens in a stage of
+//! its own ([`Stage::Watches`]), after everything else that opens or closes a file, so that the queue stays empty.
 //!
-//! Events that were not read cannot be copied: `read` takes them away, and `FIONREAD` tells only their bytes.
+//! Unread events cannot be copied: `read` consumes them, and `FIONREAD` tells only their size in bytes.
 //!
-//! The kernel numbers watches in a circle (`inotify_add_to_idr`), and does not tell where it is. It goes on behind the
-//! latest watch that is left: the numbers of later ones that were removed are given again.
+//! The kernel numbers watches cyclically (`inotify_add_to_idr`) and does not show the next number. After a restore it
+//! continues after the latest watch that is left, so the numbers of later watches that were removed are given out
+//! again.
 
 pub mod fdinfo;
 pub mod locate;
@@ -38,30 +39,32 @@ use crate::path::Named;
 
 /// `INOTIFY_IOC_SETNEXTWD`: `_IOW('I', 0, __s32)`; the number itself is the argument.
 const INOTIFY_IOC_SETNEXTWD: u64 = 0x4004_4900;
-/// So many watches whose files were not found are named; of more there is only the number.
+/// The number of watches that are listed one by one; any more are only counted.
 const NAMED: usize = 4;
-/// Bytes of an event without a name (`struct inotify_event`).
+/// The size of an event without a name (`struct inotify_event`), in bytes.
 const SHORTEST: u32 = 16;
-/// With the longest name: `NAME_MAX` and a zero (`inotify_user.c:round_event_name_len`).
+/// The size of an event with the longest name: `NAME_MAX` and a zero
+/// (`inotify_user.c:round_event_name_len`).
 const LONGEST: u32 = 16 + 256;
 
-/// What is watched.
+/// A watch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watch {
-    /// Its number.
+    /// The watch descriptor.
     pub wd: i32,
-    /// For which events, and `IN_EXCL_UNLINK` and `IN_ONESHOT`. Other flags only say how a watch is added.
+    /// The events that are watched for, with `IN_EXCL_UNLINK` and `IN_ONESHOT`. Other flags only affect how a watch is
+    /// added.
     pub mask: u32,
-    /// Which file.
+    /// The path and identity of the file.
     pub file: Named,
 }
 
 /// An inotify instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inotify {
-    /// Flags.
+    /// The flags, owner and locks of the description.
     pub open: Open,
-    /// Its watches, in the order in which they were added.
+    /// The watches, in the order in which they were added.
     pub watches: Vec<Watch>,
 }
 
@@ -111,7 +114,7 @@ impl File for Inotify {
                 let what = format!("fd {number}: the next watch is {wd}");
                 planner.call_later(Stage::Watches, Call::new(what, libc::SYS_ioctl, args));
             }
-            // A mask without an event, as that of IN_ONLYDIR alone, is refused if it is 0 altogether.
+            // The kernel refuses a mask of 0, which a watch without events (as by IN_ONLYDIR alone) would have.
             let mask = mask | libc::IN_DONT_FOLLOW;
             let args = [
                 Arg::from(number),
@@ -190,7 +193,7 @@ impl FileKind for Inotify {
     }
 }
 
-/// What becomes of events that wait to be read. They stay with the program if that goes on.
+/// Notes the fate of events that wait to be read. The program still has them if it continues.
 fn note_events(bytes: u32, probe: &Probe, cx: &mut FileCapture) {
     let events = events(bytes);
     if cx.options.lossy {
@@ -206,7 +209,7 @@ fn note_events(bytes: u32, probe: &Probe, cx: &mut FileCapture) {
     );
 }
 
-/// How many events these bytes are, as far as that can be told: each may have a name, which is padded.
+/// Describes how many events these bytes are, as far as that can be told: each may have a name, which is padded.
 fn events(bytes: u32) -> String {
     let (least, most) = (bytes.div_ceil(LONGEST), bytes / SHORTEST);
     if most == 1 {
@@ -215,8 +218,8 @@ fn events(bytes: u32) -> String {
     format!("{least} to {most} events ({bytes} bytes)")
 }
 
-/// Paths that may lead to a watched file: all that the tree has open, works in, or was started with, and the
-/// directories in which these are. What is in `/proc` is another file each time it is looked up.
+/// Returns paths that may lead to a watched file: all that the tree has open, works in or was started with, and the
+/// directories that contain them. Paths in `/proc` are left out, since each lookup there yields another file.
 fn candidates(cx: &FileCapture) -> BTreeSet<PathBuf> {
     let as_path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
     let open = cx.probes.iter().filter(|probe| probe.is_reachable);
@@ -228,7 +231,7 @@ fn candidates(cx: &FileCapture) -> BTreeSet<PathBuf> {
         let arguments = crust_proc::read(&process.proc, process.pid, "cmdline").unwrap_or_default();
         for argument in arguments.split(|&byte| byte == 0) {
             let path = cwd.join(as_path(argument));
-            // What is at the end of a symbolic link, which most watches follow, and the link itself.
+            // Add the target of a symbolic link, since most watches follow links, and the link itself.
             paths.extend(fs::canonicalize(&path));
             let directory = path.parent().map(fs::canonicalize);
             if let (Some(Ok(directory)), Some(name)) = (directory, path.file_name()) {

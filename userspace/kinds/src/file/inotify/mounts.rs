@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Where file systems are mounted (`/proc/self/mountinfo`, `fs/proc_namespace.c:show_mountinfo`).
+//! Lists where file systems are mounted (`/proc/self/mountinfo`,
+//! `fs/proc_namespace.c:show_mountinfo`).
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,19 +16,19 @@ use nix::errno::Errno;
 pub struct Mount {
     /// The device number of the file system.
     pub dev: u64,
-    /// Whether it shows all of the file system, and not only a part of it.
+    /// Whether the mount shows all of the file system rather than a part of it.
     pub is_whole: bool,
-    /// Where it is.
+    /// The mount point.
     pub point: PathBuf,
-    /// Of what type the file system is, as `ext4`.
+    /// The type of the file system, such as `ext4`.
     pub file_system: String,
 }
 
-/// All mounts that crust sees, the whole ones first.
+/// Returns all mounts that crust sees, those of whole file systems first.
 ///
 /// # Errors
 ///
-/// If the list cannot be read.
+/// Returns an error if the list cannot be read.
 pub fn all() -> Result<Vec<Mount>> {
     let text = fs::read("/proc/self/mountinfo").map_err(|error| {
         let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
@@ -47,7 +48,7 @@ pub fn all() -> Result<Vec<Mount>> {
     Ok(mounts)
 }
 
-/// `36 35 98:0 /part /mnt/a\040b rw,noatime master:1 - ext3 /dev/root rw`
+/// Parses a line like `36 35 98:0 /part /mnt/a\040b rw,noatime master:1 - ext3 /dev/root rw`.
 fn parse(line: &[u8]) -> Option<Mount> {
     let mut words = line.split(|&byte| byte == b' ');
     let device = std::str::from_utf8(words.nth(2)?).ok()?;
@@ -64,7 +65,8 @@ fn parse(line: &[u8]) -> Option<Mount> {
     })
 }
 
-/// White space and backslashes are shown as three octal digits (`fs/seq_file.c:mangle_path`).
+/// Decodes white space and backslashes, which are shown as three octal digits
+/// (`fs/seq_file.c:mangle_path`).
 fn unescape(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text;

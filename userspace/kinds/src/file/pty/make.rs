@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Making the pseudo-terminal of a certain number. The kernel gives the lowest that is free, so those below are made
-//! too, and go again.
+//! Makes the pseudo-terminal with a certain number. The kernel assigns the lowest free number, so those below are made
+//! too, and closed again.
 
 use crust_model::plan::{Operation, TaskHandle};
 use crust_model::{Error, Result};
@@ -11,14 +11,14 @@ use nix::errno::Errno;
 
 const PATH: &[u8] = b"/dev/ptmx\0";
 
-/// A task makes the pair with a number, and unlocks it.
+/// Has a task make the pair with a certain number, and unlock it.
 #[derive(Debug)]
 pub struct MakePair {
     /// The number of the pair.
     pub index: u32,
-    /// The descriptor that its controlling side gets.
+    /// The number of the descriptor that the controlling side gets.
     pub number: i32,
-    /// The flags with which that is opened.
+    /// The flags with which the controlling side is opened.
     pub flags: i32,
 }
 

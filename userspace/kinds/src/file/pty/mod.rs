@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Pseudo-terminals both ends of which are in the tree: `script`, `tmux`, `expect`, `sshd`. This is the controlling
-//! side; the terminals are [`slave`]s.
+//! Pseudo-terminals with both ends in the tree: `script`, `tmux`, `expect`, `sshd`. This module covers the controlling
+//! side (the master); the terminals are [`slave`]s.
 //!
-//! A pair has a number, by which its terminal is found in `/dev/pts`, so it must have the same one again: pairs are
-//! made until it comes. That happens before processes join sessions, for who joins one gets its terminal.
+//! A pair has a number, by which its terminal is found in `/dev/pts`, so it must get the same one again: pairs are made
+//! until it comes up. This happens before processes join sessions, since a process that joins one gets its terminal.
 //!
-//! What waits to be read cannot be read without taking it away, so there must be nothing. Of a line that is being
-//! typed nobody tells.
+//! Data that waits to be read cannot be read without consuming it, so there must be none. The kernel does not show a
+//! line that is still being typed.
 
 pub mod make;
 pub mod slave;
@@ -35,7 +35,7 @@ use crate::path::FilePath;
 use crate::plan_context::PlanCx;
 use crate::task::tree;
 
-/// Where in the settings the line discipline stands (`struct termios2`).
+/// The offset of the line discipline in the settings (`struct termios2`).
 const LINE_DISCIPLINE: usize = 16;
 /// The flags with which a pair can be made.
 const FLAGS: i32 = libc::O_ACCMODE | libc::O_NONBLOCK;
@@ -43,29 +43,29 @@ const FLAGS: i32 = libc::O_ACCMODE | libc::O_NONBLOCK;
 /// The controlling side of a pair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Master {
-    /// Flags.
+    /// The flags, owner and locks of the description.
     pub open: Open,
     /// The number of the pair.
     pub index: u32,
-    /// The path of its terminal.
+    /// The path of the terminal.
     pub terminal: FilePath,
-    /// `struct termios2` of the terminal.
+    /// The `struct termios2` of the terminal.
     pub settings: Vec<u8>,
-    /// Its `struct winsize`.
+    /// The `struct winsize` of the terminal.
     pub size: Vec<u8>,
-    /// Who owns the terminal: user and group.
+    /// The owner of the terminal: user and group id.
     pub owner: (u32, u32),
-    /// Its permissions.
+    /// The permissions of the terminal.
     pub mode: u32,
-    /// `TIOCPKT`.
+    /// Whether packet mode is on (`TIOCPKT`).
     pub has_packets: bool,
-    /// `TIOCSPTLCK`.
+    /// Whether the terminal is locked (`TIOCSPTLCK`).
     pub is_locked: bool,
-    /// The terminal was open, and is not any more.
+    /// Whether the terminal was open, and no longer is.
     pub is_hung_up: bool,
-    /// The session whose terminal it is; 0 for none.
+    /// The session that has it as its controlling terminal; 0 for none.
     pub session: i32,
-    /// The process group in its foreground; 0 if that is gone.
+    /// The foreground process group; 0 if it is gone.
     pub foreground: i32,
 }
 
@@ -85,14 +85,14 @@ impl State for Master {
 }
 
 impl Master {
-    /// The number of the pair of which a descriptor is the controlling side.
+    /// Returns the number of the pair, if a descriptor is its controlling side.
     fn index(probe: &Probe) -> Option<u32> {
         let is_master =
             probe.file_type() == libc::S_IFCHR && probe.identity.rdev == libc::makedev(5, 2);
         is_master.then(|| probe.number_field("tty-index")).flatten()
     }
 
-    /// What it is called in the plan.
+    /// Returns the name of an operation in the plan.
     fn what(&self, operation: &str) -> String {
         format!("terminal {}: {operation}", self.terminal)
     }
@@ -108,7 +108,7 @@ impl Master {
         Call::new(self.what(operation), libc::SYS_ioctl, args)
     }
 
-    /// Opens the terminal, so that it becomes nobody's controlling terminal by that.
+    /// Opens the terminal without making it anybody's controlling terminal.
     fn open_terminal(&self) -> Call {
         let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
         let args = [
@@ -159,7 +159,7 @@ impl File for Master {
                 path().into_iter().chain(mode).collect::<Vec<_>>(),
             ),
             self.ioctl("set its settings", number, request::SET_SETTINGS, settings),
-            // While nobody is in its foreground, to whom that would be signalled.
+            // Set the size while there is no foreground group, which would be signalled.
             self.ioctl("set its size", number, libc::TIOCSWINSZ as u32, size),
         ] {
             planner.call_later(Stage::Leaders, call);
@@ -319,11 +319,11 @@ impl FileKind for Master {
     }
 }
 
-/// Notes what is lost if processes are in their sessions before these have their terminals.
+/// Notes what is lost if processes join their sessions before these have their terminals.
 ///
 /// # Errors
 ///
-/// If a record cannot be decoded.
+/// Returns an error if a record cannot be decoded.
 pub(super) fn losses(cx: &mut PlanCx<'_>) -> Result<()> {
     if cx.features.set_ids {
         return Ok(());
@@ -349,12 +349,12 @@ pub(super) fn losses(cx: &mut PlanCx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The device number of a terminal (drivers/tty/pty.c:unix98_pty_init).
+/// Returns the device number of a terminal (drivers/tty/pty.c:unix98_pty_init).
 fn device(index: u32) -> u64 {
     libc::makedev(136 + (index >> 20), index & 0xfffff)
 }
 
-/// Whether a process of the tree is in a group.
+/// Returns whether a process of the tree is in a process group.
 fn has_member(cx: &FileCapture, group: i32) -> Result<bool> {
     for process in cx.tree {
         let stat = crust_proc::stat(&process.proc, process.pid, "stat")?;

@@ -21,14 +21,14 @@ use crate::file::terminal::Terminal;
 use crate::file::{DescriptionId, File, FileKind, Open, by_path};
 use crate::path::FilePath;
 
-/// A terminal.
+/// A terminal whose controlling side is in the tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slave {
-    /// Flags.
+    /// The flags, owner and locks of the description.
     pub open: Open,
-    /// By which path it was opened: its own, or `/dev/tty`.
+    /// The path by which it was opened: its own, or `/dev/tty`.
     pub path: FilePath,
-    /// `TIOCEXCL`.
+    /// Whether it is in exclusive mode (`TIOCEXCL`).
     pub is_exclusive: bool,
 }
 
@@ -113,12 +113,12 @@ impl FileKind for Slave {
     }
 }
 
-/// Whether it is one of devpts (`Documentation/admin-guide/devices.txt`).
+/// Returns whether a device number is one of devpts (`Documentation/admin-guide/devices.txt`).
 fn is_pseudo(rdev: u64) -> bool {
     (136..=143).contains(&libc::major(rdev))
 }
 
-/// The controlling side of a terminal, if that is in the tree.
+/// Returns the controlling side of a terminal, if it is in the tree.
 fn master_of<'a>(probe: &Probe<'a>, masters: &[Rc<Probe<'a>>]) -> Result<Option<Rc<Probe<'a>>>> {
     if masters.is_empty() {
         return Ok(None);
@@ -129,7 +129,8 @@ fn master_of<'a>(probe: &Probe<'a>, masters: &[Rc<Probe<'a>>]) -> Result<Option<
         let terminal = probe.take()?;
         let device = tty::device(terminal.as_fd())
             .map_err(|errno| probe.failed("ask which terminal it is", errno))?;
-        // As user space is told since there are more than 256 (linux/kdev_t.h:new_encode_dev).
+        // Decode what user space is told since there are more than 256
+        // (linux/kdev_t.h:new_encode_dev).
         rdev = libc::makedev(device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xfff00);
     }
     let index = (libc::major(rdev) - 136) << 20 | libc::minor(rdev);
@@ -137,7 +138,7 @@ fn master_of<'a>(probe: &Probe<'a>, masters: &[Rc<Probe<'a>>]) -> Result<Option<
         if Master::index(master) != Some(index) {
             continue;
         }
-        // Another mount of devpts has a terminal of that number too.
+        // Another mount of devpts may have a terminal of that number too.
         let controlling = master.take()?;
         let is_it = match tty::peer(controlling.as_fd()) {
             Ok(peer) => {
@@ -145,7 +146,7 @@ fn master_of<'a>(probe: &Probe<'a>, masters: &[Rc<Probe<'a>>]) -> Result<Option<
                     fstat(&peer).map_err(|errno| master.failed("look at its terminal", errno))?;
                 (peer.st_dev, peer.st_ino) == (probe.identity.dev, probe.identity.ino)
             }
-            // It is locked.
+            // The terminal is locked.
             Err(Errno::EIO) => true,
             Err(errno) => return Err(master.failed("open its terminal", errno)),
         };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A message that waits in a Unix socket: read without taking it, and sent again.
+//! Messages that wait in a Unix socket, which are read without consuming them and sent again.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -18,21 +18,21 @@ use crate::file::fd_plan::FdPlanner;
 use crate::file::probe::Probe;
 use crate::file::unix_peer::Connection;
 
-/// Room for control messages: SCM_MAX_FD descriptors, and all others together.
+/// The room for control messages, in bytes: SCM_MAX_FD descriptors, and all others together.
 const CONTROL: usize = 2048;
 
-/// A message; of a stream, bytes that belong together.
+/// A message; for a stream, bytes that belong together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// The bytes.
+    /// The bytes of the message.
     pub data: Vec<u8>,
     /// The descriptors that it carries (`SCM_RIGHTS`).
     pub descriptors: Vec<DescriptionId>,
-    /// Who sent it, if the receiver asks for that (`SO_PASSCRED`): pid, uid, gid.
+    /// The sender, if the receiver asks for it (`SO_PASSCRED`): pid, uid, gid.
     pub credentials: Option<(i32, u32, u32)>,
 }
 
-/// Reads all messages of a socket, and leaves them there.
+/// Reads all messages of a socket without consuming them.
 pub(super) fn peek_all<'a>(
     probe: &Probe<'a>,
     socket: &OwnedFd,
@@ -53,7 +53,7 @@ pub(super) fn peek_all<'a>(
         if received.flags & libc::MSG_TRUNC != 0
             || (socket_type == libc::SOCK_STREAM && received.length == buffer.len())
         {
-            // All of it at once, or the rest would bring the descriptors a second time.
+            // Read all of it at once, or the rest would bring the descriptors a second time.
             drop(sockopt::descriptors(&mut received));
             buffer.resize(buffer.len() * 2, 0);
             continue;
@@ -102,7 +102,7 @@ pub(super) fn peek_all<'a>(
     Ok(messages)
 }
 
-/// The receive queue of a socket. When it is dropped, `SO_PEEK_OFF` is as it was.
+/// The receive queue of a socket. Dropping it restores `SO_PEEK_OFF`.
 struct Queue<'a> {
     socket: &'a OwnedFd,
     before: i32,
@@ -110,13 +110,13 @@ struct Queue<'a> {
 
 impl Drop for Queue<'_> {
     fn drop(&mut self) {
-        // It was possible to set it to something else, and there is nobody to tell.
+        // Setting it to another value succeeded before, and there is nobody to report a failure to.
         let _ = sockopt::set_int(self.socket.as_fd(), SOL_SOCKET, SO_PEEK_OFF, self.before);
     }
 }
 
 impl Queue<'_> {
-    /// What a `recvmsg` would return if `offset` bytes had been taken before.
+    /// Returns what `recvmsg` would return if `offset` bytes had been consumed before.
     fn peek(&self, offset: usize, buffer: &mut [u8]) -> nix::Result<Option<Received>> {
         sockopt::set_int(self.socket.as_fd(), SOL_SOCKET, SO_PEEK_OFF, offset as i32)?;
         let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
@@ -127,8 +127,8 @@ impl Queue<'_> {
         }
     }
 
-    /// How many of the `length` bytes at `offset` come before the last buffer of the kernel, which
-    /// carries descriptors.
+    /// Returns how many of the `length` bytes at `offset` come before the last buffer of the
+    /// kernel, which carries descriptors.
     fn last_begins(&self, offset: usize, length: usize) -> nix::Result<usize> {
         sockopt::set_int(self.socket.as_fd(), SOL_SOCKET, SO_PEEK_OFF, offset as i32)?;
         let mut buffer = vec![0; length - 1];
@@ -136,7 +136,7 @@ impl Queue<'_> {
     }
 }
 
-/// `SCM_CREDENTIALS` among control messages.
+/// Returns the `SCM_CREDENTIALS` among control messages.
 fn credentials(control: &[u8]) -> Option<(i32, u32, u32)> {
     let mut rest = control;
     while rest.len() >= 16 {
@@ -147,7 +147,7 @@ fn credentials(control: &[u8]) -> Option<(i32, u32, u32)> {
         let length = word(0)? as usize;
         if word(8)? == SOL_SOCKET as u32 && word(12)? == libc::SCM_CREDENTIALS as u32 {
             let pid = word(16)? as i32;
-            // The sender's number is 0 if the option was set after the message was sent.
+            // The sender's pid is 0 if the option was set after the message was sent.
             return (pid != 0).then_some((pid, word(20)?, word(24)?));
         }
         rest = rest.get(length.max(16).next_multiple_of(8)..)?;
@@ -156,13 +156,13 @@ fn credentials(control: &[u8]) -> Option<(i32, u32, u32)> {
 }
 
 impl Message {
-    /// How much of the sender's buffer it may take: what the kernel counts for an skb is larger
-    /// than its data.
+    /// Returns how much of the sender's buffer the message may take, in bytes: the kernel charges
+    /// more for an skb than its data.
     pub(super) fn room(&self) -> usize {
         self.data.len() * 2 + 4096
     }
 
-    /// Emits the calls that send it.
+    /// Emits the calls that send the message.
     pub(super) fn send(&self, sender: i32, planner: &mut FdPlanner) -> Result<()> {
         let mut control = Data::default();
         if let Some((pid, uid, gid)) = self.credentials {

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A Unix socket without a name: one end of a `socketpair`, or not connected at all.
+//! A Unix socket without a name: one end of a `socketpair`, or an unconnected socket.
 //!
-//! What waits to be received is kept at the *receiver*, and sent again by the other end. It is
-//! read with `MSG_PEEK` at growing offsets (`SO_PEEK_OFF`), which takes nothing and keeps the
-//! boundaries of messages. Descriptors in flight come with it as duplicates, which is how
-//! descriptions are found that exist nowhere else.
+//! Messages that wait to be received are kept with the *receiver*, and sent again by the other end.
+//! They are read with `MSG_PEEK` at growing offsets (`SO_PEEK_OFF`), which consumes nothing and
+//! preserves message boundaries. Descriptors in flight come along as duplicates, which is how
+//! descriptions that exist nowhere else are found.
 //!
-//! In a stream one `recvmsg` gives all up to, and with, the bytes that carry descriptors, which must
-//! arrive neither earlier nor later than they would have: [`crust_sys::peek`] finds where these
-//! bytes begin.
+//! On a stream one `recvmsg` returns everything up to and including the bytes that carry descriptors. Those descriptors
+//! must arrive neither earlier nor later than they would have: [`crust_sys::peek`] finds where these bytes begin.
 //!
-//! `SO_PEERCRED` names the process that made the pair: the pair is made by that process again, under
-//! the user and group id of then.
+//! `SO_PEERCRED` names the process that made the pair, so that process makes the pair again, under the user and group
+//! ids it had then.
 
 pub mod message;
 pub mod options;
@@ -32,15 +31,15 @@ use super::{DescriptionId, File, Open};
 /// The other end of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Peer {
-    /// Never connected.
+    /// The socket was never connected.
     None,
-    /// Closed.
+    /// The other end is closed.
     Gone,
-    /// This socket.
+    /// The other end is this socket.
     Socket(DescriptionId),
 }
 
-/// Who made a pair, as `SO_PEERCRED` tells.
+/// The process that made a pair, as `SO_PEERCRED` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Maker {
     /// Process id.
@@ -51,22 +50,22 @@ pub struct Maker {
     pub gid: u32,
 }
 
-/// A socket.
+/// A Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnixSocket {
-    /// Flags.
+    /// The flags, owner and locks of the description.
     pub open: Open,
-    /// `SOCK_STREAM`, `SOCK_DGRAM`, `SOCK_SEQPACKET`.
+    /// The type: `SOCK_STREAM`, `SOCK_DGRAM`, `SOCK_SEQPACKET`.
     pub socket_type: i32,
     /// The other end.
     pub peer: Peer,
-    /// Who made the pair.
+    /// The process that made the pair.
     pub maker: Option<Maker>,
-    /// Bit 0: no more is received, bit 1: no more is sent.
+    /// The directions that are shut down: bit 0 for receiving, bit 1 for sending.
     pub shutdown: u8,
-    /// What was set with `setsockopt`.
+    /// The options set with `setsockopt`.
     pub options: Options,
-    /// What waits to be received, in order.
+    /// The messages that wait to be received, in order.
     pub queue: Vec<Message>,
 }
 
@@ -198,7 +197,7 @@ impl File for UnixSocket {
     }
 }
 
-/// Sets the effective user or group id only: the saved one brings it back.
+/// Sets only the effective user or group id, so that the saved one can bring it back.
 fn set_ids(planner: &mut FdPlanner, nr: i64, what: &str, id: u32) {
     let keep = Arg::from(-1);
     let args = [keep.clone(), Arg::from(u64::from(id)), keep];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The options of a socket: those that differ from a new socket's.
+//! The options of a socket that differ from those of a new one.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -49,9 +49,11 @@ const PLAIN: &[i32] = &[
 pub struct Options {
     /// `SOL_SOCKET` options that differ from a new socket's, and their values.
     pub plain: Vec<(i32, Vec<u8>)>,
-    /// `SO_SNDBUF` and `SO_RCVBUF`, as the kernel counts them (twice what was asked for).
+    /// The values of `SO_SNDBUF` and `SO_RCVBUF`, as the kernel counts them (twice what was asked
+    /// for).
     pub buffers: [i32; 2],
-    /// `SO_BUF_LOCK`: bit 0 the send buffer, bit 1 the receive buffer was set by the program.
+    /// The value of `SO_BUF_LOCK`: the program has set the send buffer (bit 0) or the receive
+    /// buffer (bit 1).
     pub buffer_lock: i32,
 }
 
@@ -82,16 +84,16 @@ impl Options {
         })
     }
 
-    /// Emits the calls that set them.
+    /// Emits the calls that set the options.
     pub fn set(&self, number: i32, planner: &mut FdPlanner) {
         for (name, size) in [SO_SNDBUFFORCE, SO_RCVBUFFORCE]
             .into_iter()
             .zip(self.buffers)
         {
-            // The kernel doubles what it is told.
+            // The kernel doubles the value it is given.
             set(number, name, (size / 2).to_ne_bytes().to_vec(), planner);
         }
-        // Setting a size has locked it.
+        // Setting a size has locked it, so restore the lock bits too.
         set(
             number,
             SO_BUF_LOCK,
@@ -104,7 +106,7 @@ impl Options {
     }
 }
 
-/// Gives a sender room for so many bytes at once.
+/// Gives a sender room for this many bytes at once.
 pub(super) fn make_room(number: i32, bytes: usize, planner: &mut FdPlanner) {
     let size = i32::try_from(bytes).unwrap_or(i32::MAX / 2);
     set(number, SO_SNDBUFFORCE, size.to_ne_bytes().to_vec(), planner);

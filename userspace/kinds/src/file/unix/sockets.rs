@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The Unix sockets of a tree as they are found: what stands against each, who is at its other end,
-//! who made it.
+//! Captures the Unix sockets of a tree: what prevents carrying each over, which socket is at its
+//! other end, and which process made it.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,7 +19,7 @@ use crate::file::probe::Probe;
 use crate::file::unix_peer::{Connection, Diag, OtherEnd};
 use crate::file::{DescriptionId, FileKind, refused};
 
-/// The Unix sockets of the tree while the capture goes on.
+/// The Unix sockets of the tree, collected during the capture.
 #[derive(Default)]
 pub struct Sockets {
     found: Vec<(UnixSocket, DescriptionId, OtherEnd)>,
@@ -38,7 +38,7 @@ impl Sockets {
 
 impl FileKind for UnixSocket {
     fn matches(probe: &Probe) -> bool {
-        // Other families are told apart, and refused, when it is captured.
+        // Sockets of other families are told apart, and refused, when they are captured.
         probe.file_type() == libc::S_IFSOCK && probe.flags & libc::O_PATH == 0
     }
 
@@ -121,7 +121,7 @@ impl FileKind for UnixSocket {
                 OtherEnd::Gone => Some(Peer::Gone),
                 OtherEnd::Socket(ino) => by_ino
                     .get(&ino)
-                    // Datagram sockets may be connected one way only.
+                    // Datagram sockets may be connected in one direction only.
                     .filter(|(_, back)| *back == OtherEnd::Socket(own_ino))
                     .map(|&(peer, _)| Peer::Socket(peer)),
             };
@@ -148,7 +148,7 @@ impl FileKind for UnixSocket {
     }
 }
 
-/// What stands against carrying a socket over, and the remedy.
+/// Returns what prevents carrying a socket over, and the remedy.
 fn objection(probe: &Probe, socket: &OwnedFd) -> Result<Option<(String, &'static str)>> {
     let failed = |errno| probe.failed("ask the Unix socket", errno);
     let ask = |name| sockopt::get_int(socket.as_fd(), SOL_SOCKET, name).map_err(failed);
@@ -162,7 +162,7 @@ fn objection(probe: &Probe, socket: &OwnedFd) -> Result<Option<(String, &'static
         let why = format!("a Unix socket with a name{name}: not carried over yet");
         return Ok(Some((why, "close it before the dump")));
     }
-    // With an empty buffer the answer is the number of instructions; an eBPF filter is EACCES.
+    // With an empty buffer the result is the number of instructions, or EACCES for an eBPF filter.
     if sockopt::get(socket.as_fd(), SOL_SOCKET, libc::SO_GET_FILTER, &mut []) != Ok(0) {
         let why = "a Unix socket with a packet filter: not carried over".to_owned();
         return Ok(Some((why, "detach the filter before the dump")));
@@ -189,7 +189,7 @@ fn has_input(socket: &OwnedFd) -> Result<bool> {
     Ok(answer.contains(PollFlags::POLLIN))
 }
 
-/// Who made the pair. If that process is not in the tree, its number is lost.
+/// Returns the process that made the pair. If it is not in the tree, its pid is lost.
 fn maker(
     probe: &Probe,
     socket: &OwnedFd,

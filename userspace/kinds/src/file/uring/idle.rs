@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Whether a ring is quiet: the rules, over what `fdinfo` shows and what is in the ring's memory.
+//! The rules that decide whether a ring is quiet, from what `fdinfo` shows and what is in the
+//! ring's memory.
 
 use std::ops::Range;
 
@@ -8,23 +9,23 @@ use crust_sys::uring::{COMPLETION, ENTRY};
 
 use crate::file::probe::Probe;
 
-/// What `fdinfo` shows of a ring (`io_uring/fdinfo.c`).
+/// The state of a ring that `fdinfo` shows (`io_uring/fdinfo.c`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shown {
-    /// Entries for requests.
+    /// The number of submission queue entries.
     pub entries: u32,
-    /// Room for completions.
+    /// The number of completion queue entries.
     pub completions: u32,
-    /// How many requests were submitted, taken, and completed, modulo 2^32.
+    /// The number of requests that were submitted, taken and completed, modulo 2^32.
     pub count: u32,
-    /// How many completions were read.
+    /// The number of completions that were read.
     pub read: u32,
 }
 
-/// Why a ring is not quiet.
+/// The reason why a ring is not quiet.
 pub(super) type Rule = String;
 
-/// What the kernel says of a ring; `Err` says which rule it breaks.
+/// Returns what the kernel shows of a ring; `Err` holds the rule that it breaks.
 pub(super) fn shown(probe: &Probe) -> Result<Shown, Rule> {
     judge(|name| probe.field(name), &probe.info)
 }
@@ -83,7 +84,7 @@ fn judge<'a>(field: impl Fn(&str) -> Option<&'a str>, info: &str) -> Result<Show
     })
 }
 
-/// What stands in the lists at the end.
+/// Returns the rule that an entry of the lists at the end of `fdinfo` breaks.
 fn listed(info: &str) -> Option<&'static str> {
     let mut list = "";
     for line in info.lines() {
@@ -107,8 +108,8 @@ const NOP: u8 = 0;
 /// `IORING_OP_EPOLL_CTL`.
 const EPOLL_CTL: u8 = 29;
 
-/// Whether all entries that the ring's memory still holds are of requests that end within the call that submits
-/// them. Those that were never used are zeros, which is a `NOP`.
+/// Checks that all entries that the ring's memory still holds are of requests that end within the call that submits
+/// them. Entries that were never used are zeros, which is a `NOP`.
 pub(super) fn entries(bytes: &[u8]) -> Result<(), Rule> {
     for entry in bytes.chunks_exact(ENTRY) {
         let operation = entry[0];
@@ -118,7 +119,8 @@ pub(super) fn entries(bytes: &[u8]) -> Result<(), Rule> {
             ));
         }
         let is_set = |range: Range<usize>| entry[range].iter().any(|byte| *byte != 0);
-        // `flags`, `personality`; of a NOP what it is to do in spite of its name.
+        // These are `flags` and `personality`; in a NOP also the word that makes it do something
+        // after all.
         if is_set(1..2) || is_set(42..44) || (operation == NOP && is_set(28..32)) {
             return Err(
                 "a request with flags is still in it (IOSQE_*), or one with credentials".into(),
@@ -128,7 +130,7 @@ pub(super) fn entries(bytes: &[u8]) -> Result<(), Rule> {
     Ok(())
 }
 
-/// Whether all completions are of requests that have just one.
+/// Checks that all completions are of requests that have just one.
 pub(super) fn completions(bytes: &[u8]) -> Result<(), Rule> {
     let mut flags = bytes
         .chunks_exact(COMPLETION)
@@ -139,14 +141,14 @@ pub(super) fn completions(bytes: &[u8]) -> Result<(), Rule> {
     Ok(())
 }
 
-/// Whether a ring has a list of the entries that were submitted (its `array`), or takes one entry after the other
-/// (`IORING_SETUP_NO_SQARRAY`). `Err`: it cannot be told.
+/// Returns whether a ring has a list of the submitted entries (its `array`), or takes one entry after the other
+/// (`IORING_SETUP_NO_SQARRAY`). Returns an error if that cannot be told.
 pub(super) fn has_array(array: &[u8], entries: &[u8], count: u32) -> Result<bool, Rule> {
     let is_set = |bytes: &[u8]| bytes.iter().any(|byte| *byte != 0);
     if is_set(array) {
         return Ok(true);
     }
-    // Zeros: there is none, or the first entry was submitted each time.
+    // All are zeros: there is no array, or the first entry was submitted each time.
     let later = entries.get(ENTRY..).unwrap_or_default();
     if count > 1 && !is_set(later) {
         return Err("whether it has an array (IORING_SETUP_NO_SQARRAY) cannot be told".into());
@@ -223,7 +225,7 @@ NAPI:\tdisabled
             ("UserFiles:\t0\n", "", "does not show its UserFiles"),
             ("0xff", "0xfz", "makes no sense"),
         ] {
-            // The cached tail goes with the other.
+            // The cached tail changes along with the other.
             let cached = |text: &str| text.replace("Cached CqTail", "CachedCqTail");
             let info = QUIET.replace("CachedCqTail", "Cached CqTail");
             let info = match from {

@@ -1,28 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! An io_uring that is quiet: no request is under way. Read from `fdinfo` (`io_uring/fdinfo.c`), and from its
-//! memory, which crust maps beside the program.
+//! An io_uring that is quiet: no request is under way. It is read from `fdinfo` (`io_uring/fdinfo.c`) and from its
+//! memory, which crust maps alongside the program.
 //!
-//! The kernel shows requests that were not taken yet, but not all of those under way. So a ring has to pass three
-//! rules ([`idle`]). It has nothing that is not taken, and nothing registered. It has as many completions as
-//! requests. And all entries that its memory still holds are of kinds that end within the call that submits
-//! them: without this one the second could be met by a request that waits and another that completed twice. (What
-//! is left is a ring that had such a pair, and since then so many plain requests that nothing of it is in the memory
-//! any more: that one request is lost.) Event
-//! loops (libuv, and with it Node.js) have such a ring for each loop, to change what they watch in batches.
+//! The kernel shows requests that were not taken yet, but not all of those under way, so a ring has to satisfy three
+//! rules ([`idle`]). It has nothing that is not taken, and nothing registered. It has as many completions as requests.
+//! And all entries that its memory still holds are of kinds that end within the call that submits them: without this
+//! rule, a request that waits and another that completed twice would satisfy the second one. (What remains is a ring
+//! that had such a pair, and since then so many plain requests that no trace of it is left in the memory: that one
+//! request is lost.) Event loops (libuv, and with it Node.js) have such a ring for each loop, to change what they watch
+//! in batches.
 //!
-//! Libraries keep copies of the counters of a ring, which only the kernel moves on. So a restored ring is *wound* on:
-//! crust submits so many requests that do nothing ([`wind`]), and then writes what was in the memory.
-//! This takes 75 ns each, hence [`MOST`].
+//! Libraries keep copies of the counters of a ring, which only the kernel advances. So a restored ring is *wound* on:
+//! crust submits as many requests that do nothing ([`wind`]), and then writes back the contents of the memory. This
+//! takes 75 ns each, hence [`MOST`].
 //!
-//! With which flags a ring was made is not shown. Larger entries and completions are told by the size of the memory;
-//! whether it has an array by what is in that (one that names each entry at its own place is as good as none).
-//! Flags that say when work is done are lost, as are settings that no request of such a ring makes use of
-//! (credentials, groups of buffers, the limits of workers), and what a thread has registered of its own (descriptors
-//! of rings): no kernel shows them.
+//! The kernel does not show with which flags a ring was made. Larger entries and completions are detected by the size
+//! of the memory, and an array by its contents (one that names each entry at its own place is as good as none). Flags
+//! that say when work is done are lost, as are settings that no request of such a ring uses (credentials, buffer
+//! groups, worker limits), and what a thread has registered of its own (ring descriptors): no kernel shows them.
 //!
-//! What the kernel answers to wishes that it declines in any case ([`uring::ask_for_restrictions`],
-//! [`uring::has_eventfd`]) tells of restrictions and of an eventfd. Linux 7.3 tells only of restrictions of
+//! Requests that the kernel declines in any case ([`uring::ask_for_restrictions`], [`uring::has_eventfd`]) reveal by
+//! their error whether there are restrictions and an eventfd. Linux 7.3 reveals only restrictions of
 //! `io_uring_register(2)` in this way; those of requests alone are lost.
 
 pub mod idle;
@@ -46,10 +45,11 @@ use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 
-/// The link of every ring.
+/// The `/proc` link of every ring.
 pub const LINK: &str = "anon_inode:[io_uring]";
 
-/// With so many requests behind it a ring takes seconds to be wound on.
+/// The largest number of past requests with which a ring is restored: winding that many takes
+/// seconds.
 const MOST: u32 = 50_000_000;
 
 const REMEDY: &str = "run the program without io_uring (many have a switch for it; \
@@ -58,23 +58,23 @@ const REMEDY: &str = "run the program without io_uring (many have a switch for i
 /// A quiet ring.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uring {
-    /// Flags.
+    /// The flags, owner and locks of the description.
     pub open: Open,
-    /// Its inode, which mappings of it have too.
+    /// The inode number of the ring, which its mappings have too.
     pub inode: u64,
-    /// Entries for requests, a power of two.
+    /// The number of submission queue entries, a power of two.
     pub entries: u32,
-    /// Room for completions, a power of two.
+    /// The number of completion queue entries, a power of two.
     pub completions: u32,
-    /// How many requests there were, modulo 2^32.
+    /// The number of requests so far, modulo 2^32.
     pub count: u32,
-    /// How many completions were read.
+    /// The number of completions that were read.
     pub read: u32,
-    /// Where the kernel had the parts of it.
+    /// Where the kernel placed the parts of the ring.
     pub places: Places,
     /// The memory of both rings, with the array if there is one.
     pub rings: Vec<u8>,
-    /// The entries.
+    /// The memory of the submission queue entries.
     pub requests: Vec<u8>,
 }
 
@@ -98,17 +98,17 @@ impl State for Uring {
 }
 
 impl Uring {
-    /// How long the memory of both rings is, with the array.
+    /// Returns the length of the memory of both rings with the array, in bytes.
     #[must_use]
     pub fn length(&self) -> usize {
         self.places.array as usize + 4 * self.entries as usize
     }
 
-    /// Makes one that is as new as this one was.
+    /// Makes a new ring of the same size.
     ///
     /// # Errors
     ///
-    /// Those of [`uring::make`].
+    /// Returns the errors of [`uring::make`].
     fn make_alike(&self) -> nix::Result<uring::Made> {
         uring::make(self.entries, self.completions)
     }
@@ -175,13 +175,13 @@ impl FileKind for Uring {
         }
     }
 
-    /// A mapping is made again by the descriptor.
+    /// Refuses mappings that no descriptor of the process can make again.
     fn resolve_refs(cx: &mut FileCapture) -> Result<()> {
         rings::resolve_refs(cx)
     }
 }
 
-/// The state of a ring, or the rule that it breaks.
+/// Returns the state of a ring, or the rule that it breaks.
 fn look(probe: &Probe) -> Result<std::result::Result<Uring, Rule>> {
     let shown = match idle::shown(probe) {
         Ok(shown) => shown,
@@ -207,7 +207,8 @@ fn look(probe: &Probe) -> Result<std::result::Result<Uring, Rule>> {
     Ok(contents(ring.as_fd(), &mut state).map(|()| state))
 }
 
-/// Whether what can be asked of a ring is as of a plain one, with no more requests than can be made again.
+/// Checks that the settings that can be queried are those of a plain ring, with no more requests than can be made
+/// again.
 fn settings(ring: BorrowedFd<'_>, shown: &Shown) -> std::result::Result<(), Rule> {
     let answer = match uring::ask_for_restrictions(ring) {
         Errno::EBADFD => None,
@@ -230,14 +231,15 @@ fn settings(ring: BorrowedFd<'_>, shown: &Shown) -> std::result::Result<(), Rule
     Ok(())
 }
 
-/// Reads its memory.
+/// Reads the memory of the ring.
 fn contents(ring: BorrowedFd<'_>, state: &mut Uring) -> std::result::Result<(), Rule> {
     let pages = |bytes: usize| bytes.next_multiple_of(PAGE_SIZE as usize);
     let entries = ENTRY * state.entries as usize;
     let rings = state.length();
     let first = state.places.completions as usize;
     let completions = first + COMPLETION * state.completions as usize;
-    // As io_uring/io_uring.c:rings_size has them with IORING_SETUP_SQE128 and IORING_SETUP_CQE32.
+    // These are the sizes in io_uring/io_uring.c:rings_size with IORING_SETUP_SQE128 and
+    // IORING_SETUP_CQE32.
     let (large, larger) = (2 * entries, 2 * completions);
     if pages(large) == pages(entries) || pages(larger) <= pages(rings) {
         return Err(format!(
@@ -257,7 +259,7 @@ fn contents(ring: BorrowedFd<'_>, state: &mut Uring) -> std::result::Result<(), 
     let requests = map(OFFSET_ENTRIES, pages(entries)).map_err(unread)?;
     state.requests = requests.read().map_err(unread)?;
     state.requests.truncate(entries);
-    // Without an array it may have a page less.
+    // Without an array the region may be a page shorter.
     let region = map(OFFSET_RINGS, pages(rings))
         .or_else(|_| map(OFFSET_RINGS, pages(completions)))
         .map_err(unread)?;
@@ -285,11 +287,11 @@ fn contents(ring: BorrowedFd<'_>, state: &mut Uring) -> std::result::Result<(), 
     Ok(())
 }
 
-/// What the memory of a ring of an image must be for it to be written.
+/// Checks that the sizes of a ring of an image allow its memory to be written.
 ///
 /// # Errors
 ///
-/// [`Error::Malformed`] says what it is not.
+/// Returns [`Error::Malformed`] if they make no sense.
 pub fn check(ring: &Uring) -> Result<()> {
     let is_sane = ring.entries.is_power_of_two()
         && ring.completions.is_power_of_two()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Which process has a descriptor of which ring: by that its memory is mapped again.
+//! Tells which process has a descriptor of which ring, by which its memory is mapped again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,21 +14,21 @@ use super::Uring;
 use crate::descriptor::table::Table;
 use crate::file::collect::FileCapture;
 
-/// The rings of an image, by their inodes.
+/// The rings of an image, by inode.
 #[derive(Debug, Default)]
 pub struct Rings {
-    /// How long their entries are, in bytes.
+    /// The length of the entries of each ring, in bytes.
     entries: BTreeMap<u64, u64>,
-    /// The lowest number of each in each process that has it.
+    /// The lowest number of each ring in each process that has it.
     numbers: BTreeMap<(ProcessId, u64), i32>,
 }
 
 impl Rings {
-    /// Those that there are records of.
+    /// Collects the rings that have records.
     ///
     /// # Errors
     ///
-    /// If a record cannot be decoded.
+    /// Returns an error if a record cannot be decoded.
     pub fn of(records: &[Record]) -> Result<Self> {
         let of_tag = |tag| records.iter().filter(move |record| record.tag == tag);
         let mut rings = Self::default();
@@ -58,7 +58,7 @@ impl Rings {
         Ok(rings)
     }
 
-    /// The number by which a process has a ring.
+    /// Returns the number by which a process has a ring.
     #[must_use]
     pub fn number(&self, process: ProcessId, inode: u64) -> Option<i32> {
         self.numbers.get(&(process, inode)).copied()
@@ -68,19 +68,19 @@ impl Rings {
 /// A mapping of a ring, as it was found in a process.
 #[derive(Debug)]
 pub struct MappedRing {
-    /// The process.
+    /// The process that has the mapping.
     pub process: ProcessId,
-    /// Its pid.
+    /// The pid of that process.
     pub pid: i32,
-    /// The mapping, for people.
+    /// The title of the mapping, for messages to the user.
     pub title: String,
     /// The inode of the ring.
     pub inode: u64,
-    /// If it is of the entries: how long it is.
+    /// The length of the mapping in bytes, if it is of the entries.
     pub entries: Option<u64>,
 }
 
-/// Refuses mappings that cannot be made again, when all rings are known.
+/// Refuses mappings that cannot be made again, once all rings are known.
 pub(super) fn resolve_refs(cx: &mut FileCapture) -> Result<()> {
     let mapped = cx.notes.take::<Vec<MappedRing>>();
     if mapped.is_empty() {
@@ -95,7 +95,7 @@ pub(super) fn resolve_refs(cx: &mut FileCapture) -> Result<()> {
     for mapped in mapped {
         let entries = rings.entries.get(&mapped.inode).copied();
         let (why, remedy) = if entries.is_none() && open.contains(&mapped.inode) {
-            // It was refused as a whole.
+            // The ring was refused as a whole.
             continue;
         } else if rings.number(mapped.process, mapped.inode).is_none() {
             (
@@ -103,7 +103,7 @@ pub(super) fn resolve_refs(cx: &mut FileCapture) -> Result<()> {
                 "have the program keep it open, or unmap it, before the dump",
             )
         } else if mapped.entries < entries.filter(|_| mapped.entries.is_some()) {
-            // The kernel maps them as a whole or not at all.
+            // The kernel maps the entries as a whole or not at all.
             (
                 "a part of the entries of an io_uring",
                 "have the program unmap all of them, or none",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Rings that are wound on: only the kernel moves the counters of an io_uring, one for each request. So a new ring
-//! gets as many requests that do nothing as the old one had, before its memory gets the bytes of that.
+//! Winds rings on. Only the kernel advances the counters of an io_uring, by one for each request, so a new ring gets as
+//! many requests that do nothing as the old one had, before the old ring's memory is written into it.
 
 use std::os::fd::AsFd;
 
@@ -13,12 +13,12 @@ use nix::errno::Errno;
 
 use super::{Uring, check};
 
-/// A new ring of a task gets the counters and the memory of an old one.
+/// Gives a new ring of a task the counters and the memory of an old one.
 #[derive(Debug)]
 pub struct WindRing {
     /// The descriptor of the new ring.
     pub number: i32,
-    /// What it is to be.
+    /// The state that the ring is to have.
     pub ring: Uring,
 }
 
@@ -48,7 +48,8 @@ fn wind(pid: i32, number: i32, ring: &Uring) -> Result<()> {
     let rings = map(OFFSET_RINGS, ring.length())?;
     let entries = map(OFFSET_ENTRIES, ENTRY * ring.entries as usize)?;
     let places = &ring.places;
-    // Each entry at its own place: so it stays where the old one had no array. All are zeros, and ask for nothing.
+    // Name each entry at its own place, which is right if the old ring had no array. All entries are zeros, and ask for
+    // nothing.
     for entry in 0..ring.entries {
         rings.store(places.array + 4 * entry, entry);
     }
@@ -64,7 +65,7 @@ fn wind(pid: i32, number: i32, ring: &Uring) -> Result<()> {
         }
         rings.store(places.cq_head, done);
     }
-    // The counters of the kernel are in there too, and are the same by now.
+    // The kernel's counters are in this memory too, and already have these values.
     rings
         .write(0, &ring.rings)
         .and_then(|()| entries.write(0, &ring.requests))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The System V segments of a tree as they are found: each once, whoever has it attached, and whether
-//! somebody outside has.
+//! The System V segments of a tree, collected as they are found: each once, no matter how many processes attach it, and
+//! whether a process outside the tree attaches it too.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -22,29 +22,29 @@ use super::Segment;
 use crate::contents::PageJob;
 use crate::pathless::{Unreachable, data, memfd};
 
-/// A segment that was found.
+/// A segment that will be captured.
 struct Kept {
     owner: ProcessId,
-    /// How many mappings of it the tree has.
+    /// The number of mappings of the segment within the tree.
     attached: u64,
-    /// How many there are.
+    /// The number of mappings in total.
     of_all: u64,
     state: Segment,
     file: File,
 }
 
-/// The segments of a tree as they are found.
+/// The segments found so far in a tree.
 #[derive(Default)]
 pub struct FoundSegments {
     known: BTreeMap<i32, std::result::Result<Kept, Unreachable>>,
 }
 
 impl FoundSegments {
-    /// Notes a mapping of a segment: its number and length, or why it cannot be carried over.
+    /// Records a mapping of a segment. Returns the id and length of the segment, or why it cannot be carried over.
     ///
     /// # Errors
     ///
-    /// Of looking at it.
+    /// If the segment cannot be examined.
     pub fn note(
         &mut self,
         process: &FrozenProcess,
@@ -65,7 +65,7 @@ impl FoundSegments {
         })
     }
 
-    /// When all mappings are known: refuses segments that others have attached too.
+    /// Refuses the segments that processes outside the tree attach too. Call it when all mappings are known.
     pub fn settle(&mut self, tree: &[FrozenProcess], refusals: &mut Refusals) {
         let all = || self.known.values().flatten();
         let Some(maker) = all().map(|kept| kept.owner).min() else {
@@ -103,7 +103,7 @@ impl FoundSegments {
         }
     }
 
-    /// What is to be copied into the image.
+    /// Returns the contents to be copied into the image.
     pub fn into_taken(self) -> impl Iterator<Item = PageJob> {
         self.known.into_values().flatten().map(|kept| {
             let (owner, mut state) = (kept.owner, kept.state);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A System V shared memory segment (`shmget`), with all that the kernel knows of it but the times.
+//! A System V shared memory segment (`shmget`), with everything that the kernel knows about it except the times.
 //!
-//! Unlike other shared memory it is there whether anybody has it attached or not, and has a number that
-//! programs keep and pass on. So it moves into the image with the processes: it is removed when a dump has
-//! killed them, and a restore makes it again under its number, which the kernel can be told
-//! (`kernel.shm_next_id`) for the next one that is made. If the restore fails, it is removed again.
+//! Unlike other shared memory it exists whether it is attached or not, and has an id that programs keep and pass on. So
+//! it moves into the image with the processes: it is removed when a dump has killed them, and a restore recreates it
+//! under its id, which can be preset for the next segment that is created (`kernel.shm_next_id`). If the restore fails,
+//! it is removed again.
 //!
-//! Segments that nobody in the tree has attached stay where they are.
+//! Segments that no process of the tree attaches stay where they are.
 
 pub mod capture;
 
@@ -22,26 +22,26 @@ use serde::{Deserialize, Serialize};
 pub use self::capture::FoundSegments;
 use crate::pathless::Contents;
 
-/// A segment.
+/// A System V shared memory segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
-    /// Its number.
+    /// The id of the segment.
     pub id: i32,
-    /// The key by which others find it, or 0.
+    /// The key by which other processes find it, or 0.
     pub key: i32,
     /// The user that owns it.
     pub uid: u32,
     /// The group that owns it.
     pub gid: u32,
-    /// The user that made it.
+    /// The user that created it.
     pub creator_uid: u32,
-    /// The group that made it.
+    /// The group that created it.
     pub creator_gid: u32,
-    /// Permissions, and whether it is locked or to be removed ([`shm`]).
+    /// The permissions, and whether it is locked or marked for removal ([`shm`]).
     pub mode: u32,
-    /// What is in it.
+    /// The contents of the segment.
     pub contents: Contents,
-    /// The process that makes it again, one for all: its pid.
+    /// The pid of the process that recreates it; one process recreates all segments.
     pub maker: i32,
 }
 
@@ -80,7 +80,7 @@ impl Segment {
         self.contents.huge != 0
     }
 
-    /// Its length in memory.
+    /// Returns the length of the segment in memory.
     #[must_use]
     pub fn length(&self) -> u64 {
         let page = 1_u64.checked_shl(self.contents.huge.into()).unwrap_or(0);
@@ -92,7 +92,7 @@ impl Segment {
     }
 }
 
-/// The segments in the records of an image.
+/// Returns the segments in the records of an image.
 fn recorded(records: &[Record]) -> impl Iterator<Item = Result<Segment>> {
     records
         .iter()
@@ -100,7 +100,7 @@ fn recorded(records: &[Record]) -> impl Iterator<Item = Result<Segment>> {
         .map(Segment::from_record)
 }
 
-/// Notes which numbers and keys are taken.
+/// Refuses the segments whose ids or keys are taken on this machine.
 ///
 /// # Errors
 ///
@@ -126,7 +126,7 @@ pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
     Ok(())
 }
 
-/// Removes the segments of processes that a dump has killed: they are in the image now.
+/// Removes the segments of the processes that a dump has killed: they are in the image now.
 ///
 /// # Errors
 ///
@@ -134,7 +134,7 @@ pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
 pub fn moved(records: &[Record]) -> Result<()> {
     for segment in recorded(records) {
         let id = segment?.id;
-        // One that was marked as removed has gone with the last process.
+        // A segment marked for removal has gone with the last process.
         match shm::remove(id) {
             Ok(()) | Err(Errno::EINVAL | Errno::EIDRM) => {}
             Err(errno) => tracing::warn!(id, %errno, "a System V segment stays behind"),
@@ -143,17 +143,17 @@ pub fn moved(records: &[Record]) -> Result<()> {
     Ok(())
 }
 
-/// Removes what a failed restore has made, when its processes are gone.
+/// A guard that removes the segments a failed restore has created, once its processes are gone.
 pub struct Undo<'a>(Option<&'a [Record]>);
 
 impl<'a> Undo<'a> {
-    /// Before anything is made: none of the segments of `records` is there.
+    /// Creates the guard. This must happen before anything is restored, while none of the segments of `records` exists.
     #[must_use]
     pub fn new(records: &'a [Record]) -> Self {
         Self(Some(records))
     }
 
-    /// The restore has succeeded.
+    /// Keeps the segments: the restore has succeeded.
     pub fn keep(mut self) {
         self.0 = None;
     }
@@ -162,7 +162,7 @@ impl<'a> Undo<'a> {
 impl Drop for Undo<'_> {
     fn drop(&mut self) {
         for segment in recorded(self.0.unwrap_or_default()).flatten() {
-            // Somebody else may have been quicker.
+            // Another process may have taken the id first.
             let is_ours =
                 |found: shm::Segment| found.creator == segment.maker && found.attached == 0;
             if shm::stat(segment.id).is_ok_and(is_ours) {

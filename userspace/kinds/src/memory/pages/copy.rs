@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Copying pages into the image.
+//! Copies pages into the image.
 //!
 //! Reading another task's memory and writing a file are each a copy by the kernel. With a buffer
-//! that fits into the cache of a processor, the second finds its source there. Several workers do
-//! both: a file is written by one at a time (its inode is locked), but meanwhile the others read.
+//! that fits into a processor's cache, the second copy finds its source there. Several workers do
+//! both: only one at a time can write a file (its inode is locked), but meanwhile the others read.
 
 use std::fs::File;
 use std::io::IoSliceMut;
@@ -24,17 +24,17 @@ use nix::errno::Errno;
 
 use super::Runs;
 
-// Measured: less costs calls, more leaves the second-level cache.
+// This was measured: less costs calls, more leaves the second-level cache.
 const BUFFER: usize = 512 << 10;
-// As only one writes at a time, more would wait for each other.
+// Only one writes at a time, so more would wait for each other.
 const WORKERS: usize = 4;
 
-/// Where pages come from.
+/// The source of pages.
 pub(super) enum Source {
     /// The memory of a stopped task; the file is its `/proc/PID/mem`.
     Task(i32, File),
-    /// The memory of a copy of a task. `process_vm_readv` would give it pages of its own for all that it
-    /// still shares (mm/gup.c:gup_must_unshare); its `/proc/PID/mem` only looks at them.
+    /// The memory of a copy of a task. `process_vm_readv` would give it pages of its own for all that it still shares
+    /// (mm/gup.c:gup_must_unshare); reading its `/proc/PID/mem` only looks at them.
     Copy(i32, File),
     /// An object of shared memory.
     File(File),
@@ -44,15 +44,15 @@ pub(super) enum Source {
 pub(super) struct Job {
     pub(super) source: Arc<Source>,
     pub(super) runs: Runs,
-    /// Where in the image the first one goes.
+    /// The offset in the image at which the first page goes.
     pub(super) offset: u64,
 }
 
-/// Offset, length and checksum of a stretch of the image.
+/// The offset, length and checksum of a stretch of the image.
 pub(super) type Sum = (u64, u64, u64);
 
 impl Job {
-    /// The pages `runs` go to the image, from `offset` on.
+    /// Creates a job that copies the pages `runs` to the image, from `offset` on.
     pub(super) fn new(source: Arc<Source>, runs: Runs, offset: u64) -> Self {
         Self {
             source,
@@ -61,7 +61,7 @@ impl Job {
         }
     }
 
-    /// The same pages from another source.
+    /// Returns a job for the same pages from another source.
     pub(super) fn from(self, source: &Arc<Source>) -> Self {
         Self {
             source: Arc::clone(source),
@@ -71,13 +71,13 @@ impl Job {
 }
 
 impl Source {
-    /// The memory of a process.
+    /// Opens the memory of a process.
     pub(super) fn task(process: &FrozenProcess) -> Result<Self> {
         let memory = crust_proc::open(&process.proc, process.pid, "mem")?;
         Ok(Self::Task(process.task(), File::from(memory)))
     }
 
-    /// Reads ranges, one behind the other; returns how many bytes.
+    /// Reads ranges, one after the other, and returns the number of bytes.
     fn read(&self, ranges: &[Range<u64>], buffer: &mut [u8]) -> Result<usize> {
         let total: usize = ranges.iter().map(length).sum();
         let buffer = &mut buffer[..total];
@@ -85,7 +85,7 @@ impl Source {
             Self::Task(pid, _) => read_task(*pid, ranges, buffer)?,
             Self::Copy(..) | Self::File(_) => 0,
         };
-        // What is left are pages that the task itself may not read; its tracer may.
+        // The remaining pages are those that the task itself may not read; its tracer may.
         let (Self::Task(_, file) | Self::Copy(_, file) | Self::File(file)) = self;
         let mut start = 0;
         for range in ranges {
@@ -122,7 +122,7 @@ impl Source {
     }
 }
 
-/// Reads pages of a file, which may end within the last of them: zeros follow.
+/// Reads pages of a file, which may end within the last of them; the rest is filled with zeros.
 fn read_to_end(file: &File, mut pages: &mut [u8], mut at: u64) -> std::io::Result<()> {
     while !pages.is_empty() {
         match file.read_at(pages, at) {
@@ -160,9 +160,9 @@ fn read_task(pid: i32, ranges: &[Range<u64>], buffer: &mut [u8]) -> Result<usize
     }
 }
 
-/// Copies all pages of all jobs; returns the checksums of what was written, if they are wanted.
+/// Copies all pages of all jobs, and returns the checksums of what was written, if they are wanted.
 ///
-/// `written` is told how many bytes are, and can end it.
+/// `written` is called with the number of bytes written so far, and can abort the copy.
 pub(super) fn copy(
     jobs: &[Job],
     image: &File,
@@ -180,8 +180,8 @@ pub(super) fn copy(
     });
     let pieces = Mutex::new(pieces.fuse());
     let done = AtomicU64::new(0);
-    // Pages that the task itself may not read: with CONFIG_PROC_MEM_FORCE_PTRACE the kernel shows them
-    // to the thread that traces it, and that is ours (fs/proc/base.c:proc_mem_foll_force).
+    // These are pages that the task itself may not read: with CONFIG_PROC_MEM_FORCE_PTRACE the kernel shows them only
+    // to the thread that traces it, which is ours (fs/proc/base.c:proc_mem_foll_force).
     let left = Mutex::new(Vec::new());
     let work = |tell: &mut dyn FnMut(u64) -> Result<()>| -> Result<Vec<Sum>> {
         let mut buffer =
@@ -253,7 +253,7 @@ pub(super) fn copy(
     })
 }
 
-/// Returns what it has copied.
+/// Copies ranges into the image, and returns the bytes that it copied.
 fn transfer<'b>(
     source: &Source,
     ranges: &[Range<u64>],

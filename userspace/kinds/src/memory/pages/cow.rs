@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A copy of a process's memory that costs a fork: the kernel copies page tables, and a page only
-//! when the program writes to it.
+//! A copy-on-write copy of a process's memory that costs one fork: the kernel copies page tables,
+//! and a page only when the program writes to it.
 //!
-//! The copy is a child that never runs an instruction of the program. It must not disturb it
-//! either, so it holds none of its descriptors (a pipe would stay open), and it must leave no zombie
-//! that the program does not know of:
+//! The copy is a child that never runs an instruction of the program. It must not disturb the program either, so it
+//! holds none of its descriptors (a pipe would stay open), and it must leave no zombie that the program does not know
+//! of:
 //!
 //! * Linux 7.3 has `CLONE_AUTOREAP`: nobody has to wait for such a child.
-//! * Before, a helper that shares the memory forks the copy, and is killed and waited for by the
+//! * On older kernels a helper that shares the memory forks the copy, and is killed and waited for by the
 //!   program itself, in the same stop; the orphan goes to init, which waits for everybody.
 
 use std::fs::File;
@@ -29,31 +29,32 @@ use super::copy::Source;
 // linux/sched.h of 7.3; the libc crate lacks it.
 const CLONE_AUTOREAP: u64 = 1 << 34;
 
-/// A stack pointer at which nothing can be. Should crust be killed before it has told the kernel to
-/// kill the child with it, that is how the child knows that it has to end
+/// A stack pointer at which nothing can be mapped. If crust is killed before it has told the kernel
+/// to kill the child with it, this is how the child knows that it has to exit
 /// ([`stub`](crust_sys::stub)).
 const NOWHERE: u64 = 16;
 
-/// Should crust be killed, the child ends, and the program must not be left with a zombie.
+/// The call that reaps the child: if crust is killed, the child exits, and the program must not be
+/// left with a zombie.
 const WAIT: Undo = Undo {
     nr: libc::SYS_wait4,
     rest: [0, libc::__WALL as u64],
 };
 
-/// A process made by a frozen one. Dropped, it is gone.
+/// A process made by a frozen one. Dropping it kills the process.
 struct Child(Caller);
 
-/// The memory of a frozen process as it is now, whatever becomes of the process.
+/// The memory of a frozen process as it is now, whatever happens to the process later.
 pub(super) struct CowCopy(Child);
 
 impl CowCopy {
-    /// Copies the memory of a process. Other processes of the tree must be frozen too. `None` if it
-    /// has no vDSO to make the call in, if crust would not know the copy by its number, or if it would
-    /// be an orphan and `orphans` are not allowed.
+    /// Copies the memory of a process. Other processes of the tree must be frozen too. Returns `None` if the process
+    /// has no vDSO to make the call in, if crust would not know the copy by its pid, or if the copy would be an orphan
+    /// and `orphans` are not allowed.
     ///
     /// # Errors
     ///
-    /// [`Error::Task`] if there may be no more processes, or no more memory.
+    /// Returns [`Error::Task`] if no more processes are allowed, or there is no more memory.
     pub(super) fn of(process: &FrozenProcess, orphans: bool) -> Result<Option<Self>> {
         let Some(leader) = process.leader() else {
             return Ok(None);
@@ -64,7 +65,7 @@ impl CowCopy {
         let cave = CodeCave::of(process);
         let mut target = Remote::new(process, leader, cave.as_ref())?;
         let copy = match reaped(&mut target, process.options) {
-            // An older kernel.
+            // This is an older kernel.
             Ok(None)
             | Err(Error::Task {
                 errno: Errno::EINVAL | Errno::ENOSYS,
@@ -80,10 +81,11 @@ impl CowCopy {
         let Some(copy) = copy? else {
             return Ok(None);
         };
-        // Signals to the group of the program are not for the copy, and the numbers of its group and
-        // session are not held by it.
+        // Signals to the process group of the program are not for the copy, and the copy must not keep the numbers of
+        // its group and session in use.
         copy.0.call("leave the session", libc::SYS_setsid, &[])?;
-        // Its table is the program's. This gives it one of its own, without copying the other.
+        // The copy shares the program's descriptor table. This gives it one of its own, without
+        // copying the other.
         const CLOSE_RANGE_UNSHARE: u64 = 1 << 1;
         let all = [0, u64::from(u32::MAX), CLOSE_RANGE_UNSHARE];
         copy.0
@@ -91,12 +93,12 @@ impl CowCopy {
         Ok(Some(Self(copy)))
     }
 
-    /// The copy as one that makes calls.
+    /// Returns the copy as a process that can make calls.
     pub(super) fn caller(&self) -> &Caller {
         &self.0
     }
 
-    /// What it has in its memory.
+    /// Returns the memory of the copy as a source of pages.
     pub(super) fn source(&self) -> Result<Source> {
         let pid = self.0.pid;
         let failed = |error: std::io::Error| {
@@ -108,7 +110,7 @@ impl CowCopy {
     }
 }
 
-/// A copy that nobody has to wait for. `None` if there is no cave for the arguments.
+/// Makes a copy that nobody has to wait for; returns `None` if there is no cave for the arguments.
 fn reaped(target: &mut Remote<'_>, options: i32) -> Result<Option<Child>> {
     let flags = CLONE_AUTOREAP | (libc::CLONE_FILES | libc::CLONE_PTRACE) as u64;
     let args = CloneArgs {
@@ -125,7 +127,7 @@ fn reaped(target: &mut Remote<'_>, options: i32) -> Result<Option<Child>> {
     Child::new(made, target.caller(), options).map(Some)
 }
 
-/// A copy whose parent is gone.
+/// Makes a copy whose parent is gone.
 fn orphaned(target: &mut Remote<'_>, options: i32) -> Result<Child> {
     let flags = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_PTRACE;
     let args = [flags as u64, NOWHERE];
@@ -138,14 +140,14 @@ fn orphaned(target: &mut Remote<'_>, options: i32) -> Result<Child> {
             .call("copy the process", libc::SYS_clone, &[flags as u64, 0])?;
         Child::new(made, &helper.0, options)
     });
-    // It has been killed by now, whatever happened.
+    // The helper has been killed by now, whatever happened.
     let wait = [made, 0, libc::__WALL as u64, 0];
     target.call("wait for the helper", libc::SYS_wait4, &wait)?;
     copy
 }
 
 impl Child {
-    /// Takes charge of a child that a tracee, which has these options, has just made with `CLONE_PTRACE`.
+    /// Takes charge of a child that a tracee with these options has just made with `CLONE_PTRACE`.
     fn new(pid: u64, parent: &Caller, options: i32) -> Result<Self> {
         let pid = pid as i32;
         let child = Self(Caller {
@@ -175,7 +177,7 @@ impl Drop for Child {
     }
 }
 
-/// Whether the numbers that a process sees are those that crust sees.
+/// Returns whether a process sees the same pids as crust.
 fn has_our_numbers(process: &FrozenProcess) -> Result<bool> {
     let theirs = crust_proc::link(&process.proc, process.pid, "ns/pid")?;
     Ok(std::fs::read_link("/proc/self/ns/pid").is_ok_and(|ours| ours == theirs))

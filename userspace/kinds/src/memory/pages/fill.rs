@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The calls that read pages back.
+//! The calls that read pages back from the image.
 
 use std::ops::Range;
 
@@ -10,9 +10,9 @@ use super::{Runs, SharedMemory, StoredPages};
 use crate::memory::layout::Layout;
 use crate::pathless::Contents;
 
-// Measured: if the pages are there before `preadv` copies into them, it saves the faults, which is
-// a quarter of the time; in pieces, so that they are still in the cache. A few pages are not worth
-// a call.
+// This was measured: if the pages are there before `preadv` copies into them, the page faults are
+// saved, which is a quarter of the time. It is done in pieces, so that the pages are still in the
+// cache. A few pages are not worth a call.
 const BYTES: u64 = 2 << 20;
 const WORTH_A_CALL: u64 = 64 << 10;
 // `preadv` takes 1024 ranges, but their array has to lie in scratch memory.
@@ -22,13 +22,13 @@ const RANGES: usize = 256;
 const MADV_GUARD_INSTALL: i32 = 102;
 
 impl StoredPages {
-    /// Whether a page of `range` is in the image.
+    /// Returns whether a page of `range` is in the image.
     #[must_use]
     pub fn touch(&self, range: &Range<u64>) -> bool {
         self.runs.touch(range) || self.inherited.touch(range)
     }
 
-    /// The calls that read those pages that are among `some`, or (`within` false) those that are not,
+    /// Returns the calls that read those pages that are among `some`, or (if `within` is false) those that are not,
     /// from the image, which is open as this descriptor.
     #[must_use]
     pub fn fill_some(&self, some: &Runs, within: bool, image: i32) -> Vec<Call> {
@@ -41,7 +41,8 @@ impl StoredPages {
         calls
     }
 
-    /// The calls that read those pages among `some` that it lends to its children.
+    /// Returns the calls that read those pages among `some` that the process holds for its
+    /// children.
     #[must_use]
     pub fn fill_held(&self, some: &Runs, image: i32) -> Vec<Call> {
         let mut calls = Vec::new();
@@ -106,7 +107,7 @@ fn fill(what: &str, runs: &Runs, base: u64, offset: u64, image: i32) -> Vec<Call
                         libc::MADV_POPULATE_WRITE.into(),
                     ],
                 );
-                // Linux before 5.14 does not know it, and needs it no more than others.
+                // Linux before 5.14 does not know it; the restore works without it too.
                 calls.push(call.may_fail());
             }
         }

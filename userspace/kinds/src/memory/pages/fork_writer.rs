@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A copy that writes what it has into the image itself: the kernel copies each page once, and not
-//! first to crust and then to the file.
+//! A copy of a process that itself writes its memory into the image: the kernel copies each page
+//! once, rather than first to crust and then to the file.
 //!
-//! It gets the image as any process gets a descriptor of another one, with a message over a socket,
-//! and writes with `pwritev` from where the pages are.
+//! The copy gets the image as any process gets a descriptor from another one, with a message over a
+//! socket, and writes with `pwritev` directly from its pages.
 
 use std::fs::File;
 use std::io::IoSlice;
@@ -25,37 +25,38 @@ use zerocopy::IntoBytes;
 use super::cow::CowCopy;
 use super::{Runs, copy};
 
-/// Memory of a process that is worth a copy which writes it: to make one and to give it the image
-/// takes as long as to copy some megabytes.
+/// How much memory, in bytes, makes a copy that writes worthwhile: making one and giving it the
+/// image takes as long as copying some megabytes.
 pub(super) const WORTH: u64 = 16 << 20;
 
-/// Bytes of one call: after each of them the user is told, and heard.
+/// The bytes of one call: after each call the user is informed, and can interrupt.
 const PIECE: u64 = 64 << 20;
 
-/// Memory for the arguments of its calls.
+/// The size of the memory for the arguments of its calls, in bytes.
 const SCRATCH: u64 = MAX_RANGES as u64 * 16;
 
-/// See above.
+/// A copy of a process that writes its own memory into the image.
 pub(super) struct ForkWriter {
     caller: Caller,
     scratch: RemoteAddr,
-    /// The number that the image has in it.
+    /// The number of the image's descriptor in the copy.
     image: u64,
 }
 
 impl ForkWriter {
-    /// Has a copy write up to byte `end` of the image. `None` if it may not.
+    /// Prepares a copy to write up to byte `end` of the image. Returns `None` if it may not.
     ///
     /// # Errors
     ///
-    /// [`Error::Gone`] if the copy has died.
+    /// Returns [`Error::Gone`] if the copy has died.
     pub(super) fn new(
         copy: &CowCopy,
         process: &FrozenProcess,
         image: &File,
         end: u64,
     ) -> Result<Option<Self>> {
-        // What is written would count for the control group of the program, which may have a limit.
+        // What the copy writes would be charged to the control group of the program, which may have
+        // a limit.
         let groups = crust_proc::read(&process.proc, process.pid, "cgroup")?;
         if std::fs::read("/proc/self/cgroup").is_ok_and(|ours| ours != groups) {
             return Ok(None);
@@ -128,7 +129,7 @@ impl ForkWriter {
         memory::read(caller.pid, RemoteAddr(header[4]), control.as_mut_bytes())
             .map_err(failed("what it received"))?;
         if header[5] < 20 || control[2..4] != [libc::SOL_SOCKET, libc::SCM_RIGHTS] {
-            // Its security module has kept it from the file.
+            // A security module has kept the file from it.
             return Ok(None);
         }
         Ok(Some(Self {
@@ -138,10 +139,10 @@ impl ForkWriter {
         }))
     }
 
-    /// Writes `runs` into the image from `offset` on. What the copy itself may not read is left out,
-    /// and comes back: pages, and where they go.
+    /// Writes `runs` into the image from `offset` on. Pages that the copy itself may not read are skipped and returned,
+    /// with the offsets where they go.
     ///
-    /// `written` is told the bytes of each piece, and can end it.
+    /// `written` is called with the bytes of each piece, and can abort the writing.
     pub(super) fn write(
         &self,
         runs: &Runs,
@@ -174,7 +175,7 @@ impl ForkWriter {
     }
 }
 
-/// The ranges without their first `done` bytes.
+/// Returns the ranges without their first `done` bytes.
 fn rest(ranges: &[Range<u64>], mut done: u64) -> Runs {
     let mut rest = Runs::default();
     for range in ranges {

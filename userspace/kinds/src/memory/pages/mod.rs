@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The contents of memory: which pages an image holds, where, and how they get there and back.
+//! The contents of memory: which pages an image holds, where they are, and how they are written and
+//! read back.
 //!
-//! A dump asks the kernel for the pages that exist (`PAGEMAP_SCAN`), gives each process one
-//! stretch of the image for them, and copies ([`Snapshot`]); the stretch has the pages in the order of their
-//! addresses and nothing between them, so a restore reads many runs of pages with one `preadv`
-//! that the restored process itself makes: straight from the page cache into its memory.
+//! A dump asks the kernel for the pages that exist (`PAGEMAP_SCAN`), reserves one stretch of the image for each
+//! process, and copies the pages there ([`Snapshot`]). A stretch has the pages in order of address without gaps, so a
+//! restore reads many runs of pages with one `preadv` that the restored process itself makes: straight from the page
+//! cache into its memory.
 
 pub mod copy;
 pub mod cow;
@@ -35,16 +36,16 @@ use crate::pathless::data;
 /// The private pages of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredPages {
-    /// Where in the image the first one is; the others follow without a gap.
+    /// The offset in the image of the first page; the others follow without a gap.
     pub offset: u64,
-    /// Their addresses.
+    /// The addresses of the pages.
     pub runs: Runs,
     /// Addresses that fault whatever the protection (`MADV_GUARD_INSTALL`).
     pub guards: Runs,
-    /// Pages that it still shares with its parent, or that the parent lends to it: they are stored
-    /// with the parent, or with whom that has inherited them from.
+    /// Pages that the process still shares with its parent, or that the parent holds for it: they
+    /// are stored with the parent, or with the process that the parent has inherited them from.
     pub inherited: Runs,
-    /// Pages that children share and the process itself does not have any more; they follow its own.
+    /// Pages that children share and the process itself no longer has; they follow its own pages.
     pub held_for_children: Runs,
 }
 
@@ -91,7 +92,7 @@ impl State for StoredPages {
 }
 
 impl StoredPages {
-    /// Where in the image the pages are that it lends.
+    /// Returns the offset in the image of the pages held for children.
     fn held_at(&self) -> u64 {
         self.offset + self.runs.bytes()
     }
@@ -100,18 +101,18 @@ impl StoredPages {
 /// An object of shared anonymous memory. Its owner is the first process that has it mapped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SharedMemory {
-    /// Its inode, by which mappings refer to it.
+    /// The inode of the object, by which mappings refer to it.
     pub inode: u64,
-    /// The size of its pages, as a power of two, if they are huge; else 0.
+    /// The size of the pages as a power of two if they are huge; otherwise 0.
     #[serde(deserialize_with = "crate::contents::huge_shift")]
     pub huge: u8,
-    /// Its size in bytes, which may be more than is mapped.
+    /// The size in bytes, which may be more than is mapped.
     pub size: u64,
-    /// Made with `MAP_NORESERVE`.
+    /// Whether it was made with `MAP_NORESERVE`.
     pub no_reserve: bool,
-    /// Where in the image the first page is.
+    /// The offset in the image of the first page.
     pub offset: u64,
-    /// Where in the object the pages belong.
+    /// The offsets in the object of the pages.
     pub runs: Runs,
 }
 
@@ -158,18 +159,19 @@ impl State for SharedMemory {
     }
 }
 
-/// What `inspect` and the documentation know of pages.
+/// Returns the rows of the records of pages, for `inspect` and the documentation.
 pub fn rows() -> impl Iterator<Item = Row> {
     [Row::of::<StoredPages>(), Row::of::<SharedMemory>()].into_iter()
 }
 
-/// The objects of shared memory, each with its first process and opened; without their offsets.
+/// Returns the objects of shared memory, each opened and with its first process; their offsets are
+/// not set.
 fn shared_objects(
     records: &[Record],
     tree: &[FrozenProcess],
 ) -> Result<Vec<(SharedMemory, u32, File)>> {
     let mut objects: BTreeMap<(u8, u64), (SharedMemory, u32, File)> = BTreeMap::new();
-    // In the order of the tree, so that it is the first process that has an object.
+    // Go in the order of the tree, so that the owner is the first process that has an object.
     let of_processes = memory::by_owner(records);
     for (&owner, records) in &of_processes {
         let process = &tree[owner as usize];
@@ -205,7 +207,7 @@ fn shared_objects(
     Ok(objects.into_values().collect())
 }
 
-/// Whether pages of such a mapping are looked for in the page tables, and which ones count.
+/// Returns whether the pages of a mapping with such contents are looked up in the page tables.
 fn is_scanned(content: Content) -> bool {
     matches!(content, Content::Private | Content::Written)
 }

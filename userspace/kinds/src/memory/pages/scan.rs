@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Which pages there are.
+//! Finds the pages that exist.
 
 use std::fs::File;
 use std::ops::Range;
@@ -15,16 +15,16 @@ use super::{Runs, is_scanned};
 use crate::memory::Content;
 use crate::memory::area::Area;
 
-/// The pages that a private mapping has.
+/// Returns the pages that a private mapping has.
 ///
 /// # Errors
 ///
-/// If the kernel does not tell.
+/// Returns an error if the kernel does not tell.
 pub fn present(process: &FrozenProcess, area: &Area) -> Result<Runs> {
     private_pages(process, &[(area.clone(), Content::Private)]).map(|(runs, _)| runs)
 }
 
-/// The private pages that an image must hold, and the guards.
+/// Returns the private pages that an image must hold, and the guards.
 pub(super) fn private_pages(
     process: &FrozenProcess,
     areas: &[(Area, Content)],
@@ -91,7 +91,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// The pages that count in a mapping; `None` if none can.
+    /// Returns the query for the pages of a mapping that count; `None` if none can.
     fn query(&self, content: Content) -> Option<Query> {
         let guard = if self.knows_guards {
             category::GUARD
@@ -99,14 +99,14 @@ impl Scanner {
             0
         };
         if !is_scanned(content) {
-            // Shared memory and files can have guards since 6.15, which knows the category.
+            // Shared memory and files can have guards since 6.15, which also knows the category.
             return (guard != 0).then(|| Query {
                 all_of: guard,
                 report: guard,
                 ..Query::default()
             });
         }
-        // A page that was only read is the page of zeros; a guard counts as swapped.
+        // A page that was only read is the zero page; a guard counts as swapped.
         let file = if content == Content::Written {
             category::FILE
         } else {

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Pages that processes still share since a `fork`, because none of them has written to them.
+//! Pages that processes still share copy-on-write since a `fork`, because none of them has written
+//! to them.
 //!
-//! They are recognised by the numbers of their page frames in `/proc/PID/pagemap`, which only
-//! `CAP_SYS_ADMIN` can see; without it, everybody gets pages of its own. An image has such a page once,
-//! and a restore lets children inherit it again. There are two ways in which that happens:
+//! They are recognised by their page frame numbers in `/proc/PID/pagemap`, which only `CAP_SYS_ADMIN` can see; without
+//! it, every process gets pages of its own. An image has such a page once, and a restore lets children inherit it
+//! again. This happens in two ways:
 //!
-//! * A child has the page of its parent.
-//! * Several children have the same page, which the parent has written to since. The parent *lends*
-//!   it: it holds this page until its children are made, and then gets its own.
+//! * A child has the same page as its parent.
+//! * Several children have the same page, which the parent has written to since. The parent *holds* this
+//!   page for its children until they are made, and then gets its own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -25,27 +26,27 @@ use zerocopy::IntoBytes;
 use super::Runs;
 use crate::memory::forkable_range::{self, ForkableRange};
 
-/// Entries of `pagemap` that are read at once.
+/// The number of `pagemap` entries that are read at once.
 const ENTRIES: u64 = 16 << 10;
 
 /// A process and its private memory.
 pub(super) struct Holder<'a> {
     pub(super) process: &'a FrozenProcess,
     pub(super) forkable_ranges: Vec<ForkableRange>,
-    /// All pages that it has.
+    /// All pages that the process has.
     pub(super) pages: Runs,
 }
 
-/// What a process has in common with its relatives.
+/// The pages that a process has in common with its relatives.
 #[derive(Debug, Default)]
 pub(super) struct SharedPages {
-    /// Pages that it has of its parent.
+    /// The pages that it shares with its parent.
     pub(super) inherited: Runs,
-    /// Pages that it lends to its children, each with one of them that has it.
+    /// The pages that it holds for its children, each with one of the children that have it.
     pub(super) held_for_children: Vec<(Range<u64>, ProcessId)>,
 }
 
-/// Finds it for each of the processes, who are in the order of the tree.
+/// Finds the shared pages of each of the processes, which are in the order of the tree.
 pub(super) fn find(holders: &[Holder<'_>]) -> Result<Vec<SharedPages>> {
     let places: HashMap<ProcessId, usize> = holders
         .iter()
@@ -66,13 +67,13 @@ pub(super) fn find(holders: &[Holder<'_>]) -> Result<Vec<SharedPages>> {
     Ok(all)
 }
 
-/// What the children of one process share with it, and with each other.
+/// The pages that the children of one process share with it, and with each other.
 struct Family<'a> {
     parent: usize,
     holders: &'a [Holder<'a>],
-    /// For each child the addresses of the pages that it has of its parent.
+    /// The addresses of the pages that each child shares with its parent.
     inherited: BTreeMap<usize, Vec<u64>>,
-    /// By address and page: the children that have it, if their parent has not.
+    /// The children that have a page their parent does not have, keyed by address and page.
     shared: BTreeMap<(u64, u64), Vec<usize>>,
 }
 
@@ -117,7 +118,7 @@ impl<'a> Family<'a> {
             let end = range.end.min(start + ENTRIES * PAGE_SIZE);
             let of_child = theirs.read(start, end)?;
             if of_child.iter().any(|&entry| is_shared(entry)) {
-                // The kernel may move pages even now. What is the same before and after was the same.
+                // The kernel may move pages even now. A page that is the same before and after was the same in between.
                 let before = ours.read(start, end)?;
                 let again = theirs.read(start, end)?;
                 let after = ours.read(start, end)?;
@@ -141,13 +142,14 @@ impl<'a> Family<'a> {
         Ok(())
     }
 
-    /// Decides which pages the parent lends, and notes everything.
+    /// Decides which pages the parent holds for its children, and records everything.
     fn settle(mut self, all: &mut [SharedPages]) {
         let mut kept = Runs::default();
         for addresses in self.inherited.values() {
             kept = kept.or(&runs(addresses));
         }
-        // What the parent itself has inherited, or a child has of it, it must hold at that moment.
+        // The parent must hold at that moment what it has inherited itself, or a child shares with
+        // it.
         kept = kept.or(&all[self.parent].inherited);
         let mut best: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
         for ((address, _), children) in self.shared {
@@ -191,18 +193,18 @@ const EXCLUSIVE: u64 = 1 << 56;
 const SWAPPED: u64 = 1 << 62;
 const PRESENT: u64 = 1 << 63;
 
-/// Whether somebody else may have the page too.
+/// Returns whether another process may have the page too.
 fn is_shared(entry: u64) -> bool {
     entry & EXCLUSIVE == 0 && page(entry).is_some()
 }
 
-/// Which page it is: its frame, or its place in the swap space.
+/// Returns which page it is: its page frame, or its place in the swap space.
 fn page(entry: u64) -> Option<u64> {
     let kind = entry & (PRESENT | SWAPPED);
     (kind != 0 && entry & FRAME != 0).then_some(kind | entry & FRAME)
 }
 
-/// `/proc/PID/pagemap`.
+/// The file `/proc/PID/pagemap` of a process.
 struct Frames<'a> {
     process: &'a FrozenProcess,
     pagemap: File,
@@ -236,7 +238,7 @@ mod tests {
     #[test]
     fn entries() {
         assert_eq!(page(0), None);
-        // Without the right to see frames.
+        // This is an entry as shown without the right to see page frames.
         assert_eq!(page(PRESENT), None);
         assert!(is_shared(PRESENT | 7));
         assert!(!is_shared(PRESENT | EXCLUSIVE | 7));
@@ -244,7 +246,7 @@ mod tests {
         assert_ne!(page(PRESENT | 7), page(SWAPPED | 7));
     }
 
-    /// What the test and a child of it have in common; another page is shared by two children.
+    /// Tests a parent and a child with common pages, and another page that two children share.
     #[test]
     fn lending() {
         const P: u64 = PAGE_SIZE;
@@ -253,9 +255,9 @@ mod tests {
             holders: &[],
             inherited: BTreeMap::from([(1, vec![P]), (2, vec![P, 2 * P])]),
             shared: BTreeMap::from([
-                // One child only.
+                // Only one child has this page.
                 ((3 * P, 30), vec![1]),
-                // The parent must hold its own page there.
+                // The parent must hold its own page here.
                 ((2 * P, 20), vec![1, 3]),
             ]),
         };

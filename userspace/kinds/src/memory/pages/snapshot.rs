@@ -2,10 +2,9 @@
 
 //! The contents of all memory of a tree at one moment.
 //!
-//! Each process that is to go on meanwhile is copied by a fork ([`CowCopy`]). If it has much memory, the
-//! copy writes it itself ([`ForkWriter`]), which is half the work for the kernel. Of what stands still the
-//! pages are read by one thread while another one writes; only where there is one processor for
-//! both, a copy that writes is faster here too.
+//! Each process that is to continue meanwhile is copied by a fork ([`CowCopy`]). If it has much memory, the copy writes
+//! it itself ([`ForkWriter`]), which is half the work for the kernel. The pages of processes that stay frozen are read
+//! by one thread while another one writes; only if one processor has to do both is a copy that writes faster here too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,38 +29,38 @@ use crate::capture::DumpOptions;
 use crate::memory::{self, Content, forkable_range};
 use crate::task::settings::Settings;
 
-/// Memory that was taken, and is yet to be written.
+/// Memory that was captured, and is yet to be written.
 pub struct Snapshot<'a> {
     options: &'a DumpOptions,
     interrupts: &'a Interrupts,
-    /// Where all pages will be.
+    /// The records that tell where all pages will be.
     records: Vec<Record>,
-    /// What copies write.
+    /// The jobs that copies write themselves.
     scribes: Vec<(ForkWriter, Arc<Source>, Vec<Job>)>,
-    /// What is read.
+    /// The jobs that crust reads.
     jobs: Vec<Job>,
-    /// They live as long as they are needed.
+    /// The copies, which live as long as they are needed.
     copies: Vec<CowCopy>,
 }
 
 /// A stretch of pages of one source.
 struct Part {
     job: Job,
-    /// The process, if its fork would have the same pages.
+    /// The process, if a fork of it would have the same pages.
     forked: Option<u32>,
 }
 
 impl<'a> Snapshot<'a> {
-    /// Takes it of a frozen tree. `records` are those that [`memory::capture()`] made for the processes
-    /// of `tree`.
+    /// Takes a snapshot of a frozen tree. `records` are those that [`memory::capture()`] made for the processes of
+    /// `tree`.
     ///
-    /// With `leave_running`, what a fork would not copy (shared memory, `MADV_DONTFORK`,
-    /// `MADV_WIPEONFORK`) is written to the image right away, and the tree may go on when this returns.
-    /// Where a process may not fork, all of it is written right away, and a warning says so.
+    /// With `leave_running`, what a fork would not copy (shared memory, `MADV_DONTFORK`, `MADV_WIPEONFORK`) is written
+    /// to the image right away, and the tree may continue when this returns. Where a process may not fork, all of its
+    /// memory is written right away, and a warning says so.
     ///
     /// # Errors
     ///
-    /// If a process dies, the image cannot be written, or the user asks to end.
+    /// Returns an error if a process dies, the image cannot be written, or the user asks to end.
     pub fn take(
         records: &[Record],
         tree: &[FrozenProcess],
@@ -120,7 +119,7 @@ impl<'a> Snapshot<'a> {
         Ok(snapshot)
     }
 
-    /// Has pages be read from a copy, or written by it, up to byte `end` of the image.
+    /// Arranges for pages to be read from a copy, or written by it, up to byte `end` of the image.
     fn assign(
         &mut self,
         copy: CowCopy,
@@ -136,7 +135,7 @@ impl<'a> Snapshot<'a> {
         };
         match writer {
             Some(writer) => self.scribes.push((writer, source, jobs)),
-            // A copy is read more slowly than what stands still.
+            // A copy is read more slowly than a frozen process.
             None if !self.options.leave_running => {
                 self.jobs.extend(jobs);
                 return Ok(());
@@ -149,11 +148,11 @@ impl<'a> Snapshot<'a> {
         Ok(())
     }
 
-    /// Writes what is left, and returns the records of all.
+    /// Writes what is left, and returns all records.
     ///
     /// # Errors
     ///
-    /// If the image cannot be written, or the user asks to end.
+    /// Returns an error if the image cannot be written, or the user asks to end.
     pub fn write(mut self, image: &mut Writer, progress: &mut dyn Progress) -> Result<Vec<Record>> {
         let jobs = self.scribes.iter().flat_map(|(.., jobs)| jobs);
         let total = jobs.map(|job| job.runs.bytes()).sum();
@@ -175,7 +174,7 @@ impl<'a> Snapshot<'a> {
         Ok(self.records)
     }
 
-    /// Copies what is read.
+    /// Copies the pages that crust reads.
     fn read(&self, image: &mut Writer, progress: &mut dyn Progress) -> Result<()> {
         let total = self.jobs.iter().map(|job| job.runs.bytes()).sum();
         let sums = copy::copy(
@@ -194,7 +193,7 @@ impl<'a> Snapshot<'a> {
     }
 }
 
-/// A copy of a process, or none if it may not have one.
+/// Returns a copy of a process, or none if it may not have one.
 fn copy_of(process: &FrozenProcess, orphans: bool) -> Result<Option<CowCopy>> {
     match CowCopy::of(process, orphans) {
         Err(Error::Task {
@@ -209,7 +208,7 @@ fn copy_of(process: &FrozenProcess, orphans: bool) -> Result<Option<CowCopy>> {
     }
 }
 
-/// What has to be copied, with its place in the image, and the records about it.
+/// Returns what has to be copied, with its place in the image, and the records about it.
 fn gather(
     records: &[Record],
     tree: &[FrozenProcess],
@@ -308,7 +307,8 @@ fn gather(
     Ok((written, parts))
 }
 
-/// Whether a process of the tree adopts orphans, and would find one that it does not know of.
+/// Returns whether a process of the tree adopts orphans, and would find one that it does not know
+/// of.
 fn has_subreaper(records: &[Record]) -> Result<bool> {
     for record in records.iter().filter(|record| record.tag == Settings::TAG) {
         if Settings::from_record(record)?.subreaper {

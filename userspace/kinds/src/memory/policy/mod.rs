@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! On which nodes of the machine memory is taken: the policy of each thread (`set_mempolicy(2)`), and
-//! that of ranges of addresses (`mbind(2)`), which comes before it.
+//! NUMA policies: the policy of each thread (`set_mempolicy(2)`) tells on which nodes of the machine memory is
+//! allocated, and that of an address range (`mbind(2)`) takes precedence over it.
 //!
-//! `/proc/PID/task/TID/numa_maps` shows for each mapping its policy, or else that of the thread, and
-//! does not say which of the two it is. The page of `[vsyscall]` has never one of its own, the vDSO
-//! nearly never: they show what the thread has. A mapping that shows the same for all threads, and whose
-//! threads all have the same, is taken for one without.
-//! On which node a page was is not carried over; it is taken by the policy again.
+//! `/proc/PID/task/TID/numa_maps` shows for each mapping its policy, or else that of the thread, and does not say which
+//! of the two it is. The page of `[vsyscall]` never has a policy of its own, the vDSO hardly ever: they show the policy
+//! of the thread. A mapping that shows the same for all threads, and whose threads all have that policy, is taken for
+//! one without its own. The node on which a page was is not carried over; the page is allocated according to the policy
+//! again.
 
 pub mod mode;
 pub mod numa_maps;
@@ -31,23 +31,23 @@ use super::MemoryCapture;
 use super::aspect::{Moment, SpaceAspect};
 use super::layout::Layout;
 
-/// A range of addresses that has a policy of its own.
+/// An address range that has a policy of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bound {
-    /// The first byte.
+    /// The address of the first byte.
     pub start: u64,
-    /// How many bytes.
+    /// The length in bytes.
     pub length: u64,
-    /// The policy.
+    /// The policy of the range.
     pub policy: Policy,
 }
 
 /// All policies of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryPolicies {
-    /// Those of the threads, by their numbers; none if all have the default.
+    /// The policies of the threads, indexed by thread number; empty if all have the default.
     pub threads: Vec<Policy>,
-    /// Those of memory.
+    /// The policies of address ranges.
     pub bound: Vec<Bound>,
 }
 
@@ -67,7 +67,7 @@ impl State for MemoryPolicies {
     }
 }
 
-/// The call by which a thread gets a policy.
+/// Returns the call that sets the policy of a thread.
 fn set(policy: &Policy) -> Call {
     let (mask, bits) = policy.mask();
     let args = [u64::from(policy.mode).into(), mask.into(), bits.into()];
@@ -93,13 +93,14 @@ impl Bound {
     }
 }
 
-/// The nodes from which crust may take memory, and so what it restores; `None` if the kernel knows of none.
+/// Returns the nodes from which crust, and so what it restores, may allocate memory; `None` if the kernel knows of
+/// none.
 fn allowed_nodes() -> Option<BTreeSet<u32>> {
     std::fs::metadata("/proc/self/numa_maps").ok()?;
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     match crust_proc::Fields::new(status).get("Mems_allowed_list") {
         Some(list) => parse_nodes(list),
-        // A kernel without control groups of memory nodes.
+        // This is a kernel without control groups of memory nodes.
         None => {
             let nodes = std::fs::read_to_string("/sys/devices/system/node/has_memory").ok()?;
             parse_nodes(nodes.trim())
@@ -107,8 +108,8 @@ fn allowed_nodes() -> Option<BTreeSet<u32>> {
     }
 }
 
-/// The mappings with a policy of their own, neighbours with the same in one. `shown` is what is shown for
-/// a thread with the policy `of_thread`, and `to_other` for one with another policy, if there is one.
+/// Returns the mappings with a policy of their own, with neighbours of the same policy merged. `shown` is what is shown
+/// for a thread with the policy `of_thread`, and `to_other` for one with another policy, if there is one.
 fn bound(
     vmas: &[Vma],
     shown: &[(u64, Policy)],
@@ -190,7 +191,8 @@ impl SpaceAspect for MemoryPolicies {
         };
         let to_other = parse(&text).unwrap_or_default();
         if process.ended_leader.is_some() {
-            // It stands first while it is restored, and what the others have begins with its own.
+            // The ended leader comes first while it is restored, and the other threads start with
+            // its policy.
             threads.insert(0, threads[0].clone());
         }
         let policies = Self {
@@ -218,7 +220,7 @@ impl SpaceAspect for MemoryPolicies {
         match moment {
             Moment::Empty => {
                 if let Some((leader, others)) = self.threads.split_first() {
-                    // Others begin with what the leader has.
+                    // The other threads start with the policy of the leader.
                     layout.call(Stage::MapMemory, set(leader));
                     for (number, own) in others.iter().enumerate() {
                         if own != leader {
@@ -301,15 +303,15 @@ mod tests {
             bound.iter().map(pages).collect()
         };
         assert_eq!(ranges(""), [(1, 2), (4, 1)]);
-        // To another thread it shows the same: it has that policy itself.
+        // It shows the same policy to another thread, so it has that policy itself.
         assert_eq!(ranges(other), [(1, 2), (4, 1), (6, 1)]);
     }
 
-    /// What this machine's kernel writes.
+    /// Tests what the kernel of this machine writes.
     #[test]
     fn reads_the_policies_of_the_test() {
         let Ok(text) = std::fs::read_to_string("/proc/self/numa_maps") else {
-            // A kernel without NUMA.
+            // This is a kernel without NUMA.
             return;
         };
         assert!(allowed_nodes().is_some_and(|nodes| !nodes.is_empty()));

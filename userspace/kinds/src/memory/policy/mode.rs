@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A memory policy, as `numa_maps` shows it and as system calls take it.
+//! A memory policy, as shown by `numa_maps` and as taken by system calls.
 
 use std::collections::BTreeSet;
 
 use crust_model::plan::Data;
 use serde::{Deserialize, Serialize};
 
-/// `MPOL_DEFAULT` and the others in their order (linux/mempolicy.h), as `numa_maps` calls them.
+/// The names in `numa_maps` of `MPOL_DEFAULT` and the other modes, in the order of
+/// linux/mempolicy.h.
 pub(super) const MODES: [&str; 7] = [
     "default",
     "prefer",
@@ -20,7 +21,7 @@ pub(super) const MODES: [&str; 7] = [
 const BIND: u32 = 2;
 const PREFERRED_MANY: u32 = 5;
 
-/// `MPOL_F_*`, as `numa_maps` calls them.
+/// The names in `numa_maps` of the `MPOL_F_*` flags.
 const FLAGS: [(&str, u32); 3] = [
     ("static", 1 << 15),
     ("relative", 1 << 14),
@@ -28,22 +29,23 @@ const FLAGS: [(&str, u32); 3] = [
 ];
 pub(super) const RELATIVE: u32 = 1 << 14;
 
-/// What the kernel has room for in `numa_maps`; it cuts off what does not fit.
+/// The bytes that the kernel has room for in `numa_maps`; it truncates what does not fit.
 const TEXT: usize = 63;
 
 /// A memory policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
-    /// `MPOL_*`, and the flags.
+    /// The `MPOL_*` mode, and the flags.
     pub mode: u32,
-    /// The nodes.
+    /// The nodes of the policy.
     pub nodes: BTreeSet<u32>,
 }
 
 impl Policy {
-    /// Reads what follows the address in a line of `numa_maps`, as `bind=static:0-1,4 anon=1`.
+    /// Parses what follows the address in a line of `numa_maps`, such as
+    /// `bind=static:0-1,4 anon=1`.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        // The longest name first: one is the beginning of another.
+        // Prefer the longest name: one is a prefix of another.
         let mode = (0..MODES.len())
             .filter(|&mode| text.starts_with(MODES[mode]))
             .max_by_key(|&mode| MODES[mode].len())?;
@@ -70,24 +72,25 @@ impl Policy {
         *self == Self::default()
     }
 
-    /// Whether it can have a home node (`set_mempolicy_home_node`).
+    /// Returns whether the policy can have a home node (`set_mempolicy_home_node`).
     pub(super) fn can_have_home(&self) -> bool {
         matches!(self.mode & 0xff, BIND | PREFERRED_MANY)
     }
 
-    /// The mask of nodes as the kernel takes it, and what it calls the number of its bits.
+    /// Returns the mask of nodes as the kernel takes it, with the number of bits that the kernel
+    /// expects.
     pub(super) fn mask(&self) -> (Data, u64) {
         let words = self.nodes.last().map_or(1, |last| last / 64 + 1);
         let mut mask = vec![0_u64; words as usize];
         for node in &self.nodes {
             mask[(node / 64) as usize] |= 1 << (node % 64);
         }
-        // One more than there are (mm/mempolicy.c:get_nodes).
+        // The number is one more than there are bits (mm/mempolicy.c:get_nodes).
         (Data::words(&mask), u64::from(words) * 64 + 1)
     }
 }
 
-/// `0-1,4`
+/// Parses a list of nodes like `0-1,4`.
 pub(super) fn parse_nodes(text: &str) -> Option<BTreeSet<u32>> {
     let mut nodes = BTreeSet::new();
     for range in text.split(',').filter(|range| !range.is_empty()) {
@@ -127,7 +130,7 @@ mod tests {
         for text in ["", "unknown", "bind=new:0", "prefer:x", "bindx:0"] {
             assert_eq!(Policy::parse(text), None, "{text}");
         }
-        // It may have been cut off.
+        // This text may have been truncated.
         let long = format!("bind:{}1", "0,".repeat(29));
         assert_eq!((long.len(), Policy::parse(&long)), (TEXT + 1, None));
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What `/proc/PID/task/TID/numa_maps` shows.
+//! Reads `/proc/PID/task/TID/numa_maps`.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -11,11 +11,11 @@ use nix::errno::Errno;
 
 use super::mode::Policy;
 
-/// `/proc/PID/numa_maps`; `None` if the kernel knows of no nodes.
+/// Reads `/proc/PID/numa_maps`; returns `None` if the kernel knows of no nodes.
 ///
 /// # Errors
 ///
-/// [`Error::Gone`] if the process has died.
+/// Returns [`Error::Gone`] if the process has died.
 pub fn read(process: &FrozenProcess) -> Result<Option<String>> {
     match crust_proc::read_text(&process.proc, process.pid, "numa_maps") {
         Ok(text) => Ok(Some(text)),
@@ -27,14 +27,13 @@ pub fn read(process: &FrozenProcess) -> Result<Option<String>> {
     }
 }
 
-/// A line of `numa_maps`: an address, and what follows it.
+/// Splits a line of `numa_maps` into the address and what follows it.
 fn parse_line(line: &str) -> Option<(u64, &str)> {
     let (address, rest) = line.split_once(' ')?;
     Some((u64::from_str_radix(address, 16).ok()?, rest))
 }
 
-/// The address and the policy of each mapping in the text of `numa_maps`, or the line that is not as
-/// it should be.
+/// Returns the address and the policy of each mapping in the text of `numa_maps`, or the line that is malformed.
 pub(super) fn parse(text: &str) -> std::result::Result<Vec<(u64, Policy)>, &str> {
     text.lines()
         .map(|line| {
@@ -44,8 +43,8 @@ pub(super) fn parse(text: &str) -> std::result::Result<Vec<(u64, Policy)>, &str>
         .collect()
 }
 
-/// The policy of a thread: what is shown for a mapping that has none of its own. `shown` is what is
-/// shown for the leader, whose policy is `of_leader`.
+/// Returns the policy of a thread: what is shown for a mapping that has none of its own. `shown` is
+/// what is shown for the leader, whose policy is `of_leader`.
 pub(super) fn of_thread(
     process: &FrozenProcess,
     tid: i32,
@@ -55,7 +54,7 @@ pub(super) fn of_thread(
     let name = format!("task/{tid}/numa_maps");
     let malformed = |line: &str| Error::malformed(format!("/proc/{tid}/numa_maps"), line);
     let file = File::from(crust_proc::open(&process.proc, process.pid, &name)?);
-    // The kernel looks at the pages of the mappings that are read of, and at no others.
+    // The kernel walks the pages of the mappings whose lines are read, and no others.
     let mut lines = BufReader::with_capacity(64, file);
     let mut bytes = Vec::new();
     for (address, policy) in shown {

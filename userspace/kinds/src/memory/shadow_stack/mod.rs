@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Shadow stacks (x86 CET): memory that only calls and returns write to.
+//! Shadow stacks (x86 CET): memory that is only written by calls and returns.
 //!
-//! The kernel makes one for a thread that switches them on, keeps its place, and takes it away when the thread ends
-//! (arch/x86/kernel/shstk.c). It cannot be told where to make it. So when a process has all its memory and its
-//! threads, all [gaps] are occupied, and each thread in turn switches its shadow stack on while the
-//! only room left is where that was. A program can map more of them (`map_shadow_stack`).
+//! The kernel makes one for a thread that enables them, remembers its place, and unmaps it when the thread ends
+//! (arch/x86/kernel/shstk.c). It cannot be told where to make it. So once a process has all its memory and its threads,
+//! all [gaps] are occupied, and each thread in turn enables its shadow stack while the only room left is where that
+//! stack was. A program can map more of them (`map_shadow_stack`).
 //!
-//! A tracer can write to them. The code by which a thread makes calls for us has no calls and returns of its own.
+//! A tracer can write to them. The code by which a thread makes calls for crust has no calls and returns of its own.
 
 pub mod pointer;
 
@@ -35,11 +35,13 @@ const STAGE: Stage = Stage::ShadowStacks;
 const SYS_MAP_SHADOW_STACK: i64 = 453;
 const ARCH_SHSTK_ENABLE: u64 = 0x5001;
 const ARCH_SHSTK_SHSTK: u64 = 1;
-/// The kernel makes none below.
+/// The lowest address of a shadow stack that the kernel makes.
 const LOWEST: u64 = 4 << 30;
-/// What can be done to one for a whole process: `mlockall`, `PR_SET_MEMORY_MERGE`.
+/// The flags that settings for a whole process give a shadow stack: `mlockall`,
+/// `PR_SET_MEMORY_MERGE`.
 const KEPT: u64 = t::LOCKED | t::LOCK_ON_FAULT | t::MERGEABLE;
-/// What else a program can do to one. (Huge pages they never have: mm/util.c:vm_mmap_shadow_stack.)
+/// The flags that show other changes by a program. (Shadow stacks never have huge pages:
+/// mm/util.c:vm_mmap_shadow_stack.)
 const CHANGED: u64 = t::EXEC
     | t::SEQUENTIAL
     | t::RANDOM
@@ -52,22 +54,22 @@ const CHANGED: u64 = t::EXEC
 /// A shadow stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShadowStack {
-    /// Where.
+    /// The address range of the shadow stack.
     pub area: Area,
-    /// [`vm_flag`](crust_proc::smaps::vm_flag)s that it has beyond its nature.
+    /// The [`vm_flag`](crust_proc::smaps::vm_flag)s that it has beyond those of every shadow stack.
     pub vm_flags: u64,
-    /// Whose it is; a program can have more of them.
+    /// The thread that uses it; a program can have more shadow stacks than threads.
     pub user: Option<User>,
-    /// What is in it: addresses and bytes.
+    /// The contents: addresses and bytes.
     pub contents: Vec<(u64, Vec<u8>)>,
 }
 
 /// The thread that uses a shadow stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
-    /// Its number in the process.
+    /// The number of the thread in the process.
     pub thread: u32,
-    /// Where it stands in it (SSP).
+    /// The shadow stack pointer (SSP) of the thread.
     pub pointer: u64,
 }
 
@@ -76,7 +78,7 @@ impl MappingKind for ShadowStack {
     const NAME: &'static str = "shadow stack";
     const SUPPORT: &'static str = "Those of threads, at their place and with their contents, and others that a program has mapped. VmPeak grows. \
          If a program has mapped some, what the kernel takes away when a thread ends is another, of one page.";
-    // Nobody can read pages into it; its few pages are in the record.
+    // Pages cannot be read into it; its few pages are in the record.
     const CONTENT: Content = Content::Elsewhere;
 
     fn matches(vma: &Vma) -> bool {
@@ -115,7 +117,7 @@ impl MappingKind for ShadowStack {
         &self.area
     }
 
-    /// They are made when there are threads: [`make`].
+    /// Plans nothing: shadow stacks are made once there are threads, by [`make`].
     fn plan(_: &[Self], _: &mut Layout<'_>) -> Result<()> {
         Ok(())
     }
@@ -130,17 +132,17 @@ impl MappingKind for ShadowStack {
     }
 }
 
-/// Where the threads of a process stand in their shadow stacks, in the order of the addresses, and whether a shadow
-/// stack was found there.
+/// The shadow stack pointers of the threads of a process, in order of address, each with whether a shadow stack was
+/// found there.
 #[derive(Debug, Default)]
 pub struct Pointers(Vec<(User, bool)>);
 
 impl Pointers {
-    /// Asks all threads of a process.
+    /// Reads the pointers of all threads of a process.
     ///
     /// # Errors
     ///
-    /// Of the tracer.
+    /// Returns errors of the tracer.
     pub fn of(process: &FrozenProcess) -> Result<Self> {
         let mut all = Vec::new();
         if !xstate::has_shadow_stacks() {
@@ -160,9 +162,9 @@ impl Pointers {
         Ok(Self(all))
     }
 
-    /// The thread that uses a shadow stack.
+    /// Returns the thread that uses a shadow stack.
     fn take(&mut self, range: &Range<u64>) -> Option<User> {
-        // An empty one is pointed to at its end.
+        // The pointer of an empty shadow stack is at its end.
         let first = self
             .0
             .partition_point(|(user, _)| user.pointer <= range.start);
@@ -196,7 +198,7 @@ impl Pointers {
     }
 }
 
-/// Has the shadow stacks of a process made, among all that it has mapped. `hard` is its hard limit for stacks.
+/// Makes the shadow stacks of a process, among all that it has mapped. `hard` is its hard limit for stacks.
 pub fn make(list: &[ShadowStack], areas: &[Area], hard: u64, layout: &mut Layout<'_>) {
     let others = list.iter().any(|stack| stack.user.is_none());
     if others {
@@ -206,8 +208,9 @@ pub fn make(list: &[ShadowStack], areas: &[Area], hard: u64, layout: &mut Layout
     }
 }
 
-/// Makes those of a program that has mapped some itself. Its threads may be on these, and nothing tells which one
-/// the kernel has made for a thread. So all are mapped, and what the kernel makes is one page that nobody uses.
+/// Makes the shadow stacks of a program that has mapped some itself. Its threads may be on these, and nothing tells
+/// which one the kernel has made for a thread. So all are mapped, and what the kernel makes is one page that nobody
+/// uses.
 fn make_mapped(list: &[ShadowStack], hard: u64, layout: &mut Layout<'_>) {
     for stack in list {
         let Range { start, end } = stack.area.range();
@@ -230,7 +233,7 @@ fn make_mapped(list: &[ShadowStack], hard: u64, layout: &mut Layout<'_>) {
     }
 }
 
-/// Makes those that are all of threads.
+/// Makes the shadow stacks of a program all of which belong to threads.
 fn make_own(list: &[ShadowStack], areas: &[Area], hard: u64, layout: &mut Layout<'_>) {
     let is_other = |area: &&Area| {
         list.binary_search_by_key(&area.start, |stack| stack.area.start)
@@ -242,7 +245,7 @@ fn make_own(list: &[ShadowStack], areas: &[Area], hard: u64, layout: &mut Layout
     let least = list.iter().map(|stack| stack.area.length).min();
     let mut gaps = gaps::between(taken.clone(), LOWEST..TASK_SIZE);
     gaps.retain(|gap| least.is_some_and(|least| gap.end - gap.start >= least));
-    // The gap in which an address is.
+    // Returns the gap that contains an address.
     let around = |address| {
         let at = gaps.partition_point(|gap| gap.end <= address);
         gaps.get(at).filter(|gap| gap.contains(&address))
@@ -257,8 +260,8 @@ fn make_own(list: &[ShadowStack], areas: &[Area], hard: u64, layout: &mut Layout
         let range = stack.area.range();
         layout.call_of(thread, STAGE, decide_size(stack.area.length, hard));
         layout.call_of(thread, STAGE, gaps::free(&range));
-        // The kernel looks for a page more, which is left free below it, and if there is no such gap, for one
-        // without. But it does not look again in an address space that is filled from below.
+        // The kernel looks for a gap that is one page larger, with a page left free below, and if there is none, for
+        // one without that page. But it does not look again in an address space that is filled from below.
         layout.call_of(thread, STAGE, switch_on().may_fail());
         let below = range.start - PAGE_SIZE..range.start;
         if around(below.start).is_some() {
@@ -280,7 +283,7 @@ fn make_own(list: &[ShadowStack], areas: &[Area], hard: u64, layout: &mut Layout
     }
 }
 
-/// The kernel makes a shadow stack as large as a stack may be.
+/// Sets the size of the next shadow stack: the kernel makes one as large as a stack may be.
 fn decide_size(size: u64, hard: u64) -> Call {
     let limit = Data::words(&[size, hard.max(size)]);
     let resource = u64::from(libc::RLIMIT_STACK);
@@ -291,7 +294,7 @@ fn decide_size(size: u64, hard: u64) -> Call {
     )
 }
 
-/// Does nothing if it is on.
+/// Enables the shadow stack of a thread; does nothing if it is enabled.
 fn switch_on() -> Call {
     Call::new(
         "shadow stack: switch on",
@@ -301,7 +304,7 @@ fn switch_on() -> Call {
 }
 
 impl ShadowStack {
-    /// It has its place: its contents come.
+    /// Writes the contents of a shadow stack that is in its place, and applies its flags.
     fn fill(&self, thread: u32, layout: &mut Layout<'_>) {
         for (address, bytes) in &self.contents {
             let step = Step::Write {

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The pointer of a shadow stack, which the kernel sets when it makes one, and a tracer may move.
+//! The shadow stack pointer, which the kernel sets when it makes a shadow stack, and which a tracer
+//! may move.
 
 use crust_model::plan::{Operation, TaskHandle};
 use crust_model::{Error, Result};
 use crust_sys::ptrace;
 use nix::errno::Errno;
 
-/// The kernel has made a shadow stack for the thread, which goes on where it was in it.
+/// Moves the pointer to where it was, once the kernel has made a shadow stack for the thread.
 #[derive(Debug)]
 pub(super) struct MovePointer {
     /// The end of the stack, where the pointer must be now, if that matters.
     pub from: Option<u64>,
-    /// Where the pointer was.
+    /// The value that the pointer had.
     pub to: u64,
 }
 

@@ -2,11 +2,11 @@
 
 //! POSIX timers (`timer_create(2)`).
 //!
-//! `/proc/PID/timers` tells what is fixed about them; how long they still run comes from the hooks.
-//! Their numbers are kept with `PR_TIMER_CREATE_RESTORE_IDS` (Linux 6.15).
+//! `/proc/PID/timers` shows their fixed properties; the time that is left comes from the hooks. Their ids are preserved
+//! with `PR_TIMER_CREATE_RESTORE_IDS` (Linux 6.15).
 //!
-//! A timer whose signal waits to be taken rests until then, even if it has an interval. It is made to expire
-//! once more instead of queueing the signal: it is the kernel that connects the two.
+//! A timer whose signal is pending is not rearmed until the signal is taken, even if it has an interval. It is made to
+//! expire once more instead of queueing the signal, because only the kernel can connect the two.
 
 pub mod plan;
 
@@ -32,7 +32,7 @@ use crate::plan_context::PlanCx;
 /// The size of `struct sigevent`.
 const SIGEVENT: usize = 64;
 
-/// One timer. Times are in nanoseconds.
+/// A POSIX timer. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Timer {
     id: i32,
@@ -41,15 +41,15 @@ struct Timer {
     value_given: u64,
     /// `SIGEV_*`.
     notify: i32,
-    /// The thread that is told, with `SIGEV_THREAD_ID`.
+    /// The thread that gets the signal, with `SIGEV_THREAD_ID`.
     thread: i32,
     left: u64,
     interval: u64,
-    /// The point in time to which it was set, if it was, on its clock.
+    /// The point in time, on its clock, to which it was set, if it was.
     moment: Option<u64>,
-    /// How many expirations the last signal stood for, but for itself.
+    /// The number of expirations beyond the first that the last signal stood for.
     overrun: u32,
-    /// Its signal waits to be taken.
+    /// Whether its signal is pending.
     waits: bool,
 }
 
@@ -81,7 +81,7 @@ impl State for PosixTimers {
     }
 }
 
-/// The value of a line `name: value`.
+/// Returns the value of a line `name: value`.
 fn value<'a>(line: Option<&'a str>, name: &str) -> Option<&'a str> {
     line?.strip_prefix(name)?.strip_prefix(':').map(str::trim)
 }
@@ -104,7 +104,7 @@ fn parse(text: &str) -> Option<Vec<Timer>> {
         let thread = whom == "tid";
         timers.push(Timer {
             id,
-            // Behind it the patched kernel tells the state, which the hooks are asked for.
+            // The patched kernel appends the state, which is read through the hooks instead.
             clock: value(lines.next(), "ClockID")?
                 .split(' ')
                 .next()?
@@ -139,7 +139,7 @@ impl Timer {
         Data::new(bytes)
     }
 
-    /// What it says with its signal.
+    /// Returns the fields of its signal that identify the timer.
     fn says(&self) -> OfTimer {
         OfTimer {
             id: self.id,
@@ -148,19 +148,19 @@ impl Timer {
         }
     }
 
-    /// Whether it tells by a signal.
+    /// Returns whether the timer notifies by a signal.
     fn signals(&self) -> bool {
         self.notify != libc::SIGEV_NONE
     }
 
-    /// Whether it may have been set to a point in time of the clock of the day, and the kernel has it
-    /// where that shows.
+    /// Returns whether the timer may have been set to a point in time of `CLOCK_REALTIME`, and is queued in the kernel
+    /// where that is visible.
     fn may_be_absolute(&self) -> bool {
         self.clock == libc::CLOCK_REALTIME && self.left != 0 && self.signals() && !self.waits
     }
 
-    /// The task whose CPU time its clock measures: process or thread, and its number, 0 for that which
-    /// made the timer. `None` if it is another clock.
+    /// Returns the task whose CPU time the clock of the timer measures: whether it is a process or a thread, and its
+    /// id, 0 for the task that created the timer. `None` if it is another clock.
     fn measured(&self) -> Option<(Measured, i32)> {
         // include/linux/posix-timers_types.h
         const PER_THREAD: i32 = 4;
@@ -180,7 +180,7 @@ impl Timer {
         capture.refusals.lose(pid, object, why, "");
     }
 
-    /// Names what of it cannot be had.
+    /// Records what of the timer cannot be carried over.
     fn check(&self, process: &FrozenProcess, capture: &mut Capture<'_>) {
         let block = |why: &str, remedy: &str, capture: &mut Capture<'_>| {
             let object = format!("POSIX timer {}", self.id);
@@ -230,8 +230,8 @@ impl Timer {
         }
     }
 
-    /// Whether crust can bring its overrun count about: a timer of which the first thread gets the signal, and
-    /// whose clock crust can read.
+    /// Returns whether crust can reproduce the overrun count: the main thread must get the signal, and crust must be
+    /// able to read the clock.
     fn can_overrun(&self, pid: i32) -> bool {
         self.signals()
             && [0, pid].contains(&self.thread)
@@ -243,7 +243,7 @@ impl Timer {
     }
 }
 
-/// What a clock of CPU time measures.
+/// The kind of task that a CPU-time clock measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Measured {
     Process,
@@ -302,7 +302,7 @@ impl ProcessAspect for PosixTimers {
     }
 }
 
-/// Marks the timers whose signal waits to be taken.
+/// Marks the timers whose signal is pending.
 fn mark_waiting(view: &ProcessView<'_>, timers: &mut [Timer]) -> Result<()> {
     let mut queues: HashMap<i32, HashSet<OfTimer>> = HashMap::new();
     for timer in timers.iter_mut().filter(|timer| timer.signals()) {
@@ -312,7 +312,7 @@ fn mark_waiting(view: &ProcessView<'_>, timers: &mut [Timer]) -> Result<()> {
                 entry.insert(view.signals()?.iter().filter_map(SigInfo::timer).collect())
             }
             Entry::Vacant(entry) => {
-                // If that fails, the thread that would be told has ended.
+                // If that fails, the thread that would get the signal has exited.
                 let signals = ptrace::queued_signals(timer.thread, Queue::Private);
                 let signals = signals.unwrap_or_default();
                 entry.insert(signals.iter().filter_map(SigInfo::timer).collect())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! How the timers of a process are made and armed.
+//! Plans how the timers of a process are created and armed.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use crate::task::actions::SET_SIZE;
 const PR_TIMER_CREATE_RESTORE_IDS: u64 = 77;
 const SECOND: u64 = 1_000_000_000;
 const TIMER_ABSTIME: i32 = libc::TIMER_ABSTIME;
-/// Where the time of the next expiration is in `struct itimerspec`.
+/// The offset of the next expiration in `struct itimerspec`.
 const VALUE: usize = 16;
 
 /// A timer that is made to expire when its signal is due in its queue.
@@ -57,7 +57,7 @@ pub(super) fn plan(timers: &[Timer], process: ProcessId, cx: &mut PlanCx<'_>) {
                 .insert((process, timer.says()), expired);
         }
         if timer.waits && timer.can_expire() {
-            // It comes with its signal.
+            // The timer is armed together with its signal.
         } else if timer.overrun != 0 {
             for call in timer.overrun() {
                 cx.plan.call(Stage::Timers, leader, call);
@@ -69,7 +69,7 @@ pub(super) fn plan(timers: &[Timer], process: ProcessId, cx: &mut PlanCx<'_>) {
 }
 
 impl Timer {
-    /// Arms it for the time that is left, or to its moment.
+    /// Returns the call that arms the timer for the time that is left, or for its point in time.
     fn arm(&self) -> Call {
         let (flags, value) = match self.moment {
             Some(moment) => (TIMER_ABSTIME, moment),
@@ -84,20 +84,20 @@ impl Timer {
         Call::new(what, libc::SYS_timer_settime, args)
     }
 
-    /// `struct itimerspec`: interval, and when it expires.
+    /// Returns the words of `struct itimerspec`: the interval, and the next expiration.
     fn times(&self, value: u64) -> [u64; 4] {
         let seconds = |ns: u64| [ns / SECOND, ns % SECOND];
         let ([a, b], [c, d]) = (seconds(self.interval), seconds(value));
         [a, b, c, d]
     }
 
-    /// Whether it expires at once if it is set to a moment that has passed. Clocks of CPU time look from time
-    /// to time.
+    /// Returns whether the timer expires at once if it is set to a moment in the past. CPU-time clocks are only checked
+    /// from time to time.
     fn can_expire(&self) -> bool {
         self.measured().is_none() && self.signal != END_OF_BATCH
     }
 
-    /// Its clock, or one that is as that.
+    /// Returns the clock of the timer, or an equivalent one that can be read.
     fn readable_clock(&self) -> i32 {
         match self.clock {
             libc::CLOCK_REALTIME_ALARM => libc::CLOCK_REALTIME,
@@ -106,7 +106,7 @@ impl Timer {
         }
     }
 
-    /// Sets it to a moment `expirations` intervals before the next one, which is when it would be.
+    /// Returns the call that sets the timer to a moment `expirations` intervals before its next expiration.
     fn set_back(&self, expirations: u64, what: &str) -> Call {
         let before = self.interval.saturating_mul(expirations);
         let moment = Moment {
@@ -117,12 +117,12 @@ impl Timer {
         self.set(what, TIMER_ABSTIME, times)
     }
 
-    /// Has it expire so often that its overrun count comes about when its signal is taken.
+    /// Returns the calls that make the timer expire so often that taking its signal yields the overrun count.
     fn overrun(&self) -> [Call; 2] {
         let take = [
             Data::words(&[crust_sys::signal::bit(self.signal)]).into(),
             0.into(),
-            // It comes at once.
+            // The signal comes at once.
             Data::words(&[60, 0]).into(),
             SET_SIZE.into(),
         ];
@@ -135,11 +135,13 @@ impl Timer {
     }
 }
 
-/// What a timer whose signal waits does again, by the process and what the signal says of the timer.
+/// The timers whose pending signals are reproduced, by the process and the timer fields of the signal; `None` if the
+/// timer need not be made to expire.
 pub type ExpiredTimers = HashMap<(ProcessId, OfTimer), Option<Expired>>;
 
 impl Expired {
-    /// Has the timer expire, so that its signal waits; the second call returns when it does.
+    /// Returns the calls that make the timer expire, so that its signal is pending; the second returns when it has
+    /// expired.
     pub fn again(&self) -> [Call; 2] {
         let timer = self.0;
         let expire = if timer.interval == 0 {

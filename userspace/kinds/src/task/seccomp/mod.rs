@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a thread may not call (`seccomp(2)`): strict mode, or a chain of filters.
+//! The seccomp state of a thread (`seccomp(2)`): strict mode, or a chain of filters.
 //!
-//! The kernel shows the filters of a traced thread as classic BPF programs, to who has `CAP_SYS_ADMIN`
-//! and no filters itself. It does not show which threads have the *same* filter, and not only an equal
-//! one, which decides whether one of them may give its filters to the others
-//! (`SECCOMP_FILTER_FLAG_TSYNC`). Equal beginnings of chains are taken to be the same: [`order`] makes
-//! each filter once, in a thread that makes those that are to have it too.
+//! The kernel shows the filters of a traced thread as classic BPF programs, to tracers that have `CAP_SYS_ADMIN` and no
+//! filters themselves. It does not show which threads have the *same* filter rather than an equal one, which decides
+//! whether one of them may give its filters to the others (`SECCOMP_FILTER_FLAG_TSYNC`). Equal prefixes of chains are
+//! assumed to be the same: [`order`] installs each filter once, in a thread that then creates those that are to have it
+//! too.
 //!
-//! While it is restored a task is traced, and its filters rest. They are installed while it still has all
-//! privileges; with `SECCOMP_FILTER_FLAG_SPEC_ALLOW`, for what comes without that flag is a state of its
-//! own, the [`switches`](super::flags) of speculation.
+//! While a task is restored it is traced, and its filters are suspended. They are installed while it still has all
+//! privileges, with `SECCOMP_FILTER_FLAG_SPEC_ALLOW`: the speculation setting that is implied without that flag is
+//! state of its own, the [`switches`](super::flags).
 
 pub mod order;
 
@@ -36,31 +36,31 @@ const FLAG_SPEC_ALLOW: u64 = 1 << 2;
 const ACTION: u32 = 0xffff_0000;
 const USER_NOTIF: u32 = 0x7fc0_0000;
 
-/// Bytes of an instruction (`struct sock_filter`).
+/// The size of an instruction (`struct sock_filter`) in bytes.
 const INSTRUCTION: usize = 8;
 
 const RUN_AS_ROOT: &str =
     "run crust as root of the machine, and outside of a container that filters its system calls";
 
-/// A filter.
+/// A seccomp filter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Filter {
-    /// Classic BPF.
+    /// The classic BPF program.
     program: Vec<u8>,
     /// `SECCOMP_FILTER_FLAG_LOG`.
     log: bool,
 }
 
-/// What a thread is under.
+/// The seccomp mode of a thread.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Mode {
     Free,
     Strict,
-    /// Numbers of filters, in the order in which they were installed.
+    /// The numbers of its filters, in the order in which they were installed.
     Filters(Vec<u32>),
 }
 
-/// Of a process of which at least one thread is under something.
+/// The seccomp state of a process of which at least one thread has a seccomp mode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seccomp {
     filters: Vec<Filter>,
@@ -86,7 +86,7 @@ impl State for Seccomp {
 }
 
 impl Filter {
-    /// The instructions: code, and number.
+    /// Returns the code and constant of each instruction.
     fn instructions(&self) -> impl Iterator<Item = (u16, u32)> {
         self.program.chunks_exact(INSTRUCTION).map(|bytes| {
             let code = u16::from_ne_bytes([bytes[0], bytes[1]]);
@@ -97,8 +97,8 @@ impl Filter {
         })
     }
 
-    /// Whether it may ask a listener. Where a result is computed, a number like the one that does so is
-    /// taken for it.
+    /// Returns whether the filter may notify a listener. If its result is computed, any constant like the return value
+    /// that does so is taken for it.
     fn asks_a_listener(&self) -> bool {
         const RETURN: u16 = 0x06;
         const RETURN_COMPUTED: u16 = 0x16;
@@ -107,7 +107,7 @@ impl Filter {
             .any(|(code, number)| number & ACTION == USER_NOTIF && (code == RETURN || computes))
     }
 
-    /// The call that installs it.
+    /// Returns the call that installs the filter.
     pub(super) fn install(&self) -> Call {
         let length = (self.program.len() / INSTRUCTION) as u64;
         let program = Data::words(&[length, 0]).pointer(8, Data::new(self.program.clone()));
@@ -123,7 +123,7 @@ impl Filter {
 }
 
 impl Seccomp {
-    /// Notes that it cannot be restored where crust may not have filters rest.
+    /// Refuses the restore if crust may not suspend filters.
     pub(super) fn check(pid: i32, cx: &mut PlanCx<'_>) {
         if !cx.features.own.can_suspend_filters() {
             cx.refusals.block(
@@ -136,7 +136,7 @@ impl Seccomp {
         }
     }
 
-    /// For each thread the numbers of its filters.
+    /// Returns the numbers of the filters of each thread.
     pub(super) fn chains(&self) -> Vec<Vec<u32>> {
         let chain = |mode: &Mode| match mode {
             Mode::Filters(chain) => chain.clone(),
@@ -145,7 +145,7 @@ impl Seccomp {
         self.threads.iter().map(chain).collect()
     }
 
-    /// A filter by its number.
+    /// Returns a filter by its number.
     pub(super) fn filter(&self, number: u32) -> Result<&Filter> {
         self.filters
             .get(number as usize)
@@ -155,7 +155,7 @@ impl Seccomp {
 
 #[cfg(test)]
 impl Seccomp {
-    /// Of threads with these chains; filter `n` returns `n`.
+    /// Creates the state of threads with these chains; filter `n` returns `n`.
     pub(super) fn of_chains(chains: &[&[u32]]) -> Self {
         let filter = |number: u32| {
             let [a, b, c, d] = number.to_ne_bytes();
@@ -176,7 +176,7 @@ impl Seccomp {
     }
 }
 
-/// The filters of a process, each once.
+/// The distinct filters of a process.
 #[derive(Default)]
 struct Library {
     numbers: HashMap<Filter, u32>,
@@ -184,7 +184,7 @@ struct Library {
 }
 
 impl Library {
-    /// The filters of a thread; `None` if they cannot be had.
+    /// Reads the filters of a thread; `None` if they cannot be captured.
     fn chain(&mut self, tid: i32, refusals: &mut Refusals) -> Result<Option<Vec<u32>>> {
         let mut chain = Vec::new();
         loop {
@@ -193,7 +193,7 @@ impl Library {
                 Err(Errno::ENOENT) => return Ok(Some(chain)),
                 Err(errno) => return unreadable(tid, errno, refusals).map(|()| None),
             };
-            // A kernel before 4.16 does not tell, and knows no flag.
+            // A kernel before 4.16 does not report flags, and knows none.
             let flags = ptrace::seccomp_flags(tid, chain.len()).unwrap_or(0);
             let filter = Filter {
                 program,
@@ -221,7 +221,7 @@ impl Library {
     }
 }
 
-/// Why a filter cannot be read.
+/// Refuses a thread whose filters cannot be read.
 fn unreadable(tid: i32, errno: Errno, refusals: &mut Refusals) -> Result<()> {
     let (why, remedy) = match errno {
         Errno::EMEDIUMTYPE => (
@@ -282,7 +282,7 @@ impl ProcessAspect for Seccomp {
             });
         }
         if view.process.ended_leader.is_some() {
-            // It is there again for as long as it takes to make the others, and makes them as one of them.
+            // The leader exists again while it creates the other threads, in the mode of one of them.
             let first = threads.iter().find(|mode| **mode != Mode::Strict);
             threads.insert(0, first.cloned().unwrap_or(Mode::Free));
         }
@@ -292,14 +292,14 @@ impl ProcessAspect for Seccomp {
         }))
     }
 
-    /// Filters are installed while threads are made: see `tree`. This is for the others.
+    /// Plans strict mode. Filters are installed while threads are created: see `tree`.
     fn plan(&self, process: ProcessId, cx: &mut PlanCx<'_>) -> Result<()> {
         for (thread, mode) in (0..).zip(&self.threads) {
             if *mode == Mode::Strict {
                 let args = [SET_MODE_STRICT.into(), 0.into(), 0.into()];
                 let call = Call::new("seccomp: strict mode", libc::SYS_seccomp, args);
                 let task = TaskId { process, thread };
-                // When no thread is made any more, which would have it too.
+                // At this stage no more threads are created, which would inherit it.
                 cx.plan.call(Stage::Attributes, task, call);
             }
         }
@@ -311,7 +311,7 @@ impl ProcessAspect for Seccomp {
 mod tests {
     use super::*;
 
-    /// Of instructions: code and number.
+    /// Creates a filter from the code and constant of each instruction.
     fn filter(instructions: &[(u16, u32)]) -> Filter {
         let bytes = |&(code, number): &(u16, u32)| {
             let [a, b] = code.to_ne_bytes();
@@ -327,10 +327,10 @@ mod tests {
     #[test]
     fn listeners_are_seen() {
         const ALLOW: u32 = 0x7fff_0000;
-        // return; load a constant; return what was computed
+        // Return; load a constant; return the computed value.
         assert!(filter(&[(0x20, 0), (0x06, USER_NOTIF | 7), (0x06, ALLOW)]).asks_a_listener());
         assert!(filter(&[(0x00, USER_NOTIF), (0x16, 0)]).asks_a_listener());
-        // It compares an argument with that number.
+        // This one compares an argument with that number.
         assert!(!filter(&[(0x15, USER_NOTIF), (0x06, ALLOW)]).asks_a_listener());
         assert!(!filter(&[(0x00, ALLOW), (0x16, 0)]).asks_a_listener());
     }

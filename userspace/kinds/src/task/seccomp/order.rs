@@ -1,33 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Who makes which thread, and who installs which filter, so that what threads have in common is one
-//! object: a thread inherits the filters that its maker has at that moment, and a filter can only be
-//! added to them.
+//! The order in which threads are created and filters are installed, so that a filter that threads have in common is
+//! one object: a thread inherits the filters that its creator has at that moment, and filters can only be added.
 //!
-//! The chains of the threads are a tree of which they have the beginnings in common. The first thread
-//! goes along its own chain. At each branch that leaves it there, it makes one of those that go that
-//! way, who goes along *its* chain and makes the others.
+//! The filter chains of the threads form a tree by their common prefixes. The first thread follows its own chain. At
+//! each branch off that chain it creates one of the threads of the branch, which follows *its* chain and creates the
+//! others.
 
 use std::collections::BTreeMap;
 
-/// What a thread does.
+/// An action of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// It makes the thread of this number.
+    /// Create the thread of this number.
     Make(u32),
-    /// It installs this filter.
+    /// Install this filter.
     Install(u32),
 }
 
-/// A thread, at some point of its chain, with those that it has to see to: their chains are the same up
-/// to there.
+/// A thread at some point of its chain, with the threads that it has to get created: their chains are the same up to
+/// that point.
 struct Walk {
     thread: u32,
     others: Vec<u32>,
     depth: usize,
 }
 
-/// For the chains of all threads, the first of which is there: who does what, in this order.
+/// Returns which thread does what, in order, given the chains of all threads, of which the first already exists.
 #[must_use]
 pub fn order(chains: &[Vec<u32>]) -> Vec<(u32, Act)> {
     let chain = |thread: u32| &chains[thread as usize];
@@ -80,7 +79,7 @@ mod tests {
 
     use super::*;
 
-    /// What each thread has in the end: its filters, as objects.
+    /// Returns the filters that each thread has in the end, as objects.
     fn carry_out(chains: &[Vec<u32>]) -> BTreeMap<u32, Vec<usize>> {
         let mut objects = 0;
         let mut threads = BTreeMap::from([(0, Vec::new())]);

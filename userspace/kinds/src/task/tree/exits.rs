@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What has ended or stopped, and what parents were told of it.
+//! Processes that have exited or stopped, and what was reported to their parents.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,7 +42,7 @@ pub(super) fn stops(members: &[Member], places: &[Place], cx: &mut PlanCx<'_>) -
     }
     for (id, (by, reported)) in stopped {
         let member = &members[id as usize];
-        // A process of its own accord stops by a signal that it does not handle, if a shell can let it go on.
+        // A process can stop itself by a signal that it does not handle, if its group is not orphaned.
         let can = !handled.contains(&id) && has_job_control.contains(&member.pgid);
         let signal = if can { by } else { libc::SIGSTOP };
         if signal != by && reported != StopReported::Status && member.parent.is_some() {
@@ -71,8 +71,8 @@ pub(super) fn stops(members: &[Member], places: &[Place], cx: &mut PlanCx<'_>) -
     Ok(())
 }
 
-/// The ends of zombies tell their parents, who were told before: unless it was still waiting, the
-/// signal is taken away.
+/// Plans to discard the signals that recreated zombies send to their parents, who got them before the dump. A signal
+/// that was still pending at the dump stays.
 pub(super) fn zombies(members: &[Member], cx: &mut PlanCx<'_>) -> Result<()> {
     let mut ended: BTreeMap<u32, u64> = BTreeMap::new();
     for member in members.iter().filter(|member| member.zombie.is_some()) {
@@ -97,7 +97,7 @@ pub(super) fn zombies(members: &[Member], cx: &mut PlanCx<'_>) -> Result<()> {
             Data::words(&[0, 0]).into(),
             actions::SET_SIZE.into(),
         ];
-        // If the process does not block it, the signal may have gone already.
+        // If the process does not block the signal, it may be gone already.
         let call = Call::new(
             "forget the end of its zombies",
             libc::SYS_rt_sigtimedwait,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Groups and sessions: who makes them, and who joins them when.
+//! Process groups and sessions: which processes create them, and when the others join.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,8 @@ use super::ids::SetIds;
 use crate::plan_context::PlanCx;
 use crate::task::session_replay::{Place, SessionReplay};
 
-/// Makes the groups whose makers are elsewhere, or dead: then others take their places until all have joined.
+/// Plans the groups whose creators have moved to another group or are dead. In place of a dead creator another process
+/// is created, which exits when all members have joined.
 pub(super) fn groups(replay: &SessionReplay, processes: usize, cx: &mut PlanCx<'_>) {
     let join = |process: i32, group: i32| {
         Call::new(
@@ -40,7 +41,7 @@ pub(super) fn groups(replay: &SessionReplay, processes: usize, cx: &mut PlanCx<'
     }
 }
 
-/// Puts processes into their groups and sessions; those that made another group before go to theirs last.
+/// Puts processes into their groups and sessions; those that created another group before move to their own last.
 pub(super) fn place(
     places: &[Place],
     inherited: Option<(i32, i32)>,
@@ -56,7 +57,7 @@ pub(super) fn place(
         }
         let task = ProcessId(id).leader();
         if cx.features.set_ids {
-            // A session is where its leader is, and a group where the process of its number is.
+            // A session exists once its leader is in it, and a group once the process of its number is in it.
             let (stage, first) = if sid == pid {
                 (Stage::Leaders, pgid)
             } else if groups.contains(&pid) {
@@ -70,7 +71,7 @@ pub(super) fn place(
                 cx.plan.operate(Stage::Members, task, ids);
             }
         } else if sid != pid {
-            // A session leader is in its own group already.
+            // A session leader is already in its own group.
             let stage = if pgid == pid {
                 Stage::Leaders
             } else if late.contains(&(id as usize)) {

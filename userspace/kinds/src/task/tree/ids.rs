@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Groups and sessions that a process is put into by the module.
+//! Process groups and sessions into which the module puts a process.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use crust_model::{Error, Result};
 use crust_sys::pidfd;
 use nix::errno::Errno;
 
-/// How often the module is asked again, a millisecond later each time, while the process is on its way into a stop.
+/// The number of times the call to the module is retried, a millisecond apart, while the process is entering a stop.
 const RETRIES: u32 = 100;
 
-/// The module puts the process into a group and a session; 0 leaves one as it is.
+/// Has the module put the process into a group and a session; 0 leaves either unchanged.
 #[derive(Debug)]
 pub(super) struct SetIds {
-    /// The group.
+    /// The process group.
     pub pgid: i32,
     /// The session.
     pub sid: i32,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Who there is: processes, their threads, groups and sessions; who has ended, who is stopped.
+//! The process tree: processes, their threads, process groups and sessions; which have exited, and which are stopped.
 //!
-//! With the module every process is put where it was, in any order. Without it, [`session_replay`] says
-//! what `setsid` and `setpgid` can do.
+//! With the module every process is put where it was, in any order. Without it, [`session_replay`] determines what
+//! `setsid` and `setpgid` can do.
 
 pub mod exits;
 pub mod groups_sessions;
@@ -33,29 +33,29 @@ use crate::capture::Capture;
 /// A process of the tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// Its process id.
+    /// The process id.
     pub pid: i32,
-    /// The number of its parent in the image; `None` for the root.
+    /// The number of the parent in the image; `None` for the root.
     pub parent: Option<u32>,
-    /// The ids of its threads, the leader first; none for a zombie.
+    /// The thread ids, that of the leader first; empty for a zombie.
     pub threads: Vec<i32>,
-    /// Its process group.
+    /// The process group.
     pub pgid: i32,
-    /// Its session.
+    /// The session.
     pub sid: i32,
-    /// The signal that its parent gets when it ends, 0 for none.
+    /// The signal that the parent gets when the process exits; 0 for none.
     pub exit_signal: i32,
-    /// The status as of `wait4`, of a process that has ended and was not waited for.
+    /// The status, as from `wait4`, of a process that has exited and was not waited for.
     pub zombie: Option<i32>,
-    /// The status (as of `wait4`) with which the leader has ended, if other threads go on.
+    /// The status, as from `wait4`, with which the leader has exited, if other threads continue.
     pub ended_leader: Option<i32>,
-    /// What it shares with its parent.
+    /// What the process shares with its parent.
     pub sharing: Sharing,
-    /// It leaves no zombie (`CLONE_AUTOREAP`).
+    /// Whether the process leaves no zombie (`CLONE_AUTOREAP`).
     pub auto_reap: bool,
-    /// The signal by which it is stopped (`SIGSTOP` and its kin), and what its parent has heard of that.
+    /// The signal by which it is stopped (`SIGSTOP` and the like), and what has been reported to its parent.
     pub stopped: Option<(i32, StopReported)>,
-    /// When it began.
+    /// The start time of the process.
     pub started: Started,
 }
 
@@ -95,18 +95,18 @@ impl State for Member {
 const CLONE_AUTOREAP: u64 = 1 << 34;
 
 impl Member {
-    /// The flags with which it is made.
+    /// Returns the `clone` flags with which the process is created.
     fn flags(&self) -> u64 {
         let auto_reap = if self.auto_reap { CLONE_AUTOREAP } else { 0 };
         self.sharing.flags() | auto_reap
     }
 }
 
-/// Captures who a process is; a zombie has no view.
+/// Captures the identity of a process; a zombie has no view.
 ///
 /// # Errors
 ///
-/// What broke.
+/// If something breaks.
 pub fn capture(
     process: &FrozenProcess,
     view: Option<&ProcessView<'_>>,
@@ -150,8 +150,8 @@ pub fn capture(
     Ok(())
 }
 
-/// What the parent has heard of the stop of a process. Its exit status (field 52) is the signal, until that was
-/// waited for (kernel/exit.c:wait_task_stopped).
+/// Returns what the parent of a stopped process knows of the stop. The exit code (field 52) is the signal until the
+/// parent has waited for it (kernel/exit.c:wait_task_stopped).
 fn heard(process: &FrozenProcess) -> Result<StopReported> {
     let stat = crust_proc::stat(&process.proc, process.pid, "stat")?;
     Ok(match stat.field(52) {
@@ -160,11 +160,11 @@ fn heard(process: &FrozenProcess) -> Result<StopReported> {
     })
 }
 
-/// Notes what of groups and sessions could not be restored on this kernel.
+/// Refuses process groups and sessions that this kernel could not restore.
 ///
 /// # Errors
 ///
-/// What broke.
+/// If something breaks.
 pub fn check(capture: &mut Capture<'_>) -> Result<()> {
     if capture.hooks.features().set_ids {
         return Ok(());
@@ -187,11 +187,11 @@ pub fn check(capture: &mut Capture<'_>) -> Result<()> {
     Ok(())
 }
 
-/// All processes of an image, by their number in it.
+/// Returns all processes of an image, in the order of their numbers.
 ///
 /// # Errors
 ///
-/// If one is missing, or has its parent after it.
+/// If a process is missing, or precedes its parent.
 pub fn members(records: &[Record]) -> Result<Vec<Member>> {
     let mut members = Vec::new();
     let mut found: Vec<_> = records
@@ -217,7 +217,7 @@ pub fn members(records: &[Record]) -> Result<Vec<Member>> {
     Ok(members)
 }
 
-/// The number of a task, for people; 0 if there is none.
+/// Returns the thread id of a task for use in messages; 0 if there is no such task.
 pub(super) fn number(records: &[Record], task: TaskId) -> i32 {
     let of_process = |record: &&Record| (record.tag, record.owner) == (Member::TAG, task.process.0);
     let member = records.iter().find(of_process).map(Member::from_record);
@@ -227,20 +227,20 @@ pub(super) fn number(records: &[Record], task: TaskId) -> i32 {
         .unwrap_or(0)
 }
 
-/// The session of the shell to which a job belongs.
+/// Returns the session of the shell to which a job belongs.
 ///
 /// # Errors
 ///
-/// As of [`members`].
+/// The same as [`members`].
 pub fn session_of_shell(records: &[Record]) -> Result<Option<i32>> {
     Ok(outer(&members(records)?).map(|(_, sid)| sid))
 }
 
-/// The groups and sessions whose leaders are not in the tree, but for those of one session.
+/// Returns the process groups and sessions whose leaders are not in the tree, except those of one session.
 ///
 /// # Errors
 ///
-/// As of [`members`].
+/// The same as [`members`].
 pub fn groups_without_leader(records: &[Record], but_for: Option<i32>) -> Result<BTreeSet<i32>> {
     let members = members(records)?;
     let pids: BTreeSet<i32> = members.iter().map(|member| member.pid).collect();
@@ -251,19 +251,19 @@ pub fn groups_without_leader(records: &[Record], but_for: Option<i32>) -> Result
         .collect())
 }
 
-/// Group and session of the root, if the tree did not make its session: those of a shell job.
+/// Returns the process group and session of the root if the session leader is not in the tree, as in a shell job.
 fn outer(members: &[Member]) -> Option<(i32, i32)> {
     let root = members.first()?;
     let inside = members.iter().any(|member| member.pid == root.sid);
     (!inside).then_some((root.pgid, root.sid))
 }
 
-/// The group of a shell job that is to have the terminal: the one that had it, if it is of the job,
-/// else that of the root. `None` if that group is not of the job's own making.
+/// Returns the process group of a shell job that is to be the foreground group of the terminal: the one that was, if it
+/// belongs to the job, else that of the root. `None` if the job did not create that group itself.
 ///
 /// # Errors
 ///
-/// What in the image makes no sense.
+/// If the image is inconsistent.
 pub fn job(records: &[Record], had_terminal: Option<i32>) -> Result<Option<i32>> {
     let members = members(records)?;
     let Some((root, sid)) = outer(&members) else {

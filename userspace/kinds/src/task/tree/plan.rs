@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! How a tree is made again: [`spawn`], [`groups_sessions`] in groups and sessions, [`exits`].
+//! Plans how a tree is recreated: [`spawn`] creates it, [`groups_sessions`] puts it into groups and sessions, [`exits`]
+//! ends and stops processes.
 
 use crust_model::plan::{ProcessId, Stage, Step, TaskId};
 use crust_model::{Error, Result};
@@ -9,11 +10,11 @@ use super::{Member, exits, groups_sessions, members, outer, places_of, spawn};
 use crate::plan_context::PlanCx;
 use crate::task::session_replay::{self, SessionReplay};
 
-/// Plans all processes and threads, their groups and sessions, their ends.
+/// Plans all processes and threads, their groups and sessions, and their exits.
 ///
 /// # Errors
 ///
-/// What in the image makes no sense.
+/// If the image is inconsistent.
 pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
     let mut members = members(cx.records)?;
     let Some(root) = members.first() else {
@@ -27,7 +28,7 @@ pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
         let leads_group = members.iter().any(|member| member.pid == outer.0);
         for member in members.iter_mut().filter(|member| member.sid == outer.1) {
             member.sid = sid;
-            // A job that is a group of its own stays one: a shell below the shell knows its number.
+            // A job that is a group of its own stays one: a shell below the caller's shell knows its number.
             if member.pgid == outer.0 && !leads_group {
                 member.pgid = pgid;
             }
@@ -121,7 +122,7 @@ mod tests {
         }
     }
 
-    /// The steps of a stage, in words, and whether the restore is refused.
+    /// Returns the steps of a stage, in words, and whether the restore is refused.
     fn planned(members: &[Member], features: KernelFeatures, stage: Stage) -> (Vec<String>, bool) {
         let records: Vec<_> = (0..)
             .zip(members)
@@ -165,7 +166,7 @@ mod tests {
         (lines, cx.refusals.forbid())
     }
 
-    /// A leader with a child that it left behind in its parent's session.
+    /// Returns a tree with a session leader that left a child behind in its parent's session.
     fn late_leader() -> [Member; 4] {
         [
             member(10, None, 10, 10),
@@ -205,7 +206,7 @@ mod tests {
             ..KernelFeatures::default()
         };
         let mut members = late_leader();
-        // A session and a group of nobody in the tree.
+        // A session and a group whose leaders are not in the tree.
         members[2].sid = 77;
         members[2].pgid = 78;
         let (leaders, refused) = planned(&members, module, Stage::Leaders);
@@ -222,7 +223,7 @@ mod tests {
             others.contains(&"p2.0 SetIds { pgid: 78, sid: 77 }".to_owned()),
             "{others:?}"
         );
-        // Groups that have each other's numbers: both processes are in the session first.
+        // Two processes in groups with each other's numbers: both join the session first.
         let mut crossed = late_leader();
         crossed[2] = member(12, Some(1), 13, 11);
         crossed[3] = member(13, Some(1), 12, 11);
@@ -239,7 +240,7 @@ mod tests {
             then.contains(&"p2.0 SetIds { pgid: 13, sid: 0 }".to_owned()),
             "{then:?}"
         );
-        // Without it, others stand in for the dead leaders.
+        // Without the module, others stand in for the dead leaders.
         let (spawn, refused) = planned(&members, KernelFeatures::default(), Stage::Spawn);
         assert!(!refused);
         let stands_in = ["p1.0 make p4 [77]", "p4.0 make p2 [12]"];
@@ -262,7 +263,7 @@ mod tests {
             threads: vec![10, 11, 12, 13],
             ..member(10, None, 10, 10)
         };
-        // The last two have one in common that the first has not.
+        // The last two have a filter in common that the first does not have.
         let seccomp = Seccomp::of_chains(&[&[0], &[], &[0, 1], &[0, 1, 2]]);
         let records = [member.record(0, 0).unwrap(), seccomp.record(0, 0).unwrap()];
         let may = crust_tracee::privileges::Privileges {

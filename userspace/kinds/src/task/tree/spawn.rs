@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Births: who makes which process and thread, and installs filters meanwhile; those who stand in for the dead.
+//! Creation of processes and threads: which task creates which others, and installs seccomp filters meanwhile;
+//! processes that stand in for dead ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,7 @@ use crate::task::seccomp::{self, Seccomp};
 use crate::task::session_replay::SessionReplay;
 use crate::task::timer_slack;
 
-/// Makes processes and threads, each with the timer slack of its creator as its default.
+/// Plans the creation of processes and threads. The default timer slack of each is the current slack of its creator.
 pub(super) fn spawn(members: &[Member], replay: &SessionReplay, cx: &mut PlanCx<'_>) -> Result<()> {
     let mut defaults = BTreeMap::new();
     for record in cx.of_tag(timer_slack::Slack::TAG) {
@@ -65,7 +66,7 @@ pub(super) fn spawn(members: &[Member], replay: &SessionReplay, cx: &mut PlanCx<
         };
         (child.leader(), step)
     };
-    // The root has no parent that could make it: this is for the executor.
+    // The root has no parent that could create it: the executor does.
     cx.plan.step(Stage::Spawn, root, child(0).1);
     let adopters: BTreeSet<usize> = replay
         .stand_ins
@@ -163,7 +164,7 @@ pub(super) fn spawn(members: &[Member], replay: &SessionReplay, cx: &mut PlanCx<
     Ok(())
 }
 
-/// Who makes the threads of a process, and installs their filters meanwhile.
+/// Returns which thread of a process creates which others, and installs their filters meanwhile.
 fn threads(member: &Member, filters: Option<&Seccomp>) -> Result<Vec<(u32, Act)>> {
     let Some(filters) = filters else {
         let others = 1..member.threads.len() as u32;
@@ -179,7 +180,7 @@ fn threads(member: &Member, filters: Option<&Seccomp>) -> Result<Vec<(u32, Act)>
     Ok(seccomp::order::order(&chains))
 }
 
-/// Changes the timer slack of a task, if it has another one.
+/// Changes the timer slack of a task if it differs from `wanted`.
 fn give_slack(slack: &mut u64, wanted: u64, stage: Stage, task: TaskId, cx: &mut PlanCx<'_>) {
     if *slack != wanted {
         *slack = wanted;
@@ -187,7 +188,7 @@ fn give_slack(slack: &mut u64, wanted: u64, stage: Stage, task: TaskId, cx: &mut
     }
 }
 
-/// Has a process adopt orphans, or no more.
+/// Returns the call that makes a process a subreaper, or ends that.
 fn adopts(it_does: bool) -> Call {
     let args = [
         libc::PR_SET_CHILD_SUBREAPER.into(),
