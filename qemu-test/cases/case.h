@@ -271,14 +271,71 @@ static inline void __attribute__((noreturn)) skip(const char *why)
 }
 
 /*
+ * What a refused dump must leave as it was, as text: signals, the size of the
+ * address space, who traces, the descriptors. Only of a single thread: another
+ * one may open something meanwhile.
+ */
+struct whole {
+	char status[512];
+	char fds[1 << 14];
+};
+
+static inline void look_at_whole(struct whole *whole)
+{
+	static const char *const lines[] = { "TracerPid:", "SigBlk:", "SigIgn:", "SigCgt:", "SigPnd:", "ShdPnd:", "VmSize:" };
+	static char text[1 << 14], link[PATH_MAX];
+	size_t used = 0, length = 0;
+	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	memset(whole, 0, sizeof(*whole));
+	if (fd < 0)
+		return;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = 0;
+	if (!strstr(text, "Threads:\t1\n"))
+		return;
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		const char *line = strstr(text, lines[i]);
+		const char *end = line ? strchr(line, '\n') : NULL;
+
+		if (end)
+			length += snprintf(whole->status + length, sizeof(whole->status) - length, "%.*s ",
+					   (int)(end - line), line);
+	}
+	for (int number = 0; number < 1024; number++) {
+		char path[32];
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", number);
+		n = readlink(path, link, sizeof(link) - 1);
+		if (n < 0)
+			continue;
+		link[n] = 0;
+		used += snprintf(whole->fds + used, sizeof(whole->fds) - used, "%d:%s ", number, link);
+		if (used >= sizeof(whole->fds))
+			break;
+	}
+}
+
+/*
  * Everything is set up: dump me. Returns when the program was restored, or let
  * go. The main thread of the first process calls it; other threads and
  * processes use await_file("go") if they have to wait for the same moment.
  */
 static inline void ready(void)
 {
+	static struct whole before, after;
+
+	if (case_about.refused)
+		look_at_whole(&before);
 	leave_file("ready");
 	await_file("go");
+	if (!case_about.refused)
+		return;
+	look_at_whole(&after);
+	check(!strcmp(before.status, after.status), "the dump has left %s, where %s was", after.status, before.status);
+	check(!strcmp(before.fds, after.fds), "the dump has left descriptors %s, where %s were", after.fds, before.fds);
 }
 
 /*

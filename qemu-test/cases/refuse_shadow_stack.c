@@ -11,4 +11,5 @@ static void run(void)
 		skip("neither this processor nor its kernel has shadow stacks");
 	must(!mprotect((void *)mapped, 4096, PROT_READ));
 	ready();
+	check(!munmap((void *)mapped, 4096), "it is not mapped any more: %s", strerror(errno));
 }
