@@ -78,7 +78,7 @@ impl State for Usage {
         format!(
             "{} ms of CPU time, children {} ms",
             self.runtime / 1_000_000,
-            (self.cutime + self.cstime) / 1_000_000
+            self.cutime.saturating_add(self.cstime) / 1_000_000
         )
     }
 }

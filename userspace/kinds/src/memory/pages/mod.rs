@@ -70,7 +70,10 @@ impl State for StoredPages {
     fn extents(&self) -> Vec<Extent> {
         vec![Extent {
             offset: self.offset,
-            bytes: self.runs.bytes() + self.held_for_children.bytes(),
+            bytes: self
+                .runs
+                .bytes()
+                .saturating_add(self.held_for_children.bytes()),
         }]
     }
 
