@@ -2,7 +2,7 @@
 //! `make check`: what needs no virtual machine and no root. Each check is one test, and so is each unit test.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context, Result};
 
@@ -66,20 +66,7 @@ pub fn run(products: &Products, section: &mut Section) -> Result<()> {
         let what = "licences and sources of the dependencies are allowed";
         check(section, &format!("{workspace}: {what}"), deny)?;
     }
-    for target in FUZZED {
-        let mut cargo = products.command("qemu-test/build/cargo");
-        cargo.args([
-            "userspace",
-            "run",
-            "--quiet",
-            "--locked",
-            "-p",
-            "crust-fuzz",
-            "--",
-        ]);
-        cargo.args(["--seconds", "60", target]);
-        check(section, &format!("a minute of damaged {target}"), cargo)?;
-    }
+    fuzz(products, section)?;
     let shellcheck = products.command("qemu-test/build/shellcheck");
     check(section, "shellcheck finds nothing", shellcheck)?;
     let mut patch = products.command("qemu-test/build/module-patch");
@@ -87,24 +74,49 @@ pub fn run(products: &Products, section: &mut Section) -> Result<()> {
     check(section, "the series has the module of rust-module/", patch)
 }
 
+/// All targets at the same time, which share the processors: a minute is enough for what everybody would find.
+fn fuzz(products: &Products, section: &mut Section) -> Result<()> {
+    let mut running = Vec::new();
+    for target in FUZZED {
+        let mut cargo = products.command("qemu-test/build/cargo");
+        cargo
+            .args(["userspace", "run", "--quiet", "--locked"])
+            .args(["-p", "crust-fuzz", "--", "--seconds", "60", target]);
+        running.push((target, start(cargo)?));
+    }
+    for (target, child) in running {
+        let what = format!("a minute of damaged {target}");
+        judge(section, &what, &child.wait_with_output()?);
+    }
+    Ok(())
+}
+
 /// One check is one command, whose output matters only if it fails.
-fn check(section: &mut Section, what: &str, mut command: Command) -> Result<()> {
-    let output = command
+fn check(section: &mut Section, what: &str, command: Command) -> Result<()> {
+    judge(section, what, &start(command)?.wait_with_output()?);
+    Ok(())
+}
+
+fn start(mut command: Command) -> Result<Child> {
+    command
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("running {command:?}"))?;
+        .spawn()
+        .with_context(|| format!("running {command:?}"))
+}
+
+fn judge(section: &mut Section, what: &str, output: &Output) {
     let said = String::from_utf8_lossy(&output.stdout);
     if output.status.code() == Some(SKIPPED) {
         section.skip(what, said.trim());
-        return Ok(());
+        return;
     }
     let problem = (!output.status.success()).then(|| {
         print!("{said}");
         output.status.to_string()
     });
     section.check(what, problem);
-    Ok(())
 }
 
 /// The unit tests of a workspace.
