@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use crust_engine::{DumpOptions, DumpReport, DumpRequest, Place};
+use crust_engine::{DumpOptions, DumpReport, DumpRequest, Error, Place};
 
 use crate::arguments::{Common, Root, Target, size};
 use crate::console::Console;
@@ -110,7 +110,14 @@ impl Dump {
             sync: !self.no_sync,
         };
         let mut console = Console::new(json.is_asked());
-        let report = crust_engine::dump(&request, &mut console)?;
+        let report = crust_engine::dump(&request, &mut console).map_err(|error| {
+            let was_interrupted = matches!(error, Error::Interrupted);
+            let error = anyhow::Error::from(error);
+            match was_interrupted {
+                true => error.context(format!("process {} goes on", request.pid)),
+                false => error,
+            }
+        })?;
         if let Some(made) = made {
             made.keep();
         }

@@ -13,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The task died while crust worked on it.
-    #[error("task {task} does not exist (any more): {operation}")]
+    #[error("there is no process or thread {task} (any more): {operation}")]
     Gone {
         /// The thread id.
         task: i32,

@@ -65,7 +65,7 @@ impl Frozen {
         let mut vanished = false;
         frozen.family(&[pid], None, interrupts, &mut vanished)?;
         if frozen.processes.is_empty() {
-            return Err(Error::task(pid, "find the process", Errno::ESRCH));
+            return Err(Error::task(pid, "nothing is dumped", Errno::ESRCH));
         }
         let mut next = 0;
         while next < frozen.processes.len() {
