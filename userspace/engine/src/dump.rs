@@ -50,7 +50,7 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     });
 
     let at = Instant::now();
-    let (records, taken, refusals) = capture(&frozen, hooks.hooks(), &request.options)?;
+    let (mut records, taken, mut refusals) = capture(&frozen, hooks.hooks(), &request.options)?;
     interrupts.check()?;
     if refusals.forbid() {
         return Err(Error::Refused(refusals.into_vec()));
@@ -90,12 +90,9 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     } else {
         Some(frozen)
     };
-    let page_records = snapshot.write(&mut image, progress)?;
-    let mut records = records;
-    records.extend_from_slice(&page_records);
+    records.extend(snapshot.write(&mut image, progress)?);
     // Only the machine of the restore can tell what it lacks; what no machine could restore is
     // refused here.
-    let mut refusals = refusals;
     check_restorable(
         &records,
         hooks.hooks(),
@@ -148,7 +145,7 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
                     "end the parent, or have it wait",
                 );
             }
-            sysv_shm::moved(&page_records)?;
+            sysv_shm::moved(&records)?;
             progress.phase(&Phase::Reaped { took: at.elapsed() });
         }
     }

@@ -5,12 +5,9 @@
 //! A restore plans what it will do. A dump plans the records that it has just captured, before it
 //! kills the program: what cannot be restored here is refused while the program still exists.
 
-use std::collections::BTreeMap;
-
 use crust_executor::limits;
 use crust_hooks::Hooks;
 use crust_image::Record;
-use crust_kinds::notes::Notes;
 use crust_kinds::plan_context::{PlanCx, RestoreOptions};
 use crust_kinds::{registry, task};
 use crust_model::plan::Plan;
@@ -29,25 +26,19 @@ pub fn plan(
     options: &RestoreOptions,
 ) -> Result<(Plan, Refusals)> {
     let session = getsid(None).map_err(|errno| Error::system("getsid", errno))?;
-    let mut cx = PlanCx {
-        records,
-        features: hooks.features().of_the_machine(),
-        options,
-        caller: (session.as_raw(), getpgrp().as_raw()),
-        survivors: BTreeMap::new(),
-        plan: Plan::default(),
-        refusals: Refusals::default(),
-        notes: Notes::default(),
-    };
+    let features = hooks.features().of_the_machine();
+    let caller = (session.as_raw(), getpgrp().as_raw());
+    let mut cx = PlanCx::new(records, features, options, caller);
     registry::plan(&mut cx)?;
-    let PlanCx {
-        plan, mut refusals, ..
-    } = cx;
-    let members = task::tree::members(records)?;
-    for exceeded in limits::exceeded(&plan) {
-        let process = exceeded.task.process.0 as usize;
-        let task = members.get(process).map_or(0, |member| member.pid);
-        refusals.block(task, exceeded.object, exceeded.why, exceeded.remedy);
+    let exceeded = limits::exceeded(&cx.plan);
+    if !exceeded.is_empty() {
+        let members = task::tree::members(records)?;
+        for exceeded in exceeded {
+            let process = exceeded.task.process.0 as usize;
+            let task = members.get(process).map_or(0, |member| member.pid);
+            cx.refusals
+                .block(task, exceeded.object, exceeded.why, exceeded.remedy);
+        }
     }
-    Ok((plan, refusals))
+    Ok((cx.plan, cx.refusals))
 }

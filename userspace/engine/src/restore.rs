@@ -16,7 +16,6 @@ use crust_model::progress::{Phase, Progress};
 use crust_model::refusal::{Refusal, Refusals};
 use crust_model::{Error, Result};
 use crust_tracee::interrupt::Interrupts;
-use nix::errno::Errno;
 use nix::unistd::{Pid, getsid};
 
 use crate::dump::raise_descriptor_limit;
@@ -193,10 +192,6 @@ fn conflicts(records: &[Record], options: &RestoreOptions, hooks: &Chosen) -> Re
 }
 
 fn write_pidfile(path: &Path, pid: i32) -> Result<()> {
-    std::fs::write(path, format!("{pid}\n")).map_err(|error| {
-        Error::system(
-            format!("write {}", path.display()),
-            Errno::from_raw(error.raw_os_error().unwrap_or_default()),
-        )
-    })
+    std::fs::write(path, format!("{pid}\n"))
+        .map_err(|error| Error::from_io(format!("write {}", path.display()), &error))
 }

@@ -52,7 +52,7 @@ pub fn receive() -> Result<Reader> {
         .as_fd()
         .try_clone_to_owned()
         .map(File::from)
-        .map_err(|error| failed("open the standard input", &error))?;
+        .map_err(|error| Error::from_io("open the standard input", &error))?;
     Ok(Reader::receive(&mut input, "standard input")?)
 }
 
@@ -66,7 +66,7 @@ impl Sink {
         let output = std::io::stdout()
             .as_fd()
             .try_clone_to_owned()
-            .map_err(|error| failed("open the standard output", &error))?;
+            .map_err(|error| Error::from_io("open the standard output", &error))?;
         let mut ready = [PollFd::new(output.as_fd(), PollFlags::POLLOUT)];
         let ends = PollFlags::POLLERR | PollFlags::POLLHUP;
         if poll(&mut ready, PollTimeout::ZERO).is_ok()
@@ -125,11 +125,16 @@ fn copy(image: &File, mut output: File, length: u64, tell: &Sender<u64>) -> Resu
         let part = &mut buffer[..part];
         image
             .read_exact_at(part, at)
-            .map_err(|error| failed("read the image, to send it", &error))?;
+            .map_err(|error| Error::from_io("read the image, to send it", &error))?;
         match output.write_all(part) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Err(lost(Errno::EPIPE)),
-            Err(error) => return Err(failed("send the image to the standard output", &error)),
+            Err(error) => {
+                return Err(Error::from_io(
+                    "send the image to the standard output",
+                    &error,
+                ));
+            }
         }
         at += part.len() as u64;
         let _ = tell.send(part.len() as u64);
@@ -141,9 +146,4 @@ fn copy(image: &File, mut output: File, length: u64, tell: &Sender<u64>) -> Resu
 fn lost(errno: Errno) -> Error {
     let what = "send the image to the standard output, from which nobody reads (any more)";
     Error::system(what, errno)
-}
-
-fn failed(operation: &str, error: &std::io::Error) -> Error {
-    let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
-    Error::system(operation, errno)
 }

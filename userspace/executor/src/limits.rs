@@ -3,7 +3,7 @@
 //! The limits of what a plan may require of the executor. They are checked when a plan is made, so
 //! that nothing is begun that could not be completed.
 
-use crust_model::plan::{Call, Plan, Step, TaskId, reserved, scratch};
+use crust_model::plan::{Call, Plan, ProcessId, Step, TaskId, scratch};
 use crust_tracee::batch::{self, layout};
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -49,14 +49,10 @@ fn exceeding(plan: &Plan, descriptors: u64) -> Vec<Exceeded> {
             }
         }
     }
-    for (&process, &place) in &plan.shared_tables {
-        all.extend(too_high(process.leader(), plan, place, descriptors));
-    }
-    if plan.shared_tables.is_empty() {
-        let root = plan.stages.values().flatten().next();
-        let task = root.map(|(&task, _)| task);
-        all.extend(task.and_then(|task| too_high(task, plan, 0, descriptors)));
-    }
+    // Without a shared table all processes use the same number.
+    let root = plan.shared_tables.is_empty().then_some(ProcessId(0));
+    let processes = plan.shared_tables.keys().copied().chain(root);
+    all.extend(processes.filter_map(|process| too_high(process, plan, descriptors)));
     all
 }
 
@@ -68,11 +64,11 @@ fn call(step: &Step) -> Option<&Call> {
     }
 }
 
-fn too_high(task: TaskId, plan: &Plan, place: i32, descriptors: u64) -> Option<Exceeded> {
-    let last = i64::from(plan.reserved_fds) + i64::from(reserved::COUNT) + i64::from(place);
+fn too_high(process: ProcessId, plan: &Plan, descriptors: u64) -> Option<Exceeded> {
+    let last = plan.temporary_fd(process);
     let fits = u64::try_from(last).is_ok_and(|last| last < descriptors);
     (!fits).then(|| Exceeded {
-        task,
+        task: process.leader(),
         object: "descriptor numbers".into(),
         why: format!(
             "the restore needs numbers up to {last} for a while, above all that the tree has, and at most {} may be \
@@ -85,7 +81,7 @@ fn too_high(task: TaskId, plan: &Plan, place: i32, descriptors: u64) -> Option<E
 
 #[cfg(test)]
 mod tests {
-    use crust_model::plan::{Data, ProcessId, Stage};
+    use crust_model::plan::{Data, Stage};
 
     use super::*;
 

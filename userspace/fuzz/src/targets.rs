@@ -2,7 +2,6 @@
 
 //! What is fuzzed.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -12,11 +11,9 @@ use crust_hooks::KernelFeatures;
 use crust_image::{Reader, Record};
 use crust_kinds::descriptor::lock;
 use crust_kinds::file::inotify::fdinfo;
-use crust_kinds::notes::Notes;
 use crust_kinds::plan_context::{PlanCx, RestoreOptions};
 use crust_kinds::registry::{self, Registry};
-use crust_model::plan::{Offsets, Plan};
-use crust_model::refusal::Refusals;
+use crust_model::plan::Offsets;
 use crust_proc::{Fields, Stat, smaps};
 
 /// Something that reads what crust did not write itself.
@@ -134,19 +131,12 @@ fn plan(input: &[u8]) {
     let index = usize::from(u16::from_le_bytes([index[0], index[1]])) % records.len();
     records[index].body = body.to_vec();
     for set_ids in [false, true] {
-        let mut cx = PlanCx {
-            records: &records,
-            features: KernelFeatures {
-                set_ids,
-                ..KernelFeatures::default()
-            },
-            options: &RestoreOptions::default(),
-            caller: (1, 1),
-            survivors: BTreeMap::new(),
-            plan: Plan::default(),
-            refusals: Refusals::default(),
-            notes: Notes::default(),
+        let features = KernelFeatures {
+            set_ids,
+            ..KernelFeatures::default()
         };
+        let options = RestoreOptions::default();
+        let mut cx = PlanCx::new(&records, features, &options, (1, 1));
         let _ = registry::plan(&mut cx);
     }
 }

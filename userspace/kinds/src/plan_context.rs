@@ -45,7 +45,27 @@ pub struct PlanCx<'a> {
     pub notes: Notes,
 }
 
-impl PlanCx<'_> {
+impl<'a> PlanCx<'a> {
+    /// Returns the context of an empty plan.
+    #[must_use]
+    pub fn new(
+        records: &'a [Record],
+        features: KernelFeatures,
+        options: &'a RestoreOptions,
+        caller: (i32, i32),
+    ) -> Self {
+        Self {
+            records,
+            features,
+            options,
+            caller,
+            survivors: BTreeMap::new(),
+            plan: Plan::default(),
+            refusals: Refusals::default(),
+            notes: Notes::default(),
+        }
+    }
+
     /// Returns the thread that acts for a process after [`Stage::Exit`](crust_model::plan::Stage::Exit).
     #[must_use]
     pub fn survivor(&self, process: ProcessId) -> TaskId {

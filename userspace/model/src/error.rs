@@ -82,6 +82,12 @@ impl Error {
         }
     }
 
+    /// Returns an error that concerns no task, from one of the standard library; `EIO` if that is not from the kernel.
+    pub fn from_io(operation: impl Into<String>, error: &std::io::Error) -> Self {
+        let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+        Self::system(operation, errno)
+    }
+
     /// Returns whether the kernel denied permission.
     #[must_use]
     pub fn is_denied(&self) -> bool {

@@ -8,7 +8,6 @@ use crust_image::Record;
 use crust_model::object::State;
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
-use nix::errno::Errno;
 
 use super::attach::Attach;
 use super::{Mappings, backed, kind_of};
@@ -52,10 +51,8 @@ pub fn needed(records: &[Record]) -> Result<BTreeMap<u32, u64>> {
 /// Returns an error if it cannot be read.
 pub fn of_this_machine() -> Result<u64> {
     const PATH: &str = "/proc/sys/vm/max_map_count";
-    let text = std::fs::read_to_string(PATH).map_err(|error| {
-        let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
-        Error::system(format!("read {PATH}"), errno)
-    })?;
+    let text = std::fs::read_to_string(PATH)
+        .map_err(|error| Error::from_io(format!("read {PATH}"), &error))?;
     text.trim()
         .parse()
         .map_err(|_| Error::malformed(PATH, "is no number"))

@@ -220,7 +220,7 @@ fn ranges(process: ProcessId, records: &[&Record]) -> Result<Vec<Range<u64>>> {
 pub(super) mod tests {
     use crust_hooks::KernelFeatures;
     use crust_model::plan::{Plan, TaskId};
-    use crust_model::refusal::Refusals;
+
     use crust_proc::smaps::vm_flag as t;
 
     use super::*;
@@ -293,19 +293,9 @@ pub(super) mod tests {
     }
 
     pub(crate) fn planned(records: &[Record]) -> Result<Plan> {
-        let mut cx = PlanCx {
-            records,
-            features: KernelFeatures::default(),
-            options: &RestoreOptions::default(),
-            caller: (1, 1),
-            survivors: BTreeMap::new(),
-            plan: Plan {
-                reserved_fds: 10,
-                ..Plan::default()
-            },
-            refusals: Refusals::default(),
-            notes: crate::notes::Notes::default(),
-        };
+        let options = RestoreOptions::default();
+        let mut cx = PlanCx::new(records, KernelFeatures::default(), &options, (1, 1));
+        cx.plan.reserved_fds = 10;
         for (child, pid) in [(0, 500), (1, 501)] {
             let step = Step::SpawnChild {
                 child: ProcessId(child),

@@ -189,12 +189,8 @@ pub fn of_this_kernel() -> Result<&'static [Vdso]> {
     if let Some(here) = HERE.get() {
         return Ok(here);
     }
-    let failed = |operation: &'static str| {
-        move |error: std::io::Error| {
-            let errno = nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0));
-            Error::system(operation, errno)
-        }
-    };
+    let failed =
+        |operation: &'static str| move |error: std::io::Error| Error::from_io(operation, &error);
     // `maps` shows no flags, but these are not compared, and it is cheap to read.
     let maps = std::fs::read("/proc/self/maps").map_err(failed("read /proc/self/maps"))?;
     let memory = std::fs::File::open("/proc/self/mem").map_err(failed("open /proc/self/mem"))?;

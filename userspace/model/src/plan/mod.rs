@@ -299,7 +299,10 @@ impl Plan {
     #[must_use]
     pub fn temporary_fd(&self, process: ProcessId) -> i32 {
         let place = self.shared_tables.get(&process).unwrap_or(&0);
-        self.reserved_fds + reserved::COUNT + place
+        // A damaged image has numbers that no table can have; they are refused when planning.
+        self.reserved_fds
+            .saturating_add(reserved::COUNT)
+            .saturating_add(*place)
     }
 
     /// Returns the call that closes the descriptors that only the restore needed.

@@ -10,7 +10,6 @@ use std::os::fd::AsFd;
 
 use crust_model::plan::{After, Offsets, SECOND};
 use crust_model::{Error, Result};
-use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::clock;
@@ -40,10 +39,7 @@ impl Birthplace {
         }
         let failed = |what: &str| {
             let what = what.to_owned();
-            move |error: std::io::Error| {
-                let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
-                Error::system(what, errno)
-            }
+            move |error: std::io::Error| Error::from_io(what, &error)
         };
         let own = File::open("/proc/self/ns/time").map_err(failed("open the time namespace"))?;
         unshare(CLONE_NEWTIME).map_err(|errno| Error::system("make a time namespace", errno))?;

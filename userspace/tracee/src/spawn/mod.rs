@@ -39,12 +39,7 @@ const ATTEMPTS: u32 = 8;
 ///
 /// [`Error::System`] with `EEXIST` if its pid is taken.
 pub fn root(plan: &Plan, pid: &[i32], image: &File) -> Result<(Caller, Offsets)> {
-    let proc = File::open("/proc").map_err(|error| {
-        Error::system(
-            "open /proc",
-            Errno::from_raw(error.raw_os_error().unwrap_or_default()),
-        )
-    })?;
+    let proc = File::open("/proc").map_err(|error| Error::from_io("open /proc", &error))?;
     let terminal = File::options().read(true).write(true).open("/dev/tty").ok();
     let at = |place| plan.reserved_fds + place;
     let mut descriptors: Vec<(BorrowedFd<'_>, i32)> = vec![

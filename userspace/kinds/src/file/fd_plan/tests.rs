@@ -4,7 +4,6 @@
 
 use crust_hooks::KernelFeatures;
 use crust_model::plan::Step;
-use crust_model::refusal::Refusals;
 
 use super::*;
 use crate::descriptor::table::Slot;
@@ -39,16 +38,8 @@ fn calls(tables: &[Table], files: &[crust_image::Record]) -> Result<Vec<String>>
     for (process, table) in tables.iter().enumerate() {
         records.push(table.record(process as u32, 0)?);
     }
-    let mut cx = PlanCx {
-        records: &records,
-        features: KernelFeatures::default(),
-        options: &RestoreOptions::default(),
-        caller: (1, 1),
-        survivors: std::collections::BTreeMap::new(),
-        plan: Plan::default(),
-        refusals: Refusals::default(),
-        notes: crate::notes::Notes::default(),
-    };
+    let options = RestoreOptions::default();
+    let mut cx = PlanCx::new(&records, KernelFeatures::default(), &options, (1, 1));
     super::plan(&mut cx)?;
     let mut calls = Vec::new();
     for tasks in cx.plan.stages.values() {

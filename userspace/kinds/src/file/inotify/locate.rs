@@ -248,8 +248,7 @@ impl Witness {
         };
         let info = format!("/proc/self/fdinfo/{}", self.0.as_fd().as_raw_fd());
         let text = fs::read_to_string(&info).map_err(|error| {
-            let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-            Error::system("read fdinfo of an inotify instance of crust", errno)
+            Error::from_io("read fdinfo of an inotify instance of crust", &error)
         })?;
         // The watch is already gone if the file was deleted meanwhile.
         let _ = self.0.rm_watch(watch);

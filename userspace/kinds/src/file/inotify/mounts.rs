@@ -9,7 +9,6 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use crust_model::{Error, Result};
-use nix::errno::Errno;
 
 /// A mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,10 +29,8 @@ pub struct Mount {
 ///
 /// Returns an error if the list cannot be read.
 pub fn all() -> Result<Vec<Mount>> {
-    let text = fs::read("/proc/self/mountinfo").map_err(|error| {
-        let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-        Error::system("read /proc/self/mountinfo", errno)
-    })?;
+    let text = fs::read("/proc/self/mountinfo")
+        .map_err(|error| Error::from_io("read /proc/self/mountinfo", &error))?;
     let lines = text
         .split(|&byte| byte == b'\n')
         .filter(|line| !line.is_empty());

@@ -96,8 +96,6 @@ fn finish(member: &Member, process: ProcessId, cx: &mut PlanCx<'_>) {
 mod tests {
     use crust_hooks::KernelFeatures;
     use crust_model::object::State;
-    use crust_model::plan::Plan;
-    use crust_model::refusal::Refusals;
 
     use super::*;
     use crate::plan_context::RestoreOptions;
@@ -136,16 +134,8 @@ mod tests {
         features: KernelFeatures,
         stage: Stage,
     ) -> (Vec<String>, bool) {
-        let mut cx = PlanCx {
-            records,
-            features,
-            options: &RestoreOptions::default(),
-            caller: (1, 1),
-            survivors: std::collections::BTreeMap::new(),
-            plan: Plan::default(),
-            refusals: Refusals::default(),
-            notes: crate::notes::Notes::default(),
-        };
+        let options = RestoreOptions::default();
+        let mut cx = PlanCx::new(records, features, &options, (1, 1));
         plan(&mut cx).unwrap();
         let words = |step: &Step| match step {
             Step::Call(call) => call.what.clone(),
