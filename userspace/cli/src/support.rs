@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use crust_engine::Registry;
+use crust_engine::KINDS;
 
 use crate::output;
 
@@ -15,7 +15,7 @@ pub struct Support {}
 
 impl Support {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        output::print(&Registry::all().support())?;
+        output::print(&KINDS.support())?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -31,7 +31,7 @@ mod tests {
     fn the_committed_page_is_what_the_tables_say() {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/support.md");
         let committed = fs::read_to_string(page).expect("read docs/support.md");
-        let generated = Registry::all().support();
+        let generated = KINDS.support();
         let differs = committed
             .lines()
             .zip(generated.lines())

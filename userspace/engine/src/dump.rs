@@ -5,14 +5,13 @@
 use std::time::Instant;
 
 use crust_hooks::{Backend, Chosen, Hooks};
-use crust_image::{Record, Writer};
-use crust_kinds::capture::{Capture, DumpOptions};
-use crust_kinds::contents::PageJob;
+use crust_image::Writer;
+use crust_kinds::capture::{self, DumpOptions};
 use crust_kinds::ipc::sysv_shm;
 use crust_kinds::memory::pages::Snapshot;
-use crust_kinds::notes::Notes;
 use crust_kinds::plan_context::RestoreOptions;
-use crust_kinds::registry;
+use crust_kinds::registry::{self, KINDS};
+use crust_model::image::Image;
 use crust_model::progress::{Phase, Progress};
 use crust_model::refusal::{Refusals, Weight};
 use crust_model::{Error, Result};
@@ -37,7 +36,7 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     let hooks = Chosen::new(request.backend)?;
     // Before anything is stopped: a missing directory, or a missing reader, must not cost the
     // program anything.
-    let (mut image, sink) = match &request.image {
+    let (mut file, sink) = match &request.image {
         Place::File(path) => (Writer::create(path)?, None),
         Place::Stream => (Writer::unnamed()?, Some(Sink::open()?)),
     };
@@ -50,13 +49,13 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     });
 
     let at = Instant::now();
-    let (mut records, taken, mut refusals) = capture(&frozen, hooks.hooks(), &request.options)?;
+    let mut captured = registry::capture(&frozen.processes, hooks.hooks(), &request.options)?;
     interrupts.check()?;
-    if refusals.forbid() {
-        return Err(Error::Refused(refusals.into_vec()));
+    if captured.refusals.forbid() {
+        return Err(Error::Refused(captured.refusals.into_vec()));
     }
     progress.phase(&Phase::Captured {
-        objects: records.len() as u64,
+        objects: captured.image.len() as u64,
         took: at.elapsed(),
     });
 
@@ -72,10 +71,10 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     let since = frozen.since;
     let options = &request.options;
     let snapshot = Snapshot::take(
-        &records,
+        KINDS,
+        &mut captured,
         &frozen.processes,
-        taken,
-        &mut image,
+        &mut file,
         options,
         &interrupts,
         progress,
@@ -90,30 +89,35 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     } else {
         Some(frozen)
     };
-    records.extend(snapshot.write(&mut image, progress)?);
+    let capture::Captured {
+        mut image,
+        mut refusals,
+        ..
+    } = captured;
+    snapshot.write(&mut image, &mut file, progress)?;
     // Only the machine of the restore can tell what it lacks; what no machine could restore is
     // refused here.
     check_restorable(
-        &records,
+        &image,
         hooks.hooks(),
         request,
         report.left_alive,
         &mut refusals,
     )?;
-    for record in &records {
-        image.add(record)?;
+    for (owner, object) in image.iter() {
+        file.add(&object.record(owner)?)?;
     }
     progress.phase(&Phase::Pages {
-        bytes: image.page_bytes(),
+        bytes: file.page_bytes(),
         took: at.elapsed(),
     });
 
     let at = Instant::now();
     interrupts.check()?;
     let finished = match sink {
-        None => image.finish(request.sync)?,
+        None => file.finish(request.sync)?,
         Some(sink) => {
-            let (finished, file) = image.finish_unnamed()?;
+            let (finished, file) = file.finish_unnamed()?;
             sink.send(file, finished.bytes, &interrupts, progress)?;
             finished
         }
@@ -145,7 +149,7 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
                     "end the parent, or have it wait",
                 );
             }
-            sysv_shm::moved(&records)?;
+            sysv_shm::moved(&image);
             progress.phase(&Phase::Reaped { took: at.elapsed() });
         }
     }
@@ -164,7 +168,7 @@ fn is_left_stopped(request: &DumpRequest) -> bool {
 /// Refuses a dump whose image this machine could not restore, while the program still exists; for a
 /// program that continues anyway, that is a loss.
 fn check_restorable(
-    records: &[Record],
+    image: &Image,
     hooks: &dyn Hooks,
     request: &DumpRequest,
     left_alive: bool,
@@ -174,7 +178,7 @@ fn check_restorable(
         shell_job: request.options.shell_job,
         ..RestoreOptions::default()
     };
-    let (_, found) = planning::plan(records, hooks, &options)?;
+    let (_, found) = planning::plan(image, hooks, &options)?;
     if !found.forbid() {
         return Ok(());
     }
@@ -204,15 +208,19 @@ pub fn capture_only(pid: i32, options: &DumpOptions, backend: Backend) -> Result
     let interrupts = Interrupts::hold()?;
     let hooks = Chosen::new(backend)?;
     let frozen = Frozen::tree(pid, &interrupts)?;
-    let (mut records, taken, refusals) = capture(&frozen, hooks.hooks(), options)?;
-    for taken in taken {
-        records.push(taken.into_record(0)?);
+    let capture::Captured {
+        mut image,
+        jobs,
+        refusals,
+    } = registry::capture(&frozen.processes, hooks.hooks(), options)?;
+    for job in jobs {
+        image.insert(job.into_object(0))?;
     }
     let mut captured = Captured {
         pids: frozen.processes.iter().map(|process| process.pid).collect(),
         threads: frozen.threads(),
         module: hooks.module().is_some(),
-        records,
+        image,
         refusals: refusals.into_vec(),
         frozen_ns: 0,
     };
@@ -220,24 +228,6 @@ pub fn capture_only(pid: i32, options: &DumpOptions, backend: Backend) -> Result
     frozen.release();
     captured.frozen_ns = nanoseconds(since);
     Ok(captured)
-}
-
-/// Captures everything but the contents of memory, with the files whose contents must be copied.
-fn capture(
-    frozen: &Frozen,
-    hooks: &dyn Hooks,
-    options: &DumpOptions,
-) -> Result<(Vec<Record>, Vec<PageJob>, Refusals)> {
-    let mut capture = Capture {
-        hooks,
-        options,
-        tree: &frozen.processes,
-        records: Vec::new(),
-        refusals: Refusals::default(),
-        notes: Notes::default(),
-    };
-    let taken = registry::capture(&mut capture)?;
-    Ok((capture.records, taken, capture.refusals))
 }
 
 fn nanoseconds(since: Instant) -> u64 {

@@ -7,7 +7,7 @@ use std::fs;
 
 use crust_hooks::Backend;
 use crust_kinds::capture::DumpOptions;
-use crust_kinds::registry::{Family, Registry};
+use crust_kinds::registry::Family;
 use crust_model::Result;
 use crust_model::refusal::{Refusal, Weight};
 use serde::Serialize;
@@ -71,23 +71,18 @@ pub struct Carried {
 ///
 /// Fails if the process is gone, or may not be traced.
 pub fn explain(pid: i32, options: &DumpOptions, backend: Backend) -> Result<Explanation> {
-    let kinds = Registry::all();
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     let captured = dump::capture_only(pid, options, backend)?;
-    let carried = captured
-        .records
-        .iter()
-        .map(|record| {
-            let (kind, what) = kinds.describe(record)?;
-            Ok(Carried {
-                owner: record.owner,
-                part: record.part,
-                family: Family::of(record.tag),
-                kind,
-                what,
-            })
+    let objects = captured.image.iter();
+    let carried = objects
+        .map(|(owner, object)| Carried {
+            owner: owner.number,
+            part: owner.part,
+            family: Family::of(object.row().tag),
+            kind: object.row().name.into(),
+            what: object.describe(),
         })
-        .collect::<Result<_>>()?;
+        .collect();
     Ok(Explanation {
         pid,
         name: name.trim_end().into(),

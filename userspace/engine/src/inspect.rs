@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crust_image::{Reader, Record};
 use crust_kinds::descriptor::table::Table;
-use crust_kinds::registry::{Family, Registry};
+use crust_kinds::registry::{Family, KINDS};
 use crust_kinds::task::name::Name;
 use crust_kinds::task::tree::Member;
 use crust_model::Result;
@@ -95,7 +95,7 @@ pub struct Object {
 
 impl Object {
     /// Describes a record, even if this crust cannot read it.
-    fn of(record: &Record, kinds: &Registry) -> Self {
+    fn of(record: &Record) -> Self {
         let size = record.body.len();
         let mut object = Self {
             owner: record.owner,
@@ -107,9 +107,10 @@ impl Object {
             what: format!("{size} bytes; a newer crust wrote it"),
             state: Value::Null,
         };
-        let Some(row) = kinds.get(record.tag) else {
+        let Some(kind) = KINDS.get(record.tag) else {
             return object;
         };
+        let row = kind.row;
         object.kind = row.name.into();
         if record.version > row.version {
             object.what = format!(
@@ -118,7 +119,7 @@ impl Object {
             );
             return object;
         }
-        match (row.describe)(record).and_then(|what| Ok((what, (row.json)(record)?))) {
+        match (row.decode)(record).and_then(|state| Ok((state.describe(), state.json()?))) {
             Ok((what, state)) => {
                 object.readable = true;
                 (object.what, object.state) = (what, state);
@@ -135,7 +136,6 @@ impl Object {
 ///
 /// Fails if the image is damaged.
 pub fn inspect(image: &Place, verify: bool) -> Result<Inspection> {
-    let kinds = Registry::all();
     let reader = match image {
         Place::File(path) => Reader::open(path)?,
         Place::Stream => stream::receive()?,
@@ -145,11 +145,7 @@ pub fn inspect(image: &Place, verify: bool) -> Result<Inspection> {
     } else {
         None
     };
-    let objects: Vec<_> = reader
-        .records()
-        .iter()
-        .map(|record| Object::of(record, &kinds))
-        .collect();
+    let objects: Vec<_> = reader.records().iter().map(Object::of).collect();
     let (major, minor) = reader.version();
     Ok(Inspection {
         image: image.name(),
@@ -227,7 +223,6 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_shown_as_such() {
-        let kinds = Registry::all();
         let look = |tag, version, body: &[u8]| {
             let record = Record {
                 tag,
@@ -236,7 +231,7 @@ mod tests {
                 part: 0,
                 body: body.into(),
             };
-            let object = Object::of(&record, &kinds);
+            let object = Object::of(&record);
             assert_eq!(processes(&[record], std::slice::from_ref(&object)), []);
             assert!(!object.readable);
             assert_eq!(object.state, Value::Null);
@@ -251,7 +246,7 @@ mod tests {
         // Kinds that we know, in a version that we do not, or damaged: including those from which
         // processes are built.
         for tag in [Name::TAG, Table::TAG, Member::TAG] {
-            let row = kinds.get(tag).unwrap();
+            let row = KINDS.get(tag).unwrap().row;
             let (kind, what) = look(tag, row.version + 1, b"xyz");
             assert_eq!(kind, row.name);
             assert!(what.contains("a newer crust wrote it"), "{what}");

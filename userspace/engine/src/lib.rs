@@ -28,7 +28,7 @@ mod terminal;
 pub use crust_hooks::Backend;
 pub use crust_kinds::capture::DumpOptions;
 pub use crust_kinds::plan_context::RestoreOptions;
-pub use crust_kinds::registry::{Family, Registry};
+pub use crust_kinds::registry::{Family, KINDS};
 pub use crust_model::plan::text as plan_text;
 pub use crust_model::progress::{Phase, Progress};
 pub use crust_model::refusal::{Refusal, Weight};

@@ -7,32 +7,32 @@
 
 use crust_executor::limits;
 use crust_hooks::Hooks;
-use crust_image::Record;
 use crust_kinds::plan_context::{PlanCx, RestoreOptions};
 use crust_kinds::{registry, task};
+use crust_model::image::Image;
 use crust_model::plan::Plan;
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
 use nix::unistd::{getpgrp, getsid};
 
-/// Plans the restore of an image's records on this machine.
+/// Plans the restore of an image on this machine.
 ///
 /// # Errors
 ///
-/// Fails if the records make no sense. Obstacles to their restore are among the refusals.
+/// Fails if the image makes no sense. Obstacles to their restore are among the refusals.
 pub fn plan(
-    records: &[Record],
+    image: &Image,
     hooks: &dyn Hooks,
     options: &RestoreOptions,
 ) -> Result<(Plan, Refusals)> {
     let session = getsid(None).map_err(|errno| Error::system("getsid", errno))?;
     let features = hooks.features().of_the_machine();
     let caller = (session.as_raw(), getpgrp().as_raw());
-    let mut cx = PlanCx::new(records, features, options, caller);
+    let mut cx = PlanCx::new(image, features, options, caller);
     registry::plan(&mut cx)?;
     let exceeded = limits::exceeded(&cx.plan);
     if !exceeded.is_empty() {
-        let members = task::tree::members(records)?;
+        let members = task::tree::members(image)?;
         for exceeded in exceeded {
             let process = exceeded.task.process.0 as usize;
             let task = members.get(process).map_or(0, |member| member.pid);

@@ -17,9 +17,9 @@
 use std::path::PathBuf;
 
 use crust_hooks::Backend;
-use crust_image::Record;
 use crust_kinds::capture::DumpOptions;
 use crust_kinds::plan_context::RestoreOptions;
+use crust_model::image::Image;
 use crust_model::plan::Plan;
 use crust_model::refusal::Refusal;
 use serde::{Deserialize, Serialize};
@@ -101,7 +101,7 @@ pub struct DumpReport {
 
 /// The result of capturing without a dump (`explain`): the tree was stopped for a moment and
 /// continues, and nothing was written. Refusals are not errors here.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct Captured {
     /// The processes by pid, the root first, zombies included.
     pub pids: Vec<i32>,
@@ -109,8 +109,8 @@ pub struct Captured {
     pub threads: u64,
     /// Whether the module was asked.
     pub module: bool,
-    /// The captured records.
-    pub records: Vec<Record>,
+    /// The captured objects.
+    pub image: Image,
     /// What cannot be carried over, what must be decided, and what would be lost.
     pub refusals: Vec<Refusal>,
     /// How long the tree was stopped.

@@ -7,11 +7,14 @@ use std::time::Instant;
 
 use crust_executor::{core_dump, execute};
 use crust_hooks::Chosen;
-use crust_image::{Reader, Record};
+use crust_image::Reader;
+use crust_kinds::conflicts::Conflicts;
 use crust_kinds::ipc::sysv_shm::Undo;
 use crust_kinds::plan_context::RestoreOptions;
-use crust_kinds::registry::{self, Registry};
+use crust_kinds::registry::{self, KINDS};
 use crust_kinds::{file, task};
+use crust_model::image::Image;
+use crust_model::plan::Plan;
 use crust_model::progress::{Phase, Progress};
 use crust_model::refusal::{Refusal, Refusals};
 use crust_model::{Error, Result};
@@ -20,10 +23,9 @@ use nix::unistd::{Pid, getsid};
 
 use crate::dump::raise_descriptor_limit;
 use crate::numbers::Numbers;
-use crate::planning;
 use crate::request::{Place, PlanReport, RestoreReport, RestoreRequest};
-use crate::stream;
 use crate::terminal::Terminal;
+use crate::{planning, stream};
 
 /// Restores a tree of processes. Its root is a child of the caller.
 ///
@@ -37,9 +39,12 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
     let hooks = Chosen::new(request.backend)?;
     // A stream takes its time, and the user may still end crust at once meanwhile: nothing has been
     // created.
-    let image = open(&request.image)?;
+    let (file, image, unknown) = open(&request.image)?;
     let interrupts = Interrupts::hold()?;
-    let (plan, refusals) = planning::plan(image.records(), hooks.hooks(), &request.options)?;
+    if unknown.forbid() {
+        return Err(Error::Refused(unknown.into_vec()));
+    }
+    let (plan, refusals) = planning::plan(&image, hooks.hooks(), &request.options)?;
     if refusals.forbid() {
         return Err(Error::Refused(refusals.into_vec()));
     }
@@ -50,17 +55,17 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
         .map(|steps| steps.len() as u64)
         .sum();
     progress.phase(&Phase::Planned {
-        objects: image.records().len() as u64,
+        objects: image.len() as u64,
         steps,
         took: begun.elapsed(),
     });
-    let conflicts = conflicts(image.records(), &request.options, &hooks)?;
+    let conflicts = conflicts(&image, &request.options, &hooks)?;
     if conflicts.forbid() {
         return Err(Error::Conflict(conflicts.into_vec()));
     }
 
-    let undo = Undo::new(image.records());
-    let mut restored = execute(&plan, image.file(), hooks.module(), &interrupts, progress)?;
+    let undo = Undo::new(&image);
+    let mut restored = execute(&plan, file.file(), hooks.module(), &interrupts, progress)?;
     interrupts.check()?;
     let pid = restored.pid();
     let forbidden = restored.take_losses();
@@ -68,7 +73,7 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
         write_pidfile(path, pid)?;
     }
     let mut terminal = match request.options.shell_job {
-        true => terminal_of_job(image.records())?,
+        true => terminal_of_job(&image)?,
         false => None,
     };
     let foreground = terminal
@@ -82,7 +87,7 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
     }
     undo.keep();
 
-    let members = task::tree::members(image.records())?;
+    let members = task::tree::members(&image)?;
     let losses: Vec<Refusal> = [refusals, conflicts, forbidden]
         .into_iter()
         .flat_map(Refusals::into_vec)
@@ -109,9 +114,16 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
 /// Fails if the image cannot be read.
 pub fn plan(request: &RestoreRequest) -> Result<PlanReport> {
     let hooks = Chosen::new(request.backend)?;
-    let image = open(&request.image)?;
-    let (plan, refusals) = planning::plan(image.records(), hooks.hooks(), &request.options)?;
-    let mut all = conflicts(image.records(), &request.options, &hooks)?.into_vec();
+    let (_, image, unknown) = open(&request.image)?;
+    if unknown.forbid() {
+        // The other objects may refer to those that are not known.
+        return Ok(PlanReport {
+            conflicts: unknown.into_vec(),
+            plan: Plan::default(),
+        });
+    }
+    let (plan, refusals) = planning::plan(&image, hooks.hooks(), &request.options)?;
+    let mut all = conflicts(&image, &request.options, &hooks)?.into_vec();
     all.extend(refusals.into_vec());
     Ok(PlanReport {
         conflicts: all,
@@ -119,27 +131,29 @@ pub fn plan(request: &RestoreRequest) -> Result<PlanReport> {
     })
 }
 
-/// Opens an image, and checks that it contains everything that its records refer to.
-fn open(place: &Place) -> Result<Reader> {
-    let image = stream::open(place)?;
-    Registry::all().check_extents(image.records(), |extent| {
-        image.has_pages(extent.offset, extent.bytes)
-    })?;
-    Ok(image)
+/// Opens an image, decodes it, and checks that it contains everything that its objects refer to. What this crust does
+/// not know is refused.
+fn open(place: &Place) -> Result<(Reader, Image, Refusals)> {
+    let file = stream::open(place)?;
+    let mut unknown = Refusals::default();
+    let image = KINDS.decode(file.records(), &mut unknown)?;
+    image.check_extents(|extent| file.has_pages(extent.offset, extent.bytes))?;
+    Ok((file, image, unknown))
 }
 
 /// Returns the terminal of crust, for a job that is a process group of its own; and that group.
-fn terminal_of_job(records: &[Record]) -> Result<Option<(Terminal, i32)>> {
-    let had_terminal = file::terminal::Terminal::foreground(records)?;
-    let group = task::tree::job(records, had_terminal)?;
+fn terminal_of_job(image: &Image) -> Result<Option<(Terminal, i32)>> {
+    let had_terminal = file::terminal::Terminal::foreground(image);
+    let group = task::tree::job(image, had_terminal)?;
     Ok(group.and_then(|group| Some((Terminal::of_job(group)?, group))))
 }
 
 /// Returns the conflicts with the current state of this machine.
-fn conflicts(records: &[Record], options: &RestoreOptions, hooks: &Chosen) -> Result<Refusals> {
-    let mut refusals = Refusals::default();
+fn conflicts(image: &Image, options: &RestoreOptions, hooks: &Chosen) -> Result<Refusals> {
+    let mut cx = Conflicts::new(image, options, hooks.hooks().features());
+    let refusals = &mut cx.refusals;
     let numbers = Numbers::default();
-    for member in task::tree::members(records)? {
+    for member in task::tree::members(image)? {
         if member.zombie.is_some_and(core_dump::is_in) && !core_dump::is_possible() {
             refusals.lose(
                 member.pid,
@@ -170,13 +184,13 @@ fn conflicts(records: &[Record], options: &RestoreOptions, hooks: &Chosen) -> Re
     // Among groups and sessions that already exist, processes can only be put into the session of
     // crust.
     let shared = match options.shell_job {
-        true => task::tree::session_of_shell(records)?,
+        true => task::tree::session_of_shell(image)?,
         false => getsid(None)
             .ok()
             .filter(|_| hooks.hooks().features().set_ids)
             .map(Pid::as_raw),
     };
-    for group in task::tree::groups_without_leader(records, shared)? {
+    for group in task::tree::groups_without_leader(image, shared)? {
         if let Some(why) = numbers.holder(group) {
             refusals.block(
                 group,
@@ -187,8 +201,8 @@ fn conflicts(records: &[Record], options: &RestoreOptions, hooks: &Chosen) -> Re
             );
         }
     }
-    registry::conflicts(records, options, hooks.hooks().features(), &mut refusals)?;
-    Ok(refusals)
+    registry::conflicts(&mut cx)?;
+    Ok(cx.refusals)
 }
 
 fn write_pidfile(path: &Path, pid: i32) -> Result<()> {

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crust_engine::{Inspection, Place, Registry, inspect};
+use crust_engine::{Inspection, KINDS, Place, inspect};
 use crust_image::{Reader, Record, Writer, codec};
 use serde_json::{Value, json};
 
@@ -47,8 +47,7 @@ fn look(name: &str) -> Inspection {
 
 /// Returns the kinds of the registry: name and version, by tag.
 fn kinds() -> BTreeMap<u16, (&'static str, u16)> {
-    let all = Registry::all();
-    let rows = (0..=u16::MAX).filter_map(|tag| all.get(tag));
+    let rows = KINDS.0.iter().map(|kind| kind.row);
     rows.map(|row| (row.tag, (row.name, row.version))).collect()
 }
 

@@ -12,8 +12,9 @@ use crust_image::{Reader, Record};
 use crust_kinds::descriptor::lock;
 use crust_kinds::file::inotify::fdinfo;
 use crust_kinds::plan_context::{PlanCx, RestoreOptions};
-use crust_kinds::registry::{self, Registry};
+use crust_kinds::registry::{self, KINDS};
 use crust_model::plan::Offsets;
+use crust_model::refusal::Refusals;
 use crust_proc::{Fields, Stat, smaps};
 
 /// Something that reads what crust did not write itself.
@@ -96,11 +97,11 @@ fn decoder(input: &[u8]) {
         part: 2,
         body: body.to_vec(),
     };
-    let registry = Registry::all();
-    let _ = registry.describe(&record);
-    if let Some(row) = registry.get(record.tag) {
-        let _ = (row.json)(&record);
-        let _ = (row.extents)(&record);
+    let Some(kind) = KINDS.get(record.tag) else {
+        return;
+    };
+    if let Ok(state) = (kind.row.decode)(&record) {
+        let _ = (state.describe(), state.json(), state.extents());
     }
 }
 
@@ -130,13 +131,16 @@ fn plan(input: &[u8]) {
     let mut records = tree().to_vec();
     let index = usize::from(u16::from_le_bytes([index[0], index[1]])) % records.len();
     records[index].body = body.to_vec();
+    let Ok(image) = KINDS.decode(&records, &mut Refusals::default()) else {
+        return;
+    };
     for set_ids in [false, true] {
         let features = KernelFeatures {
             set_ids,
             ..KernelFeatures::default()
         };
         let options = RestoreOptions::default();
-        let mut cx = PlanCx::new(&records, features, &options, (1, 1));
+        let mut cx = PlanCx::new(&image, features, &options, (1, 1));
         let _ = registry::plan(&mut cx);
     }
 }

@@ -3,10 +3,12 @@
 //! The context of a capture: what it works with, and what it gathers.
 
 use crust_hooks::Hooks;
-use crust_image::Record;
+use crust_model::image::Image;
 use crust_model::refusal::Refusals;
 use crust_tracee::frozen_process::FrozenProcess;
+use crust_tracee::texts::Texts;
 
+use crate::contents::PageJob;
 use crate::notes::Notes;
 
 /// The options of a dump.
@@ -35,10 +37,24 @@ pub struct Capture<'a> {
     pub options: &'a DumpOptions,
     /// The whole frozen tree; [`FrozenProcess::id`] is the index.
     pub tree: &'a [FrozenProcess],
-    /// The records captured so far.
-    pub records: Vec<Record>,
+    /// What `/proc` says of each process.
+    pub texts: &'a [Texts],
+    /// The objects captured so far.
+    pub image: Image,
+    /// The files whose contents are to be copied.
+    pub jobs: Vec<PageJob>,
     /// What cannot be captured.
     pub refusals: Refusals,
     /// Notes that kinds keep for themselves.
     pub notes: Notes,
+}
+
+/// What a capture has found.
+pub struct Captured {
+    /// All objects but the contents of memory.
+    pub image: Image,
+    /// The files whose contents are to be copied.
+    pub jobs: Vec<PageJob>,
+    /// What cannot be carried over.
+    pub refusals: Refusals,
 }

@@ -2,10 +2,10 @@
 
 //! The kinds of kernel objects: what is captured of each, and which steps restore it.
 //!
-//! A kind is one file: a plain serde structure that implements [`State`](crust_model::object::State) and the trait of
-//! its family ([`task::ProcessAspect`], [`task::ThreadAspect`], [`memory::MappingKind`],
-//! [`memory::aspect::SpaceAspect`], [`file::FileKind`]), and a line in the table of that family. [`registry`] lists all
-//! of them.
+//! A kind is one file: a plain serde structure that implements [`State`](crust_model::object::State),
+//! [`Kind`](kind::Kind) and the trait of its source ([`task::ProcessAspect`], [`task::ThreadAspect`],
+//! [`memory::MappingKind`], [`memory::aspect::SpaceAspect`], [`file::FileKind`], [`pathless::PathlessKind`], or
+//! [`kind::TreeKind`]), and a line in the [table](registry::KINDS).
 //!
 //! A capture only reads ([`capture::Capture`]); a plan is made without looking at the machine
 //! ([`plan_context::PlanCx`]); only `conflicts` checks whether this machine has what an image needs. Kinds use stopped
@@ -15,10 +15,12 @@
 
 mod bisect;
 pub mod capture;
+pub mod conflicts;
 pub mod contents;
 pub mod descriptor;
 pub mod file;
 pub mod ipc;
+pub mod kind;
 pub mod memory;
 pub mod namespace;
 pub mod notes;

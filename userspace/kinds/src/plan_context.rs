@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crust_hooks::KernelFeatures;
-use crust_image::Record;
+use crust_model::image::Image;
 use crust_model::plan::{Plan, ProcessId, TaskId};
 use crust_model::refusal::Refusals;
 
@@ -26,8 +26,8 @@ pub struct RestoreOptions {
 
 /// A plan in the making. It is pure: nothing here looks at the machine.
 pub struct PlanCx<'a> {
-    /// All records of the image.
-    pub records: &'a [Record],
+    /// The objects to restore.
+    pub image: &'a Image,
     /// The features of the kernel that will run the restore.
     pub features: KernelFeatures,
     /// The options of the restore.
@@ -49,13 +49,13 @@ impl<'a> PlanCx<'a> {
     /// Returns the context of an empty plan.
     #[must_use]
     pub fn new(
-        records: &'a [Record],
+        image: &'a Image,
         features: KernelFeatures,
         options: &'a RestoreOptions,
         caller: (i32, i32),
     ) -> Self {
         Self {
-            records,
+            image,
             features,
             options,
             caller,
@@ -71,10 +71,5 @@ impl<'a> PlanCx<'a> {
     pub fn survivor(&self, process: ProcessId) -> TaskId {
         let survivor = self.survivors.get(&process);
         survivor.copied().unwrap_or(process.leader())
-    }
-
-    /// Returns the records of one kind.
-    pub fn of_tag(&self, tag: u16) -> impl Iterator<Item = &Record> {
-        self.records.iter().filter(move |record| record.tag == tag)
     }
 }

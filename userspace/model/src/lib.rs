@@ -6,7 +6,7 @@
 //! and task it has the steps to take. It can be printed ([`plan::text`]), and is the same for the
 //! same image. An object that cannot be carried over is a [`refusal::Refusal`], which is data too.
 //! [`object::State`] is what all kinds of objects have in common: a number in images, a name, and a
-//! description for users.
+//! description for users. An [`image::Image`] has all objects of a tree, with their types.
 //!
 //! This crate makes no system call. It knows the structures of `crust-sys` that a plan holds, and
 //! the records of `crust-image`; it must not know any kind of object, `/proc`, or how a step is
@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod error;
+pub mod image;
 pub mod object;
 pub mod plan;
 pub mod progress;

@@ -1,21 +1,85 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The kinds of kernel objects: one file each, and one table for each family.
+//! What all kinds of kernel objects have in common as data: a number in images, a name, an encoding.
 //!
-//! A kind is a plain serde struct that implements [`State`] and the trait of its family
-//! (`task::Aspect`, `memory::MappingKind`, `file::FileKind`), and has a line in the family's table.
-//! Dump, restore, `inspect`, `explain` and `docs/support.md` derive from the tables.
+//! A kind is a plain serde struct that implements [`State`]. [`Object`] is the same without its
+//! type, and a [`Row`] is what a table of kinds says of it.
 
+use std::any::Any;
 use std::cmp::Ordering;
+use std::fmt;
 
 use crust_image::{Record, codec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::plan::{ProcessId, TaskId};
 use crate::{Error, Result};
 
+/// To what an object belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner {
+    /// The process, as a number in the image; for an open file, the description itself.
+    pub number: u32,
+    /// The thread of the process, or the index among the objects of one kind that the process has.
+    pub part: u32,
+}
+
+impl Owner {
+    /// Returns the owner named in a record.
+    #[must_use]
+    pub fn of(record: &Record) -> Self {
+        Self {
+            number: record.owner,
+            part: record.part,
+        }
+    }
+
+    /// Returns the process, for a kind whose objects belong to processes or threads.
+    #[must_use]
+    pub fn process(self) -> ProcessId {
+        ProcessId(self.number)
+    }
+
+    /// Returns the thread, for a kind whose objects belong to threads.
+    #[must_use]
+    pub fn task(self) -> TaskId {
+        TaskId {
+            process: self.process(),
+            thread: self.part,
+        }
+    }
+}
+
+impl From<(u32, u32)> for Owner {
+    fn from((number, part): (u32, u32)) -> Self {
+        Self { number, part }
+    }
+}
+
+impl From<ProcessId> for Owner {
+    fn from(process: ProcessId) -> Self {
+        process.leader().into()
+    }
+}
+
+impl From<TaskId> for Owner {
+    fn from(task: TaskId) -> Self {
+        Self {
+            number: task.process.0,
+            part: task.thread,
+        }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.number, self.part)
+    }
+}
+
 /// The properties of every kind of object: its name, its number in images, and texts for users.
-pub trait State: Serialize + DeserializeOwned {
+pub trait State: Serialize + DeserializeOwned + Any {
     /// The number in images; never reused, never renumbered. Task aspects have 0x01xx, mappings
     /// 0x02xx, files 0x03xx, namespaces 0x04xx.
     const TAG: u16;
@@ -36,12 +100,17 @@ pub trait State: Serialize + DeserializeOwned {
     }
 
     /// Returns the record of this state.
-    fn record(&self, owner: u32, part: u32) -> Result<Record> {
+    ///
+    /// # Errors
+    ///
+    /// Fails if the state cannot be encoded.
+    fn record(&self, owner: impl Into<Owner>) -> Result<Record> {
+        let Owner { number, part } = owner.into();
         let body = codec::encode(self)?;
         Ok(Record {
             tag: Self::TAG,
             version: Self::VERSION,
-            owner,
+            owner: number,
             part,
             body,
         })
@@ -103,7 +172,62 @@ pub fn other_version<T: State>(version: u16) -> Error {
     Error::malformed(T::NAME, problem)
 }
 
-/// The untyped interface of a kind: a row of a table.
+/// A [`State`] without its type.
+pub trait Object: Any {
+    /// Returns the row of its kind.
+    fn row(&self) -> Row;
+
+    /// Calls [`State::describe`].
+    fn describe(&self) -> String;
+
+    /// Calls [`State::extents`].
+    fn extents(&self) -> Vec<Extent>;
+
+    /// Calls [`State::record`].
+    ///
+    /// # Errors
+    ///
+    /// Fails if the state cannot be encoded.
+    fn record(&self, owner: Owner) -> Result<Record>;
+
+    /// Converts the whole state to JSON.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the state has something that JSON cannot express.
+    fn json(&self) -> Result<serde_json::Value>;
+
+    /// Returns the state for a downcast to its type.
+    fn as_any(&self) -> &dyn Any;
+}
+
+impl<T: State> Object for T {
+    fn row(&self) -> Row {
+        Row::of::<T>()
+    }
+
+    fn describe(&self) -> String {
+        State::describe(self)
+    }
+
+    fn extents(&self) -> Vec<Extent> {
+        State::extents(self)
+    }
+
+    fn record(&self, owner: Owner) -> Result<Record> {
+        State::record(self, owner)
+    }
+
+    fn json(&self) -> Result<serde_json::Value> {
+        serde_json::to_value(self).map_err(|error| Error::malformed(T::NAME, error.to_string()))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// What a table of kinds says of a kind.
 #[derive(Clone, Copy)]
 pub struct Row {
     /// [`State::TAG`].
@@ -114,12 +238,8 @@ pub struct Row {
     pub name: &'static str,
     /// [`State::SUPPORT`].
     pub support: &'static str,
-    /// Calls [`State::describe`] for a record.
-    pub describe: fn(&Record) -> Result<String>,
-    /// Calls [`State::extents`] for a record.
-    pub extents: fn(&Record) -> Result<Vec<Extent>>,
-    /// Converts a record to JSON.
-    pub json: fn(&Record) -> Result<serde_json::Value>,
+    /// Calls [`State::from_record`].
+    pub decode: fn(&Record) -> Result<Box<dyn Object>>,
 }
 
 impl Row {
@@ -131,13 +251,7 @@ impl Row {
             version: T::VERSION,
             name: T::NAME,
             support: T::SUPPORT,
-            describe: |record| Ok(T::from_record(record)?.describe()),
-            extents: |record| Ok(T::from_record(record)?.extents()),
-            json: |record| {
-                let state = T::from_record(record)?;
-                serde_json::to_value(&state)
-                    .map_err(|error| Error::malformed(T::NAME, error.to_string()))
-            },
+            decode: |record| Ok(Box::new(T::from_record(record)?)),
         }
     }
 }
@@ -212,9 +326,10 @@ mod tests {
             name: "desk".into(),
         };
         assert_eq!(Lamp::from_record(&old).unwrap(), lamp);
-        assert_eq!((Row::of::<Lamp>().describe)(&old).unwrap(), "300 desk");
+        let object = (Row::of::<Lamp>().decode)(&old).unwrap();
+        assert_eq!(object.describe(), "300 desk");
         // It is written in the new version.
-        let new = lamp.record(1, 0).unwrap();
+        let new = State::record(&lamp, ProcessId(1)).unwrap();
         assert_eq!(new.version, 3);
         assert_eq!(Lamp::from_record(&new).unwrap(), lamp);
     }

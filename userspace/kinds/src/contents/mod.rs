@@ -6,8 +6,7 @@ pub mod runs;
 
 use std::fs::File;
 
-use crust_image::Record;
-use crust_model::Result;
+use crust_model::image::Owned;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -33,29 +32,23 @@ pub fn huge_shift<'de, D: Deserializer<'de>>(from: D) -> Result<u8, D::Error> {
 pub struct PageJob {
     pub(crate) file: File,
     pub(crate) runs: Runs,
-    pub(crate) record: Box<dyn FnOnce(u64) -> Result<Record>>,
+    pub(crate) object: Box<dyn FnOnce(u64) -> Owned>,
 }
 
 impl PageJob {
-    /// Creates a job for pages of a file; `record` makes the record about them once their offset in the image is known.
-    pub fn new(
-        file: File,
-        runs: Runs,
-        record: impl FnOnce(u64) -> Result<Record> + 'static,
-    ) -> Self {
+    /// Creates a job for pages of a file; `object` completes the object that has them once their offset in the image is
+    /// known.
+    pub fn new(file: File, runs: Runs, object: impl FnOnce(u64) -> Owned + 'static) -> Self {
         Self {
             file,
             runs,
-            record: Box::new(record),
+            object: Box::new(object),
         }
     }
 
-    /// Returns the record about the file if its pages begin at this offset of the image.
-    ///
-    /// # Errors
-    ///
-    /// If the record cannot be encoded.
-    pub fn into_record(self, offset: u64) -> Result<Record> {
-        (self.record)(offset)
+    /// Returns the object that has the pages, if they begin at this offset of the image.
+    #[must_use]
+    pub fn into_object(self, offset: u64) -> Owned {
+        (self.object)(offset)
     }
 }

@@ -11,8 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 
 use crust_hooks::Hooks;
-use crust_image::Record;
-use crust_model::object::State;
+use crust_model::image::Image;
 use crust_model::plan::ProcessId;
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
@@ -28,10 +27,11 @@ use super::pathless::PathlessDescriptions;
 use super::pipe::Pipes;
 use super::probe::{Holder, Probe};
 use super::unix::Sockets;
-use super::{DescriptionId, FileKind, KINDS, refused};
+use super::{DescriptionId, FileKind, FileRole, refused};
 use crate::bisect::bisect;
 use crate::capture::{Capture, DumpOptions};
 use crate::descriptor::table::{PosixLock, Slot, Table};
+use crate::kind::Kinds;
 use crate::notes::Notes;
 
 /// The means to inspect descriptors in our own table, which is where descriptors in flight end up.
@@ -59,6 +59,8 @@ type Likeness = (u64, u64, i32);
 
 /// A capture of open files in progress.
 pub struct FileCapture<'a> {
+    /// The table of kinds.
+    pub kinds: Kinds,
     /// The frozen processes of the tree.
     pub tree: &'a [FrozenProcess],
     /// The hooks through which the kernel is queried.
@@ -83,14 +85,15 @@ pub struct FileCapture<'a> {
     alike: HashMap<Likeness, Vec<DescriptionId>>,
     ourselves: &'a Ourselves,
     in_flight: Vec<OwnedFd>,
-    /// The records captured so far.
-    pub records: Vec<Record>,
+    /// The objects captured so far.
+    pub image: &'a mut Image,
 }
 
 /// Captures the files of the whole tree.
-pub(super) fn take(capture: &mut Capture) -> Result<()> {
+pub(super) fn take(kinds: Kinds, capture: &mut Capture) -> Result<()> {
     let ourselves = Ourselves::new()?;
     let mut cx = FileCapture {
+        kinds,
         tree: capture.tree,
         hooks: capture.hooks,
         options: capture.options,
@@ -105,7 +108,7 @@ pub(super) fn take(capture: &mut Capture) -> Result<()> {
         alike: HashMap::new(),
         ourselves: &ourselves,
         in_flight: Vec::new(),
-        records: Vec::new(),
+        image: &mut capture.image,
     };
     cx.read_tables()?;
     // Messages in flight add descriptions while their sockets are captured.
@@ -115,11 +118,9 @@ pub(super) fn take(capture: &mut Capture) -> Result<()> {
         cx.capture(&probe)?;
         next += 1;
     }
-    for kind in KINDS {
-        (kind.resolve_refs)(&mut cx)?;
+    for (_, role) in kinds.of_role::<FileRole>() {
+        (role.resolve_refs)(&mut cx)?;
     }
-    let records = std::mem::take(&mut cx.records);
-    capture.records.extend(records);
     Ok(())
 }
 
@@ -176,7 +177,7 @@ impl<'a> FileCapture<'a> {
                     self.read_table(process, of_process)?
                 }
             };
-            self.records.push(table.record(process.id.0, 0)?);
+            self.image.add(process.id, table)?;
         }
         Ok(())
     }
@@ -293,16 +294,20 @@ impl<'a> FileCapture<'a> {
                 "let the program give it up before the dump",
             );
         }
-        match KINDS.iter().find(|kind| (kind.matches)(probe)) {
-            Some(kind) => (kind.capture)(probe, self),
+        let mut roles = self.kinds.of_role::<FileRole>();
+        match roles.find(|(_, role)| (role.matches)(probe)) {
+            Some((_, role)) => (role.capture)(probe, self),
             None => refused::refuse(probe, self),
         }
     }
 
     /// Keeps the state of a description.
-    pub fn keep<K: FileKind>(&mut self, id: DescriptionId, state: &K) -> Result<()> {
-        self.records.push(state.record(id.0, 0)?);
-        Ok(())
+    ///
+    /// # Errors
+    ///
+    /// If it has one already.
+    pub fn keep<K: FileKind>(&mut self, id: DescriptionId, state: K) -> Result<()> {
+        self.image.add((id.0, 0), state)
     }
 
     /// Notes that a description cannot be carried over.

@@ -23,6 +23,8 @@ use super::collect::FileCapture;
 use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
+use crate::file::OfFile;
+use crate::kind::Kind;
 
 /// The events that the kernel adds to every entry, and removes only when a one-shot entry has
 /// fired.
@@ -148,6 +150,10 @@ pub struct Watching {
     lines: Vec<Line>,
 }
 
+impl Kind for Epoll {
+    type Source = OfFile;
+}
+
 impl FileKind for Epoll {
     fn matches(probe: &Probe) -> bool {
         probe.is_linked("anon_inode:[eventpoll]")
@@ -201,7 +207,7 @@ impl FileKind for Epoll {
                 });
             }
             let open = probe.open();
-            cx.keep(epoll, &Epoll { open, targets })?;
+            cx.keep(epoll, Epoll { open, targets })?;
         }
         Ok(())
     }

@@ -11,6 +11,8 @@ use super::collect::FileCapture;
 use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
+use crate::file::OfFile;
+use crate::kind::Kind;
 
 /// An eventfd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +70,10 @@ impl File for Eventfd {
     }
 }
 
+impl Kind for Eventfd {
+    type Source = OfFile;
+}
+
 impl FileKind for Eventfd {
     fn matches(probe: &Probe) -> bool {
         probe.is_linked("anon_inode:[eventfd]")
@@ -89,7 +95,7 @@ impl FileKind for Eventfd {
         };
         cx.keep(
             probe.id,
-            &Eventfd {
+            Eventfd {
                 open: probe.open(),
                 count,
                 is_semaphore,

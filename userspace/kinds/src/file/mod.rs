@@ -8,7 +8,7 @@
 //! descriptions of a tree, and each is captured by its [`FileKind`]. [`fd_plan`] makes each of them again once, in the
 //! first process that has it and at its number there; the other processes then take it from there.
 //!
-//! A new kind is one file and one line in [`KINDS`].
+//! A new kind is one file and one line in the [table](crate::registry::KINDS).
 
 pub mod by_path;
 pub mod collect;
@@ -33,22 +33,26 @@ pub mod unix;
 pub mod unix_peer;
 pub mod uring;
 
-use crust_image::Record;
-use crust_model::Result;
-use crust_model::object::{Row, State};
-use crust_model::refusal::Refusals;
+use std::collections::BTreeMap;
+
+use crust_model::image::Image;
+use crust_model::object::Object;
+use crust_model::{Error, Result};
 use crust_sys::fcntl;
 use serde::{Deserialize, Serialize};
 
-use self::by_path::ByPath;
 use self::collect::FileCapture;
 use self::fd_plan::FdPlanner;
 use self::probe::Probe;
 use crate::capture::Capture;
 pub use crate::descriptor::DescriptionId;
 use crate::descriptor::lock::Lock;
-use crate::descriptor::table;
+use crate::descriptor::table::Table;
+use crate::kind::{Kind, Kinds, OfTree, Role, Source, TreeKind};
 use crate::plan_context::PlanCx;
+
+/// All open file descriptions of an image.
+type Files<'i> = BTreeMap<DescriptionId, &'i dyn File>;
 
 /// The state that every open file description has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,14 +141,10 @@ pub trait File {
     fn finish(&self, _id: DescriptionId, _bench: &mut FdPlanner) -> Result<()> {
         Ok(())
     }
-
-    /// Notes what on this machine prevents making the description. Only queries the machine, and
-    /// changes nothing.
-    fn conflicts(&self, _refusals: &mut Refusals) {}
 }
 
 /// A kind of open file.
-pub trait FileKind: State + File + 'static {
+pub trait FileKind: Kind + File {
     /// Returns whether an open file description is of this kind.
     fn matches(probe: &Probe) -> bool;
 
@@ -159,80 +159,62 @@ pub trait FileKind: State + File + 'static {
     }
 }
 
-/// A kind of open file, without its type.
-pub struct Kind {
-    /// The name, tag and support text of the kind.
-    pub row: Row,
+/// The source of the kinds of open files. The first in the table that matches a description captures it.
+#[derive(Clone, Copy, Debug)]
+pub struct OfFile;
+
+/// How the open files of a kind are captured and planned.
+struct FileRole {
     matches: fn(&Probe) -> bool,
     capture: for<'a> fn(&Probe<'a>, &mut FileCapture<'a>) -> Result<()>,
     resolve_refs: fn(&mut FileCapture) -> Result<()>,
-    load: fn(&Record) -> Result<Box<dyn File>>,
+    view: fn(&dyn Object) -> Option<&dyn File>,
 }
 
-impl Kind {
-    const fn of<K: FileKind>() -> Self {
-        Self {
-            row: Row::of::<K>(),
-            matches: K::matches,
-            capture: K::capture,
-            resolve_refs: K::resolve_refs,
-            load: |record| Ok(Box::new(K::from_record(record)?)),
-        }
+impl<K: FileKind> Source<K> for OfFile {
+    const ROLE: Role = &FileRole {
+        matches: K::matches,
+        capture: K::capture,
+        resolve_refs: K::resolve_refs,
+        view: |object| Some(object.as_any().downcast_ref::<K>()?),
+    };
+}
+
+impl Kind for Table {
+    type Source = OfTree;
+}
+
+/// It answers for all open files.
+impl TreeKind for Table {
+    fn capture(kinds: Kinds, cx: &mut Capture<'_>) -> Result<()> {
+        collect::take(kinds, cx)
+    }
+
+    fn plan(kinds: Kinds, cx: &mut PlanCx<'_>) -> Result<()> {
+        fd_plan::plan(kinds, cx)?;
+        pty::losses(cx)
     }
 }
 
-/// All kinds; the first that matches a description captures it.
-pub static KINDS: &[Kind] = &[
-    Kind::of::<ByPath<procfile::ProcFile>>(),
-    Kind::of::<pathless::PathlessFile>(),
-    Kind::of::<ByPath<regular::Regular>>(),
-    Kind::of::<ByPath<directory::Directory>>(),
-    Kind::of::<pipe::PipeEnd>(),
-    Kind::of::<eventfd::Eventfd>(),
-    Kind::of::<epoll::Epoll>(),
-    Kind::of::<unix::UnixSocket>(),
-    Kind::of::<timerfd::Timerfd>(),
-    Kind::of::<signalfd::Signalfd>(),
-    Kind::of::<inotify::Inotify>(),
-    Kind::of::<pidfd::Pidfd>(),
-    Kind::of::<uring::Uring>(),
-    Kind::of::<ByPath<device::Device>>(),
-    Kind::of::<pty::Master>(),
-    Kind::of::<pty::slave::Slave>(),
-    Kind::of::<terminal::Terminal>(),
-];
-
-/// Returns the rows of all records of this family.
-pub fn rows() -> impl Iterator<Item = Row> {
-    std::iter::once(Row::of::<table::Table>()).chain(KINDS.iter().map(|kind| kind.row))
-}
-
-/// Captures the descriptor tables of the whole tree, and everything that is open there.
-pub fn capture(capture: &mut Capture) -> Result<()> {
-    collect::take(capture)
-}
-
-/// Emits the steps that make the descriptor tables and open files again.
-pub fn plan(cx: &mut PlanCx) -> Result<()> {
-    fd_plan::plan(cx)?;
-    pty::losses(cx)
-}
-
-/// Notes which files of an image are missing or differ now, before anything is made.
-pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
-    for record in records {
-        if let Some(file) = load(record)? {
-            file.conflicts(refusals);
+/// Returns all open file descriptions of an image.
+///
+/// # Errors
+///
+/// If two kinds claim a description.
+fn all(kinds: Kinds, image: &Image) -> Result<Files<'_>> {
+    let mut files = Files::new();
+    for (tag, role) in kinds.of_role::<FileRole>() {
+        for (owner, object) in image.of_tag(tag) {
+            let id = DescriptionId(owner.number);
+            let file = (role.view)(object);
+            if files.insert(id, file.ok_or_else(|| missing(id))?).is_some() {
+                return Err(Error::malformed(id.to_string(), "is there twice"));
+            }
         }
     }
-    Ok(())
+    Ok(files)
 }
 
-/// Returns the description in a record; `None` if the record is of something else.
-fn load(record: &Record) -> Result<Option<Box<dyn File>>> {
-    KINDS
-        .iter()
-        .find(|kind| kind.row.tag == record.tag)
-        .map(|kind| (kind.load)(record))
-        .transpose()
+fn missing(id: DescriptionId) -> Error {
+    Error::malformed(id.to_string(), "the image does not have it")
 }

@@ -18,6 +18,8 @@ use super::collect::FileCapture;
 use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open, refused};
+use crate::file::OfFile;
+use crate::kind::Kind;
 use crate::pathless::PathlessFiles;
 use crate::pathless::capture::Place;
 
@@ -113,6 +115,10 @@ impl File for PathlessFile {
 /// The descriptions of each file without a path, collected during the capture.
 pub type PathlessDescriptions = BTreeMap<u32, Vec<DescriptionId>>;
 
+impl Kind for PathlessFile {
+    type Source = OfFile;
+}
+
 impl FileKind for PathlessFile {
     fn matches(probe: &Probe) -> bool {
         probe.file_type() == libc::S_IFREG
@@ -133,7 +139,7 @@ impl FileKind for PathlessFile {
         match cx
             .notes
             .of::<PathlessFiles>()
-            .note(&place, identity, cx.options)?
+            .note(cx.kinds, &place, identity, cx.options)?
         {
             Ok(file) => {
                 let of_file = cx.of_pathless.entry(file).or_default();
@@ -164,7 +170,7 @@ impl FileKind for PathlessFile {
                     pos: probe.pos,
                     is_first,
                 };
-                cx.keep(id, &state)?;
+                cx.keep(id, state)?;
             }
         }
         Ok(())

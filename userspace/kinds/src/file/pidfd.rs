@@ -15,6 +15,8 @@ use super::collect::FileCapture;
 use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
+use crate::file::OfFile;
+use crate::kind::Kind;
 
 /// The flag `PIDFD_THREAD`, which `F_GETFL` shows.
 const THREAD: i32 = libc::O_EXCL;
@@ -62,6 +64,10 @@ impl File for Pidfd {
     }
 }
 
+impl Kind for Pidfd {
+    type Source = OfFile;
+}
+
 impl FileKind for Pidfd {
     fn matches(probe: &Probe) -> bool {
         probe.is_linked("anon_inode:[pidfd]") || probe.link.starts_with(b"pidfd:")
@@ -72,7 +78,7 @@ impl FileKind for Pidfd {
         let is_ours = cx.tree.iter().any(|process| process.pid == pid);
         let (why, remedy) = if is_ours {
             let open = probe.open();
-            return cx.keep(probe.id, &Self { open, pid });
+            return cx.keep(probe.id, Self { open, pid });
         } else if pid <= 0 {
             (
                 "a pidfd of a process that has ended and was waited for".to_owned(),

@@ -27,6 +27,9 @@ use super::collect::FileCapture;
 use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
+use crate::conflicts::Conflicts;
+use crate::file::OfFile;
+use crate::kind::{Kind, Kinds};
 use crate::path::Named;
 
 /// The default capacity of a pipe, in bytes (`PIPE_DEF_BUFFERS` pages).
@@ -119,15 +122,6 @@ impl File for PipeEnd {
         let number = planner.creator(id)?.number;
         planner.set_flags(number, self.open.flags);
         Ok(())
-    }
-
-    fn conflicts(&self, refusals: &mut Refusals) {
-        if let Place::Here(Pipe {
-            name: Some(name), ..
-        }) = &self.pipe
-        {
-            name.conflicts(refusals);
-        }
     }
 }
 
@@ -237,6 +231,27 @@ impl Pipe {
 /// The ends of each pipe by its device and inode, collected during the capture.
 pub type Pipes = BTreeMap<(u64, u64), Vec<DescriptionId>>;
 
+impl Kind for PipeEnd {
+    type Source = OfFile;
+
+    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+        cx.each(|file: &Self, _, refusals| file.check(refusals));
+        Ok(())
+    }
+}
+
+impl PipeEnd {
+    /// Notes what on this machine prevents making it again.
+    fn check(&self, refusals: &mut Refusals) {
+        if let Place::Here(Pipe {
+            name: Some(name), ..
+        }) = &self.pipe
+        {
+            name.conflicts(refusals);
+        }
+    }
+}
+
 impl FileKind for PipeEnd {
     fn matches(probe: &Probe) -> bool {
         probe.file_type() == libc::S_IFIFO && probe.flags & libc::O_PATH == 0
@@ -344,7 +359,7 @@ fn settle_pipe(
     for end in &opened {
         let open = end.probe.open_with_owner(&end.file)?;
         let pipe = std::mem::replace(&mut place, Place::With(probe.id));
-        cx.keep(end.probe.id, &PipeEnd { open, pipe })?;
+        cx.keep(end.probe.id, PipeEnd { open, pipe })?;
     }
     Ok(())
 }

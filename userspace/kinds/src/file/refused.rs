@@ -3,7 +3,7 @@
 //! Open files that cannot be carried over: what each is, why it is refused, and what the user can
 //! do.
 //!
-//! Whatever no kind in [`KINDS`](super::KINDS) matches ends up here, so nothing is left out
+//! Whatever no kind in the [table](crate::registry::KINDS) matches ends up here, so nothing is left out
 //! silently.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

@@ -12,6 +12,8 @@ use super::collect::FileCapture;
 use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
+use crate::file::OfFile;
+use crate::kind::Kind;
 
 /// A signalfd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +57,10 @@ impl File for Signalfd {
     }
 }
 
+impl Kind for Signalfd {
+    type Source = OfFile;
+}
+
 impl FileKind for Signalfd {
     fn matches(probe: &Probe) -> bool {
         probe.is_linked("anon_inode:[signalfd]")
@@ -63,6 +69,6 @@ impl FileKind for Signalfd {
     fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()> {
         let mask = probe.demand("sigmask", |text| u64::from_str_radix(text, 16).ok())?;
         let open = probe.open();
-        cx.keep(probe.id, &Signalfd { open, mask })
+        cx.keep(probe.id, Signalfd { open, mask })
     }
 }

@@ -9,8 +9,8 @@
 
 use std::os::fd::AsFd;
 
-use crust_image::Record;
 use crust_model::Result;
+use crust_model::image::Image;
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Data, reserved};
 use nix::sys::termios::{self, Termios};
@@ -20,6 +20,8 @@ use super::collect::FileCapture;
 use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
+use crate::file::OfFile;
+use crate::kind::Kind;
 
 /// The terminal of a shell job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,16 +36,10 @@ pub struct Terminal {
 
 impl Terminal {
     /// Returns the process group that was in the foreground of the terminal, if there was one.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if a record cannot be read.
-    pub fn foreground(records: &[Record]) -> Result<Option<i32>> {
-        let Some(record) = records.iter().find(|record| record.tag == Self::TAG) else {
-            return Ok(None);
-        };
-        let group = Self::from_record(record)?.foreground;
-        Ok((group != 0).then_some(group))
+    #[must_use]
+    pub fn foreground(image: &Image) -> Option<i32> {
+        let (_, terminal) = image.all::<Self>().next()?;
+        Some(terminal.foreground).filter(|&group| group != 0)
     }
 }
 
@@ -103,6 +99,10 @@ impl File for Terminal {
     }
 }
 
+impl Kind for Terminal {
+    type Source = OfFile;
+}
+
 impl FileKind for Terminal {
     fn matches(probe: &Probe) -> bool {
         probe.file_type() == libc::S_IFCHR && is_terminal(probe.identity.rdev)
@@ -145,7 +145,7 @@ impl FileKind for Terminal {
         let stat = crust_proc::stat(holder.proc, holder.pid, "stat")?;
         cx.keep(
             probe.id,
-            &Self {
+            Self {
                 open: probe.open_with_owner(&terminal)?,
                 settings: kernel_termios(&settings),
                 foreground: stat.signed(8).max(0) as i32,

@@ -24,6 +24,8 @@ use super::collect::FileCapture;
 use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
+use crate::file::OfFile;
+use crate::kind::Kind;
 use crate::namespace::time::offsets_of;
 
 /// `TFD_IOC_SET_TICKS`: `_IOW('T', 0, u64)`.
@@ -113,6 +115,10 @@ impl File for Timerfd {
     }
 }
 
+impl Kind for Timerfd {
+    type Source = OfFile;
+}
+
 impl FileKind for Timerfd {
     fn matches(probe: &Probe) -> bool {
         probe.is_linked("anon_inode:[timerfd]")
@@ -139,7 +145,7 @@ impl FileKind for Timerfd {
         }
         cx.keep(
             probe.id,
-            &Timerfd {
+            Timerfd {
                 open: probe.open(),
                 clock,
                 flags,

@@ -17,9 +17,14 @@ use crust_sys::uapi::process_state;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::MemoryCapture;
 use super::layout::Layout;
 use super::program::Program;
+use super::{MemoryCapture, capture, huge_pages, map_count, plan};
+use crate::capture::Capture;
+use crate::conflicts::Conflicts;
+use crate::kind::{Kind, Kinds, OfTree, TreeKind};
+use crate::plan_context::PlanCx;
+use crate::task::tree;
 
 // linux/prctl.h; the libc crate lacks it.
 const PR_THP_DISABLE_EXCEPT_ADVISED: u64 = 1 << 1;
@@ -54,13 +59,38 @@ impl State for AddressSpace {
     }
 }
 
+impl Kind for AddressSpace {
+    type Source = OfTree;
+
+    fn conflicts(kinds: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+        let image = cx.image;
+        for (owner, space) in image.all::<Self>() {
+            let pid = tree::number(image, owner.task());
+            space.program.conflicts(pid, &mut cx.refusals);
+        }
+        map_count::conflicts(kinds, cx)?;
+        huge_pages::conflicts(kinds, cx)
+    }
+}
+
+/// It answers for all memory but the contents.
+impl TreeKind for AddressSpace {
+    fn capture(kinds: Kinds, cx: &mut Capture<'_>) -> Result<()> {
+        capture::capture(kinds, cx)
+    }
+
+    fn plan(kinds: Kinds, cx: &mut PlanCx<'_>) -> Result<()> {
+        plan::plan(kinds, cx)
+    }
+}
+
 impl AddressSpace {
     /// Reads the state of an address space; returns `None` if its program cannot be found again.
     ///
     /// # Errors
     ///
     /// Returns errors of reading `/proc`, and those of [`Hooks::process`].
-    pub fn capture(found: &mut MemoryCapture<'_>, hooks: &dyn Hooks) -> Result<Option<Self>> {
+    pub fn of(found: &mut MemoryCapture<'_>, hooks: &dyn Hooks) -> Result<Option<Self>> {
         let process = found.process;
         let task = process.pid;
         let Some(program) = Program::capture(found)? else {

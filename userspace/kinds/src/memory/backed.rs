@@ -10,31 +10,38 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crust_image::{PAGE_SIZE, Record};
+use crust_image::PAGE_SIZE;
+use crust_model::image::Image;
 use crust_model::plan::{Call, ProcessId, Stage, reserved};
 use crust_model::{Error, Result};
 
 use super::layout::Layout;
+use crate::kind::Kinds;
 use crate::pathless::{HoldingFd, HoldingFds};
 use crate::ranges::holes::Holes;
 
 /// The files without a path of an image.
 #[derive(Default)]
-pub struct Backed {
-    holding_fds: HoldingFds,
+pub struct Backed<'i> {
+    holding_fds: HoldingFds<'i>,
     /// The ranges where files with contents are mapped to be filled.
     at: BTreeMap<u32, Range<u64>>,
     of_process: BTreeMap<ProcessId, Vec<u32>>,
 }
 
-impl Backed {
+impl<'i> Backed<'i> {
     /// Finds address ranges for the files.
     ///
     /// # Errors
     ///
     /// Returns [`Error::Malformed`] if there is no room, or the records contradict each other.
-    pub fn of(records: &[Record], first_reserved: i32, holes: &mut Holes) -> Result<Self> {
-        let holding_fds = HoldingFds::of(records, first_reserved)?;
+    pub fn of(
+        kinds: Kinds,
+        image: &'i Image,
+        first_reserved: i32,
+        holes: &mut Holes,
+    ) -> Result<Self> {
+        let holding_fds = HoldingFds::of(kinds, image, first_reserved)?;
         let mut at = BTreeMap::new();
         let mut of_process: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for holding_fd in holding_fds.all() {
@@ -72,11 +79,14 @@ impl Backed {
     /// # Errors
     ///
     /// Returns [`Error::Malformed`] if the image does not have the file.
-    pub fn holding_fd(&self, id: u32) -> Result<&HoldingFd> {
+    pub fn holding_fd(&self, id: u32) -> Result<&HoldingFd<'i>> {
         self.holding_fds.get(id)
     }
 
-    fn of_process(&self, process: ProcessId) -> impl Iterator<Item = (&HoldingFd, &Range<u64>)> {
+    fn of_process(
+        &self,
+        process: ProcessId,
+    ) -> impl Iterator<Item = (&HoldingFd<'i>, &Range<u64>)> {
         let own = self.of_process.get(&process).into_iter().flatten();
         own.filter_map(|id| {
             let at = self.at.get(id).unwrap_or(&NOWHERE);
@@ -128,12 +138,12 @@ impl Backed {
 const NOWHERE: Range<u64> = 0..0;
 
 /// Returns whether a file is filled, and unmapped again, before its maker maps its own memory.
-pub(super) fn is_early(holding_fd: &HoldingFd) -> bool {
+pub(super) fn is_early(holding_fd: &HoldingFd<'_>) -> bool {
     let pathless = holding_fd.file.pathless();
     pathless.is_private || pathless.is_program
 }
 
-fn map(holding_fd: &HoldingFd, at: &Range<u64>, layout: &mut Layout<'_>) {
+fn map(holding_fd: &HoldingFd<'_>, at: &Range<u64>, layout: &mut Layout<'_>) {
     // No huge pages are reserved for what is a hole and stays one.
     let flags = libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE | libc::MAP_NORESERVE;
     let call = Call::new(
@@ -151,12 +161,12 @@ fn map(holding_fd: &HoldingFd, at: &Range<u64>, layout: &mut Layout<'_>) {
     layout.call(Stage::MapMemory, call.must_return(at.start));
 }
 
-fn fill(holding_fd: &HoldingFd, stage: Stage, at: &Range<u64>, layout: &mut Layout<'_>) {
+fn fill(holding_fd: &HoldingFd<'_>, stage: Stage, at: &Range<u64>, layout: &mut Layout<'_>) {
     let contents = &holding_fd.file.pathless().contents;
     contents.fill(&holding_fd.file.title(), stage, at.start, layout);
 }
 
-fn unmap(holding_fd: &HoldingFd, stage: Stage, at: &Range<u64>, layout: &mut Layout<'_>) {
+fn unmap(holding_fd: &HoldingFd<'_>, stage: Stage, at: &Range<u64>, layout: &mut Layout<'_>) {
     if at.is_empty() {
         return;
     }
@@ -170,7 +180,7 @@ fn unmap(holding_fd: &HoldingFd, stage: Stage, at: &Range<u64>, layout: &mut Lay
 
 /// Keeps the file open for reading only, since a program may not be open for writing by anybody. (A memfd as it was
 /// made does not count as such, and needs to be writable to be sealed.)
-fn reopen(holding_fd: &HoldingFd, layout: &mut Layout<'_>) {
+fn reopen(holding_fd: &HoldingFd<'_>, layout: &mut Layout<'_>) {
     if holding_fd.file.is_open_when_made() {
         return;
     }
@@ -192,6 +202,7 @@ fn reopen(holding_fd: &HoldingFd, layout: &mut Layout<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use crust_image::Record;
     use crust_model::object::State;
     use crust_proc::smaps::vm_flag as t;
 
@@ -203,7 +214,6 @@ mod tests {
     use crate::memory::file_backed::{Behind, FileBacked, PrivateFile, SharedFile};
     use crate::memory::plan::tests::{calls, planned};
     use crate::memory::program::Program;
-    use crate::pathless::PathlessFile;
     use crate::pathless::memfd::Memfd;
 
     fn memfd(id: u32, name: &str) -> Memfd {
@@ -248,15 +258,15 @@ mod tests {
             ..Table::default()
         };
         [
-            table(500).record(0, 0),
-            table(501).record(1, 0),
-            AddressSpace::default().record(0, 0),
-            Mappings(vec![shared(0x20_0000)]).record(0, 0),
-            runs_it.record(1, 0),
-            Mappings(vec![shared(0x30_0000)]).record(1, 0),
-            Mappings(vec![code]).record(1, 0),
-            memfd(0, "data").to_record(0),
-            program.to_record(0),
+            table(500).record((0, 0)),
+            table(501).record((1, 0)),
+            AddressSpace::default().record((0, 0)),
+            Mappings(vec![shared(0x20_0000)]).record((0, 0)),
+            runs_it.record((1, 0)),
+            Mappings(vec![shared(0x30_0000)]).record((1, 0)),
+            Mappings(vec![code]).record((1, 0)),
+            memfd(0, "data").record((0, 0)),
+            program.record((0, program.pathless.id)),
         ]
         .into_iter()
         .collect::<Result<_>>()
@@ -320,7 +330,7 @@ mod tests {
         let mut records = records();
         let mut wrong = memfd(2, "wrong");
         wrong.pathless.contents.runs.push(8192..12288);
-        records.push(wrong.to_record(0).unwrap());
+        records.push(wrong.record((0, 2)).unwrap());
         assert!(planned(&records).is_err());
     }
 

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
-use crust_model::object::State;
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
 use crust_proc::smaps::{self, Vma, vm_flag};
@@ -18,9 +17,9 @@ use super::build_id::BuildIds;
 use super::file_backed::Behind;
 use super::mapped_file::{Looked, MappedFile, MappedFiles};
 use super::vdso::{self, Vdso};
-use super::{KINDS, MappingKind, Mappings, aspect, policy, refused, shadow_stack};
+use super::{MappingRole, Mappings, aspect, policy, refused, shadow_stack};
 use crate::capture::{Capture, DumpOptions};
-use crate::ipc::sysv_shm::FoundSegments;
+use crate::kind::Kinds;
 use crate::notes::Notes;
 use crate::pathless::capture::Place;
 use crate::pathless::{PathlessFiles, Unreachable};
@@ -36,6 +35,7 @@ pub enum Look {
 
 /// A capture of one process's memory in progress.
 pub struct MemoryCapture<'a> {
+    kinds: Kinds,
     /// The process whose memory is captured.
     pub process: &'a FrozenProcess,
     /// The objects that cannot be carried over.
@@ -118,10 +118,10 @@ impl MemoryCapture<'_> {
             link,
         };
         let identity = (there.st_dev, there.st_ino);
-        let noted = self
-            .notes
-            .of::<PathlessFiles>()
-            .note(&place, identity, self.options)?;
+        let noted =
+            self.notes
+                .of::<PathlessFiles>()
+                .note(self.kinds, &place, identity, self.options)?;
         Ok(noted.map(Look::Pathless))
     }
 
@@ -142,7 +142,7 @@ impl MemoryCapture<'_> {
 /// # Errors
 ///
 /// Returns errors of `/proc` and of the hooks.
-pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
+pub(super) fn capture(kinds: Kinds, capture: &mut Capture<'_>) -> Result<()> {
     let living = capture
         .tree
         .iter()
@@ -159,14 +159,13 @@ pub fn capture(capture: &mut Capture<'_>) -> Result<()> {
         }
     });
     for (process, (vmas, policies)) in living.into_iter().zip(told) {
-        capture_process(process, vmas?, policies?, capture)?;
+        capture_process(kinds, process, vmas?, policies?, capture)?;
     }
-    let segments = capture.notes.of::<FoundSegments>();
-    segments.settle(capture.tree, &mut capture.refusals);
     Ok(())
 }
 
 fn capture_process(
+    kinds: Kinds,
     process: &FrozenProcess,
     mut vmas: Vec<Vma>,
     numa_maps: Option<String>,
@@ -176,6 +175,7 @@ fn capture_process(
     vmas.retain(|vma| vma.name != b"[vsyscall]");
 
     let mut found = MemoryCapture {
+        kinds,
         process,
         refusals: &mut capture.refusals,
         notes: &mut capture.notes,
@@ -185,13 +185,17 @@ fn capture_process(
         files: MappedFiles::default(),
         known: BTreeMap::new(),
     };
-    let space = AddressSpace::capture(&mut found, capture.hooks)?;
+    let image = &mut capture.image;
+    if let Some(space) = AddressSpace::of(&mut found, capture.hooks)? {
+        image.add(process.id, space)?;
+    }
     address_space::untold(&vmas, &mut found);
-    let aspects = aspect::capture(&vmas, &mut found, capture.hooks)?;
+    aspect::capture(kinds, &vmas, &mut found, capture.hooks, image)?;
 
-    let mut of_kind: Vec<Vec<Vma>> = KINDS.iter().map(|_| Vec::new()).collect();
+    let roles: Vec<&MappingRole> = kinds.of_role().map(|(_, role)| role).collect();
+    let mut of_kind: Vec<Vec<Vma>> = roles.iter().map(|_| Vec::new()).collect();
     for vma in vmas {
-        let kind = KINDS.iter().position(|kind| (kind.matches)(&vma));
+        let kind = roles.iter().position(|role| (role.matches)(&vma));
         match (refused::why(&vma), kind) {
             (None, Some(kind)) => of_kind[kind].push(vma),
             (Some((why, remedy)), _) => {
@@ -205,9 +209,8 @@ fn capture_process(
             ),
         }
     }
-    let mut records = Vec::new();
-    for (kind, vmas) in KINDS.iter().zip(&of_kind) {
-        records.extend((kind.capture)(vmas, &mut found)?);
+    for (role, vmas) in roles.iter().zip(&of_kind) {
+        (role.capture)(vmas, &mut found, image)?;
     }
     found.shadow_stacks.refuse(process, found.refusals);
     let mut files = found.files;
@@ -219,20 +222,12 @@ fn capture_process(
                 .get(&file.path, file.identity());
         }
     }
-    for record in &records {
-        if record.tag == Vdso::TAG {
-            let list = Mappings::<Vdso>::from_record(record)?.0;
-            let here = vdso::of_this_kernel()?;
-            Vdso::moved_apart(&list, here, process.pid, &mut capture.refusals);
-        }
+    if let Some(Mappings(list)) = image.get(process.id) {
+        let here = vdso::of_this_kernel()?;
+        Vdso::moved_apart(list, here, process.pid, found.refusals);
     }
-    if let Some(space) = space {
-        capture.records.push(space.record(process.id.0, 0)?);
+    match files.files.is_empty() {
+        true => Ok(()),
+        false => image.add(process.id, files),
     }
-    if !files.files.is_empty() {
-        capture.records.push(files.record(process.id.0, 0)?);
-    }
-    capture.records.extend(aspects);
-    capture.records.extend(records);
-    Ok(())
 }

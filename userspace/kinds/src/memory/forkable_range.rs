@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
-use crust_image::Record;
-use crust_model::object::State;
+use crust_model::image::Image;
+use crust_model::plan::ProcessId;
 use crust_model::{Error, Result};
 use crust_proc::smaps::vm_flag as t;
 
@@ -84,34 +84,21 @@ impl ForkableRange {
     }
 }
 
-/// Returns the forkable ranges among the records of a process, in order of address.
+/// Returns the forkable ranges of a process, in order of address.
 ///
 /// # Errors
 ///
-/// Returns an error if a record cannot be decoded.
-pub fn forkable_ranges<'r>(
-    records: impl IntoIterator<Item = &'r Record>,
-) -> Result<Vec<ForkableRange>> {
+/// Returns [`Error::Malformed`] if a mapping refers to a file that there is not.
+pub fn forkable_ranges(image: &Image, process: ProcessId) -> Result<Vec<ForkableRange>> {
     let mut all = Vec::new();
-    let mut of_files = Vec::new();
-    let mut files = Vec::new();
-    for record in records {
-        match record.tag {
-            MappedFiles::TAG => files = MappedFiles::from_record(record)?.files,
-            <Mappings<PrivateFile> as State>::TAG => {
-                of_files = Mappings::<PrivateFile>::from_record(record)?.0;
-            }
-            <Mappings<PrivateAnonymous> as State>::TAG => {
-                let list = Mappings::<PrivateAnonymous>::from_record(record)?.0;
-                all.extend(
-                    list.iter()
-                        .filter_map(|one| ForkableRange::of(&one.area, None)),
-                );
-            }
-            _ => {}
-        }
+    if let Some(Mappings(list)) = image.get::<Mappings<PrivateAnonymous>>(process) {
+        let ranges = list.iter();
+        all.extend(ranges.filter_map(|one| ForkableRange::of(&one.area, None)));
     }
-    for mapping in of_files {
+    let files = image.get::<MappedFiles>(process);
+    let files = files.map_or(&[][..], |files| &files.files);
+    let of_files = image.get::<Mappings<PrivateFile>>(process);
+    for mapping in of_files.iter().flat_map(|Mappings(list)| list) {
         // A file without a path does not exist yet when children are made.
         let Behind::Named(place) = mapping.file else {
             continue;

@@ -7,17 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::Range;
 
-use crust_image::Record;
 use crust_model::Result;
-use crust_model::object::State;
-use crust_model::refusal::Refusals;
+use crust_model::image::Image;
 use crust_proc::smaps::vm_flag;
 
+use super::Mappings;
 use super::area::Area;
 use super::file_backed::{Behind, PrivateFile, SharedFile};
 use super::huge_anonymous::HugeAnonymous;
-use super::{MappingKind, Mappings};
+use crate::conflicts::Conflicts;
 use crate::ipc::sysv_shm::Segment;
+use crate::kind::Kinds;
 use crate::memory::pages::{Runs, SharedMemory, StoredPages};
 use crate::pathless::HoldingFds;
 
@@ -41,16 +41,15 @@ fn count(pages: Range<u64>) -> u64 {
 }
 
 /// Returns the huge pages that the mappings and objects of an image need.
-fn needs(records: &[Record]) -> Result<Needs> {
+fn needs(kinds: Kinds, image: &Image) -> Result<Needs> {
     let mut needs = Needs::new();
     let mut need = |huge: u8, pages: u64| {
         if huge != 0 {
             *needs.entry(huge).or_default() += pages;
         }
     };
-    let mut stored: BTreeMap<u32, Runs> = BTreeMap::new();
     let mut pathless: BTreeMap<u32, (u8, BTreeSet<u64>)> = BTreeMap::new();
-    for holding_fd in HoldingFds::of(records, 0)?.all() {
+    for holding_fd in HoldingFds::of(kinds, image, 0)?.all() {
         let (id, contents) = (
             holding_fd.file.pathless().id,
             &holding_fd.file.pathless().contents,
@@ -59,64 +58,50 @@ fn needs(records: &[Record]) -> Result<Needs> {
             pathless.insert(id, (contents.huge, touched(contents.huge, &contents.runs)));
         }
     }
-    for record in records
-        .iter()
-        .filter(|record| record.tag == StoredPages::TAG)
-    {
-        stored.insert(record.owner, StoredPages::from_record(record)?.runs);
-    }
     let is_reserved = |area: &Area| !area.is(vm_flag::NO_RESERVE);
-    for record in records {
-        match record.tag {
-            HugeAnonymous::TAG => {
-                for mapping in Mappings::<HugeAnonymous>::from_record(record)?.0 {
-                    let range = mapping.area.range();
-                    let pages = if is_reserved(&mapping.area) {
-                        count(pages(mapping.huge, &range))
-                    } else {
-                        let runs = stored.get(&record.owner).cloned().unwrap_or_default();
-                        let touched = touched(mapping.huge, &runs);
-                        touched.range(pages(mapping.huge, &range)).count() as u64
-                    };
-                    need(mapping.huge, pages);
+    for (owner, Mappings(list)) in image.all::<Mappings<HugeAnonymous>>() {
+        let runs = image.get::<StoredPages>(owner).map(|stored| &stored.runs);
+        for mapping in list {
+            let range = mapping.area.range();
+            let pages = if is_reserved(&mapping.area) {
+                count(pages(mapping.huge, &range))
+            } else {
+                let touched = runs.map(|runs| touched(mapping.huge, runs));
+                let touched = touched.unwrap_or_default();
+                touched.range(pages(mapping.huge, &range)).count() as u64
+            };
+            need(mapping.huge, pages);
+        }
+    }
+    for (_, memory) in image.all::<SharedMemory>() {
+        let pages = if memory.no_reserve {
+            touched(memory.huge, &memory.runs).len() as u64
+        } else {
+            count(pages(memory.huge, &(0..memory.size)))
+        };
+        need(memory.huge, pages);
+    }
+    for (_, segment) in image.all::<Segment>() {
+        let huge = segment.contents.huge;
+        need(huge, count(pages(huge, &(0..segment.contents.size))));
+    }
+    for (_, Mappings(list)) in image.all::<Mappings<SharedFile>>() {
+        for mapping in list.iter().filter(|mapping| is_reserved(&mapping.area)) {
+            if let Behind::Pathless(id) = mapping.file {
+                if let Some((huge, of_file)) = pathless.get_mut(&id) {
+                    let end = mapping.offset.saturating_add(mapping.area.length);
+                    of_file.extend(pages(*huge, &(mapping.offset..end)));
                 }
             }
-            SharedMemory::TAG => {
-                let memory = SharedMemory::from_record(record)?;
-                let pages = if memory.no_reserve {
-                    touched(memory.huge, &memory.runs).len() as u64
-                } else {
-                    count(pages(memory.huge, &(0..memory.size)))
-                };
-                need(memory.huge, pages);
-            }
-            Segment::TAG => {
-                let segment = Segment::from_record(record)?;
-                let huge = segment.contents.huge;
-                need(huge, count(pages(huge, &(0..segment.contents.size))));
-            }
-            SharedFile::TAG => {
-                for mapping in Mappings::<SharedFile>::from_record(record)?.0 {
-                    if let Behind::Pathless(id) = mapping.file {
-                        if let Some((huge, of_file)) = pathless.get_mut(&id) {
-                            let end = mapping.offset.saturating_add(mapping.area.length);
-                            if is_reserved(&mapping.area) {
-                                of_file.extend(pages(*huge, &(mapping.offset..end)));
-                            }
-                        }
-                    }
+        }
+    }
+    for (_, Mappings(list)) in image.all::<Mappings<PrivateFile>>() {
+        for mapping in list {
+            if let Behind::Pathless(id) = mapping.file {
+                if let Some((huge, _)) = pathless.get(&id) {
+                    need(*huge, count(pages(*huge, &(0..mapping.area.length))));
                 }
             }
-            PrivateFile::TAG => {
-                for mapping in Mappings::<PrivateFile>::from_record(record)?.0 {
-                    if let Behind::Pathless(id) = mapping.file {
-                        if let Some((huge, _)) = pathless.get(&id) {
-                            need(*huge, count(pages(*huge, &(0..mapping.area.length))));
-                        }
-                    }
-                }
-            }
-            _ => {}
         }
     }
     for (huge, of_file) in pathless.into_values() {
@@ -142,12 +127,12 @@ fn free(huge: u8) -> u64 {
 ///
 /// # Errors
 ///
-/// Returns an error if a record cannot be decoded.
-pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
-    for (huge, needed) in needs(records)? {
+/// Returns an error if the image is inconsistent.
+pub(super) fn conflicts(kinds: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+    for (huge, needed) in needs(kinds, cx.image)? {
         let (free, kib) = (free(huge), (1_u64 << huge) >> 10);
         if free < needed {
-            refusals.block(
+            cx.refusals.block(
                 0,
                 "huge pages",
                 format!(
@@ -162,7 +147,11 @@ pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use crust_hooks::KernelFeatures;
+
     use super::*;
+    use crate::plan_context::RestoreOptions;
+    use crate::registry::KINDS;
 
     const MIB: u64 = 1 << 20;
 
@@ -197,14 +186,13 @@ mod tests {
             size: 2048 * MIB,
             ..SharedMemory::default()
         };
-        let records = [
-            Mappings(mappings).record(0, 0).unwrap(),
-            pages.record(0, 0).unwrap(),
-            memory.record(0, 0).unwrap(),
-            plain.record(0, 1).unwrap(),
-        ];
+        let mut image = Image::default();
+        image.add((0, 0), Mappings(mappings)).unwrap();
+        image.add((0, 0), pages).unwrap();
+        image.add((0, 0), memory).unwrap();
+        image.add((0, 1), plain).unwrap();
         assert_eq!(
-            needs(&records).unwrap(),
+            needs(KINDS, &image).unwrap(),
             Needs::from([(21, 4 + 2), (30, 2)])
         );
     }
@@ -216,9 +204,11 @@ mod tests {
             size: 1 << 47,
             ..SharedMemory::default()
         };
-        let mut refusals = Refusals::default();
-        let records = [memory.record(0, 0).unwrap()];
-        conflicts(&records, &mut refusals).unwrap();
-        assert!(refusals.as_slice()[0].why.contains("needs 1, and"));
+        let mut image = Image::default();
+        image.add((0, 0), memory).unwrap();
+        let options = RestoreOptions::default();
+        let mut cx = Conflicts::new(&image, &options, KernelFeatures::default());
+        conflicts(KINDS, &mut cx).unwrap();
+        assert!(cx.refusals.as_slice()[0].why.contains("needs 1, and"));
     }
 }

@@ -20,13 +20,13 @@ use crate::memory::segments::Segments;
 
 /// The memory that several processes have.
 #[derive(Default)]
-pub struct Common {
+pub struct Common<'i> {
     /// The objects of shared memory.
     pub objects: Objects,
     /// The files without a path.
-    pub backed: Backed,
+    pub backed: Backed<'i>,
     /// The System V segments.
-    pub segments: Segments,
+    pub segments: Segments<'i>,
 }
 
 /// The state that kinds use to plan their mappings.
@@ -36,9 +36,9 @@ pub struct Layout<'a> {
     /// The objects of shared memory, of all processes.
     pub objects: &'a Objects,
     /// The files without a path, of all processes.
-    pub backed: &'a Backed,
+    pub backed: &'a Backed<'a>,
     /// The System V segments, of all processes.
-    pub segments: &'a Segments,
+    pub segments: &'a Segments<'a>,
     /// The start addresses, in ascending order, of mappings that get their protection together with a protection key at
     /// the end ([`ProtectionKeys`](super::protection_keys::ProtectionKeys)).
     pub keyed: Vec<u64>,
@@ -57,7 +57,7 @@ impl<'a> Layout<'a> {
         task: TaskId,
         files: &'a [(MappedFile, bool)],
         pages: Option<&'a StoredPages>,
-        common: &'a Common,
+        common: &'a Common<'a>,
         kept: &'a [Range<u64>],
     ) -> Self {
         let mut layout = Self {

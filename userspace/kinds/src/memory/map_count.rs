@@ -4,16 +4,20 @@
 
 use std::collections::BTreeMap;
 
-use crust_image::Record;
+use crust_model::image::Image;
 use crust_model::object::State;
+use crust_model::plan::ProcessId;
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
 
 use super::attach::Attach;
-use super::{Mappings, backed, kind_of};
+use super::{MappingRole, Mappings, backed};
+use crate::conflicts::Conflicts;
 use crate::ipc::sysv_shm::Segment;
+use crate::kind::Kinds;
 use crate::memory::pages::SharedMemory;
 use crate::pathless::HoldingFds;
+use crate::task::tree;
 
 /// The number of mappings of the restore itself: scratch memory. The range where the vDSO was parked is unmapped by
 /// then.
@@ -24,21 +28,24 @@ const OURS: u64 = 1;
 ///
 /// # Errors
 ///
-/// Returns an error if a record cannot be decoded.
-pub fn needed(records: &[Record]) -> Result<BTreeMap<u32, u64>> {
+/// Returns an error if the image is inconsistent.
+fn needed(kinds: Kinds, image: &Image) -> Result<BTreeMap<ProcessId, u64>> {
     let mut needed = BTreeMap::new();
-    for record in records {
-        let count = match kind_of(record) {
-            Some(kind) => (kind.areas)(record)?.len() as u64,
-            None if [SharedMemory::TAG, Segment::TAG].contains(&record.tag) => 1,
-            None => continue,
-        };
-        let aside = u64::from(record.tag == Mappings::<Attach>::TAG);
-        *needed.entry(record.owner).or_insert(OURS) += count + aside;
+    let mut need = |process, count| *needed.entry(process).or_insert(OURS) += count;
+    for (tag, role) in kinds.of_role::<MappingRole>() {
+        for (owner, object) in image.of_tag(tag) {
+            let aside = u64::from(tag == Mappings::<Attach>::TAG);
+            need(owner.process(), (role.areas)(object).len() as u64 + aside);
+        }
     }
-    for holding_fd in HoldingFds::of(records, 0)?.all() {
+    for tag in [SharedMemory::TAG, Segment::TAG] {
+        for (owner, _) in image.of_tag(tag) {
+            need(owner.process(), 1);
+        }
+    }
+    for holding_fd in HoldingFds::of(kinds, image, 0)?.all() {
         if !backed::is_early(holding_fd) && !holding_fd.file.pathless().contents.runs.is_empty() {
-            *needed.entry(holding_fd.process.0).or_insert(OURS) += 1;
+            need(holding_fd.process, 1);
         }
     }
     Ok(needed)
@@ -49,7 +56,7 @@ pub fn needed(records: &[Record]) -> Result<BTreeMap<u32, u64>> {
 /// # Errors
 ///
 /// Returns an error if it cannot be read.
-pub fn of_this_machine() -> Result<u64> {
+fn of_this_machine() -> Result<u64> {
     const PATH: &str = "/proc/sys/vm/max_map_count";
     let text = std::fs::read_to_string(PATH)
         .map_err(|error| Error::from_io(format!("read {PATH}"), &error))?;
@@ -58,8 +65,22 @@ pub fn of_this_machine() -> Result<u64> {
         .map_err(|_| Error::malformed(PATH, "is no number"))
 }
 
+/// Notes which processes need more mappings than they may have here.
+///
+/// # Errors
+///
+/// Returns an error if the image is inconsistent, or the limit cannot be read.
+pub(super) fn conflicts(kinds: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+    let limit = of_this_machine()?;
+    for (process, needed) in needed(kinds, cx.image)? {
+        let pid = tree::number(cx.image, process.leader());
+        check(needed, limit, pid, &mut cx.refusals);
+    }
+    Ok(())
+}
+
 /// Notes if a process needs more mappings than it may have.
-pub fn conflicts(needed: u64, limit: u64, task: i32, refusals: &mut Refusals) {
+fn check(needed: u64, limit: u64, task: i32, refusals: &mut Refusals) {
     if needed > limit {
         refusals.block(
             task,
@@ -77,20 +98,20 @@ mod tests {
     use super::*;
     use crate::memory::Mappings;
     use crate::memory::private_anonymous::PrivateAnonymous;
+    use crate::registry::KINDS;
 
     #[test]
     fn a_process_needs_one_more_than_it_has() {
         let two = Mappings(vec![PrivateAnonymous::default(); 2]);
-        let records = [
-            two.record(7, 0).unwrap(),
-            SharedMemory::default().record(7, 0).unwrap(),
-        ];
-        let needed = needed(&records).unwrap();
-        assert_eq!(needed, BTreeMap::from([(7, 4)]));
+        let (mut image, process) = (Image::default(), ProcessId(7));
+        image.add(process, two).unwrap();
+        image.add(process, SharedMemory::default()).unwrap();
+        let needed = needed(KINDS, &image).unwrap();
+        assert_eq!(needed, BTreeMap::from([(process, 4)]));
         let mut refusals = Refusals::default();
-        conflicts(needed[&7], 4, 7, &mut refusals);
+        check(needed[&process], 4, 7, &mut refusals);
         assert!(!refusals.forbid());
-        conflicts(needed[&7], 3, 7, &mut refusals);
+        check(needed[&process], 3, 7, &mut refusals);
         assert!(refusals.forbid());
         assert!(of_this_machine().unwrap() > 100);
     }

@@ -22,9 +22,12 @@ use nix::sys::stat::{FileStat, SFlag, fstatat, stat};
 use serde::{Deserialize, Serialize};
 
 use super::build_id;
+use crate::conflicts::Conflicts;
+use crate::kind::{Kind, Kinds, OfTree, TreeKind};
 use crate::path::{FilePath, sibling};
 use crate::pathless::Unreachable;
 use crate::pathless::ghost::{DELETED, still_named};
+use crate::task::tree;
 
 /// A file, with what is needed to recognise it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,6 +169,18 @@ impl MappedFile {
         None
     }
 
+    /// Refuses the file if it cannot serve any more; `private` tells whether it is mapped privately anywhere.
+    pub(super) fn conflicts(&self, private: bool, pid: i32, refusals: &mut Refusals) {
+        if let Some(change) = self.changed(private) {
+            refusals.block(
+                pid,
+                format!("mapped file {}", String::from_utf8_lossy(&self.path)),
+                change,
+                "put the file back as it was, or dump the program again",
+            );
+        }
+    }
+
     /// Returns how the file differs from the build that was dumped.
     fn other_build(&self, id: &[u8]) -> Option<String> {
         let was = build_id::hexadecimal(id);
@@ -201,21 +216,22 @@ impl State for MappedFiles {
     }
 }
 
-impl MappedFiles {
-    /// Notes the files that cannot serve any more.
-    pub fn conflicts(&self, task: i32, refusals: &mut Refusals) {
-        for (file, private) in &self.files {
-            if let Some(change) = file.changed(*private) {
-                refusals.block(
-                    task,
-                    format!("mapped file {}", String::from_utf8_lossy(&file.path)),
-                    change,
-                    "put the file back as it was, or dump the program again",
-                );
+impl Kind for MappedFiles {
+    type Source = OfTree;
+
+    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+        for (owner, files) in cx.image.all::<Self>() {
+            let pid = tree::number(cx.image, owner.task());
+            for (file, private) in &files.files {
+                file.conflicts(*private, pid, &mut cx.refusals);
             }
         }
+        Ok(())
     }
 }
+
+/// They are captured and planned with the mappings that refer to them.
+impl TreeKind for MappedFiles {}
 
 /// Returns the target of a link in `/proc/PID`.
 ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The memory of a process: one file for each kind of mapping, and one table of them.
+//! The memory of a process: one file for each kind of mapping.
 //!
 //! A setting of the address space as a whole, or of mappings of any kind, is an
 //! [aspect](aspect::SpaceAspect) of it.
@@ -42,26 +42,19 @@ pub mod uring_memory;
 pub mod vdso;
 pub mod write_execute;
 
-use std::collections::BTreeMap;
-
-use crust_image::Record;
 use crust_model::Result;
-use crust_model::object::{Row, State};
-use crust_model::refusal::Refusals;
+use crust_model::image::Image;
+use crust_model::object::{Object, State};
+use crust_model::plan::ProcessId;
 use crust_proc::smaps::Vma;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use self::address_space::AddressSpace;
 use self::area::Area;
-pub use self::capture::{MemoryCapture, capture};
+pub use self::capture::MemoryCapture;
 use self::layout::Layout;
-use self::mapped_file::MappedFiles;
-pub use self::plan::plan;
-use self::shadow_stack::ShadowStack;
-use self::vdso::Vdso;
-use crate::ipc::sysv_shm;
-use crate::pathless;
+use crate::conflicts::Conflicts;
+use crate::kind::{Kind, Kinds, Role, Source};
 
 /// The pages of a mapping that an image has to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +70,7 @@ pub enum Content {
 }
 
 /// A kind of mapping: what backs a range of addresses.
-pub trait MappingKind: Serialize + DeserializeOwned {
+pub trait MappingKind: Serialize + DeserializeOwned + 'static {
     /// The number in images, 0x021x; never reused, never renumbered.
     const TAG: u16;
     /// The version of the encoding; raised when the struct changes.
@@ -99,6 +92,10 @@ pub trait MappingKind: Serialize + DeserializeOwned {
     fn plan(list: &[Self], layout: &mut Layout<'_>) -> Result<()>;
     /// Returns one line for `inspect`.
     fn describe(&self) -> String;
+    /// Notes what this machine lacks for the mappings of this kind: see [`Kind::conflicts`].
+    fn conflicts(_kinds: Kinds, _cx: &mut Conflicts<'_>) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// All mappings of one kind of one process.
@@ -119,131 +116,73 @@ impl<K: MappingKind> State for Mappings<K> {
     }
 }
 
-/// A row of the table: a kind without its type.
-struct Kind {
-    row: Row,
-    content: Content,
-    matches: fn(&Vma) -> bool,
-    capture: fn(&[Vma], &mut MemoryCapture<'_>) -> Result<Option<Record>>,
-    areas: fn(&Record) -> Result<Vec<Area>>,
-    plan: fn(&Record, &mut Layout<'_>) -> Result<()>,
-}
+impl<K: MappingKind> Kind for Mappings<K> {
+    type Source = OfMapping;
 
-impl Kind {
-    const fn of<K: MappingKind>() -> Self {
-        Self {
-            row: Row::of::<Mappings<K>>(),
-            content: K::CONTENT,
-            matches: K::matches,
-            capture: |vmas, found| {
-                let mut list = Vec::with_capacity(vmas.len());
-                for vma in vmas {
-                    list.extend(K::capture(vma, found)?);
-                }
-                let owner = found.process.id.0;
-                (!list.is_empty())
-                    .then(|| Mappings(list).record(owner, 0))
-                    .transpose()
-            },
-            areas: |record| {
-                let list = Mappings::<K>::from_record(record)?.0;
-                Ok(list.iter().map(|kind| kind.area().clone()).collect())
-            },
-            plan: |record, layout| K::plan(&Mappings::<K>::from_record(record)?.0, layout),
-        }
+    fn conflicts(kinds: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+        K::conflicts(kinds, cx)
     }
 }
 
-/// The table of kinds. A mapping is of the first kind that matches.
-static KINDS: &[Kind] = &[
-    Kind::of::<Vdso>(),
-    Kind::of::<ShadowStack>(),
-    Kind::of::<private_anonymous::PrivateAnonymous>(),
-    Kind::of::<huge_anonymous::HugeAnonymous>(),
-    Kind::of::<file_backed::PrivateFile>(),
-    Kind::of::<shared_anonymous::SharedAnonymous>(),
-    Kind::of::<attach::Attach>(),
-    Kind::of::<uring_memory::UringMemory>(),
-    Kind::of::<file_backed::SharedFile>(),
-];
+/// The source of the kinds of mappings. A mapping is of the first kind in the table that matches.
+#[derive(Clone, Copy, Debug)]
+pub struct OfMapping;
 
-/// Returns the rows of all records of memory, for `inspect` and the documentation.
-pub fn rows() -> impl Iterator<Item = Row> {
-    [Row::of::<AddressSpace>(), Row::of::<MappedFiles>()]
-        .into_iter()
-        .chain(aspect::SPACE.iter().map(|entry| entry.row))
-        .chain(KINDS.iter().map(|kind| kind.row))
-        .chain(pages::rows())
-        .chain(pathless::rows())
-        .chain([Row::of::<sysv_shm::Segment>()])
+/// How the mappings of a kind are captured and planned.
+struct MappingRole {
+    content: Content,
+    matches: fn(&Vma) -> bool,
+    capture: fn(&[Vma], &mut MemoryCapture<'_>, &mut Image) -> Result<()>,
+    areas: fn(&dyn Object) -> Vec<Area>,
+    plan: fn(&dyn Object, &mut Layout<'_>) -> Result<()>,
+}
+
+impl<K: MappingKind> Source<Mappings<K>> for OfMapping {
+    const ROLE: Role = &MappingRole {
+        content: K::CONTENT,
+        matches: K::matches,
+        capture: |vmas, found, image| {
+            let mut list = Vec::with_capacity(vmas.len());
+            for vma in vmas {
+                list.extend(K::capture(vma, found)?);
+            }
+            match list.is_empty() {
+                true => Ok(()),
+                false => image.add(found.process.id, Mappings(list)),
+            }
+        },
+        areas: |object| {
+            let list = list_of::<K>(object).iter();
+            list.map(|kind| kind.area().clone()).collect()
+        },
+        plan: |object, layout| K::plan(list_of(object), layout),
+    };
+}
+
+fn list_of<K: MappingKind>(object: &dyn Object) -> &[K] {
+    let list = object.as_any().downcast_ref::<Mappings<K>>();
+    list.map_or(&[], |list| &list.0)
+}
+
+/// Returns the mappings of one process, for each kind in the order of the table.
+fn of_process(
+    kinds: Kinds,
+    image: &Image,
+    process: ProcessId,
+) -> impl Iterator<Item = (&'static MappingRole, &dyn Object)> {
+    let all = kinds.of_role::<MappingRole>();
+    all.filter_map(move |(tag, role)| Some((role, image.object(tag, process)?)))
 }
 
 /// Returns the mappings of a process and which of their contents an image holds, in order of
 /// address.
-///
-/// # Errors
-///
-/// Returns an error if a record cannot be decoded.
-pub fn contents(records: &[&Record]) -> Result<Vec<(Area, Content)>> {
+#[must_use]
+pub fn contents(kinds: Kinds, image: &Image, process: ProcessId) -> Vec<(Area, Content)> {
     let mut all = Vec::new();
-    for record in records {
-        if let Some(kind) = kind_of(record) {
-            let areas = (kind.areas)(record)?;
-            all.extend(areas.into_iter().map(|area| (area, kind.content)));
-        }
+    for (role, object) in of_process(kinds, image, process) {
+        let areas = (role.areas)(object).into_iter();
+        all.extend(areas.map(|area| (area, role.content)));
     }
     all.sort_unstable_by_key(|(area, _)| area.start);
-    Ok(all)
-}
-
-/// Returns the records of this family, grouped by process.
-#[must_use]
-pub fn by_owner(records: &[Record]) -> BTreeMap<u32, Vec<&Record>> {
-    let mut all = BTreeMap::<u32, Vec<&Record>>::new();
-    for record in records {
-        if record.tag >> 8 == AddressSpace::TAG >> 8 {
-            all.entry(record.owner).or_default().push(record);
-        }
-    }
     all
-}
-
-fn kind_of(record: &Record) -> Option<&'static Kind> {
-    KINDS.iter().find(|kind| kind.row.tag == record.tag)
-}
-
-/// Checks whether this machine has what the mappings of an image need.
-///
-/// # Errors
-///
-/// Returns an error if a record cannot be decoded, or `/proc/self` cannot be read.
-pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
-    let here = vdso::of_this_kernel()?;
-    for (owner, mappings) in map_count::needed(records)? {
-        map_count::conflicts(
-            mappings,
-            map_count::of_this_machine()?,
-            owner as i32,
-            refusals,
-        );
-    }
-    for record in records {
-        let task = record.owner as i32;
-        match record.tag {
-            AddressSpace::TAG => {
-                AddressSpace::from_record(record)?
-                    .program
-                    .conflicts(task, refusals);
-            }
-            MappedFiles::TAG => MappedFiles::from_record(record)?.conflicts(task, refusals),
-            Vdso::TAG => {
-                let list = Mappings::<Vdso>::from_record(record)?.0;
-                Vdso::conflicts(&list, here, task, refusals);
-            }
-            tag if tag == Mappings::<ShadowStack>::TAG => shadow_stack::conflicts(task, refusals),
-            _ => aspect::conflicts(record, refusals)?,
-        }
-    }
-    huge_pages::conflicts(records, refusals)?;
-    sysv_shm::conflicts(records, refusals)
 }

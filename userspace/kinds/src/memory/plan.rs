@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crust_image::{PAGE_SIZE, Record};
-use crust_model::object::State;
+use crust_image::PAGE_SIZE;
+use crust_model::image::Image;
 use crust_model::plan::{ProcessId, Stage, Step, scratch};
 use crust_model::{Error, Result};
 use crust_sys::RemoteAddr;
 
+use super::Mappings;
 use super::address_space::AddressSpace;
 use super::area::Area;
 use super::aspect::{self, Moment};
@@ -21,8 +22,8 @@ use super::layout::{Common, Layout};
 use super::mapped_file::MappedFiles;
 use super::shadow_stack::{self, ShadowStack};
 use super::uring_memory::{self, UringMemory};
-use super::{KINDS, Mappings, kind_of};
 use crate::file::uring::rings::Rings;
+use crate::kind::Kinds;
 use crate::memory::pages::{SharedMemory, StoredPages};
 use crate::memory::segments::Segments;
 use crate::plan_context::PlanCx;
@@ -37,12 +38,11 @@ use crate::task::tree;
 /// # Errors
 ///
 /// Returns [`Error::Malformed`] if the records contradict each other.
-pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
-    let records = cx.records;
-    let processes = super::by_owner(records);
+pub(super) fn plan(kinds: Kinds, cx: &mut PlanCx<'_>) -> Result<()> {
+    let image = cx.image;
     let mut used = Vec::new();
-    for (&owner, of_process) in &processes {
-        used.extend(ranges(ProcessId(owner), of_process)?);
+    for (owner, _) in image.all::<AddressSpace>() {
+        used.extend(ranges(kinds, image, owner.process())?);
     }
     let mut holes = Holes::between(used);
     let start = holes
@@ -51,59 +51,49 @@ pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
     cx.plan.scratch = RemoteAddr(start);
 
     let mut common = Common::default();
-    let mut filled: BTreeMap<ProcessId, Vec<(Range<u64>, SharedMemory)>> = BTreeMap::new();
+    let mut filled: BTreeMap<ProcessId, Vec<(Range<u64>, &SharedMemory)>> = BTreeMap::new();
     let pids = pids(cx);
-    for record in cx.of_tag(SharedMemory::TAG) {
-        let memory = SharedMemory::from_record(record)?;
-        let owner = ProcessId(record.owner);
+    for (owner, memory) in image.all::<SharedMemory>() {
+        let owner = owner.process();
         let pid = *pids
             .get(&owner)
             .ok_or_else(|| Error::malformed(owner.to_string(), "the plan does not make it"))?;
-        let at = common.objects.add(&memory, owner, pid, &mut holes)?;
+        let at = common.objects.add(memory, owner, pid, &mut holes)?;
         filled.entry(owner).or_default().push((at, memory));
     }
 
-    common.backed = Backed::of(records, cx.plan.reserved_fds, &mut holes)?;
-    common.segments = Segments::of(records, &mut holes)?;
+    common.backed = Backed::of(kinds, image, cx.plan.reserved_fds, &mut holes)?;
+    common.segments = Segments::of(image, &mut holes)?;
 
-    let rings = Rings::of(records)?;
+    let rings = Rings::of(image);
 
-    let fork_groups = fork_groups(cx, &processes)?;
+    let fork_groups = fork_groups(cx)?;
     fork_groups.plan(&mut cx.plan)?;
 
-    for (&owner, of_process) in &processes {
-        let own = |tag| of_process.iter().find(|record| record.tag == tag).copied();
-        let Some(space) = own(AddressSpace::TAG) else {
-            continue;
-        };
-        let space = AddressSpace::from_record(space)?;
-        let files = own(MappedFiles::TAG).map(MappedFiles::from_record);
-        let files = files.transpose()?.unwrap_or_default().files;
-        let stored = own(StoredPages::TAG).map(StoredPages::from_record);
-        let stored = stored.transpose()?;
-        let process = ProcessId(owner);
+    for (owner, space) in image.all::<AddressSpace>() {
+        let process = owner.process();
+        let files = image.get::<MappedFiles>(process);
+        let files = files.map_or(&[][..], |files| &files.files);
+        let stored = image.get::<StoredPages>(process);
         let task = process.leader();
         let kept = fork_groups.kept(process);
 
-        let pages = stored.as_ref();
         let plan = &mut cx.plan;
-        let mut layout = Layout::begin(plan, task, &files, pages, &common, kept);
-        if let Some(record) = own(Mappings::<UringMemory>::TAG) {
-            uring_memory::place(record, &rings, &mut layout)?;
+        let mut layout = Layout::begin(plan, task, files, stored, &common, kept);
+        if let Some(Mappings(list)) = image.get::<Mappings<UringMemory>>(process) {
+            uring_memory::place(list, &rings, &mut layout)?;
         }
         fork_groups.forget(process, &mut layout);
         space.prepare(&mut layout)?;
-        aspect::plan(of_process, Moment::Empty, &mut layout)?;
+        aspect::plan(kinds, image, Moment::Empty, &mut layout);
         common.backed.map(&mut layout);
         common.segments.make(&mut layout);
         let mut areas = Vec::new();
-        for kind in KINDS {
-            if let Some(record) = own(kind.row.tag) {
-                (kind.plan)(record, &mut layout)?;
-                areas.extend((kind.areas)(record)?);
-            }
+        for (role, mappings) in super::of_process(kinds, image, process) {
+            (role.plan)(mappings, &mut layout)?;
+            areas.extend((role.areas)(mappings));
         }
-        aspect::plan(of_process, Moment::Mapped, &mut layout)?;
+        aspect::plan(kinds, image, Moment::Mapped, &mut layout);
         fork_groups.fill(process, &mut layout)?;
         for (at, memory) in filled.get(&task.process).into_iter().flatten() {
             memory.fill(at, &mut layout);
@@ -117,20 +107,19 @@ pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
             area.settle(&mut layout);
         }
         space.settle(&mut layout);
-        if let Some(stored) = &stored {
+        if let Some(stored) = stored {
             stored.guard(&mut layout);
         }
         for area in &areas {
             area.lock(&mut layout);
         }
-        aspect::plan(of_process, Moment::Filled, &mut layout)?;
+        aspect::plan(kinds, image, Moment::Filled, &mut layout);
         for area in &areas {
             area.seal(&mut layout);
         }
-        if let Some(record) = own(Mappings::<ShadowStack>::TAG) {
-            let stacks = Mappings::<ShadowStack>::from_record(record)?.0;
-            let hard = Limits::hard(records, process, libc::RLIMIT_STACK)?;
-            shadow_stack::make(&stacks, &areas, hard, &mut layout);
+        if let Some(Mappings(stacks)) = image.get::<Mappings<ShadowStack>>(process) {
+            let hard = Limits::hard(image, process, libc::RLIMIT_STACK);
+            shadow_stack::make(stacks, &areas, hard, &mut layout);
         }
         layout.end();
     }
@@ -138,8 +127,8 @@ pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
 }
 
 /// Returns the fork groups: which processes share pages with their parents.
-fn fork_groups(cx: &PlanCx<'_>, processes: &BTreeMap<u32, Vec<&Record>>) -> Result<ForkGroups> {
-    let parents: Vec<Option<u32>> = tree::members(cx.records)?
+fn fork_groups(cx: &PlanCx<'_>) -> Result<ForkGroups> {
+    let parents: Vec<Option<u32>> = tree::members(cx.image)?
         .into_iter()
         .map(|member| member.parent)
         .collect();
@@ -152,25 +141,22 @@ fn fork_groups(cx: &PlanCx<'_>, processes: &BTreeMap<u32, Vec<&Record>>) -> Resu
         }
     }
     let mut members = BTreeMap::new();
-    for (&owner, records) in processes {
-        let stored = records.iter().find(|record| record.tag == StoredPages::TAG);
-        if let Some(stored) = stored {
-            let id = ProcessId(owner);
-            let parent = parents.get(owner as usize).copied().flatten();
-            let parent = parent.map(ProcessId);
-            let mut maker = makers.get(&id).copied().flatten();
-            while let Some(stand_in) = maker.filter(|maker| maker.0 as usize >= parents.len()) {
-                // A stand-in is a copy of the process that makes it.
-                maker = makers.get(&stand_in).copied().flatten();
-            }
-            let member = Member {
-                parent,
-                inherits: maker == parent,
-                forkable_ranges: forkable_ranges(records.iter().copied())?,
-                stored: StoredPages::from_record(stored)?,
-            };
-            members.insert(id, member);
+    for (owner, stored) in cx.image.all::<StoredPages>() {
+        let id = owner.process();
+        let parent = parents.get(owner.number as usize).copied().flatten();
+        let parent = parent.map(ProcessId);
+        let mut maker = makers.get(&id).copied().flatten();
+        while let Some(stand_in) = maker.filter(|maker| maker.0 as usize >= parents.len()) {
+            // A stand-in is a copy of the process that makes it.
+            maker = makers.get(&stand_in).copied().flatten();
         }
+        let member = Member {
+            parent,
+            inherits: maker == parent,
+            forkable_ranges: forkable_ranges(cx.image, id)?,
+            stored: stored.clone(),
+        };
+        members.insert(id, member);
     }
     Ok(ForkGroups::of(members))
 }
@@ -191,19 +177,17 @@ fn pids(cx: &PlanCx<'_>) -> BTreeMap<ProcessId, i32> {
 /// # Errors
 ///
 /// [`Error::Malformed`] if one is not of whole pages, or if two overlap: no address space is like that.
-fn ranges(process: ProcessId, records: &[&Record]) -> Result<Vec<Range<u64>>> {
+fn ranges(kinds: Kinds, image: &Image, process: ProcessId) -> Result<Vec<Range<u64>>> {
     let mut all: Vec<Range<u64>> = Vec::new();
-    for record in records {
-        if let Some(kind) = kind_of(record) {
-            for Area { start, length, .. } in (kind.areas)(record)? {
-                let end = start.checked_add(length).filter(|end| *end > start);
-                let end = end.filter(|end| (start | end) % PAGE_SIZE == 0);
-                let end = end.ok_or_else(|| {
-                    let problem = format!("{length:#x} bytes at {start:#x} are no range of pages");
-                    Error::malformed(format!("the memory of {process}"), problem)
-                })?;
-                all.push(start..end);
-            }
+    for (role, mappings) in super::of_process(kinds, image, process) {
+        for Area { start, length, .. } in (role.areas)(mappings) {
+            let end = start.checked_add(length).filter(|end| *end > start);
+            let end = end.filter(|end| (start | end) % PAGE_SIZE == 0);
+            let end = end.ok_or_else(|| {
+                let problem = format!("{length:#x} bytes at {start:#x} are no range of pages");
+                Error::malformed(format!("the memory of {process}"), problem)
+            })?;
+            all.push(start..end);
         }
     }
     all.sort_unstable_by_key(|range| range.start);
@@ -219,8 +203,10 @@ fn ranges(process: ProcessId, records: &[&Record]) -> Result<Vec<Range<u64>>> {
 #[cfg(test)]
 pub(super) mod tests {
     use crust_hooks::KernelFeatures;
+    use crust_image::Record;
+    use crust_model::object::State;
     use crust_model::plan::{Plan, TaskId};
-
+    use crust_model::refusal::Refusals;
     use crust_proc::smaps::vm_flag as t;
 
     use super::*;
@@ -228,6 +214,7 @@ pub(super) mod tests {
     use crate::memory::private_anonymous::PrivateAnonymous;
     use crate::memory::shared_anonymous::SharedAnonymous;
     use crate::plan_context::RestoreOptions;
+    use crate::registry::KINDS;
 
     const PAGE: u64 = 4096;
 
@@ -279,13 +266,13 @@ pub(super) mod tests {
         };
         let space = AddressSpace::default();
         [
-            space.record(0, 0),
-            Mappings(vec![heap, reserved]).record(0, 0),
-            Mappings(vec![shared(0x20_0000)]).record(0, 0),
-            pages.record(0, 0),
-            memory.record(0, 0),
-            space.record(1, 0),
-            Mappings(vec![shared(0x30_0000)]).record(1, 0),
+            space.record((0, 0)),
+            Mappings(vec![heap, reserved]).record((0, 0)),
+            Mappings(vec![shared(0x20_0000)]).record((0, 0)),
+            pages.record((0, 0)),
+            memory.record((0, 0)),
+            space.record((1, 0)),
+            Mappings(vec![shared(0x30_0000)]).record((1, 0)),
         ]
         .into_iter()
         .collect::<Result<_>>()
@@ -294,7 +281,8 @@ pub(super) mod tests {
 
     pub(crate) fn planned(records: &[Record]) -> Result<Plan> {
         let options = RestoreOptions::default();
-        let mut cx = PlanCx::new(records, KernelFeatures::default(), &options, (1, 1));
+        let image = KINDS.decode(records, &mut Refusals::default())?;
+        let mut cx = PlanCx::new(&image, KernelFeatures::default(), &options, (1, 1));
         cx.plan.reserved_fds = 10;
         for (child, pid) in [(0, 500), (1, 501)] {
             let step = Step::SpawnChild {
@@ -306,7 +294,7 @@ pub(super) mod tests {
             let task = ProcessId(child).leader();
             cx.plan.step(Stage::Spawn, task, step);
         }
-        plan(&mut cx)?;
+        plan(KINDS, &mut cx)?;
         Ok(cx.plan)
     }
 
@@ -387,7 +375,7 @@ pub(super) mod tests {
 
     #[test]
     fn records_that_contradict_each_other_are_an_error() {
-        let without = |tag| {
+        let without = |tag| -> Result<Plan> {
             let mut records = records();
             records.retain(|record| record.tag != tag);
             planned(&records)
@@ -411,7 +399,10 @@ pub(super) mod tests {
             (heap(0x4_0000, u64::MAX), "no range of pages"),
         ] {
             let mappings = Mappings(vec![heap(0x2_0000, 0x2000), second]);
-            let records = [AddressSpace::default().record(0, 0), mappings.record(0, 0)];
+            let records = [
+                AddressSpace::default().record((0, 0)),
+                mappings.record((0, 0)),
+            ];
             let records: Vec<_> = records.into_iter().collect::<Result<_>>().unwrap();
             let error = planned(&records).unwrap_err().to_string();
             assert!(error.contains(problem), "{error}");

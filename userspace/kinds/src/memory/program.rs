@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::MemoryCapture;
 use super::capture::Look;
 use super::layout::{Layout, open_call};
-use super::mapped_file::{MappedFile, MappedFiles, read_link};
+use super::mapped_file::{MappedFile, read_link};
 use crate::memory::build_id::BuildIds;
 use crate::pathless::PathlessFiles;
 
@@ -128,10 +128,9 @@ impl Program {
     }
 
     /// Notes if the program is no longer the same.
-    pub fn conflicts(self, task: i32, refusals: &mut Refusals) {
+    pub fn conflicts(&self, pid: i32, refusals: &mut Refusals) {
         if let Self::Named(file) = self {
-            let files = vec![(file, true)];
-            MappedFiles { files }.conflicts(task, refusals);
+            file.conflicts(true, pid, refusals);
         }
     }
 

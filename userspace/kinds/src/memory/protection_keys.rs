@@ -12,7 +12,6 @@
 use crust_hooks::Hooks;
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Stage};
-use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
 use crust_proc::smaps::Vma;
 use crust_sys::{ptrace, xstate};
@@ -23,6 +22,10 @@ use super::MemoryCapture;
 use super::area::Area;
 use super::aspect::{Moment, SpaceAspect};
 use super::layout::Layout;
+use crate::conflicts::Conflicts;
+use crate::kind::{Kind, Kinds};
+use crate::memory::aspect::OfSpace;
+use crate::task::tree;
 
 /// `PKEY_DISABLE_ACCESS`, which in PKRU is the lower bit of each key.
 const NO_ACCESS: u32 = 1;
@@ -130,6 +133,25 @@ fn rights_beyond_default(pkru: u32) -> u16 {
         .fold(0, |all, key| all | 1 << key)
 }
 
+impl Kind for ProtectionKeys {
+    type Source = OfSpace;
+
+    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+        if xstate::has_protection_keys() {
+            return Ok(());
+        }
+        for (owner, _) in cx.image.all::<Self>() {
+            cx.refusals.block(
+                tree::number(cx.image, owner.task()),
+                "protection keys",
+                "this processor has none (PKU), or its kernel does not use them",
+                "restore on a machine like that of the dump",
+            );
+        }
+        Ok(())
+    }
+}
+
 impl SpaceAspect for ProtectionKeys {
     fn capture(
         vmas: &[Vma],
@@ -183,17 +205,6 @@ impl SpaceAspect for ProtectionKeys {
                     layout.call(Stage::SealMemory, call);
                 }
             }
-        }
-    }
-
-    fn conflicts(&self, task: i32, refusals: &mut Refusals) {
-        if !xstate::has_protection_keys() {
-            refusals.block(
-                task,
-                "protection keys",
-                "this processor has none (PKU), or its kernel does not use them",
-                "restore on a machine like that of the dump",
-            );
         }
     }
 }

@@ -6,8 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crust_image::Record;
-use crust_model::object::State;
+use crust_model::image::Image;
 use crust_model::plan::{Arg, Call, CallRef, Data, ProcessId, Stage, reserved};
 use crust_model::{Error, Result};
 use crust_sys::shm;
@@ -79,8 +78,8 @@ impl Segment {
 }
 
 /// A segment while it is restored.
-struct Placed {
-    segment: Segment,
+struct Placed<'i> {
+    segment: &'i Segment,
     /// The range where its maker attaches it to fill it.
     at: Range<u64>,
     /// The address where other processes temporarily attach all of it, if they have parts of it.
@@ -89,22 +88,21 @@ struct Placed {
 
 /// The segments of an image.
 #[derive(Default)]
-pub struct Segments {
-    all: BTreeMap<i32, Placed>,
+pub struct Segments<'i> {
+    all: BTreeMap<i32, Placed<'i>>,
     maker: Option<ProcessId>,
 }
 
-impl Segments {
+impl<'i> Segments<'i> {
     /// Finds address ranges for the segments.
     ///
     /// # Errors
     ///
     /// Returns [`Error::Malformed`] if there is no room, or the records contradict each other.
-    pub fn of(records: &[Record], holes: &mut Holes) -> Result<Self> {
+    pub fn of(image: &'i Image, holes: &mut Holes) -> Result<Self> {
         let (mut all, mut maker) = (BTreeMap::new(), None);
-        for record in records.iter().filter(|record| record.tag == Segment::TAG) {
-            maker = Some(ProcessId(record.owner));
-            let segment = Segment::from_record(record)?;
+        for (owner, segment) in image.all::<Segment>() {
+            maker = Some(owner.process());
             let (id, length) = (segment.id, segment.length());
             let page = 1_u64.checked_shl(segment.contents.huge.into()).unwrap_or(0);
             let malformed = |problem| Error::malformed(format!("segment {id}"), problem);
@@ -137,10 +135,10 @@ impl Segments {
         let placed = self.all.get(&id).ok_or_else(|| {
             Error::malformed(format!("segment {id}"), "the image does not have it")
         })?;
-        Ok((&placed.segment, placed.aside))
+        Ok((placed.segment, placed.aside))
     }
 
-    fn of_process(&self, process: ProcessId) -> impl Iterator<Item = &Placed> {
+    fn of_process(&self, process: ProcessId) -> impl Iterator<Item = &Placed<'i>> {
         let is_maker = self.maker == Some(process);
         is_maker.then(|| self.all.values()).into_iter().flatten()
     }

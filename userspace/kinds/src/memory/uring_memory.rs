@@ -10,8 +10,6 @@
 use std::ops::Range;
 
 use crust_arch::TASK_SIZE;
-use crust_image::Record;
-use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Stage};
 use crust_model::{Error, Result};
 use crust_proc::smaps::{Vma, vm_flag};
@@ -20,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::area::Area;
 use super::layout::Layout;
-use super::{Content, MappingKind, Mappings, MemoryCapture};
+use super::{Content, MappingKind, MemoryCapture};
 use crate::file::uring::LINK;
 use crate::file::uring::rings::{MappedRing, Rings};
 use crate::ranges::gaps;
@@ -104,8 +102,8 @@ impl MappingKind for UringMemory {
 /// # Errors
 ///
 /// Returns [`Error::Malformed`] if the process has no descriptor of a ring.
-pub fn place(record: &Record, rings: &Rings, layout: &mut Layout<'_>) -> Result<()> {
-    let mut list = Mappings::<UringMemory>::from_record(record)?.0;
+pub fn place(list: &[UringMemory], rings: &Rings, layout: &mut Layout<'_>) -> Result<()> {
+    let mut list: Vec<&UringMemory> = list.iter().collect();
     list.sort_unstable_by_key(|mapping| mapping.area.start);
     let process = layout.task.process;
     let gaps = gaps::between(layout.occupied(), EVERYWHERE);
@@ -158,12 +156,15 @@ const LOWEST: Range<u64> = 4096..2 << 20;
 
 #[cfg(test)]
 mod tests {
+    use crust_image::Record;
+    use crust_model::object::State;
     use crust_model::plan::{ProcessId, Step};
 
     use super::*;
     use crate::descriptor::DescriptionId;
     use crate::descriptor::table::{Slot, Table};
     use crate::file::uring::Uring;
+    use crate::memory::Mappings;
     use crate::memory::address_space::AddressSpace;
     use crate::memory::plan::tests::{calls, planned};
 
@@ -194,10 +195,10 @@ mod tests {
             mapping(0x40_0000, OFFSET_ENTRIES),
         ];
         [
-            ring.record(3, 0),
-            table.record(0, 0),
-            AddressSpace::default().record(0, 0),
-            Mappings(list).record(0, 0),
+            ring.record((3, 0)),
+            table.record((0, 0)),
+            AddressSpace::default().record((0, 0)),
+            Mappings(list).record((0, 0)),
         ]
         .into_iter()
         .collect::<Result<_>>()

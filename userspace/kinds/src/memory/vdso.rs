@@ -20,6 +20,10 @@ use serde::{Deserialize, Serialize};
 use super::area::Area;
 use super::layout::Layout;
 use super::{Content, MappingKind, MemoryCapture};
+use crate::conflicts::Conflicts;
+use crate::kind::Kinds;
+use crate::memory::Mappings;
+use crate::task::tree;
 
 /// One of the mappings of the vDSO.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +114,15 @@ impl MappingKind for Vdso {
             self.checksum
         )
     }
+
+    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+        let here = of_this_kernel()?;
+        for (owner, Mappings(list)) in cx.image.all() {
+            let pid = tree::number(cx.image, owner.task());
+            Self::check(list, here, pid, &mut cx.refusals);
+        }
+        Ok(())
+    }
 }
 
 impl Vdso {
@@ -148,7 +161,7 @@ impl Vdso {
     }
 
     /// Notes if a process had a vDSO other than this kernel's.
-    pub fn conflicts(list: &[Self], here: &[Self], task: i32, refusals: &mut Refusals) {
+    fn check(list: &[Self], here: &[Self], task: i32, refusals: &mut Refusals) {
         if !list.is_empty() && Self::shape(list) != Self::shape(here) {
             refusals.block(
                 task,
@@ -221,10 +234,10 @@ mod tests {
             part.area.start += 0x10_0000;
         }
         let mut refusals = Refusals::default();
-        Vdso::conflicts(&there, here, 1, &mut refusals);
+        Vdso::check(&there, here, 1, &mut refusals);
         assert!(!refusals.forbid());
         there.last_mut().unwrap().checksum ^= 1;
-        Vdso::conflicts(&there, here, 1, &mut refusals);
+        Vdso::check(&there, here, 1, &mut refusals);
         assert!(refusals.forbid());
     }
 

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use super::MemoryCapture;
 use super::aspect::{Moment, SpaceAspect};
 use super::layout::Layout;
+use crate::kind::Kind;
+use crate::memory::aspect::OfSpace;
 
 /// The setting of `PR_SET_MDWE`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,10 @@ impl State for WriteExecute {
     fn describe(&self) -> String {
         format!("bits {:#x}", self.bits)
     }
+}
+
+impl Kind for WriteExecute {
+    type Source = OfSpace;
 }
 
 impl SpaceAspect for WriteExecute {

@@ -8,18 +8,18 @@
 
 use std::path::PathBuf;
 
-use crust_hooks::KernelFeatures;
-use crust_image::Record;
 use crust_model::object::State;
 use crust_model::plan::{After, Clocks as Plan, Offsets, SECOND};
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
 use crust_tracee::clock;
-use crust_tracee::texts::{NAMESPACES, Texts};
+use crust_tracee::texts::NAMESPACES;
 use nix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
 use crate::capture::Capture;
+use crate::conflicts::Conflicts;
+use crate::kind::{Kind, Kinds, OfTree, TreeKind};
 use crate::plan_context::{PlanCx, RestoreOptions};
 use crate::task::{self, Member};
 
@@ -69,12 +69,30 @@ fn links(namespaces: &[Option<PathBuf>]) -> [Option<&PathBuf>; 2] {
     })
 }
 
+impl Kind for Clocks {
+    type Source = OfTree;
+
+    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+        conflicts(cx)
+    }
+}
+
+impl TreeKind for Clocks {
+    fn capture(_: Kinds, cx: &mut Capture<'_>) -> Result<()> {
+        capture(cx)
+    }
+
+    fn plan(_: Kinds, cx: &mut PlanCx<'_>) -> Result<()> {
+        for (_, clocks) in cx.image.all::<Clocks>() {
+            clocks.plan(cx);
+        }
+        Ok(())
+    }
+}
+
 /// Captures the clocks of a tree, and refuses threads that are in another time namespace than its root.
-///
-/// # Errors
-///
-/// If something breaks.
-pub fn capture(texts: &[Texts], capture: &mut Capture<'_>) -> Result<()> {
+fn capture(capture: &mut Capture<'_>) -> Result<()> {
+    let texts = capture.texts;
     let Some((root, of_root)) = capture
         .tree
         .first()
@@ -112,8 +130,7 @@ pub fn capture(texts: &[Texts], capture: &mut Capture<'_>) -> Result<()> {
         offsets,
         apart: home != own.as_ref(),
     };
-    capture.records.push(clocks.record(0, 0)?);
-    Ok(())
+    capture.image.add(root.id, clocks)
 }
 
 /// Returns the offsets of the time namespace of a process (and of its children): zero on a kernel without time
@@ -141,7 +158,7 @@ pub fn offsets_of(proc: impl std::os::fd::AsFd, pid: i32) -> Result<Offsets> {
 
 impl Clocks {
     /// Plans the time namespace in which the tree is created.
-    pub(super) fn plan(&self, cx: &mut PlanCx<'_>) {
+    fn plan(&self, cx: &mut PlanCx<'_>) {
         cx.plan.clocks = Plan {
             before: self.offsets,
             after: self.after(cx.options),
@@ -182,21 +199,12 @@ impl Clocks {
 }
 
 /// Checks what on this machine is in the way, and what is lost.
-///
-/// # Errors
-///
-/// If the image is inconsistent.
-pub(super) fn conflicts(
-    records: &[Record],
-    options: &RestoreOptions,
-    features: KernelFeatures,
-    refusals: &mut Refusals,
-) -> Result<()> {
-    let Some(record) = records.iter().find(|record| record.tag == Clocks::TAG) else {
+fn conflicts(cx: &mut Conflicts<'_>) -> Result<()> {
+    let (options, refusals) = (cx.options, &mut cx.refusals);
+    let Some((_, clocks)) = cx.image.all::<Clocks>().next() else {
         return Ok(());
     };
-    let clocks = Clocks::from_record(record)?;
-    let members = task::tree::members(records)?;
+    let members = task::tree::members(cx.image)?;
     let Some(root) = members.first() else {
         return Ok(());
     };
@@ -220,15 +228,15 @@ pub(super) fn conflicts(
         );
         refusals.lose(root.pid, "clocks", why, "restore it with --keep-clocks");
     }
-    if features.set_start {
-        starts(&members, &clocks, after, machine, ours, refusals);
+    if cx.features.set_start {
+        starts(&members, clocks, after, machine, ours, refusals);
     }
     Ok(())
 }
 
 /// Reports the loss for processes whose start time is before the boot of this machine, or still in the future.
 fn starts(
-    members: &[Member],
+    members: &[&Member],
     clocks: &Clocks,
     after: After,
     machine: [u64; 2],
@@ -237,7 +245,7 @@ fn starts(
 ) {
     let [_, shift] = after.shift(clocks.offsets, machine, ours);
     let now = machine[1];
-    let too_early = |member: &&Member| {
+    let too_early = |member: &&&Member| {
         let start = member.started.0.checked_add_signed(shift);
         start.is_none_or(|start| start > now)
     };

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 
+use crust_model::image::Owned;
 use crust_model::plan::ProcessId;
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
@@ -20,9 +21,10 @@ use nix::sys::stat::{FileStat, Mode, fstat};
 use nix::sys::statfs::fstatfs;
 
 use super::outside::{self, Ours};
-use super::{KINDS, Pathless, PathlessFile, attributes, data, memfd};
+use super::{Pathless, PathlessFile, PathlessRole, attributes, data, memfd};
 use crate::capture::DumpOptions;
 use crate::contents::PageJob;
+use crate::kind::Kinds;
 use crate::ranges::holes;
 
 /// Why a file can neither be reopened by its path nor be stored in the image.
@@ -127,6 +129,7 @@ impl PathlessFiles {
     /// If the file cannot be examined.
     pub fn note(
         &mut self,
+        kinds: Kinds,
         place: &Place<'_>,
         (device, inode): (u64, u64),
         options: &DumpOptions,
@@ -138,18 +141,20 @@ impl PathlessFiles {
             }
             return Ok(known.clone());
         }
-        let known = self.keep(place, Seen::at(place)?, options)?;
+        let known = self.keep(kinds, place, Seen::at(place)?, options)?;
         self.known.insert((device, inode), known.clone());
         Ok(known)
     }
 
     fn keep(
         &mut self,
+        kinds: Kinds,
         place: &Place<'_>,
         seen: Seen,
         options: &DumpOptions,
     ) -> Result<std::result::Result<u32, Unreachable>> {
-        let Some(kind) = KINDS.iter().find(|kind| (kind.matches)(&seen)) else {
+        let mut roles = kinds.of_role::<PathlessRole>();
+        let Some((_, role)) = roles.find(|(_, role)| (role.matches)(&seen)) else {
             let path = String::from_utf8_lossy(&seen.path);
             return Ok(Err(Unreachable::new(
                 format!("{path}: a file without a name, of a kind that crust does not know"),
@@ -172,7 +177,7 @@ impl PathlessFiles {
             )));
         }
         let is_of_kernel = memfd::device(contents.huge).map_err(failed)? == seen.stat.st_dev;
-        if is_of_kernel != kind.is_of_kernel {
+        if is_of_kernel != role.is_of_kernel {
             let path = String::from_utf8_lossy(&seen.path);
             return Ok(Err(Unreachable::new(
                 format!(
@@ -184,7 +189,7 @@ impl PathlessFiles {
         let id = self.kept.len() as u32;
         let attributes = attributes::of(&seen.file).map_err(failed)?;
         let pathless = Pathless::of(id, &seen.stat, contents, attributes);
-        Ok(match (kind.capture)(&seen, pathless, options)? {
+        Ok(match (role.capture)(&seen, pathless, options)? {
             Ok(state) => {
                 self.kept.push(Kept {
                     owner: place.process,
@@ -256,7 +261,11 @@ impl PathlessFiles {
             let runs = state.pathless().contents.runs.clone();
             PageJob::new(file, runs, move |offset| {
                 state.pathless_mut().contents.offset = offset;
-                state.to_record(owner.0)
+                let part = state.pathless().id;
+                Owned {
+                    owner: (owner.0, part).into(),
+                    object: state.into_object(),
+                }
             })
         })
     }

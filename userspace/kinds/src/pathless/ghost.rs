@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crust_model::Result;
-use crust_model::object::{Extent, State};
+use crust_model::object::{Extent, Object, State};
 use crust_model::plan::Call;
 use crust_model::refusal::Refusals;
 use nix::errno::Errno;
@@ -25,8 +25,11 @@ use serde::{Deserialize, Serialize};
 
 use super::capture::is_in_mount;
 use super::{Pathless, PathlessFile, PathlessKind, Seen, Unreachable};
-use crate::capture::DumpOptions;
+use crate::capture::{Capture, DumpOptions};
+use crate::conflicts::Conflicts;
+use crate::kind::{Kind, Kinds};
 use crate::path::FilePath;
+use crate::pathless::OfPathless;
 
 /// The suffix that `/proc` appends to the path of a file that has no name.
 pub const DELETED: &[u8] = b" (deleted)";
@@ -96,7 +99,28 @@ impl PathlessFile for Ghost {
         )
     }
 
-    fn conflicts(&self, refusals: &mut Refusals) {
+    fn into_object(self: Box<Self>) -> Box<dyn Object> {
+        self
+    }
+}
+
+impl Kind for Ghost {
+    type Source = OfPathless;
+
+    fn finish(cx: &mut Capture<'_>) -> Result<()> {
+        super::finish(cx);
+        Ok(())
+    }
+
+    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+        cx.each(|file: &Self, _, refusals| file.check(refusals));
+        Ok(())
+    }
+}
+
+impl Ghost {
+    /// Notes what on this machine prevents making it again.
+    fn check(&self, refusals: &mut Refusals) {
         if let Some((why, remedy)) = obstacle(&self.directory) {
             refusals.block(
                 0,
@@ -105,10 +129,6 @@ impl PathlessFile for Ghost {
                 remedy,
             );
         }
-    }
-
-    fn to_record(&self, owner: u32) -> Result<crust_image::Record> {
-        self.record(owner, self.pathless.id)
     }
 }
 
@@ -247,9 +267,9 @@ mod tests {
             directory: FilePath(directory.as_os_str().as_bytes().to_vec()),
         };
         let mut refusals = Refusals::default();
-        ghost(place.path()).conflicts(&mut refusals);
+        ghost(place.path()).check(&mut refusals);
         assert!(!refusals.forbid());
-        ghost(Path::new("/nonexistent")).conflicts(&mut refusals);
+        ghost(Path::new("/nonexistent")).check(&mut refusals);
         assert!(refusals.forbid());
         assert!(refusals.as_slice()[0].why.contains("is missing"));
     }

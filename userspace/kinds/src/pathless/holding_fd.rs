@@ -6,16 +6,17 @@
 
 use std::collections::BTreeMap;
 
-use crust_image::Record;
-use crust_model::object::State;
+use crust_model::image::Image;
+use crust_model::object::Owner;
 use crust_model::plan::{Arg, Call, Data, Plan, ProcessId, Stage};
 use crust_model::{Error, Result};
 
 use super::PathlessFile;
 use crate::descriptor::table::Table;
+use crate::kind::Kinds;
 
 /// A pathless file and the descriptor that holds it.
-pub struct HoldingFd {
+pub struct HoldingFd<'i> {
     /// The process that creates the file.
     pub process: ProcessId,
     /// The pid of that process.
@@ -23,34 +24,37 @@ pub struct HoldingFd {
     /// The number of the descriptor in that process, which is open for reading and writing.
     pub number: i32,
     /// The file.
-    pub file: Box<dyn PathlessFile>,
+    pub file: &'i dyn PathlessFile,
 }
 
 /// The holding descriptors of all pathless files, by the number of the file in the image.
 #[derive(Default)]
-pub struct HoldingFds(BTreeMap<u32, HoldingFd>);
+pub struct HoldingFds<'i>(BTreeMap<u32, HoldingFd<'i>>);
 
-impl HoldingFds {
+impl<'i> HoldingFds<'i> {
     /// Assigns the holding descriptors of an image. They take the numbers below `first_reserved`.
     ///
     /// # Errors
     ///
     /// [`Error::Malformed`] if the records contradict each other.
-    pub fn of(records: &[Record], first_reserved: i32) -> Result<Self> {
+    pub fn of(kinds: Kinds, image: &'i Image, first_reserved: i32) -> Result<Self> {
         let mut taken: BTreeMap<ProcessId, i32> = BTreeMap::new();
-        let mut owners = None;
+        let mut files: BTreeMap<u32, (Owner, &dyn PathlessFile)> = BTreeMap::new();
+        for (owner, file) in super::all(kinds, image) {
+            let twice = files.insert(file.pathless().id, (owner, file));
+            if let Some((_, file)) = twice {
+                return Err(Error::malformed(file.title(), "is there twice"));
+            }
+        }
+        if files.is_empty() {
+            return Ok(Self::default());
+        }
+        let owners = owners_of(image)?;
         let mut holding_fds = BTreeMap::new();
-        for record in records {
-            let Some(file) = super::load(record)? else {
-                continue;
-            };
-            let owners = match &mut owners {
-                Some(owners) => owners,
-                None => owners.insert(owners_of(records)?),
-            };
+        for (id, (owner, file)) in files {
             let malformed = |problem| Error::malformed(file.title(), problem);
             let (process, pid) = *owners
-                .get(&ProcessId(record.owner))
+                .get(&owner.process())
                 .ok_or_else(|| malformed("the process that makes it has no descriptors"))?;
             let taken = taken.entry(process).or_default();
             *taken += 1;
@@ -60,10 +64,7 @@ impl HoldingFds {
                 number: first_reserved - *taken,
                 file,
             };
-            let id = holding_fd.file.pathless().id;
-            if let Some(twice) = holding_fds.insert(id, holding_fd) {
-                return Err(Error::malformed(twice.file.title(), "is there twice"));
-            }
+            holding_fds.insert(id, holding_fd);
         }
         Ok(Self(holding_fds))
     }
@@ -73,8 +74,8 @@ impl HoldingFds {
     /// # Errors
     ///
     /// [`Error::Malformed`] if the records contradict each other.
-    pub fn count(records: &[Record]) -> Result<i32> {
-        let lowest = Self::of(records, 0)?.0.into_values();
+    pub fn count(kinds: Kinds, image: &'i Image) -> Result<i32> {
+        let lowest = Self::of(kinds, image, 0)?.0.into_values();
         Ok(lowest
             .map(|holding_fd| -holding_fd.number)
             .max()
@@ -82,7 +83,7 @@ impl HoldingFds {
     }
 
     /// Returns all holding descriptors.
-    pub fn all(&self) -> impl Iterator<Item = &HoldingFd> {
+    pub fn all(&self) -> impl Iterator<Item = &HoldingFd<'i>> {
         self.0.values()
     }
 
@@ -91,7 +92,7 @@ impl HoldingFds {
     /// # Errors
     ///
     /// [`Error::Malformed`] if the image does not have it.
-    pub fn get(&self, id: u32) -> Result<&HoldingFd> {
+    pub fn get(&self, id: u32) -> Result<&HoldingFd<'i>> {
         self.0.get(&id).ok_or_else(|| {
             Error::malformed(
                 format!("file {id} without a path"),
@@ -125,23 +126,20 @@ impl HoldingFds {
 
 /// Returns for each process the process that fills its descriptor table, and the pid of that process: of those that
 /// share a table, only one creates files.
-fn owners_of(records: &[Record]) -> Result<BTreeMap<ProcessId, (ProcessId, i32)>> {
-    let mut tables = BTreeMap::new();
-    for record in records.iter().filter(|record| record.tag == Table::TAG) {
-        tables.insert(ProcessId(record.owner), Table::from_record(record)?);
-    }
+fn owners_of(image: &Image) -> Result<BTreeMap<ProcessId, (ProcessId, i32)>> {
     let mut owners = BTreeMap::new();
-    for (&process, table) in &tables {
+    for (process, table) in image.all::<Table>() {
+        let process = process.process();
         let owner = table.shares.unwrap_or(process);
-        let table = tables
-            .get(&owner)
+        let table = image
+            .get::<Table>(owner)
             .ok_or_else(|| Error::malformed(format!("process {owner}"), "no descriptor table"))?;
         owners.insert(process, (owner, table.pid));
     }
     Ok(owners)
 }
 
-impl HoldingFd {
+impl HoldingFd<'_> {
     /// Returns the path below `/proc` by which a process reaches the file.
     fn path(&self, from: ProcessId) -> Data {
         Data::string(if from == self.process {
@@ -205,13 +203,18 @@ impl HoldingFd {
 
 #[cfg(test)]
 mod tests {
+    use crust_image::Record;
+    use crust_model::object::State;
+    use crust_model::refusal::Refusals;
+
     use super::*;
     use crate::pathless::memfd::Memfd;
+    use crate::registry::KINDS;
 
     fn memfd(id: u32, owner: u32) -> Record {
         let mut memfd = Memfd::default();
         memfd.pathless.id = id;
-        memfd.to_record(owner).unwrap()
+        memfd.record((owner, id)).unwrap()
     }
 
     fn table(owner: u32) -> Record {
@@ -219,7 +222,15 @@ mod tests {
             pid: 100 + owner as i32,
             ..Table::default()
         };
-        table.record(owner, 0).unwrap()
+        table.record((owner, 0)).unwrap()
+    }
+
+    fn image(records: &[Record]) -> Result<Image> {
+        KINDS.decode(records, &mut Refusals::default())
+    }
+
+    fn count(records: &[Record]) -> Result<i32> {
+        HoldingFds::count(KINDS, &image(records)?)
     }
 
     #[test]
@@ -232,8 +243,9 @@ mod tests {
             memfd(2, 1),
             memfd(3, 0),
         ];
-        assert_eq!(HoldingFds::count(&records).unwrap(), 2);
-        let holding_fds = HoldingFds::of(&records, 50).unwrap();
+        assert_eq!(count(&records).unwrap(), 2);
+        let image = image(&records).unwrap();
+        let holding_fds = HoldingFds::of(KINDS, &image, 50).unwrap();
         let places: Vec<_> = holding_fds
             .all()
             .map(|holding_fd| (holding_fd.pid, holding_fd.number))
@@ -250,21 +262,23 @@ mod tests {
             shares: Some(ProcessId(0)),
             ..Table::default()
         };
-        let shared = shared.record(1, 0).unwrap();
+        let shared = shared.record((1, 0)).unwrap();
         let records = [table(0), shared, memfd(0, 0), memfd(1, 1)];
-        let holding_fds = HoldingFds::of(&records, 50).unwrap();
+        let image = image(&records).unwrap();
+        let holding_fds = HoldingFds::of(KINDS, &image, 50).unwrap();
         let places: Vec<_> = holding_fds
             .all()
             .map(|holding_fd| (holding_fd.process, holding_fd.pid, holding_fd.number))
             .collect();
         assert_eq!(places, [(ProcessId(0), 100, 49), (ProcessId(0), 100, 48)]);
-        assert!(HoldingFds::of(&records[1..], 50).is_err());
+        assert!(count(&records[1..]).is_err());
     }
 
     #[test]
     fn records_that_contradict_each_other_are_an_error() {
-        assert!(HoldingFds::count(&[memfd(0, 0)]).is_err());
-        assert!(HoldingFds::count(&[table(0), memfd(0, 0), memfd(0, 0)]).is_err());
-        assert_eq!(HoldingFds::count(&[table(0)]).unwrap(), 0);
+        assert!(count(&[memfd(0, 0)]).is_err());
+        assert!(count(&[table(0), memfd(0, 0), memfd(0, 0)]).is_err());
+        assert!(count(&[table(0), table(1), memfd(0, 0), memfd(0, 1)]).is_err());
+        assert_eq!(count(&[table(0)]).unwrap(), 0);
     }
 }

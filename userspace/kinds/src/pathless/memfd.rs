@@ -9,7 +9,7 @@
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 
-use crust_model::object::{Extent, State};
+use crust_model::object::{Extent, Object, State};
 use crust_model::plan::{Call, Data};
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
@@ -20,7 +20,10 @@ use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
 
 use super::{Pathless, PathlessFile, PathlessKind, Seen, Unreachable};
-use crate::capture::DumpOptions;
+use crate::capture::{Capture, DumpOptions};
+use crate::conflicts::Conflicts;
+use crate::kind::{Kind, Kinds};
+use crate::pathless::OfPathless;
 
 const PREFIX: &[u8] = b"/memfd:";
 
@@ -128,7 +131,28 @@ impl PathlessFile for Memfd {
         self.seals & all == all
     }
 
-    fn conflicts(&self, refusals: &mut Refusals) {
+    fn into_object(self: Box<Self>) -> Box<dyn Object> {
+        self
+    }
+}
+
+impl Kind for Memfd {
+    type Source = OfPathless;
+
+    fn finish(cx: &mut Capture<'_>) -> Result<()> {
+        super::finish(cx);
+        Ok(())
+    }
+
+    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+        cx.each(|file: &Self, _, refusals| file.check(refusals));
+        Ok(())
+    }
+}
+
+impl Memfd {
+    /// Notes what on this machine prevents making it again.
+    fn check(&self, refusals: &mut Refusals) {
         // The memfd is closed at once.
         let flags = MFdFlags::from_bits_retain(self.flags());
         let Err(errno) = memfd_create(c"crust", flags) else {
@@ -146,10 +170,6 @@ impl PathlessFile for Memfd {
             errno => (errno.desc(), "see to it that memfds can be made"),
         };
         refusals.block(0, self.title(), why, remedy);
-    }
-
-    fn to_record(&self, owner: u32) -> Result<crust_image::Record> {
-        self.record(owner, self.pathless.id)
     }
 }
 

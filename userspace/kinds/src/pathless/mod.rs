@@ -11,7 +11,7 @@
 //! A restore creates it in the first process that has it, before all other files, at a descriptor number of its own,
 //! its [`holding_fd`]; every process that needs the file opens it there. It is filled like memory.
 //!
-//! A new kind is one file and one line in [`KINDS`].
+//! A new kind is one file and one line in the [table](crate::registry::KINDS).
 
 pub mod attributes;
 pub mod capture;
@@ -21,11 +21,10 @@ pub mod holding_fd;
 pub mod memfd;
 pub mod outside;
 
-use crust_image::Record;
 use crust_model::Result;
-use crust_model::object::{Extent, Row, State};
+use crust_model::image::Image;
+use crust_model::object::{Extent, Object, Owner};
 use crust_model::plan::{Arg, Call, Data};
-use crust_model::refusal::Refusals;
 use nix::sys::stat::FileStat;
 use serde::{Deserialize, Serialize};
 
@@ -33,8 +32,9 @@ use self::attributes::Attribute;
 use self::capture::Seen;
 pub use self::capture::{PathlessFiles, Unreachable};
 pub use self::holding_fd::{HoldingFd, HoldingFds};
-use crate::capture::DumpOptions;
+use crate::capture::{Capture, DumpOptions};
 use crate::contents::Runs;
+use crate::kind::{Kind, Kinds, Role, Source};
 
 /// The contents of an object, and where they are in the image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,14 +178,12 @@ pub trait PathlessFile {
     fn is_constant(&self) -> bool {
         false
     }
-    /// Refuses what on this machine prevents creating the file.
-    fn conflicts(&self, _refusals: &mut Refusals) {}
-    /// Returns the record of the file.
-    fn to_record(&self, owner: u32) -> Result<Record>;
+    /// Returns the file as an object of the image.
+    fn into_object(self: Box<Self>) -> Box<dyn Object>;
 }
 
 /// A kind of pathless file.
-pub trait PathlessKind: State + PathlessFile + 'static {
+pub trait PathlessKind: Kind + PathlessFile {
     /// Whether such files are in the kernel's internal mounts.
     const IS_OF_KERNEL: bool;
 
@@ -201,59 +199,43 @@ pub trait PathlessKind: State + PathlessFile + 'static {
 
 type Captured = std::result::Result<Box<dyn PathlessFile>, Unreachable>;
 
-/// A kind with its type erased.
-struct Kind {
-    row: Row,
+/// The source of the kinds of pathless files.
+#[derive(Clone, Copy, Debug)]
+pub struct OfPathless;
+
+/// How the pathless files of a kind are captured and planned.
+struct PathlessRole {
     is_of_kernel: bool,
     matches: fn(&Seen) -> bool,
     capture: fn(&Seen, Pathless, &DumpOptions) -> Result<Captured>,
-    load: fn(&Record) -> Result<Box<dyn PathlessFile>>,
+    view: fn(&dyn Object) -> Option<&dyn PathlessFile>,
 }
 
-impl Kind {
-    const fn of<K: PathlessKind>() -> Self {
-        Self {
-            row: Row::of::<K>(),
-            is_of_kernel: K::IS_OF_KERNEL,
-            matches: K::matches,
-            capture: |seen, pathless, options| {
-                Ok(match K::capture(seen, pathless, options)? {
-                    Ok(file) => Ok(Box::new(file)),
-                    Err(why) => Err(why),
-                })
-            },
-            load: |record| Ok(Box::new(K::from_record(record)?)),
-        }
-    }
+impl<K: PathlessKind> Source<K> for OfPathless {
+    const ROLE: Role = &PathlessRole {
+        is_of_kernel: K::IS_OF_KERNEL,
+        matches: K::matches,
+        capture: |seen, pathless, options| {
+            Ok(match K::capture(seen, pathless, options)? {
+                Ok(file) => Ok(Box::new(file)),
+                Err(why) => Err(why),
+            })
+        },
+        view: |object| Some(object.as_any().downcast_ref::<K>()?),
+    };
 }
 
-/// The table of kinds.
-static KINDS: &[Kind] = &[Kind::of::<memfd::Memfd>(), Kind::of::<ghost::Ghost>()];
-
-/// Returns the rows of all records of this family.
-pub fn rows() -> impl Iterator<Item = Row> {
-    KINDS.iter().map(|kind| kind.row)
+/// Refuses the files that programs outside of the tree have too, and has the contents of all others copied.
+fn finish(cx: &mut Capture<'_>) {
+    let files = cx.notes.take::<PathlessFiles>();
+    files.settle(cx.tree, &mut cx.refusals);
+    cx.jobs.extend(files.into_taken());
 }
 
-/// Decodes the pathless file in a record; `None` if the record is of another kind.
-fn load(record: &Record) -> Result<Option<Box<dyn PathlessFile>>> {
-    KINDS
-        .iter()
-        .find(|kind| kind.row.tag == record.tag)
-        .map(|kind| (kind.load)(record))
-        .transpose()
-}
-
-/// Refuses what on this machine prevents creating the pathless files of an image.
-///
-/// # Errors
-///
-/// If a record cannot be decoded.
-pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
-    for record in records {
-        if let Some(file) = load(record)? {
-            file.conflicts(refusals);
-        }
-    }
-    Ok(())
+/// Returns the pathless files of an image, each with the process that makes it.
+fn all(kinds: Kinds, image: &Image) -> impl Iterator<Item = (Owner, &dyn PathlessFile)> {
+    kinds
+        .of_role::<PathlessRole>()
+        .flat_map(move |(tag, role)| image.of_tag(tag).map(move |found| (role, found)))
+        .filter_map(|(role, (owner, object))| Some((owner, (role.view)(object)?)))
 }

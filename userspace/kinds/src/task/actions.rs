@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProcessAspect, ProcessView};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfProcess;
 
 /// The size of the kernel's `sigset_t` in bytes.
 pub(super) const SET_SIZE: u64 = 8;
@@ -61,6 +63,10 @@ impl Actions {
 /// Returns whether the action of a signal cannot be changed.
 fn fixed(signal: i32) -> bool {
     signal == libc::SIGKILL || signal == libc::SIGSTOP
+}
+
+impl Kind for Actions {
+    type Source = OfProcess;
 }
 
 impl ProcessAspect for Actions {

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfThread;
 
 /// The stack that handlers with `SA_ONSTACK` run on.
 ///
@@ -35,6 +37,10 @@ impl State for AltStack {
         } = self;
         format!("{size} bytes at {address:#x}, flags {flags:#x}")
     }
+}
+
+impl Kind for AltStack {
+    type Source = OfThread;
 }
 
 impl ThreadAspect for AltStack {

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfThread;
 
 /// The address of that word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +28,10 @@ impl State for ClearChildTid {
     fn describe(&self) -> String {
         format!("{:#x}", self.address)
     }
+}
+
+impl Kind for ClearChildTid {
+    type Source = OfThread;
 }
 
 impl ThreadAspect for ClearChildTid {

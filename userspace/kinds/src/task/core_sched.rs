@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use crust_model::object::State;
-use crust_model::plan::{Call, ProcessId, Stage, TaskId};
+use crust_model::plan::{Call, Stage, TaskId};
 use crust_model::{Error, Result};
 use crust_sys::task;
 use nix::errno::Errno;
@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView, tree};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfThread;
 
 const PR_SCHED_CORE: u64 = 62;
 const CREATE: u64 = 1;
@@ -37,6 +39,10 @@ impl State for Core {
     fn describe(&self) -> String {
         format!("cookie {:#x}", self.0)
     }
+}
+
+impl Kind for Core {
+    type Source = OfThread;
 }
 
 impl ThreadAspect for Core {
@@ -62,49 +68,34 @@ impl ThreadAspect for Core {
         }
     }
 
-    /// Does nothing: see [`plan`].
-    fn plan(&self, _: TaskId, _: &mut PlanCx<'_>) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// Plans the cookies of all threads: the first thread with a cookie creates it, then the others take it.
-///
-/// # Errors
-///
-/// If the image is inconsistent.
-pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
-    let mut holders: BTreeMap<u64, Vec<TaskId>> = BTreeMap::new();
-    for record in cx.of_tag(Core::TAG) {
-        let task = TaskId {
-            process: ProcessId(record.owner),
-            thread: record.part,
-        };
-        let cookie = Core::from_record(record)?.0;
-        holders.entry(cookie).or_default().push(task);
-    }
-    if holders.is_empty() {
-        return Ok(());
-    }
-    let members = tree::members(cx.records)?;
-    for tasks in holders.into_values() {
-        let first = tasks[0];
-        let tid = members
-            .get(first.process.0 as usize)
-            .and_then(|member| member.threads.get(first.thread as usize))
-            .ok_or_else(|| Error::malformed(Core::NAME, "of a thread that there is not"))?;
+    fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()> {
         let args = |what, tid: u64| [PR_SCHED_CORE, what, tid, THREAD, 0].map(Into::into);
+        if let Some(tid) = cx.notes.of::<Makers>().0.get(&self.0) {
+            let what = format!("core scheduling: take the cookie of {tid}");
+            let call = Call::new(what, libc::SYS_prctl, args(SHARE_FROM, *tid as u64));
+            cx.plan.call(Stage::Credentials, task, call);
+            return Ok(());
+        }
+        let tid = match tree::number(cx.image, task) {
+            0 => {
+                return Err(Error::malformed(
+                    Core::NAME,
+                    "of a thread that there is not",
+                ));
+            }
+            tid => tid,
+        };
+        cx.notes.of::<Makers>().0.insert(self.0, tid);
         let call = Call::new(
             "core scheduling: make a cookie",
             libc::SYS_prctl,
             args(CREATE, 0),
         );
-        cx.plan.call(Stage::Attributes, first, call);
-        for other in &tasks[1..] {
-            let what = format!("core scheduling: take the cookie of {tid}");
-            let call = Call::new(what, libc::SYS_prctl, args(SHARE_FROM, *tid as u64));
-            cx.plan.call(Stage::Credentials, *other, call);
-        }
+        cx.plan.call(Stage::Attributes, task, call);
+        Ok(())
     }
-    Ok(())
 }
+
+/// The thread that makes each cookie: the first that had it.
+#[derive(Default)]
+struct Makers(BTreeMap<u64, i32>);

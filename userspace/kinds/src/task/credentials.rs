@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView, missing, tree};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfThread;
 
 const CAP_SETPCAP: u32 = 8;
 /// `CAP_CHECKPOINT_RESTORE`, the last capability.
@@ -58,6 +60,10 @@ impl State for Credentials {
             self.effective
         )
     }
+}
+
+impl Kind for Credentials {
+    type Source = OfThread;
 }
 
 impl ThreadAspect for Credentials {
@@ -197,7 +203,7 @@ impl ThreadAspect for Credentials {
         if self.parent_death_signal != 0 && adopted {
             // The parent is crust, which exits as soon as the program runs.
             cx.refusals.lose(
-                tree::number(cx.records, task),
+                tree::number(cx.image, task),
                 "parent death signal",
                 "its parent is crust, and ends: it would get this signal at once",
                 "restore it without --restore-detached",
@@ -231,11 +237,11 @@ impl Credentials {
     fn check(&self, task: TaskId, cx: &mut PlanCx<'_>) {
         let own = cx.features.own;
         let sets = self.permitted | self.effective | self.inheritable | self.ambient;
-        let (records, refusals) = (cx.records, &mut cx.refusals);
+        let (image, refusals) = (cx.image, &mut cx.refusals);
         let mut note = |weight, object: &str, why: String, remedy: &str| {
             let noted = refusals.as_slice().iter().any(|one| one.why == why);
             if !noted {
-                refusals.note(weight, tree::number(records, task), object, why, remedy);
+                refusals.note(weight, tree::number(image, task), object, why, remedy);
             }
         };
         let missing = sets & !own.effective;

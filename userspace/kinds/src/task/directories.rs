@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProcessAspect, ProcessView, missing};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfProcess;
 
 /// The directories of a process, as paths that crust sees, not as the process sees them below its root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,10 @@ impl State for Directories {
 /// Returns whether two names lead to the same directory.
 fn same(a: &FileStat, b: &FileStat) -> bool {
     (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+}
+
+impl Kind for Directories {
+    type Source = OfProcess;
 }
 
 impl ProcessAspect for Directories {

@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfThread;
 
 /// The dispatch settings of a thread.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,10 @@ impl State for Dispatch {
             offset.wrapping_add(len)
         )
     }
+}
+
+impl Kind for Dispatch {
+    type Source = OfThread;
 }
 
 impl ThreadAspect for Dispatch {

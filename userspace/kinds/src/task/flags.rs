@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfThread;
 
 // Bits of field 9 of `/proc/PID/stat` (include/linux/sched.h), the same since Linux 5.6.
 const PF_MCE_PROCESS: u64 = 0x80;
@@ -72,6 +74,10 @@ fn status_of_crust() -> &'static Fields {
     OWN.get_or_init(|| {
         Fields::new(std::fs::read_to_string("/proc/self/status").unwrap_or_default())
     })
+}
+
+impl Kind for Flags {
+    type Source = OfThread;
 }
 
 impl ThreadAspect for Flags {

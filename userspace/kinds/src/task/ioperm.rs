@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfThread;
 
 /// Ranges of ports: the first port, and the number of ports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +47,10 @@ fn ranges(bits: &[u8]) -> Vec<(u32, u32)> {
         }
     }
     ranges
+}
+
+impl Kind for Ports {
+    type Source = OfThread;
 }
 
 impl ThreadAspect for Ports {

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProcessAspect, ProcessView};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfProcess;
 
 /// `ITIMER_REAL`.
 const REAL: usize = 0;
@@ -45,6 +47,10 @@ impl State for Itimers {
 fn timeval(nanoseconds: u64) -> [u64; 2] {
     let micros = nanoseconds.div_ceil(1000);
     [micros / 1_000_000, micros % 1_000_000]
+}
+
+impl Kind for Itimers {
+    type Source = OfProcess;
 }
 
 impl ProcessAspect for Itimers {

@@ -18,7 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfThread;
 
 /// The label files whose contents differ from crust's: their numbers and contents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +57,10 @@ fn label(value: &[u8]) -> &[u8] {
     }
     let mode = value.windows(2).rposition(|two| two == b" (");
     &value[..mode.unwrap_or(value.len())]
+}
+
+impl Kind for Labels {
+    type Source = OfThread;
 }
 
 impl ThreadAspect for Labels {

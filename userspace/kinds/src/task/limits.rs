@@ -2,7 +2,7 @@
 
 //! Resource limits (`getrlimit(2)`), as `/proc/PID/limits` shows them.
 
-use crust_image::Record;
+use crust_model::image::Image;
 use crust_model::object::State;
 use crust_model::plan::{Call, Data, ProcessId, Stage};
 use crust_model::{Error, Result};
@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProcessAspect, ProcessView};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfProcess;
 
 /// The lines of the file in the order of the resources' numbers (fs/proc/base.c:lnames).
 const NAMES: [&str; 16] = [
@@ -67,19 +69,12 @@ impl State for Limits {
 
 impl Limits {
     /// Returns the hard limit of a process of an image for a resource.
-    ///
-    /// # Errors
-    ///
-    /// If the record of the process cannot be decoded.
-    pub fn hard(records: &[Record], process: ProcessId, resource: u32) -> Result<u64> {
-        let of_process = |record: &&Record| record.tag == Self::TAG && record.owner == process.0;
-        let Some(record) = records.iter().find(of_process) else {
-            return Ok(libc::RLIM_INFINITY);
-        };
-        let limits = Self::from_record(record)?.limits;
-        Ok(limits
-            .get(resource as usize)
-            .map_or(libc::RLIM_INFINITY, |(_, hard)| *hard))
+    #[must_use]
+    pub fn hard(image: &Image, process: ProcessId, resource: u32) -> u64 {
+        let limits = image.get::<Self>(process);
+        limits
+            .and_then(|limits| limits.limits.get(resource as usize))
+            .map_or(libc::RLIM_INFINITY, |(_, hard)| *hard)
     }
 }
 
@@ -96,6 +91,10 @@ fn parse(text: &str) -> Option<Vec<(u64, u64)>> {
             Some((number(words.next()?)?, number(words.next()?)?))
         })
         .collect()
+}
+
+impl Kind for Limits {
+    type Source = OfProcess;
 }
 
 impl ProcessAspect for Limits {

@@ -3,11 +3,9 @@
 //! State of a process or thread that is neither memory nor a file.
 //!
 //! An *aspect* is a plain struct with two functions: `capture` reads it from a stopped task, `plan` says by which
-//! system calls a restored task gets it back. A new aspect is a file and a line in [`PROCESS`] or [`THREAD`]. The
-//! processes and threads themselves, with their groups and sessions, are in [`tree`]; state that is not supported at
-//! all is in [`unsupported`].
-//!
-//! The order of the tables is the order of the steps within a stage: aspects that drop privileges come last.
+//! system calls a restored task gets it back. A new aspect is a file and a line in the [table](crate::registry::KINDS).
+//! The processes and threads themselves, with their groups and sessions, are in [`tree`]; state that is not supported
+//! at all is in [`unsupported`].
 
 pub mod actions;
 pub mod altstack;
@@ -42,12 +40,7 @@ pub mod unsupported;
 pub mod usage;
 pub mod view;
 
-use std::time::Instant;
-
-use crust_image::Record;
-use crust_model::object::{Row, State};
 use crust_model::plan::{ProcessId, TaskId};
-use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
 use crust_tracee::frozen_process::FrozenProcess;
 use crust_tracee::texts::Texts;
@@ -56,6 +49,7 @@ use self::sharing::Sharing;
 pub use self::tree::Member;
 pub use self::view::{ProcessView, ThreadView};
 use crate::capture::Capture;
+use crate::kind::{Kind, Kinds, Role, Source};
 use crate::plan_context::PlanCx;
 
 /// Returns the error for a missing or invalid field of `/proc/PID/status` that every kernel has.
@@ -67,7 +61,7 @@ fn missing(task: i32, field: &str) -> Error {
 }
 
 /// State that a process has once.
-pub trait ProcessAspect: State {
+pub trait ProcessAspect: Kind {
     /// Reads the state; `None` if there is nothing to carry over.
     ///
     /// # Errors
@@ -84,7 +78,7 @@ pub trait ProcessAspect: State {
 }
 
 /// State that each thread has.
-pub trait ThreadAspect: State {
+pub trait ThreadAspect: Kind {
     /// Reads the state; `None` if there is nothing to carry over.
     ///
     /// # Errors
@@ -100,117 +94,70 @@ pub trait ThreadAspect: State {
     fn plan(&self, task: TaskId, cx: &mut PlanCx<'_>) -> Result<()>;
 }
 
-/// A line of [`PROCESS`].
-pub struct ProcessEntry {
-    row: Row,
-    capture: fn(&ProcessView<'_>, &mut Capture<'_>) -> Result<()>,
-    plan: fn(&Record, &mut PlanCx<'_>) -> Result<()>,
-}
+/// The source of the aspects that a process has once.
+#[derive(Clone, Copy, Debug)]
+pub struct OfProcess;
 
-impl ProcessEntry {
-    const fn of<T: ProcessAspect>() -> Self {
-        Self {
-            row: Row::of::<T>(),
-            capture: |view, capture| {
-                if let Some(state) = T::capture(view, capture)? {
-                    capture.records.push(state.record(view.process.id.0, 0)?);
-                }
-                Ok(())
-            },
-            plan: |record, cx| T::from_record(record)?.plan(ProcessId(record.owner), cx),
+/// The source of the aspects that each thread has.
+#[derive(Clone, Copy, Debug)]
+pub struct OfThread;
+
+/// How an aspect of a process is captured.
+struct ProcessRole(fn(&ProcessView<'_>, &mut Capture<'_>) -> Result<()>);
+
+/// How an aspect of a thread is captured.
+struct ThreadRole(fn(&ThreadView<'_>, &mut Capture<'_>) -> Result<()>);
+
+impl<K: ProcessAspect> Source<K> for OfProcess {
+    const ROLE: Role = &ProcessRole(|view, capture| {
+        if let Some(state) = K::capture(view, capture)? {
+            capture.image.add(view.process.id, state)?;
         }
+        Ok(())
+    });
+
+    fn plan(_: Kinds, cx: &mut PlanCx<'_>) -> Result<()> {
+        let image = cx.image;
+        let mut all = image.all::<K>();
+        all.try_for_each(|(owner, state)| state.plan(owner.process(), cx))
     }
 }
 
-/// A line of [`THREAD`].
-pub struct ThreadEntry {
-    row: Row,
-    capture: fn(&ThreadView<'_>, &mut Capture<'_>) -> Result<()>,
-    plan: fn(&Record, &mut PlanCx<'_>) -> Result<()>,
-}
-
-impl ThreadEntry {
-    const fn of<T: ThreadAspect>() -> Self {
-        Self {
-            row: Row::of::<T>(),
-            capture: |view, capture| {
-                if let Some(state) = T::capture(view, capture)? {
-                    let record = state.record(view.process.id.0, view.number)?;
-                    capture.records.push(record);
-                }
-                Ok(())
-            },
-            plan: |record, cx| {
-                let task = TaskId {
-                    process: ProcessId(record.owner),
-                    thread: record.part,
-                };
-                T::from_record(record)?.plan(task, cx)
-            },
+impl<K: ThreadAspect> Source<K> for OfThread {
+    const ROLE: Role = &ThreadRole(|view, capture| {
+        if let Some(state) = K::capture(view, capture)? {
+            let task = TaskId {
+                process: view.process.id,
+                thread: view.number,
+            };
+            capture.image.add(task, state)?;
         }
+        Ok(())
+    });
+
+    fn plan(_: Kinds, cx: &mut PlanCx<'_>) -> Result<()> {
+        let image = cx.image;
+        let mut all = image.all::<K>();
+        all.try_for_each(|(owner, state)| state.plan(owner.task(), cx))
     }
 }
 
-/// The aspects that a process has once.
-pub static PROCESS: &[ProcessEntry] = &[
-    ProcessEntry::of::<actions::Actions>(),
-    ProcessEntry::of::<settings::Settings>(),
-    ProcessEntry::of::<limits::Limits>(),
-    ProcessEntry::of::<directories::Directories>(),
-    ProcessEntry::of::<posix_timers::PosixTimers>(),
-    ProcessEntry::of::<itimers::Itimers>(),
-    ProcessEntry::of::<pending::Shared>(),
-    ProcessEntry::of::<seccomp::Seccomp>(),
-];
-
-/// The aspects that each thread has.
-pub static THREAD: &[ThreadEntry] = &[
-    ThreadEntry::of::<name::Name>(),
-    ThreadEntry::of::<scheduling::Scheduling>(),
-    ThreadEntry::of::<timer_slack::Slack>(),
-    ThreadEntry::of::<start_time::Started>(),
-    ThreadEntry::of::<personality::Personality>(),
-    ThreadEntry::of::<flags::Flags>(),
-    ThreadEntry::of::<altstack::AltStack>(),
-    ThreadEntry::of::<clear_child_tid::ClearChildTid>(),
-    ThreadEntry::of::<rseq::Rseq>(),
-    ThreadEntry::of::<robust::RobustList>(),
-    ThreadEntry::of::<pending::Private>(),
-    ThreadEntry::of::<shadow_stack::Features>(),
-    ThreadEntry::of::<ioperm::Ports>(),
-    ThreadEntry::of::<tls_segments::Segments>(),
-    ThreadEntry::of::<core_sched::Core>(),
-    ThreadEntry::of::<credentials::Credentials>(),
-    ThreadEntry::of::<labels::Labels>(),
-    ThreadEntry::of::<dispatch::Dispatch>(),
-    ThreadEntry::of::<registers::Registers>(),
-];
-
-/// Returns the rows of all kinds of this family, for `inspect` and the list of what is supported.
-pub fn rows() -> impl Iterator<Item = Row> {
-    [Row::of::<tree::Member>(), Row::of::<usage::Usage>()]
-        .into_iter()
-        .chain(PROCESS.iter().map(|entry| entry.row))
-        .chain(THREAD.iter().map(|entry| entry.row))
-}
-
-/// Captures everything of this family, of all processes.
+/// Captures the processes, with their aspects and those of their threads.
 ///
 /// # Errors
 ///
 /// If something breaks; what cannot be carried over goes to [`Capture::refusals`] instead.
-pub fn capture(texts: &[Texts], capture: &mut Capture<'_>) -> Result<()> {
-    let tree = capture.tree;
-    let begun = Instant::now();
+fn capture(kinds: Kinds, capture: &mut Capture<'_>) -> Result<()> {
+    let (tree, texts) = (capture.tree, capture.texts);
     let sharing = sharing::look(capture)?;
     for ((process, texts), sharing) in tree.iter().zip(texts).zip(sharing) {
-        capture_process(process, texts, sharing, capture)?;
+        capture_process(kinds, process, texts, sharing, capture)?;
     }
-    tracing::debug!(took = ?begun.elapsed(), "tasks: all is captured");
     tree::check(capture)
 }
 
 fn capture_process(
+    kinds: Kinds,
     process: &FrozenProcess,
     (of_process, of_threads): &Texts,
     sharing: Sharing,
@@ -226,65 +173,17 @@ fn capture_process(
         _ => None,
     };
     tree::capture(process, view.as_ref(), capture)?;
-    usage::capture(process, of_threads, capture)?;
     if let Some(view) = &view {
-        for entry in PROCESS {
-            (entry.capture)(view, capture)?;
+        for (_, ProcessRole(read)) in kinds.of_role() {
+            read(view, capture)?;
         }
     }
     for ((number, thread), text) in process.numbered().zip(of_threads) {
         let view = ThreadView::new(process, number, thread, text, capture)?;
         unsupported::check_thread(&view, capture)?;
-        for entry in THREAD {
-            (entry.capture)(&view, capture)?;
+        for (_, ThreadRole(read)) in kinds.of_role() {
+            read(&view, capture)?;
         }
     }
     Ok(())
-}
-
-/// Plans everything of this family, for all processes.
-///
-/// # Errors
-///
-/// If the image is inconsistent; what prevents the restore goes to [`PlanCx::refusals`] instead.
-pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
-    tree::plan(cx)?;
-    usage::plan(cx)?;
-    core_sched::plan(cx)?;
-    let records = cx.records;
-    for entry in PROCESS {
-        for record in records.iter().filter(|record| record.tag == entry.row.tag) {
-            (entry.plan)(record, cx)?;
-        }
-    }
-    for entry in THREAD {
-        for record in records.iter().filter(|record| record.tag == entry.row.tag) {
-            (entry.plan)(record, cx)?;
-        }
-    }
-    Ok(())
-}
-
-/// Refuses what this machine lacks for the tasks of an image.
-///
-/// # Errors
-///
-/// If a record cannot be decoded.
-pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
-    registers::conflicts(records, refusals)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn tags_are_unique_and_of_this_family() {
-        let rows: Vec<_> = rows().collect();
-        let tags: BTreeSet<u16> = rows.iter().map(|row| row.tag).collect();
-        assert_eq!(tags.len(), rows.len());
-        assert!(tags.iter().all(|tag| (0x0100..0x0200).contains(tag)));
-    }
 }

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfThread;
 
 /// The name of a thread: up to 15 bytes, any except zero.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,10 @@ impl State for Name {
     fn describe(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
+}
+
+impl Kind for Name {
+    type Source = OfThread;
 }
 
 impl ThreadAspect for Name {

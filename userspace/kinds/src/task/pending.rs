@@ -17,8 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProcessAspect, ProcessView, ThreadAspect, ThreadView, missing};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
 use crate::task::posix_timers::{Expired, ExpiredTimers};
+use crate::task::{OfProcess, OfThread};
 
 /// The pending signals in the queue of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +114,10 @@ impl State for Shared {
     }
 }
 
+impl Kind for Shared {
+    type Source = OfProcess;
+}
+
 impl ProcessAspect for Shared {
     fn capture(view: &ProcessView<'_>, _: &mut Capture<'_>) -> Result<Option<Self>> {
         let queued = view.signals()?.to_vec();
@@ -143,6 +149,10 @@ impl State for Private {
     fn describe(&self) -> String {
         describe(&self.signals)
     }
+}
+
+impl Kind for Private {
+    type Source = OfThread;
 }
 
 impl ThreadAspect for Private {

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfThread;
 
 /// The execution domain of a thread and its flags.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +27,10 @@ impl State for Personality {
     fn describe(&self) -> String {
         format!("{:#x}", self.flags)
     }
+}
+
+impl Kind for Personality {
+    type Source = OfThread;
 }
 
 impl ThreadAspect for Personality {

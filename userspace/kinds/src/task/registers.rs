@@ -16,13 +16,10 @@
 use std::collections::BTreeSet;
 
 use crust_arch::sigmask_syscalls;
-use crust_image::Record;
 use crust_model::object::State;
 use crust_model::plan::{
-    Call, Data, Operation, ProcessId, Processor, Remaining, Stage, Step, TaskHandle, TaskId,
-    TimeoutLocation,
+    Call, Data, Operation, Processor, Remaining, Stage, Step, TaskHandle, TaskId, TimeoutLocation,
 };
-use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
 use crust_sys::uapi::{self, restart};
 use crust_sys::{RemoteAddr, memory, ptrace, xstate};
@@ -33,7 +30,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView, tree};
 use crate::capture::Capture;
+use crate::conflicts::Conflicts;
+use crate::kind::{Kind, Kinds};
 use crate::plan_context::PlanCx;
+use crate::task::OfThread;
 
 /// Linux's `ERESTART_RESTARTBLOCK`, which user space never sees.
 const RESTART_BLOCK: i64 = -516;
@@ -333,38 +333,6 @@ fn futex(block: &uapi::Restart, args: [u64; 6]) -> Interrupted {
     }
 }
 
-/// Refuses processes whose registers this processor does not have.
-///
-/// # Errors
-///
-/// If a record cannot be decoded.
-pub(super) fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
-    let Some(here) = xstate::here() else {
-        return Ok(());
-    };
-    let mut told = BTreeSet::new();
-    for record in records.iter().filter(|record| record.tag == Registers::TAG) {
-        let registers = Registers::from_record(record)?;
-        if !xstate::fits(&registers.xstate, here) && told.insert(record.owner) {
-            let task = TaskId {
-                process: ProcessId(record.owner),
-                thread: record.part,
-            };
-            refusals.block(
-                tree::number(records, task),
-                "extended registers",
-                format!(
-                    "they are those of another processor: {} bytes, and {} here",
-                    registers.xstate.len(),
-                    here.0
-                ),
-                "restore it on a processor with the same features (flags in /proc/cpuinfo)",
-            );
-        }
-    }
-    Ok(())
-}
-
 /// Returns the call that requests permission to use AMX tiles.
 pub(super) fn ask_for_tiles() -> Call {
     const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
@@ -374,6 +342,33 @@ pub(super) fn ask_for_tiles() -> Call {
         libc::SYS_arch_prctl,
         [ARCH_REQ_XCOMP_PERM.into(), TILES.into()],
     )
+}
+
+impl Kind for Registers {
+    type Source = OfThread;
+
+    /// Refuses processes whose registers this processor does not have.
+    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+        let Some(here) = xstate::here() else {
+            return Ok(());
+        };
+        let mut told = BTreeSet::new();
+        for (owner, registers) in cx.image.all::<Self>() {
+            if !xstate::fits(&registers.xstate, here) && told.insert(owner.process()) {
+                cx.refusals.block(
+                    tree::number(cx.image, owner.task()),
+                    "extended registers",
+                    format!(
+                        "they are those of another processor: {} bytes, and {} here",
+                        registers.xstate.len(),
+                        here.0
+                    ),
+                    "restore it on a processor with the same features (flags in /proc/cpuinfo)",
+                );
+            }
+        }
+        Ok(())
+    }
 }
 
 impl ThreadAspect for Registers {

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfThread;
 
 /// The location of the list. Its entries are in the memory of the program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +29,10 @@ impl State for RobustList {
     fn describe(&self) -> String {
         format!("{:#x}", self.head)
     }
+}
+
+impl Kind for RobustList {
+    type Source = OfThread;
 }
 
 impl ThreadAspect for RobustList {

@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfThread;
 
 /// The offset of `rseq_cs` in `struct rseq`; the flags follow it.
 const RSEQ_CS: u64 = 8;
@@ -46,6 +48,10 @@ impl State for Rseq {
     fn describe(&self) -> String {
         format!("{} bytes at {}", self.length, self.address)
     }
+}
+
+impl Kind for Rseq {
+    type Source = OfThread;
 }
 
 impl ThreadAspect for Rseq {

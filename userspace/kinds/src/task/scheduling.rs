@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfThread;
 
 const SCHED_FLAG_UTIL_CLAMP_MIN: u64 = 0x20;
 const SCHED_FLAG_UTIL_CLAMP_MAX: u64 = 0x40;
@@ -43,6 +45,10 @@ impl State for Scheduling {
             attributes.policy, attributes.nice, attributes.priority, self.io_priority
         )
     }
+}
+
+impl Kind for Scheduling {
+    type Source = OfThread;
 }
 
 impl ThreadAspect for Scheduling {

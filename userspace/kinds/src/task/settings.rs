@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::registers::ask_for_tiles;
 use super::{ProcessAspect, ProcessView, tree};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfProcess;
 
 const PR_THP_DISABLE_EXCEPT_ADVISED: u64 = 2;
 /// The value of `PR_GET_DUMPABLE` for core dumps that only root can read.
@@ -141,6 +143,10 @@ fn dumpable(view: &ProcessView<'_>) -> Result<u32> {
     Ok(u32::from(euid == Some(owner)))
 }
 
+impl Kind for Settings {
+    type Source = OfProcess;
+}
+
 impl ProcessAspect for Settings {
     fn capture(view: &ProcessView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>> {
         let process = view.process;
@@ -222,7 +228,7 @@ impl ProcessAspect for Settings {
             }
         }
         if self.dumpable == ROOT_ONLY && chosen.is_some() {
-            let pid = tree::number(cx.records, leader);
+            let pid = tree::number(cx.image, leader);
             cx.refusals.lose(
                 pid,
                 "dumpable",

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfThread;
 
 const ARCH_SHSTK_ENABLE: u64 = 0x5001;
 const ARCH_SHSTK_LOCK: u64 = 0x5003;
@@ -57,6 +59,10 @@ fn features(words: &str) -> u64 {
         .iter()
         .filter(|(word, _)| words.split_ascii_whitespace().any(|one| one == *word));
     known.fold(0, |all, (_, bit)| all | bit)
+}
+
+impl Kind for Features {
+    type Source = OfThread;
 }
 
 impl ThreadAspect for Features {

@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView, usage};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfThread;
 
 /// The clock tick of `/proc/PID/stat` (`USER_HZ`, 100 on x86) in nanoseconds.
 pub(super) const TICK: u64 = 10_000_000;
@@ -62,6 +64,10 @@ impl State for Started {
             _ => Err(other_version::<Self>(version)),
         }
     }
+}
+
+impl Kind for Started {
+    type Source = OfThread;
 }
 
 impl ThreadAspect for Started {

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfThread;
 
 /// The timer slack of a task if it was never changed.
 pub(super) const USUAL: u64 = 50_000;
@@ -41,6 +43,10 @@ impl State for Slack {
 pub(super) fn set(slack: u64) -> Call {
     let args = [libc::PR_SET_TIMERSLACK.into(), slack.into()];
     Call::new("timer slack", libc::SYS_prctl, args)
+}
+
+impl Kind for Slack {
+    type Source = OfThread;
 }
 
 impl ThreadAspect for Slack {

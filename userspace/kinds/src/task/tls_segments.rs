@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfThread;
 
 /// The segments that are in use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +42,10 @@ impl State for Segments {
 fn is_empty([_, base, limit, flags]: &Segment) -> bool {
     const EMPTY: u32 = 1 << 3 | 1 << 5;
     (*base, *limit, *flags) == (0, 0, EMPTY)
+}
+
+impl Kind for Segments {
+    type Source = OfThread;
 }
 
 impl ThreadAspect for Segments {

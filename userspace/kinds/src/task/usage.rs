@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use super::start_time::TICK;
 use crate::capture::Capture;
+use crate::kind::{Kind, Kinds, OfTree, TreeKind};
 use crate::plan_context::PlanCx;
 
 /// The resource usage of all threads of a process. Times are in nanoseconds.
@@ -153,56 +154,48 @@ impl Usage {
     }
 }
 
-/// Captures the usage of a process, which may be a zombie.
-///
-/// # Errors
-///
-/// If something breaks.
-pub fn capture(
-    process: &FrozenProcess,
-    threads: &[ThreadText],
-    capture: &mut Capture<'_>,
-) -> Result<()> {
-    let usage = Usage::of(process, threads)?;
-    capture.records.push(usage.record(process.id.0, 0)?);
-    Ok(())
+impl Kind for Usage {
+    type Source = OfTree;
 }
 
-/// Has the module add the usage, before there are timers, which would notice it. Without the module it is lost.
-///
-/// # Errors
-///
-/// If the image is inconsistent.
-pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
-    let records = cx.records;
-    let root = super::tree::members(records)?.first().map(|root| root.pid);
-    let root = root.unwrap_or_default();
-    if !cx.features.add_usage {
-        cx.refusals.lose(
-            root,
-            "resources used",
-            "on this kernel CPU time and page faults of the processes are counted from zero on",
-            "load the module",
-        );
-        return Ok(());
+impl TreeKind for Usage {
+    /// Captures the usage of all processes, zombies too.
+    fn capture(_: Kinds, cx: &mut Capture<'_>) -> Result<()> {
+        for (process, (_, threads)) in cx.tree.iter().zip(cx.texts) {
+            cx.image.add(process.id, Usage::of(process, threads)?)?;
+        }
+        Ok(())
     }
-    let mut children = false;
-    for record in records.iter().filter(|record| record.tag == Usage::TAG) {
-        let usage = Usage::from_record(record)?;
-        children |= usage.has_had_children();
-        let task = ProcessId(record.owner).leader();
-        cx.plan.operate(Stage::Members, task, AddUsage(usage));
+
+    /// Has the module add the usage, before there are timers, which would notice it. Without the module it is lost.
+    fn plan(_: Kinds, cx: &mut PlanCx<'_>) -> Result<()> {
+        let root = super::tree::number(cx.image, ProcessId(0).leader());
+        if !cx.features.add_usage {
+            cx.refusals.lose(
+                root,
+                "resources used",
+                "on this kernel CPU time and page faults of the processes are counted from zero on",
+                "load the module",
+            );
+            return Ok(());
+        }
+        let mut children = false;
+        for (owner, usage) in cx.image.all::<Usage>() {
+            children |= usage.has_had_children();
+            let task = owner.process().leader();
+            cx.plan.operate(Stage::Members, task, AddUsage(*usage));
+        }
+        if children {
+            cx.refusals.lose(
+                root,
+                "resources used",
+                "how often children waited that have ended, and how large they were, no kernel tells: that is \
+                 counted from zero on",
+                "",
+            );
+        }
+        Ok(())
     }
-    if children {
-        cx.refusals.lose(
-            root,
-            "resources used",
-            "how often children waited that have ended, and how large they were, no kernel tells: that is \
-             counted from zero on",
-            "",
-        );
-    }
-    Ok(())
 }
 
 /// Has the module add to the usage of the process.

@@ -8,9 +8,9 @@ use crust_model::plan::ProcessId;
 use crust_model::{Error, Result};
 
 use super::numbers::Numbers;
-use super::{Files, missing};
+use super::{Files, Tables, missing};
 use crate::descriptor::DescriptionId;
-use crate::descriptor::table::{Slot, Table};
+use crate::descriptor::table::Slot;
 
 /// The process and the number at which a description is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +35,8 @@ impl Homes {
     /// Assigns a creator to every description. Descriptions that are made together get the same
     /// process; one that is not in the table of that process gets a temporary number.
     pub fn assign(
-        tables: &BTreeMap<ProcessId, Table>,
-        files: &Files,
+        tables: &Tables<'_>,
+        files: &Files<'_>,
         numbers: &mut BTreeMap<ProcessId, Numbers>,
     ) -> Result<Self> {
         let mut homes = Self::default();

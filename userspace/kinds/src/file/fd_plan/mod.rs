@@ -21,24 +21,24 @@ pub mod tool;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use creator::Creator;
-use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Data, Plan, ProcessId, Stage, reserved};
 use crust_model::{Error, Result};
 
 use self::creator::Homes;
 use self::numbers::Numbers;
-use super::{DescriptionId, File};
+use super::{DescriptionId, Files, missing};
 use crate::descriptor::table::Table;
+use crate::kind::Kinds;
 use crate::pathless::HoldingFds;
 use crate::plan_context::PlanCx;
 
-/// All open file descriptions of an image.
-pub(super) type Files = BTreeMap<DescriptionId, Box<dyn File>>;
+/// The descriptor tables of all processes.
+type Tables<'i> = BTreeMap<ProcessId, &'i Table>;
 
 /// Emits the calls that make descriptors, and tracks what each process has in its table by then.
 pub struct FdPlanner<'p> {
     plan: &'p mut Plan,
-    files: &'p Files,
+    files: &'p Files<'p>,
     stage: Stage,
     process: ProcessId,
     homes: Homes,
@@ -48,23 +48,19 @@ pub struct FdPlanner<'p> {
     at_hand: BTreeMap<(ProcessId, DescriptionId), i32>,
     /// The number of the other end of a description, in the process of its creator.
     other_ends: BTreeMap<DescriptionId, i32>,
-    holding_fds: &'p HoldingFds,
+    holding_fds: &'p HoldingFds<'p>,
     /// Each process by its pid, with the process whose table it uses.
     by_pid: BTreeMap<i32, (ProcessId, ProcessId)>,
 }
 
 /// Emits all steps for open files.
-pub(super) fn plan(cx: &mut PlanCx) -> Result<()> {
-    let mut tables = BTreeMap::new();
-    for record in cx.of_tag(Table::TAG) {
-        tables.insert(ProcessId(record.owner), Table::from_record(record)?);
-    }
-    let mut files = Files::new();
-    for record in cx.records {
-        if let Some(file) = super::load(record)? {
-            files.insert(DescriptionId(record.owner), file);
-        }
-    }
+pub(super) fn plan(kinds: Kinds, cx: &mut PlanCx) -> Result<()> {
+    let image = cx.image;
+    let tables: Tables<'_> = image
+        .all::<Table>()
+        .map(|(owner, table)| (owner.process(), table))
+        .collect();
+    let files = super::all(kinds, image)?;
     let sharers: Vec<_> = tables
         .iter()
         .filter_map(|(&process, table)| table.shares.map(|owner| (owner, process)))
@@ -77,9 +73,9 @@ pub(super) fn plan(cx: &mut PlanCx) -> Result<()> {
     }
     let plan = &mut cx.plan;
     let first = first_above(&tables, &files);
-    let first = first.saturating_add(HoldingFds::count(cx.records)?);
+    let first = first.saturating_add(HoldingFds::count(kinds, image)?);
     plan.reserved_fds = plan.reserved_fds.max(first);
-    let holding_fds = HoldingFds::of(cx.records, plan.reserved_fds)?;
+    let holding_fds = HoldingFds::of(kinds, image, plan.reserved_fds)?;
     holding_fds.make(plan);
     let first_limbo = plan.reserved_fds + reserved::COUNT;
     let mut numbers: BTreeMap<_, _> = tables
@@ -153,7 +149,7 @@ fn take_temporary(plan: &mut Plan, owner: ProcessId, sharer: ProcessId) {
 
 /// Returns the first number above all that the image uses, plus two: calls that make two
 /// descriptors then find room below, so that it is known which numbers they get.
-fn first_above(tables: &BTreeMap<ProcessId, Table>, files: &Files) -> i32 {
+fn first_above(tables: &Tables<'_>, files: &Files<'_>) -> i32 {
     let slots = tables.values().filter_map(|table| table.slots.last());
     slots
         .map(|slot| slot.number.saturating_add(1))
@@ -206,12 +202,7 @@ impl FdPlanner<'_> {
         }
     }
 
-    fn share(
-        &mut self,
-        process: ProcessId,
-        table: &Table,
-        tables: &BTreeMap<ProcessId, Table>,
-    ) -> Result<()> {
+    fn share(&mut self, process: ProcessId, table: &Table, tables: &Tables<'_>) -> Result<()> {
         (self.stage, self.process) = (Stage::ShareFiles, process);
         let mut owners = BTreeMap::new();
         for slot in &table.slots {
@@ -252,7 +243,7 @@ impl FdPlanner<'_> {
         &mut self,
         owner: ProcessId,
         owners: &mut BTreeMap<ProcessId, i32>,
-        tables: &BTreeMap<ProcessId, Table>,
+        tables: &Tables<'_>,
     ) -> Result<i32> {
         if let Some(&pidfd) = owners.get(&owner) {
             return Ok(pidfd);
@@ -354,7 +345,7 @@ impl FdPlanner<'_> {
 
 /// Orders the descriptions so that each follows those it needs, as far as possible: two sockets may
 /// each carry the other in flight, and then either order is right.
-fn in_order_of_needs(files: &Files) -> Result<Vec<DescriptionId>> {
+fn in_order_of_needs(files: &Files<'_>) -> Result<Vec<DescriptionId>> {
     let mut order = Vec::new();
     let mut seen = BTreeSet::new();
     // Use an explicit stack: an image may nest deeper than the thread's stack allows.
@@ -369,8 +360,4 @@ fn in_order_of_needs(files: &Files) -> Result<Vec<DescriptionId>> {
         }
     }
     Ok(order)
-}
-
-fn missing(id: DescriptionId) -> Error {
-    Error::malformed(id.to_string(), "the image does not have it")
 }

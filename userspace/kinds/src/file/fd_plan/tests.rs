@@ -3,7 +3,9 @@
 //! Tests the plans of a few descriptors, call by call.
 
 use crust_hooks::KernelFeatures;
+use crust_model::object::State;
 use crust_model::plan::Step;
+use crust_model::refusal::Refusals;
 
 use super::*;
 use crate::descriptor::table::Slot;
@@ -11,6 +13,7 @@ use crate::file::Open;
 use crate::file::eventfd::Eventfd;
 use crate::file::pipe::{Pipe, PipeEnd, Place};
 use crate::plan_context::RestoreOptions;
+use crate::registry::KINDS;
 
 fn table(pid: i32, slots: &[(i32, u32)]) -> Table {
     let slot = |&(number, id)| Slot {
@@ -35,12 +38,13 @@ fn open(flags: i32) -> Open {
 /// Returns the purpose of each call of a plan, in order.
 fn calls(tables: &[Table], files: &[crust_image::Record]) -> Result<Vec<String>> {
     let mut records = files.to_vec();
-    for (process, table) in tables.iter().enumerate() {
-        records.push(table.record(process as u32, 0)?);
+    for (process, table) in (0..).zip(tables) {
+        records.push(table.record(ProcessId(process))?);
     }
+    let image = KINDS.decode(&records, &mut Refusals::default())?;
     let options = RestoreOptions::default();
-    let mut cx = PlanCx::new(&records, KernelFeatures::default(), &options, (1, 1));
-    super::plan(&mut cx)?;
+    let mut cx = PlanCx::new(&image, KernelFeatures::default(), &options, (1, 1));
+    super::plan(KINDS, &mut cx)?;
     let mut calls = Vec::new();
     for tasks in cx.plan.stages.values() {
         for (task, steps) in tasks {
@@ -60,7 +64,7 @@ fn eventfd(id: u32) -> crust_image::Record {
         count: 7,
         is_semaphore: false,
     };
-    state.record(id, 0).unwrap()
+    state.record((id, 0)).unwrap()
 }
 
 /// Each process that shares a table has its own number for what it opens temporarily.
@@ -123,7 +127,7 @@ fn a_pipe_that_lands_where_it_belongs_is_made_by_one_call() {
         open: open(libc::O_WRONLY | libc::O_NONBLOCK),
         pipe: Place::With(DescriptionId(0)),
     };
-    let files = [read.record(0, 0).unwrap(), write.record(1, 0).unwrap()];
+    let files = [read.record((0, 0)).unwrap(), write.record((1, 0)).unwrap()];
     assert_eq!(
         calls(&[table(10, &[(0, 0), (1, 1)])], &files).unwrap(),
         [

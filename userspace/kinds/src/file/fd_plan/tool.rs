@@ -22,7 +22,7 @@ impl<'p> FdPlanner<'p> {
 
     /// Returns the holding descriptors of files without a path, in the processes that make them.
     #[must_use]
-    pub fn holding_fds(&self) -> &'p HoldingFds {
+    pub fn holding_fds(&self) -> &'p HoldingFds<'p> {
         self.holding_fds
     }
 
@@ -67,10 +67,7 @@ impl<'p> FdPlanner<'p> {
     }
 
     pub(super) fn file(&self, id: DescriptionId) -> Result<&'p dyn File> {
-        match self.files.get(&id) {
-            Some(file) => Ok(file.as_ref()),
-            None => Err(missing(id)),
-        }
+        self.files.get(&id).copied().ok_or_else(|| missing(id))
     }
 
     /// Sets the flags that a call making two descriptions cannot set for only one of them.

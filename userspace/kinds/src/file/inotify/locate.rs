@@ -11,11 +11,10 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr, OsString};
-use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::{fs, thread};
 
 use crust_model::{Error, Result};
 use crust_sys::statx;

@@ -35,6 +35,9 @@ use super::collect::FileCapture;
 use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
+use crate::conflicts::Conflicts;
+use crate::file::OfFile;
+use crate::kind::{Kind, Kinds};
 use crate::path::Named;
 
 /// `INOTIFY_IOC_SETNEXTWD`: `_IOW('I', 0, __s32)`; the number itself is the argument.
@@ -131,8 +134,20 @@ impl File for Inotify {
         }
         Ok(())
     }
+}
 
-    fn conflicts(&self, refusals: &mut Refusals) {
+impl Kind for Inotify {
+    type Source = OfFile;
+
+    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+        cx.each(|file: &Self, _, refusals| file.check(refusals));
+        Ok(())
+    }
+}
+
+impl Inotify {
+    /// Notes what on this machine prevents making it again.
+    fn check(&self, refusals: &mut Refusals) {
         for Watch { wd, file, .. } in &self.watches {
             let mut of_file = Refusals::default();
             file.conflicts(&mut of_file);
@@ -189,7 +204,7 @@ impl FileKind for Inotify {
             cx.refuse(probe, why, remedy);
         }
         let open = probe.open_with_owner(&instance)?;
-        cx.keep(probe.id, &Self { open, watches })
+        cx.keep(probe.id, Self { open, watches })
     }
 }
 
@@ -291,7 +306,7 @@ mod tests {
     #[test]
     fn a_watched_file_that_is_missing_is_a_conflict() {
         let mut refusals = Refusals::default();
-        instance(1).conflicts(&mut refusals);
+        instance(1).check(&mut refusals);
         let refusal = &refusals.as_slice()[0];
         assert_eq!(refusal.object, "/nonexistent/1 (inotify watch 1)");
         assert_eq!(refusal.why, "the file is missing");

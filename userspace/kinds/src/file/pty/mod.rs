@@ -31,6 +31,9 @@ use super::collect::FileCapture;
 use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
+use crate::conflicts::Conflicts;
+use crate::file::OfFile;
+use crate::kind::{Kind, Kinds};
 use crate::path::FilePath;
 use crate::plan_context::PlanCx;
 use crate::task::tree;
@@ -221,8 +224,20 @@ impl File for Master {
         }
         Ok(())
     }
+}
 
-    fn conflicts(&self, refusals: &mut Refusals) {
+impl Kind for Master {
+    type Source = OfFile;
+
+    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+        cx.each(|file: &Self, _, refusals| file.check(refusals));
+        Ok(())
+    }
+}
+
+impl Master {
+    /// Notes what on this machine prevents making it again.
+    fn check(&self, refusals: &mut Refusals) {
         // The kernel frees the number of a terminal some time after it was closed.
         const PATIENCE: Duration = Duration::from_millis(500);
         let path = self.terminal.to_string();
@@ -315,7 +330,7 @@ impl FileKind for Master {
             session,
             foreground,
         };
-        cx.keep(probe.id, &state)
+        cx.keep(probe.id, state)
     }
 }
 
@@ -328,15 +343,12 @@ pub(super) fn losses(cx: &mut PlanCx<'_>) -> Result<()> {
     if cx.features.set_ids {
         return Ok(());
     }
-    let masters: Vec<Master> = cx
-        .of_tag(Master::TAG)
-        .map(Master::from_record)
-        .collect::<Result<_>>()?;
-    let sessions: BTreeSet<i32> = masters.iter().map(|master| master.session).collect();
+    let masters = cx.image.all::<Master>();
+    let sessions: BTreeSet<i32> = masters.map(|(_, master)| master.session).collect();
     if sessions.is_empty() {
         return Ok(());
     }
-    for member in tree::members(cx.records)? {
+    for member in tree::members(cx.image)? {
         if sessions.contains(&member.sid) && member.sid != member.pid && member.zombie.is_none() {
             cx.refusals.lose(
                 member.pid,

@@ -18,7 +18,8 @@ use crate::file::collect::FileCapture;
 use crate::file::fd_plan::FdPlanner;
 use crate::file::probe::Probe;
 use crate::file::terminal::Terminal;
-use crate::file::{DescriptionId, File, FileKind, Open, by_path};
+use crate::file::{DescriptionId, File, FileKind, OfFile, Open, by_path};
+use crate::kind::Kind;
 use crate::path::FilePath;
 
 /// A terminal whose controlling side is in the tree.
@@ -61,6 +62,10 @@ impl File for Slave {
         }
         Ok(())
     }
+}
+
+impl Kind for Slave {
+    type Source = OfFile;
 }
 
 impl FileKind for Slave {
@@ -109,7 +114,7 @@ impl FileKind for Slave {
             path: FilePath(probe.link.clone()),
             is_exclusive,
         };
-        cx.keep(probe.id, &state)
+        cx.keep(probe.id, state)
     }
 }
 

@@ -17,7 +17,8 @@ use super::{Maker, Options, Peer, UnixSocket, message};
 use crate::file::collect::FileCapture;
 use crate::file::probe::Probe;
 use crate::file::unix_peer::{Connection, Diag, OtherEnd};
-use crate::file::{DescriptionId, FileKind, refused};
+use crate::file::{DescriptionId, FileKind, OfFile, refused};
+use crate::kind::Kind;
 
 /// The Unix sockets of the tree, collected during the capture.
 #[derive(Default)]
@@ -34,6 +35,10 @@ impl Sockets {
         };
         self.diag.insert(diag).ask(ino)
     }
+}
+
+impl Kind for UnixSocket {
+    type Source = OfFile;
 }
 
 impl FileKind for UnixSocket {
@@ -133,7 +138,7 @@ impl FileKind for UnixSocket {
         }
         for (id, state) in settled {
             match state {
-                Some(state) => cx.keep(id, &state)?,
+                Some(state) => cx.keep(id, state)?,
                 None => {
                     let probe = Rc::clone(&cx.probes[id.0 as usize]);
                     cx.refuse(

@@ -44,6 +44,9 @@ use super::collect::FileCapture;
 use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
+use crate::conflicts::Conflicts;
+use crate::file::OfFile;
+use crate::kind::{Kind, Kinds};
 
 /// The `/proc` link of every ring.
 pub const LINK: &str = "anon_inode:[io_uring]";
@@ -136,8 +139,20 @@ impl File for Uring {
         planner.operate(wind::WindRing { number, ring });
         Ok(())
     }
+}
 
-    fn conflicts(&self, refusals: &mut Refusals) {
+impl Kind for Uring {
+    type Source = OfFile;
+
+    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+        cx.each(|file: &Self, _, refusals| file.check(refusals));
+        Ok(())
+    }
+}
+
+impl Uring {
+    /// Notes what on this machine prevents making it again.
+    fn check(&self, refusals: &mut Refusals) {
         let (why, remedy) = match self.make_alike() {
             Ok(made) if made.places == self.places => return,
             Ok(_) => (
@@ -163,7 +178,7 @@ impl FileKind for Uring {
 
     fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()> {
         match look(probe)? {
-            Ok(state) => cx.keep(probe.id, &state),
+            Ok(state) => cx.keep(probe.id, state),
             Err(rule) => {
                 cx.refuse(
                     probe,

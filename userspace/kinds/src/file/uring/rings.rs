@@ -4,9 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crust_image::Record;
 use crust_model::Result;
-use crust_model::object::State;
+use crust_model::image::Image;
 use crust_model::plan::ProcessId;
 use crust_sys::uring::ENTRY;
 
@@ -24,30 +23,22 @@ pub struct Rings {
 }
 
 impl Rings {
-    /// Collects the rings that have records.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if a record cannot be decoded.
-    pub fn of(records: &[Record]) -> Result<Self> {
-        let of_tag = |tag| records.iter().filter(move |record| record.tag == tag);
+    /// Collects the rings of an image.
+    #[must_use]
+    pub fn of(image: &Image) -> Self {
         let mut rings = Self::default();
         let mut inodes = BTreeMap::new();
-        for record in of_tag(Uring::TAG) {
-            let ring = Uring::from_record(record)?;
-            inodes.insert(record.owner, ring.inode);
+        for (owner, ring) in image.all::<Uring>() {
+            inodes.insert(owner.number, ring.inode);
             let entries = ENTRY as u64 * u64::from(ring.entries);
             rings.entries.insert(ring.inode, entries);
         }
         if inodes.is_empty() {
-            return Ok(rings);
+            return rings;
         }
-        let mut tables = BTreeMap::new();
-        for record in of_tag(Table::TAG) {
-            tables.insert(ProcessId(record.owner), Table::from_record(record)?);
-        }
-        for (&process, table) in &tables {
-            let owner = tables.get(&table.shares.unwrap_or(process));
+        for (process, table) in image.all::<Table>() {
+            let process = process.process();
+            let owner = image.get::<Table>(table.shares.unwrap_or(process));
             for slot in owner.into_iter().flat_map(|owner| &owner.slots) {
                 if let Some(&inode) = inodes.get(&slot.description.0) {
                     let numbers = &mut rings.numbers;
@@ -55,7 +46,7 @@ impl Rings {
                 }
             }
         }
-        Ok(rings)
+        rings
     }
 
     /// Returns the number by which a process has a ring.
@@ -86,7 +77,7 @@ pub(super) fn resolve_refs(cx: &mut FileCapture) -> Result<()> {
     if mapped.is_empty() {
         return Ok(());
     }
-    let rings = Rings::of(&cx.records)?;
+    let rings = Rings::of(cx.image);
     let open = cx.probes.iter();
     let open: BTreeSet<u64> = open
         .filter(|probe| probe.is_linked(super::LINK))
@@ -142,13 +133,12 @@ mod tests {
             shares: Some(ProcessId(0)),
             ..Table::default()
         };
-        let records = [
-            ring.record(9, 0).unwrap(),
-            own.record(0, 0).unwrap(),
-            shared.record(1, 0).unwrap(),
-            Table::default().record(2, 0).unwrap(),
-        ];
-        let rings = Rings::of(&records).unwrap();
+        let mut image = Image::default();
+        image.add((9, 0), ring).unwrap();
+        image.add((0, 0), own).unwrap();
+        image.add((1, 0), shared).unwrap();
+        image.add((2, 0), Table::default()).unwrap();
+        let rings = Rings::of(&image);
         let number = |process| rings.number(ProcessId(process), 77);
         assert_eq!((number(0), number(1), number(2)), (Some(5), Some(5), None));
         assert_eq!(rings.entries[&77], 4096);

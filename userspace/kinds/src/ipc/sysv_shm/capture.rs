@@ -8,7 +8,7 @@ use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::os::fd::AsFd;
 
-use crust_model::object::State;
+use crust_model::image::Owned;
 use crust_model::plan::ProcessId;
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
@@ -110,7 +110,7 @@ impl FoundSegments {
             let runs = state.contents.runs.clone();
             PageJob::new(kept.file, runs, move |offset| {
                 state.contents.offset = offset;
-                state.record(owner.0, state.id as u32)
+                Owned::new((owner.0, state.id as u32), state)
             })
         })
     }

@@ -11,8 +11,9 @@
 
 pub mod capture;
 
-use crust_image::{PAGE_SIZE, Record};
+use crust_image::PAGE_SIZE;
 use crust_model::Result;
+use crust_model::image::Image;
 use crust_model::object::{Extent, State};
 use crust_model::refusal::Refusals;
 use crust_sys::shm;
@@ -20,6 +21,9 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 pub use self::capture::FoundSegments;
+use crate::capture::Capture;
+use crate::conflicts::Conflicts;
+use crate::kind::{Kind, Kinds, OfTree, TreeKind};
 use crate::pathless::Contents;
 
 /// A System V shared memory segment.
@@ -92,65 +96,66 @@ impl Segment {
     }
 }
 
-/// Returns the segments in the records of an image.
-fn recorded(records: &[Record]) -> impl Iterator<Item = Result<Segment>> {
-    records
-        .iter()
-        .filter(|record| record.tag == Segment::TAG)
-        .map(Segment::from_record)
+impl Kind for Segment {
+    type Source = OfTree;
+
+    /// Refuses the segments that programs outside of the tree have too, and has the contents of all others copied.
+    fn finish(cx: &mut Capture<'_>) -> Result<()> {
+        let mut segments = cx.notes.take::<FoundSegments>();
+        segments.settle(cx.tree, &mut cx.refusals);
+        cx.jobs.extend(segments.into_taken());
+        Ok(())
+    }
+
+    /// Refuses the segments whose ids or keys are taken on this machine.
+    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+        cx.each(|segment: &Self, _, refusals| segment.check(refusals));
+        Ok(())
+    }
 }
 
-/// Refuses the segments whose ids or keys are taken on this machine.
-///
-/// # Errors
-///
-/// If a record cannot be decoded.
-pub fn conflicts(records: &[Record], refusals: &mut Refusals) -> Result<()> {
-    for segment in recorded(records) {
-        let segment = segment?;
-        let title = format!("System V segment {}", segment.id);
+/// Segments are captured and planned with the mappings that attach them.
+impl TreeKind for Segment {}
+
+impl Segment {
+    fn check(&self, refusals: &mut Refusals) {
+        let title = format!("System V segment {}", self.id);
         let mut block = |why: String, id: i32| {
             let remedy =
                 format!("remove that one (ipcrm -m {id}), or end the programs that use it");
             refusals.block(0, title.as_str(), why, remedy);
         };
-        if !matches!(shm::stat(segment.id), Err(Errno::EINVAL | Errno::EIDRM)) {
-            block("there is one with this number now".into(), segment.id);
-        } else if segment.key != libc::IPC_PRIVATE {
-            if let Ok(id) = shm::find(segment.key) {
-                let key = segment.key;
+        if !matches!(shm::stat(self.id), Err(Errno::EINVAL | Errno::EIDRM)) {
+            block("there is one with this number now".into(), self.id);
+        } else if self.key != libc::IPC_PRIVATE {
+            if let Ok(id) = shm::find(self.key) {
+                let key = self.key;
                 block(format!("segment {id} has its key {key:#x} now"), id);
             }
         }
     }
-    Ok(())
 }
 
 /// Removes the segments of the processes that a dump has killed: they are in the image now.
-///
-/// # Errors
-///
-/// If a record cannot be decoded.
-pub fn moved(records: &[Record]) -> Result<()> {
-    for segment in recorded(records) {
-        let id = segment?.id;
+pub fn moved(image: &Image) {
+    for (_, segment) in image.all::<Segment>() {
+        let id = segment.id;
         // A segment marked for removal has gone with the last process.
         match shm::remove(id) {
             Ok(()) | Err(Errno::EINVAL | Errno::EIDRM) => {}
             Err(errno) => tracing::warn!(id, %errno, "a System V segment stays behind"),
         }
     }
-    Ok(())
 }
 
 /// A guard that removes the segments a failed restore has created, once its processes are gone.
-pub struct Undo<'a>(Option<&'a [Record]>);
+pub struct Undo<'a>(Option<&'a Image>);
 
 impl<'a> Undo<'a> {
-    /// Creates the guard. This must happen before anything is restored, while none of the segments of `records` exists.
+    /// Creates the guard. This must happen before anything is restored, while none of the segments of `image` exists.
     #[must_use]
-    pub fn new(records: &'a [Record]) -> Self {
-        Self(Some(records))
+    pub fn new(image: &'a Image) -> Self {
+        Self(Some(image))
     }
 
     /// Keeps the segments: the restore has succeeded.
@@ -161,7 +166,8 @@ impl<'a> Undo<'a> {
 
 impl Drop for Undo<'_> {
     fn drop(&mut self) {
-        for segment in recorded(self.0.unwrap_or_default()).flatten() {
+        let segments = self.0.iter().flat_map(|image| image.all::<Segment>());
+        for (_, segment) in segments {
             // Another process may have taken the id first.
             let is_ours =
                 |found: shm::Segment| found.creator == segment.maker && found.attached == 0;

@@ -19,8 +19,9 @@ pub mod snapshot;
 use std::collections::BTreeMap;
 use std::fs::File;
 
-use crust_image::{PAGE_SIZE, Record};
-use crust_model::object::{Extent, Row, State, decode, other_version};
+use crust_image::PAGE_SIZE;
+use crust_model::image::Image;
+use crust_model::object::{Extent, State, decode, other_version};
 use crust_model::{Error, Result};
 use crust_proc::smaps::vm_flag;
 use crust_tracee::frozen_process::FrozenProcess;
@@ -29,8 +30,9 @@ use serde::{Deserialize, Serialize};
 pub use self::scan::present;
 pub use self::snapshot::Snapshot;
 pub use crate::contents::{PageJob, Runs};
+use crate::kind::{Kind, OfTree, TreeKind};
 use crate::memory::shared_anonymous::SharedAnonymous;
-use crate::memory::{self, Content, MappingKind, Mappings};
+use crate::memory::{Content, Mappings};
 use crate::pathless::data;
 
 /// The private pages of a process.
@@ -162,49 +164,50 @@ impl State for SharedMemory {
     }
 }
 
-/// Returns the rows of the records of pages, for `inspect` and the documentation.
-pub fn rows() -> impl Iterator<Item = Row> {
-    [Row::of::<StoredPages>(), Row::of::<SharedMemory>()].into_iter()
+impl Kind for StoredPages {
+    type Source = OfTree;
 }
+
+/// They are captured by a [`Snapshot`], when everything else is, and planned with the address spaces.
+impl TreeKind for StoredPages {}
+
+impl Kind for SharedMemory {
+    type Source = OfTree;
+}
+
+/// It is captured by a [`Snapshot`], when everything else is, and planned with the address spaces.
+impl TreeKind for SharedMemory {}
 
 /// Returns the objects of shared memory, each opened and with its first process; their offsets are
 /// not set.
-fn shared_objects(
-    records: &[Record],
-    tree: &[FrozenProcess],
-) -> Result<Vec<(SharedMemory, u32, File)>> {
+fn shared_objects(image: &Image, tree: &[FrozenProcess]) -> Result<Vec<(SharedMemory, u32, File)>> {
     let mut objects: BTreeMap<(u8, u64), (SharedMemory, u32, File)> = BTreeMap::new();
     // Go in the order of the tree, so that the owner is the first process that has an object.
-    let of_processes = memory::by_owner(records);
-    for (&owner, records) in &of_processes {
+    for (owner, Mappings(list)) in image.all::<Mappings<SharedAnonymous>>() {
+        let owner = owner.number;
         let process = &tree[owner as usize];
-        for record in records {
-            if record.tag != SharedAnonymous::TAG {
+        for mapping in list {
+            let no_reserve = mapping.area.is(vm_flag::NO_RESERVE);
+            let key = (mapping.huge, mapping.object);
+            if let Some((memory, ..)) = objects.get_mut(&key) {
+                memory.no_reserve |= no_reserve;
                 continue;
             }
-            for mapping in Mappings::<SharedAnonymous>::from_record(record)?.0 {
-                let no_reserve = mapping.area.is(vm_flag::NO_RESERVE);
-                let key = (mapping.huge, mapping.object);
-                if let Some((memory, ..)) = objects.get_mut(&key) {
-                    memory.no_reserve |= no_reserve;
-                    continue;
-                }
-                let range = mapping.area.range();
-                let name = format!("map_files/{:x}-{:x}", range.start, range.end);
-                let file = File::from(crust_proc::open(&process.proc, process.pid, &name)?);
-                let what = "look for pages of shared memory";
-                let contents =
-                    data::contents(&file).map_err(|errno| Error::task(process.pid, what, errno))?;
-                let memory = SharedMemory {
-                    inode: mapping.object,
-                    huge: mapping.huge,
-                    size: contents.size.next_multiple_of(PAGE_SIZE),
-                    no_reserve,
-                    offset: 0,
-                    runs: contents.runs,
-                };
-                objects.insert(key, (memory, owner, file));
-            }
+            let range = mapping.area.range();
+            let name = format!("map_files/{:x}-{:x}", range.start, range.end);
+            let file = File::from(crust_proc::open(&process.proc, process.pid, &name)?);
+            let what = "look for pages of shared memory";
+            let contents =
+                data::contents(&file).map_err(|errno| Error::task(process.pid, what, errno))?;
+            let memory = SharedMemory {
+                inode: mapping.object,
+                huge: mapping.huge,
+                size: contents.size.next_multiple_of(PAGE_SIZE),
+                no_reserve,
+                offset: 0,
+                runs: contents.runs,
+            };
+            objects.insert(key, (memory, owner, file));
         }
     }
     Ok(objects.into_values().collect())

@@ -9,8 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crust_image::{Record, Writer};
-use crust_model::object::State;
+use crust_image::Writer;
+use crust_model::image::{Image, Owned};
 use crust_model::plan::ProcessId;
 use crust_model::progress::Progress;
 use crust_model::{Error, Result};
@@ -25,7 +25,8 @@ use super::cow::CowCopy;
 use super::fork_writer::{self, ForkWriter};
 use super::shared_pages::{self, Holder};
 use super::{PageJob, Runs, SharedMemory, StoredPages, scan, shared_objects};
-use crate::capture::DumpOptions;
+use crate::capture::{Captured, DumpOptions};
+use crate::kind::Kinds;
 use crate::memory::{self, Content, forkable_range};
 use crate::task::settings::Settings;
 
@@ -33,8 +34,8 @@ use crate::task::settings::Settings;
 pub struct Snapshot<'a> {
     options: &'a DumpOptions,
     interrupts: &'a Interrupts,
-    /// The records that tell where all pages will be.
-    records: Vec<Record>,
+    /// The objects that tell where all pages will be.
+    pages: Vec<Owned>,
     /// The jobs that copies write themselves.
     scribes: Vec<(ForkWriter, Arc<Source>, Vec<Job>)>,
     /// The jobs that crust reads.
@@ -51,8 +52,7 @@ struct Part {
 }
 
 impl<'a> Snapshot<'a> {
-    /// Takes a snapshot of a frozen tree. `records` are those that [`memory::capture()`] made for the processes of
-    /// `tree`.
+    /// Takes a snapshot of a frozen tree. `captured` has what was captured of the processes of `tree`.
     ///
     /// With `leave_running`, what a fork would not copy (shared memory, `MADV_DONTFORK`, `MADV_WIPEONFORK`) is written
     /// to the image right away, and the tree may continue when this returns. Where a process may not fork, all of its
@@ -62,24 +62,26 @@ impl<'a> Snapshot<'a> {
     ///
     /// Returns an error if a process dies, the image cannot be written, or the user asks to end.
     pub fn take(
-        records: &[Record],
+        kinds: Kinds,
+        captured: &mut Captured,
         tree: &[FrozenProcess],
-        taken: Vec<PageJob>,
         image: &mut Writer,
         options: &'a DumpOptions,
         interrupts: &'a Interrupts,
         progress: &mut dyn Progress,
     ) -> Result<Self> {
-        let (written, parts) = gather(records, tree, taken, image)?;
+        let jobs = std::mem::take(&mut captured.jobs);
+        let captured = &captured.image;
+        let (written, parts) = gather(kinds, captured, tree, jobs, image)?;
         let mut snapshot = Self {
             options,
             interrupts,
-            records: written,
+            pages: written,
             scribes: Vec::new(),
             jobs: Vec::new(),
             copies: Vec::new(),
         };
-        let orphans = !has_subreaper(records)?;
+        let orphans = !has_subreaper(captured);
         let scribes = !options.checksum && (options.leave_running || parallel::processors() == 1);
         let end = image.pages_end();
         let mut of_forks: BTreeMap<u32, Vec<Job>> = BTreeMap::new();
@@ -148,12 +150,17 @@ impl<'a> Snapshot<'a> {
         Ok(())
     }
 
-    /// Writes what is left, and returns all records.
+    /// Writes what is left, and adds the objects that tell where the pages are to `captured`.
     ///
     /// # Errors
     ///
     /// Returns an error if the image cannot be written, or the user asks to end.
-    pub fn write(mut self, image: &mut Writer, progress: &mut dyn Progress) -> Result<Vec<Record>> {
+    pub fn write(
+        mut self,
+        captured: &mut Image,
+        image: &mut Writer,
+        progress: &mut dyn Progress,
+    ) -> Result<()> {
         let jobs = self.scribes.iter().flat_map(|(.., jobs)| jobs);
         let total = jobs.map(|job| job.runs.bytes()).sum();
         let mut done = 0;
@@ -171,7 +178,8 @@ impl<'a> Snapshot<'a> {
         }
         self.read(image, progress)?;
         drop(self.copies);
-        Ok(self.records)
+        let mut pages = self.pages.into_iter();
+        pages.try_for_each(|pages| captured.insert(pages))
     }
 
     /// Copies the pages that crust reads.
@@ -208,27 +216,27 @@ fn copy_of(process: &FrozenProcess, orphans: bool) -> Result<Option<CowCopy>> {
     }
 }
 
-/// Returns what has to be copied, with its place in the image, and the records about it.
+/// Returns what has to be copied, with its place in the image, and the objects that tell of it.
 fn gather(
-    records: &[Record],
+    kinds: Kinds,
+    captured: &Image,
     tree: &[FrozenProcess],
     taken: Vec<PageJob>,
     image: &mut Writer,
-) -> Result<(Vec<Record>, Vec<Part>)> {
+) -> Result<(Vec<Owned>, Vec<Part>)> {
     let mut parts = Vec::new();
     let mut written = Vec::new();
-    for (memory, owner, file) in shared_objects(records, tree)? {
+    for (memory, owner, file) in shared_objects(captured, tree)? {
         let offset = image.reserve_pages(memory.runs.bytes());
         let memory = SharedMemory { offset, ..memory };
-        written.push(memory.record(owner, written.len() as u32)?);
-        parts.push(Part {
-            job: Job::new(Arc::new(Source::File(file)), memory.runs, offset),
-            forked: None,
-        });
+        let job = Job::new(Arc::new(Source::File(file)), memory.runs.clone(), offset);
+        let part = written.len() as u32;
+        written.push(Owned::new((owner, part), memory));
+        parts.push(Part { job, forked: None });
     }
-    for PageJob { file, runs, record } in taken {
+    for PageJob { file, runs, object } in taken {
         let offset = image.reserve_pages(runs.bytes());
-        written.push(record(offset)?);
+        written.push(object(offset));
         parts.push(Part {
             job: Job::new(Arc::new(Source::File(file)), runs, offset),
             forked: None,
@@ -237,14 +245,12 @@ fn gather(
     let mut never_forked = BTreeSet::new();
     let mut holders = Vec::new();
     let mut rest = Vec::new();
-    let by_owner = memory::by_owner(records);
     for process in tree.iter().filter(|process| process.zombie.is_none()) {
-        let own = by_owner.get(&process.id.0).map_or(&[][..], Vec::as_slice);
-        let areas = memory::contents(own)?;
+        let areas = memory::contents(kinds, captured, process.id);
         let (pages, guards) = scan::private_pages(process, &areas)?;
         holders.push(Holder {
             process,
-            forkable_ranges: forkable_range::forkable_ranges(own.iter().copied())?,
+            forkable_ranges: forkable_range::forkable_ranges(captured, process.id)?,
             pages,
         });
         let mut not_forked: Vec<_> = areas
@@ -285,7 +291,6 @@ fn gather(
             held_for_children,
         };
         let owner = holder.process.id.0;
-        written.push(pages.record(owner, 0)?);
         for (before, excepted, runs) in pages.runs.split(&not_forked) {
             parts.push(Part {
                 job: Job::new(Arc::clone(&source), runs, pages.offset + before),
@@ -303,17 +308,14 @@ fn gather(
             });
             offset += length;
         }
+        written.push(Owned::new(holder.process.id, pages));
     }
     Ok((written, parts))
 }
 
 /// Returns whether a process of the tree adopts orphans, and would find one that it does not know
 /// of.
-fn has_subreaper(records: &[Record]) -> Result<bool> {
-    for record in records.iter().filter(|record| record.tag == Settings::TAG) {
-        if Settings::from_record(record)?.subreaper {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+fn has_subreaper(captured: &Image) -> bool {
+    let mut all = captured.all::<Settings>();
+    all.any(|(_, settings)| settings.subreaper)
 }

@@ -30,6 +30,10 @@ use self::numa_maps::{of_thread, parse};
 use super::MemoryCapture;
 use super::aspect::{Moment, SpaceAspect};
 use super::layout::Layout;
+use crate::conflicts::Conflicts;
+use crate::kind::{Kind, Kinds};
+use crate::memory::aspect::OfSpace;
+use crate::task::tree;
 
 /// An address range that has a policy of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,6 +149,49 @@ fn bound(
     bound
 }
 
+impl Kind for MemoryPolicies {
+    type Source = OfSpace;
+
+    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+        for (owner, policies) in cx.image.all::<Self>() {
+            policies.check(tree::number(cx.image, owner.task()), &mut cx.refusals);
+        }
+        Ok(())
+    }
+}
+
+impl MemoryPolicies {
+    /// Notes which nodes of memory this machine lacks.
+    fn check(&self, task: i32, refusals: &mut Refusals) {
+        let Some(allowed) = allowed_nodes() else {
+            refusals.block(
+                task,
+                "memory policy",
+                "this kernel knows of no nodes of memory (CONFIG_NUMA)",
+                "restore under a kernel like that of the dump",
+            );
+            return;
+        };
+        let of_memory = self.bound.iter().map(|bound| &bound.policy);
+        let missing: BTreeSet<u32> = of_memory
+            .chain(&self.threads)
+            .filter(|policy| policy.mode & RELATIVE == 0)
+            .flat_map(|policy| policy.nodes.difference(&allowed).copied())
+            .collect();
+        if !missing.is_empty() {
+            refusals.block(
+                task,
+                "memory policy",
+                format!(
+                    "it names nodes that this machine does not have, or whose memory crust may not \
+                     use (cpuset.mems): {missing:?}"
+                ),
+                "restore on a machine with as many nodes, or where its control group allows them",
+            );
+        }
+    }
+}
+
 impl SpaceAspect for MemoryPolicies {
     fn capture(vmas: &[Vma], found: &mut MemoryCapture<'_>, _: &dyn Hooks) -> Result<Option<Self>> {
         let process = found.process;
@@ -235,35 +282,6 @@ impl SpaceAspect for MemoryPolicies {
                 }
             }
             Moment::Filled => {}
-        }
-    }
-
-    fn conflicts(&self, task: i32, refusals: &mut Refusals) {
-        let Some(allowed) = allowed_nodes() else {
-            refusals.block(
-                task,
-                "memory policy",
-                "this kernel knows of no nodes of memory (CONFIG_NUMA)",
-                "restore under a kernel like that of the dump",
-            );
-            return;
-        };
-        let of_memory = self.bound.iter().map(|bound| &bound.policy);
-        let missing: BTreeSet<u32> = of_memory
-            .chain(&self.threads)
-            .filter(|policy| policy.mode & RELATIVE == 0)
-            .flat_map(|policy| policy.nodes.difference(&allowed).copied())
-            .collect();
-        if !missing.is_empty() {
-            refusals.block(
-                task,
-                "memory policy",
-                format!(
-                    "it names nodes that this machine does not have, or whose memory crust may not \
-                     use (cpuset.mems): {missing:?}"
-                ),
-                "restore on a machine with as many nodes, or where its control group allows them",
-            );
         }
     }
 }

@@ -28,8 +28,11 @@ use self::pointer::MovePointer;
 use super::area::Area;
 use super::layout::Layout;
 use super::{Content, MappingKind, MemoryCapture};
-use crate::memory::pages;
+use crate::conflicts::Conflicts;
+use crate::kind::Kinds;
+use crate::memory::{Mappings, pages};
 use crate::ranges::gaps;
+use crate::task::tree;
 
 const STAGE: Stage = Stage::ShadowStacks;
 const SYS_MAP_SHADOW_STACK: i64 = 453;
@@ -129,6 +132,21 @@ impl MappingKind for ShadowStack {
         };
         let bytes: usize = self.contents.iter().map(|(_, bytes)| bytes.len()).sum();
         format!("{} {user}, {} KiB", self.area.describe(), bytes >> 10)
+    }
+
+    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+        if xstate::has_shadow_stacks() {
+            return Ok(());
+        }
+        for (owner, _) in cx.image.all::<Mappings<Self>>() {
+            cx.refusals.block(
+                tree::number(cx.image, owner.task()),
+                "shadow stack",
+                "neither this processor nor its kernel has shadow stacks",
+                "restore it where /proc/cpuinfo lists user_shstk",
+            );
+        }
+        Ok(())
     }
 }
 
@@ -327,18 +345,6 @@ impl ShadowStack {
     }
 }
 
-/// Notes if this machine has no shadow stacks.
-pub fn conflicts(task: i32, refusals: &mut Refusals) {
-    if !xstate::has_shadow_stacks() {
-        refusals.block(
-            task,
-            "shadow stack",
-            "neither this processor nor its kernel has shadow stacks",
-            "restore it where /proc/cpuinfo lists user_shstk",
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use crust_image::Record;
@@ -392,9 +398,9 @@ mod tests {
             name: None,
         };
         [
-            AddressSpace::default().record(0, 0),
-            Mappings(vec![heap]).record(0, 0),
-            Mappings(stacks).record(0, 0),
+            AddressSpace::default().record((0, 0)),
+            Mappings(vec![heap]).record((0, 0)),
+            Mappings(stacks).record((0, 0)),
         ]
         .into_iter()
         .collect::<Result<_>>()

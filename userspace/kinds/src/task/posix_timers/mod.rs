@@ -27,7 +27,9 @@ use serde::{Deserialize, Serialize};
 pub use self::plan::{Expired, ExpiredTimers};
 use super::{ProcessAspect, ProcessView};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfProcess;
 
 /// The size of `struct sigevent`.
 const SIGEVENT: usize = 64;
@@ -248,6 +250,10 @@ impl Timer {
 enum Measured {
     Process,
     Thread,
+}
+
+impl Kind for PosixTimers {
+    type Source = OfProcess;
 }
 
 impl ProcessAspect for PosixTimers {

@@ -26,7 +26,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProcessAspect, ProcessView};
 use crate::capture::Capture;
+use crate::kind::Kind;
 use crate::plan_context::PlanCx;
+use crate::task::OfProcess;
 
 // linux/seccomp.h
 const SET_MODE_STRICT: u64 = 0;
@@ -240,6 +242,10 @@ fn unreadable(tid: i32, errno: Errno, refusals: &mut Refusals) -> Result<()> {
     };
     refusals.block(tid, "seccomp", why, remedy);
     Ok(())
+}
+
+impl Kind for Seccomp {
+    type Source = OfProcess;
 }
 
 impl ProcessAspect for Seccomp {

@@ -4,8 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crust_model::Result;
-use crust_model::object::State;
 use crust_model::plan::{Call, Data, ProcessId, Stage, StayStopped, Step, StopReported};
 use crust_sys::signal::bit;
 
@@ -15,29 +13,29 @@ use crate::task::session_replay::{self, Place};
 use crate::task::{actions, pending};
 
 /// Plans which processes stay stopped.
-pub(super) fn stops(members: &[Member], places: &[Place], cx: &mut PlanCx<'_>) -> Result<()> {
+pub(super) fn stops(members: &[Member], places: &[Place], cx: &mut PlanCx<'_>) {
     let stopped: BTreeMap<u32, (i32, StopReported)> = (0..)
         .zip(members)
         .filter(|(_, member)| member.zombie.is_none())
         .filter_map(|(id, member)| Some((id, member.stopped?)))
         .collect();
     if stopped.is_empty() {
-        return Ok(());
+        return;
     }
     let has_job_control = session_replay::kept_groups(places);
     let mut handled = BTreeSet::new();
-    for record in cx.of_tag(actions::Actions::TAG) {
-        if let Some((signal, _)) = stopped.get(&record.owner) {
-            if !actions::Actions::from_record(record)?.is_default(*signal) {
-                handled.insert(record.owner);
+    for (owner, actions) in cx.image.all::<actions::Actions>() {
+        if let Some((signal, _)) = stopped.get(&owner.number) {
+            if !actions.is_default(*signal) {
+                handled.insert(owner.number);
             }
         }
     }
     let mut told = BTreeSet::new();
-    for record in cx.of_tag(pending::Shared::TAG) {
-        let signals = pending::Shared::from_record(record)?.signals;
-        if signals.iter().any(|info| info.signal() == libc::SIGCHLD) {
-            told.insert(record.owner);
+    for (owner, pending) in cx.image.all::<pending::Shared>() {
+        let mut signals = pending.signals.iter();
+        if signals.any(|info| info.signal() == libc::SIGCHLD) {
+            told.insert(owner.number);
         }
     }
     for (id, (by, reported)) in stopped {
@@ -68,12 +66,11 @@ pub(super) fn stops(members: &[Member], places: &[Place], cx: &mut PlanCx<'_>) -
         let step = Step::StayStopped(stop);
         cx.plan.step(Stage::Resume, task, step);
     }
-    Ok(())
 }
 
 /// Plans to discard the signals that recreated zombies send to their parents, who got them before the dump. A signal
 /// that was still pending at the dump stays.
-pub(super) fn zombies(members: &[Member], cx: &mut PlanCx<'_>) -> Result<()> {
+pub(super) fn zombies(members: &[Member], cx: &mut PlanCx<'_>) {
     let mut ended: BTreeMap<u32, u64> = BTreeMap::new();
     for member in members.iter().filter(|member| member.zombie.is_some()) {
         if let Some(parent) = member.parent.filter(|_| member.exit_signal > 0) {
@@ -81,11 +78,11 @@ pub(super) fn zombies(members: &[Member], cx: &mut PlanCx<'_>) -> Result<()> {
         }
     }
     if ended.is_empty() {
-        return Ok(());
+        return;
     }
-    for record in cx.of_tag(pending::Shared::TAG) {
-        if let Some(told) = ended.get_mut(&record.owner) {
-            for info in pending::Shared::from_record(record)?.signals {
+    for (owner, pending) in cx.image.all::<pending::Shared>() {
+        if let Some(told) = ended.get_mut(&owner.number) {
+            for info in &pending.signals {
                 *told &= !bit(info.signal());
             }
         }
@@ -106,5 +103,4 @@ pub(super) fn zombies(members: &[Member], cx: &mut PlanCx<'_>) -> Result<()> {
         let task = cx.survivor(ProcessId(parent));
         cx.plan.call(Stage::Resume, task, call.may_fail());
     }
-    Ok(())
 }

@@ -11,24 +11,26 @@ pub mod ids;
 pub mod plan;
 pub mod spawn;
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 
-use crust_image::Record;
+use crust_model::image::Image;
 use crust_model::object::State;
-use crust_model::plan::{StopReported, TaskId};
+use crust_model::plan::{ProcessId, StopReported, TaskId};
 use crust_model::{Error, Result};
 use crust_sys::signal::bit;
 use crust_sys::uapi::process_state;
 use crust_tracee::frozen_process::FrozenProcess;
 use serde::{Deserialize, Serialize};
 
-pub use self::plan::plan;
 use super::ProcessView;
 use super::name::Name;
 use super::session_replay::{self, Place};
 use super::sharing::Sharing;
 use super::start_time::Started;
 use crate::capture::Capture;
+use crate::kind::{Kind, Kinds, OfTree, TreeKind};
+use crate::plan_context::PlanCx;
 
 /// A process of the tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +93,20 @@ impl State for Member {
     }
 }
 
+impl Kind for Member {
+    type Source = OfTree;
+}
+
+impl TreeKind for Member {
+    fn capture(kinds: Kinds, cx: &mut Capture<'_>) -> Result<()> {
+        super::capture(kinds, cx)
+    }
+
+    fn plan(_: Kinds, cx: &mut PlanCx<'_>) -> Result<()> {
+        plan::plan(cx)
+    }
+}
+
 // linux/sched.h of 7.3; the libc crate lacks it.
 const CLONE_AUTOREAP: u64 = 1 << 34;
 
@@ -142,10 +158,10 @@ pub fn capture(
         },
         started: Started::of(&stat),
     };
-    capture.records.push(member.record(process.id.0, 0)?);
+    capture.image.add(process.id, member)?;
     if view.is_none() || process.ended_leader.is_some() {
         let name = Name::new(stat.comm);
-        capture.records.push(name.record(process.id.0, 0)?);
+        capture.image.add(process.id, name)?;
     }
     Ok(())
 }
@@ -169,7 +185,7 @@ pub fn check(capture: &mut Capture<'_>) -> Result<()> {
     if capture.hooks.features().set_ids {
         return Ok(());
     }
-    let members = members(&capture.records)?;
+    let members = members(&capture.image)?;
     let outside = outer(&members).filter(|_| capture.options.shell_job);
     for problem in session_replay::replay(&places_of(&members), outside)
         .err()
@@ -192,23 +208,17 @@ pub fn check(capture: &mut Capture<'_>) -> Result<()> {
 /// # Errors
 ///
 /// If a process is missing, or precedes its parent.
-pub fn members(records: &[Record]) -> Result<Vec<Member>> {
+pub fn members(image: &Image) -> Result<Vec<&Member>> {
     let mut members = Vec::new();
-    let mut found: Vec<_> = records
-        .iter()
-        .filter(|record| record.tag == Member::TAG)
-        .collect();
-    found.sort_by_key(|record| record.owner);
-    for record in found {
-        let member = Member::from_record(record)?;
+    for (owner, member) in image.all::<Member>() {
         let id = members.len() as u32;
         let orphan = match member.parent {
             None => id != 0,
             Some(parent) => parent >= id,
         };
-        if record.owner != id || orphan {
+        if owner != ProcessId(id).into() || orphan {
             return Err(Error::malformed(
-                format!("process {}", record.owner),
+                format!("process {}", owner.number),
                 "the tree is not whole",
             ));
         }
@@ -218,11 +228,9 @@ pub fn members(records: &[Record]) -> Result<Vec<Member>> {
 }
 
 /// Returns the thread id of a task for use in messages; 0 if there is no such task.
-pub(super) fn number(records: &[Record], task: TaskId) -> i32 {
-    let of_process = |record: &&Record| (record.tag, record.owner) == (Member::TAG, task.process.0);
-    let member = records.iter().find(of_process).map(Member::from_record);
-    member
-        .and_then(Result::ok)
+pub(crate) fn number(image: &Image, task: TaskId) -> i32 {
+    image
+        .get::<Member>(task.process)
         .and_then(|member| member.threads.get(task.thread as usize).copied())
         .unwrap_or(0)
 }
@@ -232,8 +240,8 @@ pub(super) fn number(records: &[Record], task: TaskId) -> i32 {
 /// # Errors
 ///
 /// The same as [`members`].
-pub fn session_of_shell(records: &[Record]) -> Result<Option<i32>> {
-    Ok(outer(&members(records)?).map(|(_, sid)| sid))
+pub fn session_of_shell(image: &Image) -> Result<Option<i32>> {
+    Ok(outer(&members(image)?).map(|(_, sid)| sid))
 }
 
 /// Returns the process groups and sessions whose leaders are not in the tree, except those of one session.
@@ -241,8 +249,8 @@ pub fn session_of_shell(records: &[Record]) -> Result<Option<i32>> {
 /// # Errors
 ///
 /// The same as [`members`].
-pub fn groups_without_leader(records: &[Record], but_for: Option<i32>) -> Result<BTreeSet<i32>> {
-    let members = members(records)?;
+pub fn groups_without_leader(image: &Image, but_for: Option<i32>) -> Result<BTreeSet<i32>> {
+    let members = members(image)?;
     let pids: BTreeSet<i32> = members.iter().map(|member| member.pid).collect();
     let groups = members.iter().filter(|member| but_for != Some(member.sid));
     Ok(groups
@@ -252,9 +260,10 @@ pub fn groups_without_leader(records: &[Record], but_for: Option<i32>) -> Result
 }
 
 /// Returns the process group and session of the root if the session leader is not in the tree, as in a shell job.
-fn outer(members: &[Member]) -> Option<(i32, i32)> {
-    let root = members.first()?;
-    let inside = members.iter().any(|member| member.pid == root.sid);
+fn outer(members: &[impl Borrow<Member>]) -> Option<(i32, i32)> {
+    let root: &Member = members.first()?.borrow();
+    let mut members = members.iter().map(Borrow::borrow);
+    let inside = members.any(|member| member.pid == root.sid);
     (!inside).then_some((root.pgid, root.sid))
 }
 
@@ -264,8 +273,8 @@ fn outer(members: &[Member]) -> Option<(i32, i32)> {
 /// # Errors
 ///
 /// If the image is inconsistent.
-pub fn job(records: &[Record], had_terminal: Option<i32>) -> Result<Option<i32>> {
-    let members = members(records)?;
+pub fn job(image: &Image, had_terminal: Option<i32>) -> Result<Option<i32>> {
+    let members = members(image)?;
     let Some((root, sid)) = outer(&members) else {
         return Ok(None);
     };
@@ -276,12 +285,12 @@ pub fn job(records: &[Record], had_terminal: Option<i32>) -> Result<Option<i32>>
     Ok(had_terminal.filter(is_ours).or(Some(root).filter(is_ours)))
 }
 
-fn places_of(members: &[Member]) -> Vec<Place> {
+fn places_of(members: &[impl Borrow<Member>]) -> Vec<Place> {
     let place = |member: &Member| Place {
         pid: member.pid,
         parent: member.parent.map(|parent| parent as usize),
         pgid: member.pgid,
         sid: member.sid,
     };
-    members.iter().map(place).collect()
+    members.iter().map(Borrow::borrow).map(place).collect()
 }

@@ -16,7 +16,8 @@ use crate::task::session_replay::{self, SessionReplay};
 ///
 /// If the image is inconsistent.
 pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
-    let mut members = members(cx.records)?;
+    let members = members(cx.image)?;
+    let mut members: Vec<Member> = members.into_iter().cloned().collect();
     let Some(root) = members.first() else {
         return Err(Error::malformed("image", "holds no process"));
     };
@@ -77,8 +78,9 @@ pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
     for (member, id) in members.iter().zip(0..) {
         finish(member, ProcessId(id), cx);
     }
-    exits::stops(&members, &places, cx)?;
-    exits::zombies(&members, cx)
+    exits::stops(&members, &places, cx);
+    exits::zombies(&members, cx);
+    Ok(())
 }
 
 fn finish(member: &Member, process: ProcessId, cx: &mut PlanCx<'_>) {
@@ -95,7 +97,7 @@ fn finish(member: &Member, process: ProcessId, cx: &mut PlanCx<'_>) {
 #[cfg(test)]
 mod tests {
     use crust_hooks::KernelFeatures;
-    use crust_model::object::State;
+    use crust_model::image::Image;
 
     use super::*;
     use crate::plan_context::RestoreOptions;
@@ -122,20 +124,16 @@ mod tests {
 
     /// Returns the steps of a stage, in words, and whether the restore is refused.
     fn planned(members: &[Member], features: KernelFeatures, stage: Stage) -> (Vec<String>, bool) {
-        let records: Vec<_> = (0..)
-            .zip(members)
-            .map(|(id, member)| member.record(id, 0).unwrap())
-            .collect();
-        planned_of(&records, features, stage)
+        let mut image = Image::default();
+        for (id, member) in (0..).zip(members) {
+            image.add(ProcessId(id), member.clone()).unwrap();
+        }
+        planned_of(&image, features, stage)
     }
 
-    fn planned_of(
-        records: &[crust_image::Record],
-        features: KernelFeatures,
-        stage: Stage,
-    ) -> (Vec<String>, bool) {
+    fn planned_of(image: &Image, features: KernelFeatures, stage: Stage) -> (Vec<String>, bool) {
         let options = RestoreOptions::default();
-        let mut cx = PlanCx::new(records, features, &options, (1, 1));
+        let mut cx = PlanCx::new(image, features, &options, (1, 1));
         plan(&mut cx).unwrap();
         let words = |step: &Step| match step {
             Step::Call(call) => call.what.clone(),
@@ -255,7 +253,9 @@ mod tests {
         };
         // The last two have a filter in common that the first does not have.
         let seccomp = Seccomp::of_chains(&[&[0], &[], &[0, 1], &[0, 1, 2]]);
-        let records = [member.record(0, 0).unwrap(), seccomp.record(0, 0).unwrap()];
+        let mut image = Image::default();
+        image.add(ProcessId(0), member).unwrap();
+        image.add(ProcessId(0), seccomp).unwrap();
         let may = crust_tracee::privileges::Privileges {
             effective: u64::MAX,
             knows_filters: true,
@@ -265,7 +265,7 @@ mod tests {
             own: may,
             ..KernelFeatures::default()
         };
-        let (steps, refused) = planned_of(&records, features, Stage::Threads);
+        let (steps, refused) = planned_of(&image, features, Stage::Threads);
         assert!(!refused);
         let install = "seccomp: install a filter of 1 instructions";
         assert_eq!(
@@ -279,13 +279,14 @@ mod tests {
                 format!("p0.3 {install}"),
             ]
         );
-        let (_, refused) = planned_of(&records, KernelFeatures::default(), Stage::Threads);
+        let (_, refused) = planned_of(&image, KernelFeatures::default(), Stage::Threads);
         assert!(refused);
     }
 
     #[test]
     fn a_tree_with_a_hole_is_refused() {
-        let records = [member(10, None, 10, 10).record(1, 0).unwrap()];
-        assert!(members(&records).is_err());
+        let mut image = Image::default();
+        image.add(ProcessId(1), member(10, None, 10, 10)).unwrap();
+        assert!(members(&image).is_err());
     }
 }

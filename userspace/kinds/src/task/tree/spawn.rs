@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crust_model::object::State;
 use crust_model::plan::{Call, ProcessId, Stage, Step, TaskId};
 use crust_model::{Error, Result};
 
@@ -18,18 +17,15 @@ use crate::task::timer_slack;
 
 /// Plans the creation of processes and threads. The default timer slack of each is the current slack of its creator.
 pub(super) fn spawn(members: &[Member], replay: &SessionReplay, cx: &mut PlanCx<'_>) -> Result<()> {
-    let mut defaults = BTreeMap::new();
-    for record in cx.of_tag(timer_slack::Slack::TAG) {
-        let task = TaskId {
-            process: ProcessId(record.owner),
-            thread: record.part,
-        };
-        defaults.insert(task, timer_slack::Slack::from_record(record)?.default);
-    }
-    let mut filters = BTreeMap::new();
-    for record in cx.of_tag(Seccomp::TAG) {
-        filters.insert(record.owner, Seccomp::from_record(record)?);
-    }
+    let image = cx.image;
+    let slacks = image.all::<timer_slack::Slack>();
+    let defaults: BTreeMap<TaskId, u64> = slacks
+        .map(|(owner, slack)| (owner.task(), slack.default))
+        .collect();
+    let filters: BTreeMap<u32, &Seccomp> = image
+        .all::<Seccomp>()
+        .map(|(owner, filters)| (owner.number, filters))
+        .collect();
     for owner in filters.keys() {
         let member = members.get(*owner as usize);
         Seccomp::check(member.map_or(0, |member| member.pid), cx);
@@ -103,7 +99,7 @@ pub(super) fn spawn(members: &[Member], replay: &SessionReplay, cx: &mut PlanCx<
             make(child(id), cx);
         }
         let mut slacks = BTreeMap::from([(task, slack)]);
-        for (by, act) in threads(member, filters.get(&(id as u32)))? {
+        for (by, act) in threads(member, filters.get(&(id as u32)).copied())? {
             let by = TaskId { thread: by, ..task };
             match act {
                 Act::Install(filter) => {
