@@ -286,7 +286,7 @@ fn sentence(text: &str) -> String {
 const INTRODUCTION: &str = "\
 # What crust carries over
 
-Made by `crust support` from the tables of kinds in `userspace/kinds/src/`; do not edit. A kind has a number in
+Made by `crust support` from the table of kinds, `userspace/kinds/src/registry.rs`; do not edit. A kind has a number in
 images, its tag, which is never used for anything else.
 
 Whatever a program has that is not in these tables is *refused*, with its reason and a remedy, before anything is touched:
