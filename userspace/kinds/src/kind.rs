@@ -21,12 +21,12 @@ pub trait Kind: State {
     /// From what the objects of this kind are captured.
     type Source: Source<Self>;
 
-    /// Completes the capture, when the whole tree has been looked at.
+    /// Completes the capture, when all that comes from processes, threads and mappings is known.
     ///
     /// # Errors
     ///
     /// If something breaks; what cannot be carried over goes to [`Capture::refusals`] instead.
-    fn finish(_cx: &mut Capture<'_>) -> Result<()> {
+    fn finish(_kinds: Kinds, _cx: &mut Capture<'_>) -> Result<()> {
         Ok(())
     }
 
@@ -115,7 +115,7 @@ pub struct Entry {
     /// [`Source::capture`].
     pub capture: fn(Kinds, &mut Capture<'_>) -> Result<()>,
     /// [`Kind::finish`].
-    pub finish: fn(&mut Capture<'_>) -> Result<()>,
+    pub finish: fn(Kinds, &mut Capture<'_>) -> Result<()>,
     /// [`Source::plan`].
     pub plan: fn(Kinds, &mut PlanCx<'_>) -> Result<()>,
     /// [`Kind::conflicts`].

@@ -59,7 +59,7 @@ impl Family {
     }
 }
 
-/// All kinds. The order matters in three ways: what comes first is captured and planned first; a mapping, an open file
+/// All kinds. The order matters in three ways: what comes first is captured, finished and planned first; a mapping, an open file
 /// or a pathless file is of the first kind that matches it; and the aspects of a process or thread get their steps
 /// within a stage in this order, so those that drop privileges come last.
 pub const KINDS: Kinds = Kinds(TABLE);
@@ -238,7 +238,7 @@ pub fn capture(
         (kind.capture)(KINDS, &mut cx)?;
     }
     for kind in KINDS.0 {
-        (kind.finish)(&mut cx)?;
+        (kind.finish)(KINDS, &mut cx)?;
     }
     tracing::debug!(took = ?begun.elapsed(), "all is captured");
     Ok(Captured {

@@ -182,14 +182,16 @@ impl<K: FileKind> Source<K> for OfFile {
 
 impl Kind for Table {
     type Source = OfTree;
+
+    /// Captures the tables, and everything that is open: last, because what is mapped decides which process makes a
+    /// file without a path, and whether a ring can be mapped again.
+    fn finish(kinds: Kinds, cx: &mut Capture<'_>) -> Result<()> {
+        collect::take(kinds, cx)
+    }
 }
 
 /// It answers for all open files.
 impl TreeKind for Table {
-    fn capture(kinds: Kinds, cx: &mut Capture<'_>) -> Result<()> {
-        collect::take(kinds, cx)
-    }
-
     fn plan(kinds: Kinds, cx: &mut PlanCx<'_>) -> Result<()> {
         fd_plan::plan(kinds, cx)?;
         pty::losses(cx)

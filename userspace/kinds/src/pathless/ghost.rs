@@ -107,7 +107,7 @@ impl PathlessFile for Ghost {
 impl Kind for Ghost {
     type Source = OfPathless;
 
-    fn finish(cx: &mut Capture<'_>) -> Result<()> {
+    fn finish(_: Kinds, cx: &mut Capture<'_>) -> Result<()> {
         super::finish(cx);
         Ok(())
     }

@@ -139,7 +139,7 @@ impl PathlessFile for Memfd {
 impl Kind for Memfd {
     type Source = OfPathless;
 
-    fn finish(cx: &mut Capture<'_>) -> Result<()> {
+    fn finish(_: Kinds, cx: &mut Capture<'_>) -> Result<()> {
         super::finish(cx);
         Ok(())
     }

@@ -100,7 +100,7 @@ impl Kind for Segment {
     type Source = OfTree;
 
     /// Refuses the segments that programs outside of the tree have too, and has the contents of all others copied.
-    fn finish(cx: &mut Capture<'_>) -> Result<()> {
+    fn finish(_: Kinds, cx: &mut Capture<'_>) -> Result<()> {
         let mut segments = cx.notes.take::<FoundSegments>();
         segments.settle(cx.tree, &mut cx.refusals);
         cx.jobs.extend(segments.into_taken());
