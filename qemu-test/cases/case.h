@@ -123,6 +123,15 @@ static inline void pause_ms(long ms)
  */
 #define PATIENCE_MS 120000
 
+/* Whether something comes true, before it never will. */
+#define within_patience(cond)                                         \
+	({                                                            \
+		int tries_ = PATIENCE_MS / 2;                         \
+		while (!(cond) && tries_--)                           \
+			pause_ms(2);                                  \
+		tries_ >= 0;                                          \
+	})
+
 /* Waits until a file of this name is in the directory of the case. */
 static inline void await_file(const char *name)
 {

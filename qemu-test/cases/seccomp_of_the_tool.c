@@ -63,7 +63,6 @@ static void restore_is_refused(void)
 static void run(void)
 {
 	int end, status;
-	pid_t dump;
 
 	filtered(dump_is_refused);
 

@@ -272,6 +272,7 @@ static inline bool tool_dies_after(int signal, long us)
 
 	must(adder_works(&adder));
 	pid = tool("dump", "--leave-running", "--tree", adder.number, "--images-dir", to);
+	/* Any instant of the tool will do. */
 	usleep(us);
 	kill(pid, signal);
 	end = tool_end(pid);

@@ -38,10 +38,7 @@ static void start(void)
 		check(!memcmp(&none, &now, 8), "blocked signals");
 		_exit(case_failures);
 	}
-	while (state_of(program, program) != 'S')
-		pause_ms(1);
-	/* It may just have been waiting for a page. */
-	pause_ms(2);
+	await_call(program, SYS_pause);
 }
 
 static void disturb(void)
