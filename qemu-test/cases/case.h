@@ -258,6 +258,45 @@ static inline void await_threads(pid_t pid, const long *calls, int count)
 	await_threads(getpid(), (const long[]){ __VA_ARGS__ }, sizeof((const long[]){ __VA_ARGS__ }) / sizeof(long))
 
 /*
+ * Waits until a child, which goes on, has executed its program. One that could not has ended, and has no program any
+ * more: whoever waited for what the program does would wait for ever.
+ */
+static inline void await_program(pid_t child)
+{
+	char path[64], own[PATH_MAX], program[PATH_MAX];
+	ssize_t length = readlink("/proc/self/exe", own, sizeof(own)), n;
+
+	must(length > 0);
+	snprintf(path, sizeof(path), "/proc/%d/exe", child);
+	do {
+		pause_ms(1);
+		n = readlink(path, program, sizeof(program));
+		must(n > 0);
+	} while (n == length && !memcmp(own, program, n));
+}
+
+/*
+ * Waits for a tool that dumps and kills `program`, a child of ours, whose end goes to *end: it returns when somebody
+ * has waited for that. Where the dump fails, or has not even begun, the program goes on, and is not waited for. Returns
+ * the status of the tool, as waitpid() tells it.
+ */
+static inline int await_dump(pid_t tool, pid_t program, int *end)
+{
+	bool ended = false;
+	int status;
+	pid_t pid;
+
+	while (!(pid = waitpid(tool, &status, WNOHANG))) {
+		ended = ended || waitpid(program, end, WNOHANG) == program;
+		pause_ms(1);
+	}
+	must(pid == tool);
+	if (!status && !ended)
+		must(waitpid(program, end, 0) == program);
+	return status;
+}
+
+/*
  * Instead of ready(): this machine has not what the case is about, for a reason
  * that does not depend on crust. Says so, and ends.
  */
@@ -378,6 +417,8 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	case_dir = argv[1];
+	/* What waits for a program that cannot be run would wait for ever. */
+	must(!a->drives_itself || !access(getenv("CRUST"), X_OK));
 	/* What whoever started the runner left open is none of the case's. */
 	syscall(SYS_close_range, 3U, ~0U, 0U);
 	/* A shell without job control has what it runs in the background ignore these. */

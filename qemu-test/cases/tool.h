@@ -89,6 +89,19 @@ static inline int tool_end(pid_t pid)
 }
 
 /*
+ * Waits for a tool that dumps and kills a child of ours. If it fails, the child goes on, nothing can be restored, and
+ * the case ends.
+ */
+static inline void tool_dumps(pid_t pid, pid_t program)
+{
+	int end, status = await_dump(pid, program, &end);
+
+	check(!status, "dump: status %#x: %s", status, tool_said());
+	if (status)
+		_exit(1);
+}
+
+/*
  * The program that is dumped: it answers each number that it reads from a pipe
  * with the sum of all so far, and checks its memory at each.
  */
@@ -231,16 +244,9 @@ static inline const char *images(void)
 /* Dumps it, which ends it. A restored one comes to us when its tool has ended. */
 static inline void adder_dump(struct adder *adder, const char *to)
 {
-	pid_t pid;
-	int end;
-
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	must(adder_works(adder));
-	pid = tool("dump", "--tree", adder->number, "--images-dir", to);
-	/* The dump ends when somebody has waited for the program. */
-	must(waitpid(adder->pid, NULL, 0) == adder->pid);
-	end = tool_end(pid);
-	check(end == 0, "dump: %d: %s", end, tool_said());
+	tool_dumps(tool("dump", "--tree", adder->number, "--images-dir", to), adder->pid);
 }
 
 /* How many names a directory has. */
