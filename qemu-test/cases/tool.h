@@ -17,29 +17,36 @@
 extern char **environ;
 
 /*
- * Starts crust with these arguments (no shell), with `from` as its standard input and `to` as its standard output, if
- * these are not -1. All else that it says goes to the end of "said" in the directory of the case.
+ * Starts a program (no shell), with `from` as its standard input and `to` as its standard output, if these are not -1.
+ * All else that it says goes to the end of "said" in the directory of the case.
  */
-static inline pid_t tool_between(int from, int to, const char *const *arguments)
+static inline pid_t program_between(int from, int to, const char *const *argv)
 {
-	const char *argv[32] = { getenv("CRUST") };
 	posix_spawn_file_actions_t actions;
 	char said[PATH_MAX];
 	pid_t pid;
 
-	must(argv[0]);
-	for (int i = 0; arguments[i]; i++)
-		argv[i + 1] = arguments[i];
 	snprintf(said, sizeof(said), "%s/said", case_dir);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_addopen(&actions, 2, said, O_WRONLY | O_CREAT | O_APPEND, 0600);
 	if (from >= 0)
 		posix_spawn_file_actions_adddup2(&actions, from, 0);
 	posix_spawn_file_actions_adddup2(&actions, to >= 0 ? to : 2, 1);
-	errno = posix_spawn(&pid, argv[0], &actions, NULL, (char **)argv, environ);
+	errno = posix_spawnp(&pid, argv[0], &actions, NULL, (char **)argv, environ);
 	must(!errno);
 	posix_spawn_file_actions_destroy(&actions);
 	return pid;
+}
+
+/* Starts crust with these arguments so. */
+static inline pid_t tool_between(int from, int to, const char *const *arguments)
+{
+	const char *argv[32] = { getenv("CRUST") };
+
+	must(argv[0]);
+	for (int i = 0; arguments[i]; i++)
+		argv[i + 1] = arguments[i];
+	return program_between(from, to, argv);
 }
 
 /* What was said so far is forgotten. */
