@@ -18,6 +18,7 @@ use shared::options::{self, lowercase};
 use shared::report::Report;
 use shared::tree;
 
+/// Runs the case programs under crust, and prints TAP.
 #[derive(Parser)]
 struct Options {
     /// The directory of the case programs.
