@@ -68,12 +68,6 @@ struct case_about {
 	 * dump.
 	 */
 	bool once;
-	/*
-	 * What crust cannot do yet, though it should. The case is run, and its
-	 * failure is announced (TODO in TAP) and not counted; it says so too if
-	 * it passes.
-	 */
-	const char *known_failure;
 };
 
 extern const struct case_about case_about;
@@ -128,6 +122,15 @@ static inline void pause_ms(long ms)
  * is no measure of speed. The runner waits longer (src/patience.rs).
  */
 #define PATIENCE_MS 120000
+
+/* Whether something comes true, before it never will. */
+#define within_patience(cond)                                         \
+	({                                                            \
+		int tries_ = PATIENCE_MS / 2;                         \
+		while (!(cond) && tries_--)                           \
+			pause_ms(2);                                  \
+		tries_ >= 0;                                          \
+	})
 
 /* Waits until a file of this name is in the directory of the case. */
 static inline void await_file(const char *name)
@@ -255,6 +258,45 @@ static inline void await_threads(pid_t pid, const long *calls, int count)
 	await_threads(getpid(), (const long[]){ __VA_ARGS__ }, sizeof((const long[]){ __VA_ARGS__ }) / sizeof(long))
 
 /*
+ * Waits until a child, which goes on, has executed its program. One that could not has ended, and has no program any
+ * more: whoever waited for what the program does would wait for ever.
+ */
+static inline void await_program(pid_t child)
+{
+	char path[64], own[PATH_MAX], program[PATH_MAX];
+	ssize_t length = readlink("/proc/self/exe", own, sizeof(own)), n;
+
+	must(length > 0);
+	snprintf(path, sizeof(path), "/proc/%d/exe", child);
+	do {
+		pause_ms(1);
+		n = readlink(path, program, sizeof(program));
+		must(n > 0);
+	} while (n == length && !memcmp(own, program, n));
+}
+
+/*
+ * Waits for a tool that dumps and kills `program`, a child of ours, whose end goes to *end: it returns when somebody
+ * has waited for that. Where the dump fails, or has not even begun, the program goes on, and is not waited for. Returns
+ * the status of the tool, as waitpid() tells it.
+ */
+static inline int await_dump(pid_t tool, pid_t program, int *end)
+{
+	bool ended = false;
+	int status;
+	pid_t pid;
+
+	while (!(pid = waitpid(tool, &status, WNOHANG))) {
+		ended = ended || waitpid(program, end, WNOHANG) == program;
+		pause_ms(1);
+	}
+	must(pid == tool);
+	if (!status && !ended)
+		must(waitpid(program, end, 0) == program);
+	return status;
+}
+
+/*
  * Instead of ready(): this machine has not what the case is about, for a reason
  * that does not depend on crust. Says so, and ends.
  */
@@ -369,12 +411,14 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	if (!strcmp(argv[1], "--about")) {
-		printf("what=%s\ndump=%s\nrestore=%s\nrefused=%s\nneeds_module=%d\ndrives_itself=%d\nonce=%d\nknown_failure=%s\n",
+		printf("what=%s\ndump=%s\nrestore=%s\nrefused=%s\nneeds_module=%d\ndrives_itself=%d\nonce=%d\n",
 		       a->what, a->dump ?: "", a->restore ?: "", a->refused ?: "",
-		       a->needs_module, a->drives_itself, a->once, a->known_failure ?: "");
+		       a->needs_module, a->drives_itself, a->once);
 		return 0;
 	}
 	case_dir = argv[1];
+	/* What waits for a program that cannot be run would wait for ever. */
+	must(!a->drives_itself || !access(getenv("CRUST"), X_OK));
 	/* What whoever started the runner left open is none of the case's. */
 	syscall(SYS_close_range, 3U, ~0U, 0U);
 	/* A shell without job control has what it runs in the background ignore these. */

@@ -57,7 +57,7 @@ static void run(void)
 	char name[64], pid[16];
 	pid_t bash, crust;
 	size_t at;
-	int status;
+	int status, end;
 
 	master = pty_open(name, O_CLOEXEC);
 	/* We lead a session, so it becomes our terminal. */
@@ -69,6 +69,7 @@ static void run(void)
 	setenv("PS1", "$ ", 1);
 
 	bash = job(true, "bash", "--norc", "--noprofile", "--noediting", "-i");
+	await_program(bash);
 	pty_shows(master, 0, "$ ");
 	pty_type(master, "sleep 1000\n");
 	at = pty_shows(master, 0, "sleep 1000");
@@ -85,10 +86,11 @@ static void run(void)
 	snprintf(pid, sizeof(pid), "%d", bash);
 	/* From elsewhere: the shell reads, and must not do so in the background. */
 	crust = job(false, getenv("CRUST"), "dump", "--shell-job", "--images-dir", case_dir, "--tree", pid);
-	check(waitpid(bash, &status, 0) == bash && WIFSIGNALED(status), "the shell's status is %#x", status);
-	check(waitpid(crust, &status, 0) == crust && status == 0, "crust dump: status %#x", status);
+	status = await_dump(crust, bash, &end);
+	check(status == 0, "crust dump: status %#x", status);
 	if (case_failures)
 		return;
+	check(WIFSIGNALED(end), "the shell's status is %#x", end);
 	must(!tcsetpgrp(0, getpgrp()));
 	/* Not -d: it is a job of ours. */
 	crust = job(true, getenv("CRUST"), "restore", "--shell-job", "--images-dir", case_dir);

@@ -47,14 +47,9 @@ static int64_t told(void)
 static void dump(pid_t pid)
 {
 	char number[16];
-	pid_t crust;
-	int end;
 
 	snprintf(number, sizeof(number), "%d", pid);
-	crust = tool("dump", "--tree", number, "--images-dir", images());
-	must(waitpid(pid, NULL, 0) == pid);
-	end = tool_end(crust);
-	check(end == 0, "dump: %d: %s", end, tool_said());
+	tool_dumps(tool("dump", "--tree", number, "--images-dir", images()), pid);
 }
 
 /* On the machine that has run for long: starts the program and dumps it. What its clock said is written to a pipe. */

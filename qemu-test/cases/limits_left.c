@@ -83,7 +83,7 @@ static void run(void)
 		must(!pthread_create(&threads[i], NULL, waiter, (void *)i));
 	for (int i = 0; i < WAITS; i++)
 		await_wait(limit_of(i));
-	/* This much of each limit is gone before the dump. */
+	/* Time that passes is what the case is about: this much of each limit is gone before the dump. */
 	pause_ms(1500);
 	ready();
 	for (int i = 0; i < WAITS; i++)

@@ -11,7 +11,7 @@
 /* A child that is debugged stands between the two others: one is frozen already, one not yet. */
 CASE(.what = "after a refused dump waits go on with the time that was left", .refused = "traces it already");
 
-static int full;
+static int full, longer;
 /* From here on nothing may end a wait. */
 static _Atomic bool is_set_up;
 
@@ -50,17 +50,18 @@ static void *in_sigtimedwait(void *arg)
 static void *in_send(void *arg)
 {
 	char bytes[1000] = "";
+	struct pollfd p = { longer, POLLIN, 0 };
 	ssize_t n = send(full, bytes, sizeof(bytes), 0);
 
+	check(poll(&p, 1, 0) == 0, "send had all of its time again");
 	check(n == -1 && errno == EAGAIN, "send: %zd, %s", n, strerror(errno));
 	return arg;
 }
 
 static void run(void)
 {
-	struct itimerspec longer = { .it_value = { 5, 500000000 } };
+	struct itimerspec time = { .it_value = { 5, 500000000 } };
 	struct timeval limit = { 4, 0 }, now;
-	struct pollfd p = { timerfd_create(CLOCK_MONOTONIC, 0), POLLIN, 0 };
 	socklen_t length = sizeof(now);
 	char bytes[1000] = "";
 	int pair[2];
@@ -88,25 +89,27 @@ static void run(void)
 		wait_in_epoll(limits[i]);
 		_exit(case_failures);
 	}
-	must(p.fd >= 0 && !socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	longer = timerfd_create(CLOCK_MONOTONIC, 0);
+	must(longer >= 0 && !socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
 	full = pair[0];
 	must(!setsockopt(full, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)));
 	while (send(full, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
 		;
-	must(!pthread_create(&sender, NULL, in_send, NULL));
-	must(!timerfd_settime(p.fd, 0, &longer, NULL));
 	must(waitpid(children[1], &status, 0) == children[1] && WIFSTOPPED(status));
 	await_wait(limit_of(0));
 	await_wait(limits[0]);
 	await_wait(limits[2]);
+	must(!pthread_create(&sender, NULL, in_send, NULL));
+	await_threads_in(SYS_rt_sigtimedwait, SYS_sendto);
+	must(!timerfd_settime(longer, 0, &time, NULL));
 	is_set_up = true;
+	/* Time that passes is what the case is about: this much of the limits is gone before the dump. */
 	pause_ms(3000);
 	ready();
 	check_wait("sigtimedwait", limit_of(0), 2900);
 	check_wait("epoll_wait", limits[0], 2900);
 	check_wait("the other epoll_wait", limits[2], 2900);
 	must(!pthread_join(sender, NULL));
-	check(poll(&p, 1, 0) == 0, "send had all of its time again");
 	check(!getsockopt(full, SOL_SOCKET, SO_SNDTIMEO, &now, &length) && now.tv_sec == limit.tv_sec &&
 	      now.tv_usec == limit.tv_usec, "the limit of send is %ld.%06ld s", now.tv_sec, now.tv_usec);
 	must(!pthread_kill(thread, SIGUSR1));

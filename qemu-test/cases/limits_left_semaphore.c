@@ -46,7 +46,9 @@ static void run(void)
 	must(semaphores >= 0);
 	must(!pthread_create(&limited, NULL, waiter, NULL));
 	must(!pthread_create(&other, NULL, endless, NULL));
+	await_threads_in(SYS_semop, SYS_semtimedop);
 	await_wait(limit_of(9));
+	/* Time that passes is what the case is about: this much of the limit is gone before the dump. */
 	pause_ms(1500);
 	ready();
 	check_wait("semtimedop", limit_of(9), 1400);

@@ -33,7 +33,8 @@ static void run(void)
 
 	must(!sigaction(SIGUSR1, &act, NULL));
 	must(!pthread_create(&thread, NULL, asleep, NULL));
-	/* This much of the hour is gone before the dump. */
+	await_threads_in(SYS_nanosleep);
+	/* Time that passes is what the case is about: this much of the hour is gone before the dump. */
 	pause_ms(1500);
 	ready();
 	must(!pthread_kill(thread, SIGUSR1));

@@ -46,14 +46,9 @@ static bool runs(void)
 static void dump(const char *to)
 {
 	char number[16];
-	pid_t pid;
-	int end;
 
 	snprintf(number, sizeof(number), "%d", program);
-	pid = tool("dump", "--tree", number, "--images-dir", to);
-	must(waitpid(program, NULL, 0) == program);
-	end = tool_end(pid);
-	check(end == 0, "dump: %d: %s", end, tool_said());
+	tool_dumps(tool("dump", "--tree", number, "--images-dir", to), program);
 }
 
 static void run(void)

@@ -11,7 +11,6 @@ enum { KEYS = 5, AREAS = 6 };
 
 static uint8_t *area[AREAS];
 static int ends[2];
-static volatile bool goes;
 static uint32_t rights[2];
 static sigjmp_buf escape;
 
@@ -94,7 +93,6 @@ static void *waiter(void *arg)
 	fds->fd = ends[0];
 	fds->events = POLLIN;
 	rights[1] = rdpkru();
-	goes = true;
 	check(poll(fds, 1, PATIENCE_MS) == 1, "poll: %s", strerror(errno));
 	check(fds->revents == POLLIN, "revents %x", fds->revents);
 	check(rdpkru() == rights[1], "rights of a thread were %x and are %x", rights[1], rdpkru());
@@ -138,8 +136,7 @@ static void run(void)
 	for (int i = 0; i < AREAS; i++)
 		before[i] = key_of(area[i]);
 	must(!pthread_create(&thread, NULL, waiter, NULL));
-	while (!goes)
-		pause_ms(1);
+	await_threads_in(SYS_poll);
 	rights[0] = rdpkru();
 
 	ready();

@@ -37,6 +37,7 @@ static struct adder start(void)
 		execve(path, argv, environ);
 		_exit(9);
 	}
+	await_program(adder.pid);
 	snprintf(adder.number, sizeof(adder.number), "%d", adder.pid);
 	return adder;
 }

@@ -9,7 +9,7 @@ static bool readable(int fd)
 {
 	struct pollfd p = { fd, POLLIN, 0 };
 
-	return poll(&p, 1, 5000) == 1 && p.revents & POLLIN;
+	return poll(&p, 1, PATIENCE_MS) == 1 && p.revents & POLLIN;
 }
 
 static void run(void)

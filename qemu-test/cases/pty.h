@@ -26,7 +26,7 @@ static inline size_t pty_shows(int master, size_t from, const char *text)
 	char *found;
 
 	while (!(found = strstr(pty_seen + from, text))) {
-		if (poll(&p, 1, 20000) != 1) {
+		if (poll(&p, 1, PATIENCE_MS) != 1) {
 			check(0, "the terminal does not show \"%s\" but:\n%s", text, pty_seen + from);
 			_exit(1);
 		}

@@ -21,6 +21,7 @@ static void run(void)
 		execlp("bash", "bash", "--norc", "--noprofile", "--noediting", "-i", NULL);
 		_exit(127);
 	}
+	await_program(pid);
 	at = pty_shows(master, 0, "$ ");
 	pty_type(master, "x=41; sleep 2000 &\n");
 	at = pty_shows(master, at, "[1]");

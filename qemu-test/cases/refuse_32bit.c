@@ -90,6 +90,7 @@ static void run(void)
 		execl("program", "program", NULL);
 		_exit(2);
 	}
+	await_program(pid);
 	await_file("runs");
 
 	ready();

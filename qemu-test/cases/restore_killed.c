@@ -13,17 +13,19 @@ static void run(void)
 	adder_dump(&adder, to);
 	for (long us = 100; us < 400000; us = us * 5 / 4) {
 		pid = tool("restore", "--restore-detached", "--images-dir", to);
+		/* Any instant of the tool will do. */
 		usleep(us);
 		kill(pid, SIGKILL);
 		end = tool_end(pid);
 		if (end == 0)
 			break;
 		/*
-		 * What was made dies with the tool, and comes to us; or the
-		 * tool was at its very end, and everything runs.
+		 * What was made dies with the tool, and comes to us; or the tool was at its very end, and everything
+		 * runs: what is killed waits in no call any more.
 		 */
-		for (int ms = 0; ms < 3000 && waitpid(-1, NULL, __WALL | WNOHANG) >= 0; ms++)
-			pause_ms(1);
+		check(within_patience(waitpid(-1, NULL, __WALL | WNOHANG) < 0 ||
+				      call_of(adder.pid, adder.pid) == SYS_read),
+		      "%ld us: what was made neither dies nor runs", us);
 		if (!kill(adder.pid, 0)) {
 			check(adder_works(&adder), "%ld us: something is left that does not run", us);
 			adder_stop(&adder);

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 const ABOUT: &str =
     "what=threads of a rust program wait, wake, remember and panic as before\ndump=\nrestore=\n\
-refused=\nneeds_module=0\ndrives_itself=0\nonce=0\nknown_failure=";
+refused=\nneeds_module=0\ndrives_itself=0\nonce=0";
 
 /// Nothing here waits so long; that it waits with a limit is another system call.
 const LONG: Duration = Duration::from_secs(100_000);

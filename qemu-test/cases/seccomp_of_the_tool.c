@@ -63,7 +63,6 @@ static void restore_is_refused(void)
 static void run(void)
 {
 	int end, status;
-	pid_t dump;
 
 	filtered(dump_is_refused);
 
@@ -77,15 +76,12 @@ static void run(void)
 		must(!deny(0, SYS_getpgrp, 101));
 		setsid();
 		for (;;)
-			pause_ms(1000);
+			pause();
 	}
 	while (status_of(adder.pid, "Seccomp") != 2)
 		pause_ms(1);
 	snprintf(adder.number, sizeof(adder.number), "%d", adder.pid);
-	dump = tool("dump", "--tree", adder.number, "--images-dir", case_dir);
-	must(waitpid(adder.pid, &status, 0) == adder.pid);
-	end = tool_end(dump);
-	check(end == 0, "dump: %d: %s", end, tool_said());
+	tool_dumps(tool("dump", "--tree", adder.number, "--images-dir", case_dir), adder.pid);
 	filtered(restore_is_refused);
 	end = tool_end(tool("restore", "--restore-detached", "--images-dir", case_dir));
 	check(end == 0 && status_of(adder.pid, "Seccomp") == 2, "restore: %d: %s", end, tool_said());

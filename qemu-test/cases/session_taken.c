@@ -37,16 +37,13 @@ static void run(void)
 {
 	const char *to = images();
 	char number[16], session[64];
-	pid_t pid, orphan, dump;
+	pid_t pid, orphan;
 	int end;
 
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	pid = start(&orphan);
 	snprintf(number, sizeof(number), "%d", pid);
-	dump = tool("dump", "--tree", number, "--images-dir", to);
-	must(waitpid(pid, NULL, 0) == pid);
-	end = tool_end(dump);
-	check(end == 0, "dump: %d: %s", end, tool_said());
+	tool_dumps(tool("dump", "--tree", number, "--images-dir", to), pid);
 
 	end = tool_end(tool("restore", "--restore-detached", "--images-dir", to));
 	check(end == 4, "restore: %d: %s", end, tool_said());

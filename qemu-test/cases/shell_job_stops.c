@@ -43,7 +43,7 @@ static void run(void)
 {
 	char name[64], pid_text[16];
 	pid_t program, crust;
-	int status;
+	int status, end;
 
 	master = posix_openpt(O_RDWR | O_NOCTTY);
 	must(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
@@ -74,9 +74,12 @@ static void run(void)
 		execl(getenv("CRUST"), "crust", "dump", "--shell-job", "--images-dir", case_dir, "--tree", pid_text, NULL);
 		_exit(127);
 	}
-	check(waitpid(crust, &status, 0) == crust && status == 0, "crust dump: status %#x", status);
-	status = await_job(program);
-	check(WIFSIGNALED(status), "the job's status is %#x", status);
+	status = await_dump(crust, program, &end);
+	check(status == 0, "crust dump: status %#x", status);
+	if (case_failures)
+		return;
+	must(tcsetpgrp(0, getpgrp()) == 0);
+	check(WIFSIGNALED(end), "the job's status is %#x", end);
 
 	crust = job();
 	if (crust == 0) {

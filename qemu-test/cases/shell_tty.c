@@ -6,27 +6,26 @@
 CASE(.what = "a shell job gets the terminal of the shell that restores it", .drives_itself = true);
 
 /* Runs crust with the terminal as standard input, its words into the log. */
-static int crust(const char *verb, const char *option, const char *value)
+static pid_t crust(const char *verb, const char *option, const char *value)
 {
 	pid_t pid = fork();
-	int status;
 
+	must(pid >= 0);
 	if (pid == 0) {
 		execl(getenv("CRUST"), "crust", verb, "--shell-job", "--images-dir", case_dir,
 		      option, value, (char *)NULL);
 		_exit(127);
 	}
-	must(waitpid(pid, &status, 0) == pid);
-	return status;
+	return pid;
 }
 
 /* A shell's work: a session with a terminal, a job in a group of its own. */
 static void run(void)
 {
-	int master = posix_openpt(O_RDWR | O_NOCTTY), tty, status;
+	int master = posix_openpt(O_RDWR | O_NOCTTY), tty, status, end;
 	struct termios settings;
 	char pid_text[16], buf[128] = "", name[64];
-	pid_t job;
+	pid_t job, restore;
 
 	must(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
 	must(ptsname_r(master, name, sizeof(name)) == 0);
@@ -57,13 +56,15 @@ static void run(void)
 	}
 	await_file("ready");
 	snprintf(pid_text, sizeof(pid_text), "%d", job);
-	status = crust("dump", "--tree", pid_text);
+	status = await_dump(crust("dump", "--tree", pid_text), job, &end);
 	check(status == 0, "crust dump: status %#x", status);
-	check(waitpid(job, &status, 0) == job && WIFSIGNALED(status), "the job's status is %#x", status);
+	if (case_failures)
+		return;
+	check(WIFSIGNALED(end), "the job's status is %#x", end);
 	settings.c_lflag |= ECHO;
 	must(tcsetattr(0, TCSANOW, &settings) == 0);
-	status = crust("restore", "--restore-detached", NULL);
-	check(status == 0, "crust restore: status %#x", status);
+	restore = crust("restore", "--restore-detached", NULL);
+	check(waitpid(restore, &status, 0) == restore && status == 0, "crust restore: status %#x", status);
 	if (case_failures)
 		return;
 	leave_file("go");

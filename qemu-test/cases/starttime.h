@@ -29,6 +29,25 @@ static void *stay(void *unused)
 	return unused;
 }
 
+/* Ticks since the machine was booted: start times are told in these. */
+static inline int64_t ticks_since_boot(void)
+{
+	struct timespec now;
+	long hz = sysconf(_SC_CLK_TCK);
+
+	must(hz > 0 && !clock_gettime(CLOCK_BOOTTIME, &now));
+	return now.tv_sec * hz + now.tv_nsec / (1000000000 / hz);
+}
+
+/* Waits until another tick has begun than the one in which the last task was made. */
+static inline void await_next_tick(void)
+{
+	int64_t first = ticks_since_boot();
+
+	while (ticks_since_boot() == first)
+		pause_ms(1);
+}
+
 static inline void keep_start_times(void)
 {
 	unsigned long long own, of_child, of_thread;
@@ -41,7 +60,7 @@ static inline void keep_start_times(void)
 		_exit(0);
 	}
 	/* So that the thread begins at another tick than the process, and "now" is yet another. */
-	pause_ms(100);
+	await_next_tick();
 	must(!pthread_create(&thread, NULL, stay, NULL));
 	while (!__atomic_load_n(&thread_id, __ATOMIC_SEQ_CST))
 		pause_ms(1);
@@ -49,7 +68,7 @@ static inline void keep_start_times(void)
 	of_child = started(child, child);
 	of_thread = started(pid, thread_id);
 	must(of_thread > own);
-	pause_ms(100);
+	await_next_tick();
 	ready();
 	check(started(pid, pid) == own, "%llu, was %llu", started(pid, pid), own);
 	check(started(child, child) == of_child, "child: %llu, was %llu", started(child, child), of_child);

@@ -7,15 +7,6 @@
 
 #include <sys/ptrace.h>
 
-/* Whether something comes true, before it never will. */
-#define within_patience(cond)                                         \
-	({                                                            \
-		int tries_ = PATIENCE_MS / 2;                         \
-		while (!(cond) && tries_--)                           \
-			pause_ms(2);                                  \
-		tries_ >= 0;                                          \
-	})
-
 /* Whether a step of the tool can make a difference to the program. */
 static bool is_step(uint64_t nr)
 {

@@ -154,9 +154,7 @@ static void run(void)
 	close(ends[1]);
 	restore = tool_piped(ends[0], -1, "restore", "--restore-detached", "-");
 	close(ends[0]);
-	must(waitpid(adder.pid, NULL, 0) == adder.pid);
-	end = tool_end(dump);
-	check(end == 0, "dump --kill: %d: %s", end, tool_said());
+	tool_dumps(dump, adder.pid);
 	end = tool_end(restore);
 	check(end == 0, "restore from the dump: %d: %s", end, tool_said());
 	check(adder_works(&adder), "the restored program does not run");

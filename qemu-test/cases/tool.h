@@ -17,29 +17,36 @@
 extern char **environ;
 
 /*
- * Starts crust with these arguments (no shell), with `from` as its standard input and `to` as its standard output, if
- * these are not -1. All else that it says goes to the end of "said" in the directory of the case.
+ * Starts a program (no shell), with `from` as its standard input and `to` as its standard output, if these are not -1.
+ * All else that it says goes to the end of "said" in the directory of the case.
  */
-static inline pid_t tool_between(int from, int to, const char *const *arguments)
+static inline pid_t program_between(int from, int to, const char *const *argv)
 {
-	const char *argv[32] = { getenv("CRUST") };
 	posix_spawn_file_actions_t actions;
 	char said[PATH_MAX];
 	pid_t pid;
 
-	must(argv[0]);
-	for (int i = 0; arguments[i]; i++)
-		argv[i + 1] = arguments[i];
 	snprintf(said, sizeof(said), "%s/said", case_dir);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_addopen(&actions, 2, said, O_WRONLY | O_CREAT | O_APPEND, 0600);
 	if (from >= 0)
 		posix_spawn_file_actions_adddup2(&actions, from, 0);
 	posix_spawn_file_actions_adddup2(&actions, to >= 0 ? to : 2, 1);
-	errno = posix_spawn(&pid, argv[0], &actions, NULL, (char **)argv, environ);
+	errno = posix_spawnp(&pid, argv[0], &actions, NULL, (char **)argv, environ);
 	must(!errno);
 	posix_spawn_file_actions_destroy(&actions);
 	return pid;
+}
+
+/* Starts crust with these arguments so. */
+static inline pid_t tool_between(int from, int to, const char *const *arguments)
+{
+	const char *argv[32] = { getenv("CRUST") };
+
+	must(argv[0]);
+	for (int i = 0; arguments[i]; i++)
+		argv[i + 1] = arguments[i];
+	return program_between(from, to, argv);
 }
 
 /* What was said so far is forgotten. */
@@ -86,6 +93,19 @@ static inline int tool_end(pid_t pid)
 
 	must(waitpid(pid, &status, 0) == pid);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+/*
+ * Waits for a tool that dumps and kills a child of ours. If it fails, the child goes on, nothing can be restored, and
+ * the case ends.
+ */
+static inline void tool_dumps(pid_t pid, pid_t program)
+{
+	int end, status = await_dump(pid, program, &end);
+
+	check(!status, "dump: status %#x: %s", status, tool_said());
+	if (status)
+		_exit(1);
 }
 
 /*
@@ -231,16 +251,9 @@ static inline const char *images(void)
 /* Dumps it, which ends it. A restored one comes to us when its tool has ended. */
 static inline void adder_dump(struct adder *adder, const char *to)
 {
-	pid_t pid;
-	int end;
-
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	must(adder_works(adder));
-	pid = tool("dump", "--tree", adder->number, "--images-dir", to);
-	/* The dump ends when somebody has waited for the program. */
-	must(waitpid(adder->pid, NULL, 0) == adder->pid);
-	end = tool_end(pid);
-	check(end == 0, "dump: %d: %s", end, tool_said());
+	tool_dumps(tool("dump", "--tree", adder->number, "--images-dir", to), adder->pid);
 }
 
 /* How many names a directory has. */
@@ -272,6 +285,7 @@ static inline bool tool_dies_after(int signal, long us)
 
 	must(adder_works(&adder));
 	pid = tool("dump", "--leave-running", "--tree", adder.number, "--images-dir", to);
+	/* Any instant of the tool will do. */
 	usleep(us);
 	kill(pid, signal);
 	end = tool_end(pid);

@@ -38,10 +38,7 @@ static void start(void)
 		check(!memcmp(&none, &now, 8), "blocked signals");
 		_exit(case_failures);
 	}
-	while (state_of(program, program) != 'S')
-		pause_ms(1);
-	/* It may just have been waiting for a page. */
-	pause_ms(2);
+	await_call(program, SYS_pause);
 }
 
 static void disturb(void)
@@ -59,7 +56,6 @@ static void run(void)
 	for (int at = 0; killed && !case_failures; at += 3) {
 		char number[16];
 		int status;
-		pid_t pid;
 
 		start();
 		snprintf(number, sizeof(number), "%d", program);
@@ -70,10 +66,10 @@ static void run(void)
 			disturb();
 		check(within_patience(shared->in_handler), "%s: no handler runs", killed_at);
 		images();
-		pid = tool("dump", "--tree", number, "--images-dir", to);
-		must(waitpid(program, NULL, 0) == program);
-		end = tool_end(pid);
-		check(!end, "%s: dump: %d: %s", killed_at, end, tool_said());
+		status = await_dump(tool("dump", "--tree", number, "--images-dir", to), program, &end);
+		check(!status, "%s: dump: status %#x: %s", killed_at, status, tool_said());
+		if (status)
+			return;
 		/* The copy of its memory, if there was one, has to end: who adopts orphans waits for them. */
 		while (waitpid(-1, NULL, __WALL) > 0)
 			;

@@ -24,8 +24,9 @@ static void run(void)
 		if (!grandchild) {
 			if (write(said[1], "x", 1) != 1)
 				_exit(1);
-			/* The dump comes now. */
-			pause_ms(300);
+			/* The dump has come: it traces our parent, and waits for it to stop. */
+			while (status_of(getppid(), "TracerPid") <= 0)
+				pause_ms(1);
 			execv("/bin/sh", args);
 			_exit(1);
 		}

@@ -137,6 +137,7 @@ def dump_and_restore(leader: int, file: Path, images: Path) -> None:
     at_dump = lines(file)
     check(f"none of the processes {pids} is there", not any(alive(pid) for pid in pids))
     size = file.stat().st_size
+    # Time that passes is the point: a program that still ran would have written some lines.
     time.sleep(0.5)
     check("the file does not grow any more", file.stat().st_size == size)
     run("ls", "-l", str(images))

@@ -247,28 +247,23 @@ void bystander_asks(void)
 {
 	bystander_begin();
 	while (going()) {
-		union {
-			int32_t fd;
-			struct ckpt_sigactions a;
-			struct ckpt_usage b;
-			struct ckpt_set_pid c;
-		} arg = { 0 };
+		union request_argument arg = { 0 };
 		unsigned int nr = below(CKPT_NR_PROCESS + 1);
 		pid_t pid = chance(20) ? PICK(1, getpid(), getppid()) : contested();
 		int error;
 
-		arg.fd = sys_pidfd_open(pid, chance(50) ? 0 : PIDFD_THREAD);
+		arg.pidfd = sys_pidfd_open(pid, chance(50) ? 0 : PIDFD_THREAD);
 		if (nr == CKPT_NR_SET_PID) {
-			arg.c.count = 1;
-			arg.c.nr[0] = contested();
+			arg.set_pid.count = 1;
+			arg.set_pid.nr[0] = contested();
 		}
 		error = request(nr, &arg);
 		if (!error)
 			failure("%s succeeds for a task (%d) that the caller does not trace",
 				request_names[nr], pid);
-		if (arg.fd >= 0)
-			close(arg.fd);
-		if (arg.fd < 0)
+		if (arg.pidfd >= 0)
+			close(arg.pidfd);
+		if (arg.pidfd < 0)
 			sleep_us(200);
 	}
 	_exit(0);

@@ -112,6 +112,20 @@ extern bool compat_works;	/* int $0x80 reaches the 32-bit entry */
 extern const char *const request_names[REQUESTS];
 extern const size_t request_sizes[REQUESTS];
 
+/* An argument of whichever request. Those of tasks begin with a pidfd. */
+union request_argument {
+	int32_t pidfd;
+	struct ckpt_set_pid set_pid;
+	struct ckpt_set_ids set_ids;
+	struct ckpt_set_start set_start;
+	struct ckpt_usage usage;
+	struct ckpt_sigactions sigactions;
+	struct ckpt_thread thread;
+	struct ckpt_process process;
+	struct ckpt_tcp tcp;
+	struct ckpt_messages messages;
+};
+
 /* A process or thread that calls the device begins with this. */
 void caller_begin(uint64_t seed, unsigned int role);
 void request_probe(void);

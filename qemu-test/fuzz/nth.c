@@ -20,56 +20,45 @@ bool faults_possible(void)
 }
 
 /* A new argument each time: what is asked for must be possible, and change something. */
-static void fill(unsigned int nr, void *arg, unsigned int turn)
+static void fill(unsigned int nr, union request_argument *arg, unsigned int turn)
 {
 	static char buf[65536];
-	struct ckpt_set_pid *set_pid = arg;
-	struct ckpt_set_ids *set_ids = arg;
-	struct ckpt_set_start *set_start = arg;
-	struct ckpt_usage *usage = arg;
-	struct ckpt_tcp *tcp = arg;
-	struct ckpt_messages *messages = arg;
 
-	memset(arg, 0, request_sizes[nr]);
-	*(int32_t *)arg = pidfd;
+	memset(arg, 0, sizeof(*arg));
+	arg->pidfd = pidfd;
 	switch (nr) {
 	case CKPT_NR_SET_PID:
-		set_pid->count = 1;
-		set_pid->nr[0] = shared->first + (int)(turn % shared->span);
+		arg->set_pid.count = 1;
+		arg->set_pid.nr[0] = shared->first + (int)(turn % shared->span);
 		break;
 	case CKPT_NR_SET_IDS:
-		set_ids->sid = shared->first + (int)(turn % shared->span);
-		set_ids->pgid = chance(50) ? set_ids->sid :
+		arg->set_ids.sid = shared->first + (int)(turn % shared->span);
+		arg->set_ids.pgid = chance(50) ? arg->set_ids.sid :
 			shared->first + (int)((turn + 5) % shared->span);
 		break;
 	case CKPT_NR_SET_START:
-		set_start->start_boottime = 1 + turn;
+		arg->set_start.start_boottime = 1 + turn;
 		break;
 	case CKPT_NR_ADD_USAGE:
-		usage->runtime = usage->utime = 1;
-		usage->minflt = 1;
+		arg->usage.runtime = arg->usage.utime = 1;
+		arg->usage.minflt = 1;
 		break;
 	case CKPT_NR_TCP:
-		tcp->fd = sockets[0][turn % 2];
-		tcp->recv_buf = (uintptr_t)buf;
-		tcp->recv_len = sizeof(buf);
+		arg->tcp.fd = sockets[0][turn % 2];
+		arg->tcp.recv_buf = (uintptr_t)buf;
+		arg->tcp.recv_len = sizeof(buf);
 		break;
 	case CKPT_NR_MESSAGES:
-		messages->fd = sockets[1 + turn % 2][1];
-		messages->buf = (uintptr_t)buf;
-		messages->len = sizeof(buf);
+		arg->messages.fd = sockets[1 + turn % 2][1];
+		arg->messages.buf = (uintptr_t)buf;
+		arg->messages.len = sizeof(buf);
 		break;
 	}
 }
 
 static void one(unsigned int nr, unsigned int turn)
 {
-	union {
-		struct ckpt_sigactions a;
-		struct ckpt_usage b;
-		struct ckpt_set_pid c;
-		struct ckpt_tcp d;
-	} arg;
+	union request_argument arg;
 	struct stat_line before, after;
 
 	for (unsigned int n = 1; n <= MOST && going(); n++) {
@@ -83,7 +72,7 @@ static void one(unsigned int nr, unsigned int turn)
 		error = request_plain(nr, &arg);
 		injected = fault_disarm();
 		if (!error && nr == CKPT_NR_SET_PID)
-			victim = arg.c.nr[0];
+			victim = arg.set_pid.nr[0];
 		if (!stat_of(victim, &after)) {
 			failure("%s with allocation %u failing (%s): %d is not there",
 				request_names[nr], n, strerror(error), victim);

@@ -724,34 +724,29 @@ static void read_process(struct tracee *t)
 /* A file that is not the pidfd of a tracee. */
 static void ask_of_another(void)
 {
-	union {
-		int32_t fd;
-		struct ckpt_sigactions actions;
-		struct ckpt_set_pid set_pid;
-		struct ckpt_usage usage;
-	} arg = { 0 };
+	union request_argument arg = { 0 };
 	unsigned int nr = below(CKPT_NR_PROCESS + 1);
 	int self = -1;
 
 	switch (below(4)) {
 	case 0:
-		self = arg.fd = sys_pidfd_open(getpid(), 0);
+		self = arg.pidfd = sys_pidfd_open(getpid(), 0);
 		break;
 	case 1:
-		self = arg.fd = sys_pidfd_open(1, 0);
+		self = arg.pidfd = sys_pidfd_open(1, 0);
 		break;
 	case 2:
-		arg.fd = device;
+		arg.pidfd = device;
 		break;
 	case 3:
-		arg.fd = border();
+		arg.pidfd = border();
 		for (unsigned int i = 0; i < TRACEES; i++)
-			if (arg.fd == tracees[i].pidfd)
-				arg.fd = -1;
+			if (arg.pidfd == tracees[i].pidfd)
+				arg.pidfd = -1;
 		break;
 	}
 	if (!request(nr, &arg))
-		failure("%s of fd %d succeeds, which is no tracee's", request_names[nr], arg.fd);
+		failure("%s of fd %d succeeds, which is no tracee's", request_names[nr], arg.pidfd);
 	if (self >= 0)
 		close(self);
 }
@@ -790,11 +785,7 @@ static void ask(struct tracee *t, unsigned int nr)
 
 static void *disturb(void *seed)
 {
-	static union {
-		int32_t fd;
-		struct ckpt_sigactions actions;
-		struct ckpt_set_pid set_pid;
-	} arg;
+	static union request_argument arg;
 
 	caller_begin((uintptr_t)seed, 77);
 	while (going()) {
@@ -806,7 +797,7 @@ static void *disturb(void *seed)
 			continue;
 		}
 		memset(&arg, 0, sizeof(arg));
-		arg.fd = pidfd;
+		arg.pidfd = pidfd;
 		if (nr == CKPT_NR_SET_PID) {
 			arg.set_pid.count = 1;
 			arg.set_pid.nr[0] = shared->first + below(shared->span);

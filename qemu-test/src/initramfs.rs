@@ -2,8 +2,7 @@
 //! The initramfs of one boot: PID 1 and what the guest is to run, as a cpio archive in the "newc" format.
 //!
 //! Written here rather than by cpio(1): a list of files to take is simpler than a directory to prepare, and needs
-//! neither a tool nor root. The format is described in the kernel's `Documentation/driver-api/early-userspace/
-//! buffer-format.rst`.
+//! neither a tool nor root.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,10 +11,8 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-
-const DIRECTORY: u32 = 0o040_000;
-const REGULAR: u32 = 0o100_000;
-const SYMLINK: u32 = 0o120_000;
+use cpio::NewcBuilder;
+use cpio::newc::{self, ModeFileType};
 
 /// An archive under construction. Parent directories are added as they are needed.
 pub struct Initramfs {
@@ -36,7 +33,7 @@ impl Initramfs {
     /// Adds a file with this content; `path` is absolute in the guest.
     pub fn content(&mut self, path: &str, mode: u32, data: &[u8]) -> Result<()> {
         self.parents(path)?;
-        self.entry(path, REGULAR | mode, data)
+        self.entry(path, ModeFileType::Regular, mode, data)
     }
 
     /// Adds a copy of a file of the host.
@@ -65,11 +62,8 @@ impl Initramfs {
                 self.tree(&inside, &outside)?;
             } else if kind.is_symlink() {
                 let target = fs::read_link(&outside)?;
-                self.entry(
-                    &inside,
-                    SYMLINK | 0o777,
-                    target.as_os_str().as_encoded_bytes(),
-                )?;
+                let target = target.as_os_str().as_encoded_bytes();
+                self.entry(&inside, ModeFileType::Symlink, 0o777, target)?;
             } else if kind.is_fifo()
                 || kind.is_socket()
                 || kind.is_char_device()
@@ -85,8 +79,7 @@ impl Initramfs {
 
     /// Writes the finished archive.
     pub fn write(mut self, path: &Path) -> Result<()> {
-        self.inode = 0;
-        self.entry("TRAILER!!!", 0, &[])?;
+        newc::trailer(&mut self.out)?;
         fs::write(path, &self.out).with_context(|| format!("writing {}", path.display()))
     }
 
@@ -94,47 +87,24 @@ impl Initramfs {
         for (at, _) in path.match_indices('/').filter(|&(at, _)| at > 0) {
             let directory = &path[..at];
             if self.directories.insert(directory.to_owned()) {
-                self.entry(directory, DIRECTORY | 0o755, &[])?;
+                self.entry(directory, ModeFileType::Directory, 0o755, &[])?;
             }
         }
         Ok(())
     }
 
-    fn entry(&mut self, path: &str, mode: u32, data: &[u8]) -> Result<()> {
-        let name = path.trim_start_matches('/');
+    fn entry(&mut self, path: &str, kind: ModeFileType, mode: u32, data: &[u8]) -> Result<()> {
         let size = u32::try_from(data.len()).context("a file of 4 GiB or more")?;
         self.inode += 1;
-        // inode, mode, uid, gid, links, mtime, size, device (4 numbers), length of the name with its NUL, checksum
-        let fields = [
-            self.inode,
-            mode,
-            0,
-            0,
-            1,
-            0,
-            size,
-            0,
-            0,
-            0,
-            0,
-            name.len() as u32 + 1,
-            0,
-        ];
-        self.out.write_all(b"070701")?;
-        for field in fields {
-            write!(self.out, "{field:08x}")?;
-        }
-        self.out.write_all(name.as_bytes())?;
-        self.out.push(0);
-        self.pad();
-        self.out.write_all(data)?;
-        self.pad();
+        let entry = NewcBuilder::new(path.trim_start_matches('/'))
+            .ino(self.inode)
+            .nlink(1)
+            .mode(mode)
+            .set_mode_file_type(kind);
+        let mut writer = entry.write(&mut self.out, size);
+        writer.write_all(data)?;
+        writer.finish()?;
         Ok(())
-    }
-
-    /// Names and contents end at a multiple of four bytes.
-    fn pad(&mut self) {
-        self.out.resize(self.out.len().next_multiple_of(4), 0);
     }
 }
 

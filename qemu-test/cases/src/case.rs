@@ -35,7 +35,6 @@ pub struct About {
     pub needs_module: bool,
     pub drives_itself: bool,
     pub once: bool,
-    pub known_failure: String,
 }
 
 impl About {
@@ -62,7 +61,6 @@ impl About {
                 "needs_module" => about.needs_module = value == "1",
                 "drives_itself" => about.drives_itself = value == "1",
                 "once" => about.once = value == "1",
-                "known_failure" => about.known_failure = value.into(),
                 _ => bail!(
                     "{} says `{key}`, which the runner does not know",
                     program.display()

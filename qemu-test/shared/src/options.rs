@@ -11,6 +11,8 @@ use clap::{Args, ValueEnum};
 
 /// The options that both runners have. `M` is what is done to the programs.
 #[derive(Args)]
+// Else clap makes a group of each structure, and both would be named `Options`.
+#[group(skip)]
 pub struct Options<M: ValueEnum + Send + Sync + 'static> {
     /// The tool under test.
     #[arg(long)]

@@ -69,9 +69,6 @@ pub struct App {
     /// What must be true when it has ended.
     #[serde(default)]
     pub ended: Vec<Step>,
-    /// What crust cannot do yet, though it should: the failure is announced and not counted.
-    #[serde(default)]
-    pub known_failure: String,
 }
 
 /// One thing that is done with a program, or asked of it.
