@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The progress display of a dump or restore: a line for each phase, and a bar on a terminal.
+//! The progress display of a dump or restore: a line for each phase, and while memory is written or
+//! read, a bar on a terminal, and elsewhere a line now and then.
 //!
 //! It is written to the standard error, so that the standard output has nothing but JSON where that
 //! is requested.
@@ -8,12 +9,15 @@
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
+use crust_engine::words::count;
 use crust_engine::{Phase, Progress};
 
-use crate::output::{bytes, count, time};
+use crate::output::{bytes, time};
 
 /// How often the bar is drawn.
 const INTERVAL: Duration = Duration::from_millis(100);
+/// How often a line is written where there is no terminal: nothing is said of what takes less.
+const LINES: Duration = Duration::from_secs(5);
 const BAR: u64 = 20;
 
 /// Shows and logs the progress.
@@ -23,9 +27,13 @@ pub struct Console {
     bar: bool,
     /// What the bar is about.
     about: &'static str,
-    /// When the memory began, and when the bar was last drawn.
+    /// When the memory began, and when something was last shown of it.
     began: Option<Instant>,
-    drawn: Option<Instant>,
+    shown: Option<Instant>,
+    /// Whether there is a bar to be cleared.
+    is_drawn: bool,
+    /// The number of bytes of memory, as far as it is known.
+    total: u64,
 }
 
 impl Console {
@@ -36,8 +44,15 @@ impl Console {
             bar: !quiet && stderr().is_terminal(),
             about: "memory",
             began: None,
-            drawn: None,
+            shown: None,
+            is_drawn: false,
+            total: 0,
         }
+    }
+
+    /// Returns the number of bytes of memory; 0 if it is not known yet.
+    pub fn total(&self) -> u64 {
+        self.total
     }
 
     /// A line of its own: what, and how long it took.
@@ -53,7 +68,7 @@ impl Console {
     }
 
     fn clear(&mut self) {
-        if self.drawn.take().is_some() {
+        if std::mem::take(&mut self.is_drawn) {
             eprint!("\r\x1b[K");
         }
     }
@@ -89,7 +104,7 @@ impl Progress for Console {
                 let speed = *number as f64 / took.as_secs_f64().max(1e-9);
                 let what = format!("{}, {}/s", bytes(*number), bytes(speed as u64));
                 self.line("memory", &what, Some(*took));
-                self.began = None;
+                (self.began, self.shown) = (None, None);
                 // Any further progress is that of the whole image, if it goes into a stream.
                 self.about = "send";
             }
@@ -113,30 +128,67 @@ impl Progress for Console {
     }
 
     fn memory(&mut self, done: u64, total: u64) {
+        self.total = total;
         let now = Instant::now();
         let began = *self.began.get_or_insert(now);
-        let early = self.drawn.unwrap_or(began) + INTERVAL > now;
-        if !self.bar || total == 0 || early {
+        let interval = if self.bar { INTERVAL } else { LINES };
+        let is_early = self.shown.unwrap_or(began) + interval > now;
+        if self.quiet || total == 0 || is_early {
+            return;
+        }
+        self.shown = Some(now);
+        let rate = rate(done, total, now - began);
+        if !self.bar {
+            self.line(self.about, &rate, None);
             return;
         }
         let full = (done.min(total) as u128 * u128::from(BAR) / u128::from(total)) as usize;
-        let speed = done as f64 / (now - began).as_secs_f64().max(1e-9);
         eprint!(
-            "\r {:<10} {}{}  {} / {}  {}/s\x1b[K",
+            "\r {:<10} {}{}  {rate}\x1b[K",
             self.about,
             "█".repeat(full),
             "░".repeat(BAR as usize - full),
-            bytes(done),
-            bytes(total),
-            bytes(speed as u64)
         );
         let _ = stderr().flush();
-        self.drawn = Some(now);
+        self.is_drawn = true;
     }
+}
+
+/// Returns how much is done, how fast, and how long the rest will take at this speed.
+fn rate(done: u64, total: u64, took: Duration) -> String {
+    let speed = done as f64 / took.as_secs_f64().max(1e-9);
+    let mut text = format!(
+        "{} of {}, {}/s",
+        bytes(done),
+        bytes(total),
+        bytes(speed as u64)
+    );
+    if done > 0 {
+        let left = total.saturating_sub(done) as f64 / speed;
+        text.push_str(&format!(", {left:.0} s left"));
+    }
+    text
 }
 
 impl Drop for Console {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_how_long_the_rest_takes() {
+        let (mib, second) = (1 << 20, Duration::from_secs(1));
+        let text = rate(100 * mib, 400 * mib, second);
+        assert_eq!(text, "100 MiB of 400 MiB, 100 MiB/s, 3 s left");
+        assert_eq!(rate(0, 400 * mib, second), "0 B of 400 MiB, 0 B/s");
+        assert_eq!(
+            rate(mib, mib, second),
+            "1.0 MiB of 1.0 MiB, 1.0 MiB/s, 0 s left"
+        );
     }
 }

@@ -14,8 +14,9 @@ use crust_engine::{DumpOptions, DumpReport, DumpRequest, Error, Place};
 
 use crate::arguments::{Common, Root, Target, size};
 use crate::console::Console;
+use crate::failure;
 use crate::output::{Json, bytes, time};
-use crate::refusals;
+use crate::refusals::{self, Names};
 
 /// Save a process and all its descendants; unless told otherwise they end
 ///
@@ -112,7 +113,7 @@ impl Dump {
         let mut console = Console::new(json.is_asked());
         let report = crust_engine::dump(&request, &mut console).map_err(|error| {
             let was_interrupted = matches!(error, Error::Interrupted);
-            let error = anyhow::Error::from(error);
+            let error = failure::explain_space(error, &request.image, console.total());
             match was_interrupted {
                 true => error.context(format!("process {} goes on", request.pid)),
                 false => error,
@@ -149,7 +150,7 @@ fn say(report: &DumpReport, is_sent: bool, console: &mut Console) {
     );
     console.line("done", &what, None);
     eprint!("{}", left_stopped(report, is_sent));
-    eprint!("{}", refusals::table(&report.losses, ""));
+    eprint!("{}", refusals::table(&report.losses, "", &Names::Machine));
 }
 
 /// What the user can do with a program that was left stopped.

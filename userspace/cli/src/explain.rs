@@ -2,17 +2,18 @@
 
 //! `crust explain`: what of a running program can be carried over.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use crust_engine::words::count;
 use crust_engine::{DumpOptions, Explanation, Verdict};
 
 use crate::arguments::{Common, Root, size};
-use crate::output::{count, print, print_json, time};
-use crate::refusals;
+use crate::output::{print, print_json, time};
+use crate::refusals::{self, Names};
 
 /// Show what of a running program can be carried over
 ///
@@ -77,52 +78,35 @@ fn text(explanation: &Explanation, all: bool) -> String {
     text.push_str(&refusals::table(
         &explanation.refusals,
         "cannot be carried over:",
+        &Names::Machine,
     ));
     carried(&mut text, explanation, all);
     text
 }
 
+/// Adds what is carried over: how much, or with `all` object by object.
 fn carried(text: &mut String, explanation: &Explanation, all: bool) {
-    if explanation.carried.is_empty() {
-        return;
-    }
-    text.push_str(" carried over:\n");
-    if all {
-        for object in &explanation.carried {
-            let place = format!("{}.{}", object.owner, object.part);
-            let what = object.what.replace('\n', &format!("\n{:43}", ""));
-            let _ = writeln!(text, "   {place:<10} {:<28} {what}", object.kind);
-        }
-        return;
-    }
-    let mut kinds = BTreeMap::<_, u64>::new();
-    for object in &explanation.carried {
-        *kinds.entry((object.family, &object.kind)).or_default() += 1;
-    }
-    let kinds: Vec<String> = kinds
-        .into_iter()
-        .map(|((_, kind), number)| format!("{number} {kind}"))
+    let kinds: BTreeSet<_> = explanation
+        .carried
+        .iter()
+        .map(|object| (object.family, &object.kind))
         .collect();
-    for line in wrap(&kinds, 90) {
-        let _ = writeln!(text, "   {line}");
+    if kinds.is_empty() {
+        return;
     }
-}
-
-/// Joins words with commas into lines that are not much longer than `width`.
-fn wrap(words: &[String], width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for (at, word) in words.iter().enumerate() {
-        let line = lines.last_mut().expect("there is a first line");
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-        if at + 1 < words.len() {
-            line.push(',');
-            if line.len() > width {
-                lines.push(String::new());
-            }
-        }
+    let number = count(explanation.carried.len() as u64, "object", "objects");
+    let kinds = count(kinds.len() as u64, "kind", "kinds");
+    if !all {
+        let _ = writeln!(
+            text,
+            " carried over: {number} of {kinds} (--all lists them)"
+        );
+        return;
     }
-    lines
+    let _ = writeln!(text, " carried over: {number} of {kinds}");
+    for object in &explanation.carried {
+        let place = format!("{}.{}", object.owner, object.part);
+        let what = object.what.replace('\n', &format!("\n{:43}", ""));
+        let _ = writeln!(text, "   {place:<10} {:<28} {what}", object.kind);
+    }
 }

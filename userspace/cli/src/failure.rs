@@ -4,11 +4,11 @@
 
 use std::process::ExitCode;
 
-use crust_engine::{Error, Refusal, check};
+use crust_engine::{Error, Place, Refusal, check, space};
 use serde::Serialize;
 
-use crate::output::Json;
-use crate::refusals;
+use crate::output::{Json, bytes};
+use crate::refusals::{self, Names};
 
 /// What is printed with `--json` if a command did not do its work.
 #[derive(Debug, Serialize)]
@@ -34,8 +34,9 @@ pub const REFUSED: u8 = 3;
 pub const CONFLICT: u8 = 4;
 
 impl Failure<'_> {
-    /// Says what went wrong, and tells the exit status.
-    pub fn report(error: &anyhow::Error, json: Json) -> ExitCode {
+    /// Says what went wrong, and tells the exit status. The tasks that it is
+    /// about are those of `image`, if there is one, and otherwise exist.
+    pub fn report(error: &anyhow::Error, json: Json, image: Option<&Place>) -> ExitCode {
         if let Some(usage) = error.downcast_ref::<clap::Error>() {
             // Nothing can be done if even this cannot be written.
             let _ = usage.print();
@@ -69,7 +70,10 @@ impl Failure<'_> {
             let _ = json.print(&Envelope { error: failure });
         } else {
             eprintln!("crust: {message}");
-            eprint!("{}", refusals::table(refusals, title));
+            if !refusals.is_empty() {
+                let names = image.map_or(Names::Machine, Names::of_image);
+                eprint!("{}", refusals::table(refusals, title, &names));
+            }
             if error.downcast_ref::<Error>().is_some_and(Error::is_denied) {
                 let findings = check::check();
                 let required = |item: &&check::Item| item.need == check::Need::Required;
@@ -80,4 +84,23 @@ impl Failure<'_> {
         }
         ExitCode::from(code)
     }
+}
+
+/// Adds to an error for want of space which file system it is, how much of it is free, and how
+/// much an image with `needed` bytes of memory takes (0 if that is not known).
+pub fn explain_space(error: Error, image: &Place, needed: u64) -> anyhow::Error {
+    let is_out = error.is_out_of_space();
+    let error = anyhow::Error::from(error);
+    let Some(space) = space(image).filter(|_| is_out) else {
+        return error;
+    };
+    let mut problem = format!(
+        "the file system at {} has {} free",
+        space.mount_point.display(),
+        bytes(space.free)
+    );
+    if needed > 0 {
+        problem.push_str(&format!(", the image needs more than {}", bytes(needed)));
+    }
+    error.context(problem)
 }

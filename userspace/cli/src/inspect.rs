@@ -2,19 +2,20 @@
 
 //! `crust inspect`: shows the contents of an image.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::Args;
+use crust_engine::words::count;
 use crust_engine::{Family, Inspection, Process};
 
 use crate::arguments::Source;
-use crate::output::{bytes, count, print, print_json};
+use crate::output::{bytes, date, print, print_json};
 
 /// Show what an image holds; nothing is restored
 ///
-/// Without an option, how much there is of each kind.
+/// Without an option, which program it is, when and where it was dumped, and how large it is.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Inspect {
@@ -30,7 +31,7 @@ pub struct Inspect {
     #[arg(long)]
     maps: bool,
     /// List all objects, one by one
-    #[arg(long)]
+    #[arg(short, long)]
     all: bool,
     /// Compare the checksums of the contents of memory too, which reads the whole image
     #[arg(long)]
@@ -42,7 +43,7 @@ pub struct Inspect {
 
 const EXAMPLES: &str = "\
 Examples:
-  crust inspect redis.img              how much there is of each kind
+  crust inspect redis.img              which program it is, and when and where it was dumped
   crust inspect redis.img --tree --fds the processes, and their open files
   crust inspect redis.img --verify     read all of it, and compare all checksums";
 
@@ -75,37 +76,61 @@ impl Inspect {
 }
 
 fn summary(inspection: &Inspection) -> String {
-    let mut text = format!(
-        " image      {}, format {}\n size       {}, of it memory {}\n",
-        inspection.image.display(),
-        inspection.format,
-        bytes(inspection.image_bytes),
-        bytes(inspection.page_bytes),
-    );
-    let _ = match inspection.verified_bytes {
-        None => Ok(()),
-        Some(0) => writeln!(
-            text,
-            " verified   the records; memory has no checksums (crust dump --checksum)"
-        ),
-        Some(verified) => writeln!(text, " verified   {} of memory", bytes(verified)),
+    let mut text = String::new();
+    let mut line = |name: &str, what: &str| {
+        let _ = writeln!(text, " {name:<10} {what}");
     };
-    let mut kinds = BTreeMap::<_, u64>::new();
-    for object in &inspection.objects {
-        let kind = (object.family, &object.kind, !object.readable);
-        *kinds.entry(kind).or_default() += 1;
+    if let Some(root) = inspection.processes.first() {
+        line("program", &format!("{} (pid {})", root.name, root.pid));
     }
-    let total = inspection.objects.len() as u64;
-    let _ = writeln!(text, " holds      {}", count(total, "object", "objects"));
-    for ((_, kind, unreadable), number) in kinds {
-        let note = if unreadable {
-            ", which this crust cannot read (--all says why)"
-        } else {
-            ""
+    line("processes", &processes(inspection));
+    if let Some(time) = inspection.dumped_at_s {
+        line("dumped", &date(time));
+    }
+    if let (Some(host), Some(kernel)) = (&inspection.host, &inspection.kernel) {
+        line("host", &format!("{host}, Linux {kernel}"));
+    }
+    let of_memory = bytes(inspection.page_bytes);
+    let size = bytes(inspection.image_bytes);
+    line("size", &format!("{size}, {of_memory} of it memory"));
+    let image = inspection.image.display();
+    line("image", &format!("{image}, format {}", inspection.format));
+    if let Some(verified) = inspection.verified_bytes {
+        let what = match verified {
+            0 => "the records; memory has no checksums (crust dump --checksum)".into(),
+            verified => format!("{} of memory", bytes(verified)),
         };
-        let _ = writeln!(text, "   {number:>7}  {kind}{note}");
+        line("verified", &what);
     }
+    line("holds", &holds(inspection));
     text
+}
+
+/// Returns how many processes and threads there are.
+fn processes(inspection: &Inspection) -> String {
+    let processes = &inspection.processes;
+    let threads: usize = processes.iter().map(|one| one.threads.len()).sum();
+    format!(
+        "{}, {}",
+        count(processes.len() as u64, "process", "processes"),
+        count(threads as u64, "thread", "threads")
+    )
+}
+
+/// Returns how many objects there are, of how many kinds, and how many cannot be read.
+fn holds(inspection: &Inspection) -> String {
+    let objects = &inspection.objects;
+    let kinds: BTreeSet<_> = objects.iter().map(|one| (one.family, &one.kind)).collect();
+    let unreadable = objects.iter().filter(|one| !one.readable).count();
+    let note = match unreadable {
+        0 => String::new(),
+        number => format!("; this crust cannot read {number} of them"),
+    };
+    format!(
+        "{} of {}{note} (--all lists them)",
+        count(objects.len() as u64, "object", "objects"),
+        count(kinds.len() as u64, "kind", "kinds"),
+    )
 }
 
 fn tree(text: &mut String, processes: &[Process], parent: Option<u32>, depth: usize) {

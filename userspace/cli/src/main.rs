@@ -65,6 +65,11 @@ is in the image with the credentials that are in it: restore only what you trust
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from(arguments::expand_verbosity(std::env::args_os()));
+    // A restore that fails tells of tasks that exist in the image only.
+    let image = match &cli.command {
+        Command::Restore(restore) => restore.source.place().ok(),
+        _ => None,
+    };
     let (json, result) = match cli.command {
         Command::Dump(dump) => (dump.json(), dump.run()),
         Command::Restore(restore) => (Json::asked(restore.common.json), restore.run()),
@@ -77,7 +82,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(code) => code,
-        Err(failure) => Failure::report(&failure, json),
+        Err(failure) => Failure::report(&failure, json, image.as_ref()),
     }
 }
 

@@ -90,10 +90,29 @@ pub fn time(time: Duration) -> String {
     }
 }
 
-/// `1 process`, `3 processes`.
-pub fn count(number: u64, one: &str, many: &str) -> String {
-    let noun = if number == 1 { one } else { many };
-    format!("{number} {noun}")
+/// `2026-11-29 12:55:47 UTC`, from seconds since 1970.
+pub fn date(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // The calendar repeats every 400 years, which have 146,097 days. Counted from 1 March of the
+    // year 0, a leap day is the last day of its year.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    format!(
+        "{}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC",
+        era * 400 + year + next,
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
 }
 
 #[cfg(test)]
@@ -109,6 +128,22 @@ mod tests {
             shown,
             [
                 "0 B", "999 B", "4.0 KiB", "10 KiB", "977 KiB", "1.4 GiB", "40 TiB"
+            ]
+        );
+    }
+
+    #[test]
+    fn dates() {
+        let shown: Vec<_> = [0, 951_782_400, 1_795_956_947, 4_107_542_399]
+            .map(date)
+            .to_vec();
+        assert_eq!(
+            shown,
+            [
+                "1970-01-01 00:00:00 UTC",
+                "2000-02-29 00:00:00 UTC",
+                "2026-11-29 12:55:47 UTC",
+                "2100-02-28 23:59:59 UTC"
             ]
         );
     }

@@ -7,13 +7,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use crust_engine::{RestoreOptions, RestoreReport, RestoreRequest, foreground, plan_text};
+use crust_engine::words::count;
+use crust_engine::{RestoreOptions, RestoreReport, RestoreRequest, foreground, named, plan_text};
 
 use crate::arguments::{Common, Source};
 use crate::console::Console;
-use crate::failure::CONFLICT;
-use crate::output::{count, print, print_json, time};
-use crate::refusals;
+use crate::failure::{self, CONFLICT};
+use crate::output::{print, print_json, time};
+use crate::refusals::{self, Names};
 
 /// Bring a saved process tree back, with the same pids, and let it go on
 ///
@@ -26,7 +27,7 @@ use crate::refusals;
 #[command(verbatim_doc_comment, after_help = AFTER_HELP)]
 pub struct Restore {
     #[command(flatten)]
-    source: Source,
+    pub source: Source,
     /// Return as soon as the program runs
     #[arg(short = 'd', long = "restore-detached")]
     detached: bool,
@@ -79,7 +80,8 @@ impl Restore {
             return plan(&request, self.common.json);
         }
         let mut console = Console::new(self.common.json);
-        let report = crust_engine::restore(&request, &mut console)?;
+        let report = crust_engine::restore(&request, &mut console)
+            .map_err(|error| failure::explain_space(error, &request.image, 0))?;
         if self.common.json {
             print_json(&report)?;
         } else {
@@ -95,13 +97,13 @@ impl Restore {
 
 fn say(report: &RestoreReport, console: &mut Console) {
     let what = format!(
-        "process {} is back, {}, {} in all",
-        report.pid,
+        "{} is back, {}, {} in all",
+        named(report.pid),
         count(report.threads, "thread", "threads"),
         time(Duration::from_nanos(report.total_ns)),
     );
     console.line("done", &what, None);
-    eprint!("{}", refusals::table(&report.losses, ""));
+    eprint!("{}", refusals::table(&report.losses, "", &Names::Machine));
 }
 
 fn plan(request: &RestoreRequest, json: bool) -> anyhow::Result<ExitCode> {
@@ -109,7 +111,11 @@ fn plan(request: &RestoreRequest, json: bool) -> anyhow::Result<ExitCode> {
     if json {
         print_json(&plan_text::json(&report.plan, &report.conflicts))?;
     } else {
-        let mut text = refusals::table(&report.conflicts, "in the way:");
+        let mut text = refusals::table(
+            &report.conflicts,
+            "in the way:",
+            &Names::of_image(&request.image),
+        );
         text.push_str(&plan_text::text(&report.plan));
         print(&text)?;
     }

@@ -2,14 +2,14 @@
 
 //! The procedure of a dump: freeze, capture, refuse or write, release or kill.
 
-use std::time::Instant;
+use std::ffi::OsStr;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crust_hooks::{Backend, Chosen, Hooks};
-use crust_image::Writer;
+use crust_image::{Origin, Writer};
 use crust_kinds::capture::{self, DumpOptions};
 use crust_kinds::ipc::sysv_shm;
 use crust_kinds::memory::pages::Snapshot;
-use crust_kinds::plan_context::RestoreOptions;
 use crust_kinds::registry::{self, KINDS};
 use crust_model::image::Image;
 use crust_model::progress::{Phase, Progress};
@@ -18,6 +18,7 @@ use crust_model::{Error, Result};
 use crust_tracee::freeze::Frozen;
 use crust_tracee::interrupt::Interrupts;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::utsname::{UtsName, uname};
 
 use crate::planning;
 use crate::request::{Captured, DumpReport, DumpRequest, Place};
@@ -40,6 +41,7 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
         Place::File(path) => (Writer::create(path)?, None),
         Place::Stream => (Writer::unnamed()?, Some(Sink::open()?)),
     };
+    file.set_origin(origin());
 
     let frozen = Frozen::tree(request.pid, &interrupts)?;
     progress.phase(&Phase::Frozen {
@@ -158,6 +160,18 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     Ok(report)
 }
 
+/// Returns the origin of an image that is made now, for `inspect`.
+fn origin() -> Origin {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let names = uname().ok();
+    let text = |name: Option<&OsStr>| name.unwrap_or_default().to_string_lossy().into_owned();
+    Origin {
+        time: since.map_or(0, |since| since.as_secs()),
+        kernel: text(names.as_ref().map(UtsName::release)),
+        host: text(names.as_ref().map(UtsName::nodename)),
+    }
+}
+
 /// Returns whether the program is left stopped. That an image was written to a stream does not mean
 /// that it has arrived, so its program is not killed unless the user says so.
 fn is_left_stopped(request: &DumpRequest) -> bool {
@@ -166,7 +180,7 @@ fn is_left_stopped(request: &DumpRequest) -> bool {
 }
 
 /// Refuses a dump whose image this machine could not restore, while the program still exists; for a
-/// program that continues anyway, that is a loss.
+/// program that continues anyway, that is a loss. What a restore here would lose is added too.
 fn check_restorable(
     image: &Image,
     hooks: &dyn Hooks,
@@ -174,23 +188,13 @@ fn check_restorable(
     left_alive: bool,
     refusals: &mut Refusals,
 ) -> Result<()> {
-    let options = RestoreOptions {
-        shell_job: request.options.shell_job,
-        ..RestoreOptions::default()
-    };
-    let (_, found) = planning::plan(image, hooks, &options)?;
-    if !found.forbid() {
-        return Ok(());
-    }
-    let in_the_way = found.into_vec().into_iter();
-    for refusal in in_the_way.filter(|refusal| refusal.weight > Weight::Loss) {
+    for found in planning::foresee(image, hooks, &request.options)? {
         let weight = if left_alive {
             Weight::Loss
         } else {
-            refusal.weight
+            found.weight
         };
-        let why = format!("the image could not be restored here: {}", refusal.why);
-        refusals.note(weight, refusal.task, refusal.object, why, refusal.remedy);
+        refusals.note(weight, found.task, found.object, found.why, found.remedy);
     }
     match refusals.forbid() {
         true => Err(Error::Refused(std::mem::take(refusals).into_vec())),

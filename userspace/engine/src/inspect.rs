@@ -2,7 +2,7 @@
 
 //! `inspect`: shows the contents of an image, without restoring anything.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use crust_image::{Reader, Record};
@@ -10,8 +10,9 @@ use crust_kinds::descriptor::table::Table;
 use crust_kinds::registry::{Family, KINDS};
 use crust_kinds::task::name::Name;
 use crust_kinds::task::tree::Member;
-use crust_model::Result;
 use crust_model::object::State;
+use crust_model::words::printable;
+use crust_model::{Error, Result};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -29,6 +30,13 @@ pub struct Inspection {
     pub image_bytes: u64,
     /// The number of bytes that are contents of memory.
     pub page_bytes: u64,
+    /// The time of the dump, in seconds since 1970; null if the image does not tell it, as one of
+    /// an older crust.
+    pub dumped_at_s: Option<u64>,
+    /// The name of the machine of the dump.
+    pub host: Option<String>,
+    /// The release of the kernel of the dump.
+    pub kernel: Option<String>,
     /// The number of bytes of memory whose checksum was verified, if that was requested.
     pub verified_bytes: Option<u64>,
     /// The processes, parents before their children.
@@ -152,10 +160,48 @@ pub fn inspect(image: &Place, verify: bool) -> Result<Inspection> {
         format: format!("{major}.{minor}"),
         image_bytes: reader.length(),
         page_bytes: reader.page_bytes(),
+        dumped_at_s: reader.origin().map(|origin| origin.time),
+        host: reader.origin().map(|origin| printable(&origin.host)),
+        kernel: reader.origin().map(|origin| printable(&origin.kernel)),
         verified_bytes,
         processes: processes(reader.records(), &objects),
         objects,
     })
+}
+
+/// Returns the names of all threads in an image, by thread id, for messages.
+///
+/// # Errors
+///
+/// Fails if the image is damaged, or comes from a stream, which can be read only once.
+pub fn names(image: &Place) -> Result<BTreeMap<i32, String>> {
+    let Place::File(path) = image else {
+        return Err(Error::malformed("a stream", "it was read already"));
+    };
+    let reader = Reader::open(path)?;
+    let of = |tag| {
+        let records = reader.records().iter();
+        records.filter(move |record| record.tag == tag)
+    };
+    let mut threads = HashMap::new();
+    for record in of(Member::TAG) {
+        threads.insert(record.owner, Member::from_record(record)?);
+    }
+    let mut names = BTreeMap::new();
+    for record in of(Name::TAG) {
+        let Some(member) = threads.get(&record.owner) else {
+            continue;
+        };
+        let number = record.part as usize;
+        // A zombie has a name, but no threads.
+        let thread = member.threads.get(number).copied();
+        let thread = thread.or((number == 0).then_some(member.pid));
+        if let Some(thread) = thread {
+            let name = Name::from_record(record)?.describe();
+            names.insert(thread, printable(&name));
+        }
+    }
+    Ok(names)
 }
 
 /// Returns the processes of an image, with their names and descriptors, as far as this crust can
@@ -165,7 +211,7 @@ fn processes(records: &[Record], objects: &[Object]) -> Vec<Process> {
     let mut names = HashMap::new();
     for record in of(Name::TAG).filter(|record| record.part == 0) {
         if let Ok(name) = Name::from_record(record) {
-            names.insert(record.owner, name.describe());
+            names.insert(record.owner, printable(&name.describe()));
         }
     }
     let mut descriptions = HashMap::new();

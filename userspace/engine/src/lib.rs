@@ -22,6 +22,7 @@ mod numbers;
 mod planning;
 mod request;
 mod restore;
+mod space;
 mod stream;
 mod terminal;
 
@@ -32,12 +33,14 @@ pub use crust_kinds::registry::{Family, KINDS};
 pub use crust_model::plan::text as plan_text;
 pub use crust_model::progress::{Phase, Progress};
 pub use crust_model::refusal::{Refusal, Weight};
-pub use crust_model::{Error, Result};
+pub use crust_model::{Error, Result, words};
+pub use crust_proc::{comm, named};
 
 pub use self::dump::{capture_only, dump};
 pub use self::explain::{Explanation, Verdict, explain};
-pub use self::inspect::{Inspection, Process, inspect};
+pub use self::inspect::{Inspection, Process, inspect, names};
 pub use self::request::{
     Captured, DumpReport, DumpRequest, Place, PlanReport, RestoreReport, RestoreRequest,
 };
 pub use self::restore::{plan, restore};
+pub use self::space::{Space, space};

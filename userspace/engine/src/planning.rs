@@ -7,11 +7,12 @@
 
 use crust_executor::limits;
 use crust_hooks::Hooks;
+use crust_kinds::capture::DumpOptions;
 use crust_kinds::plan_context::{PlanCx, RestoreOptions};
 use crust_kinds::{registry, task};
 use crust_model::image::Image;
 use crust_model::plan::Plan;
-use crust_model::refusal::Refusals;
+use crust_model::refusal::{Refusal, Refusals, Weight};
 use crust_model::{Error, Result};
 use nix::unistd::{getpgrp, getsid};
 
@@ -41,4 +42,29 @@ pub fn plan(
         }
     }
     Ok((cx.plan, cx.refusals))
+}
+
+/// Returns what a restore of this image on this machine would refuse or lose, as a dump says it.
+/// What every program loses on this kernel is left out: `check` tells it.
+///
+/// # Errors
+///
+/// Fails if the records make no sense.
+pub fn foresee(image: &Image, hooks: &dyn Hooks, options: &DumpOptions) -> Result<Vec<Refusal>> {
+    let options = RestoreOptions {
+        shell_job: options.shell_job,
+        ..RestoreOptions::default()
+    };
+    let (_, found) = plan(image, hooks, &options)?;
+    let found = found.into_vec().into_iter();
+    let of_program = found.filter(|refusal| !refusal.is_of_this_kernel());
+    Ok(of_program
+        .map(|refusal| Refusal {
+            why: match refusal.weight {
+                Weight::Loss => format!("after a restore here: {}", refusal.why),
+                _ => format!("the image could not be restored here: {}", refusal.why),
+            },
+            ..refusal
+        })
+        .collect())
 }

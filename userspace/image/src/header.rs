@@ -13,7 +13,7 @@
 //! 32   records length  u64
 //! 40   records count   u64
 //! 48   checksum        u32       CRC-32 of bytes 0..48
-//! 52   (zero)                    up to the page size
+//! 52   (zero)                    up to the origin (`origin.rs`), and from there to the page size
 //! ```
 //!
 //! The pages begin after the header's page and end where the records begin; the file ends where

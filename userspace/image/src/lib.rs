@@ -3,7 +3,7 @@
 //! The image of a process tree: one file that is complete or absent.
 //!
 //! ```text
-//!  0          header     one page: magic, format version, where the rest is, checksum
+//!  0          header     one page: magic, format version, where the rest is, checksum, origin
 //!  page size  pages      raw memory contents, page-aligned, in the order of reservation
 //!  ...        records    frames of {tag, version, owner, part, length, checksum} and an encoded state
 //! ```
@@ -24,6 +24,7 @@ pub mod codec;
 pub mod error;
 mod frame;
 mod header;
+mod origin;
 pub mod pages;
 mod reader;
 pub mod record;
@@ -32,9 +33,11 @@ mod writer;
 
 pub use error::{Error, Result};
 pub use header::{FORMAT_MAJOR, FORMAT_MINOR, MACHINE, PAGE_SIZE};
+pub use origin::Origin;
 pub use pages::PageSum;
 pub use reader::Reader;
 pub use record::Record;
+pub use scratch::scratch_directory;
 pub use writer::{Finished, Writer};
 
 /// The maximum number of bytes for the state of one object.

@@ -13,7 +13,7 @@ use twox_hash::XxHash64;
 use crate::header::{self, Header};
 use crate::pages::{self, PageSum};
 use crate::scratch::Scratch;
-use crate::{Error, FORMAT_MAJOR, PAGE_SIZE, Record, Result, codec, frame};
+use crate::{Error, FORMAT_MAJOR, Origin, PAGE_SIZE, Record, Result, codec, frame, origin};
 
 /// An image whose header, length and records have been verified.
 ///
@@ -28,6 +28,7 @@ pub struct Reader {
     file: File,
     header: Header,
     length: u64,
+    origin: Option<Origin>,
     records: Vec<Record>,
     sums: Vec<PageSum>,
 }
@@ -126,11 +127,16 @@ impl Reader {
         file.read_exact_at(&mut bytes, header.records_offset)
             .map_err(failed)?;
         let (records, sums) = parse(&bytes, &header, &path)?;
+        let mut bytes = [0; origin::LENGTH];
+        file.read_exact_at(&mut bytes, origin::OFFSET)
+            .map_err(failed)?;
+        let origin = Origin::decode(&bytes, &path)?;
         Ok(Self {
             path,
             file,
             header,
             length,
+            origin,
             records,
             sums,
         })
@@ -158,6 +164,12 @@ impl Reader {
     #[must_use]
     pub fn version(&self) -> (u16, u16) {
         (FORMAT_MAJOR, self.header.minor)
+    }
+
+    /// Returns when and where the image was made; `None` for one of an older crust.
+    #[must_use]
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
     }
 
     /// Returns the length of the file, in bytes.

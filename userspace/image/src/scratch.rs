@@ -25,6 +25,13 @@ use crate::{Error, Result};
 /// The directory if `TMPDIR` is not set. Not `/tmp`, which is often in memory.
 const DIRECTORY: &str = "/var/tmp";
 
+/// Returns the directory of temporary files.
+#[must_use]
+pub fn scratch_directory() -> PathBuf {
+    let named = std::env::var_os("TMPDIR").filter(|directory| !directory.is_empty());
+    named.unwrap_or(DIRECTORY.into()).into()
+}
+
 /// A temporary file, open for reading and writing.
 #[derive(Debug)]
 pub(crate) struct Scratch {
@@ -35,10 +42,7 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     pub(crate) fn new() -> Result<Self> {
-        let directory = std::env::var_os("TMPDIR").filter(|directory| !directory.is_empty());
-        Self::within(Path::new(
-            directory.as_deref().unwrap_or(DIRECTORY.as_ref()),
-        ))
+        Self::within(&scratch_directory())
     }
 
     fn within(directory: &Path) -> Result<Self> {

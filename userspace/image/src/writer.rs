@@ -14,7 +14,9 @@ use nix::unistd::linkat;
 use crate::header::Header;
 use crate::pages::{self, PageSum};
 use crate::scratch::{Scratch, Temporary, cannot_be_unnamed, directory, named, unnamed};
-use crate::{Error, FORMAT_MINOR, MAX_RECORDS, PAGE_SIZE, Record, Result, codec, frame};
+use crate::{
+    Error, FORMAT_MINOR, MAX_RECORDS, Origin, PAGE_SIZE, Record, Result, codec, frame, origin,
+};
 
 /// An image that is being written.
 ///
@@ -42,6 +44,7 @@ pub struct Writer {
     path: PathBuf,
     file: File,
     temporary: Option<Temporary>,
+    origin: Option<Origin>,
     pages_end: u64,
     frames: Vec<u8>,
     count: u64,
@@ -111,11 +114,17 @@ impl Writer {
             path,
             file,
             temporary,
+            origin: None,
             pages_end: PAGE_SIZE,
             frames: Vec::new(),
             count: 0,
             sums: Vec::new(),
         }
+    }
+
+    /// Sets when and where the image is made.
+    pub fn set_origin(&mut self, origin: Origin) {
+        self.origin = Some(origin);
     }
 
     /// Adds a record. Readers see the records in the order in which they were added.
@@ -240,6 +249,10 @@ impl Writer {
         self.file
             .write_all_at(&self.frames, self.pages_end)
             .and_then(|()| self.file.write_all_at(&header.encode(), 0))
+            .and_then(|()| match &self.origin {
+                Some(origin) => self.file.write_all_at(&origin.encode(), origin::OFFSET),
+                None => Ok(()),
+            })
             // Without records, or if the last pages are zeros, the file must still end here.
             .and_then(|()| self.file.set_len(bytes))
             .map_err(|error| Error::io(&self.path, "write", error))?;

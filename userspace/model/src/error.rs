@@ -102,6 +102,21 @@ impl Error {
         }
     }
 
+    /// Returns whether there was no space left on a file system, or the user may not have more.
+    #[must_use]
+    pub fn is_out_of_space(&self) -> bool {
+        match self {
+            Self::Task { errno, .. } | Self::System { errno, .. } => {
+                matches!(errno, Errno::ENOSPC | Errno::EDQUOT)
+            }
+            Self::Image(crust_image::Error::Io { error, .. }) => matches!(
+                error.kind(),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+            ),
+            _ => false,
+        }
+    }
+
     /// Returns an error about data that makes no sense.
     pub fn malformed(object: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Malformed {

@@ -20,5 +20,6 @@ pub mod object;
 pub mod plan;
 pub mod progress;
 pub mod refusal;
+pub mod words;
 
 pub use self::error::{Error, Result};

@@ -8,6 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::words;
+
 /// The severity of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -25,7 +27,8 @@ pub enum Weight {
 pub struct Refusal {
     /// The severity: a [`Weight::Loss`] does not stop a dump.
     pub weight: Weight,
-    /// The thread id of the task that has the object.
+    /// The thread id of the task that has the object. 0 if it belongs to none: an object of the
+    /// whole image, or, for a loss, something that this kernel lets no program keep.
     pub task: i32,
     /// The object as the user knows it: `fd 9`, `memory 7f00..7f10`, `thread 17`.
     pub object: String,
@@ -33,6 +36,15 @@ pub struct Refusal {
     pub why: String,
     /// What the user can do about it.
     pub remedy: String,
+}
+
+impl Refusal {
+    /// Returns whether every program loses this on this kernel: that is no news to a user who has
+    /// run `crust check`, and must not hide what this very program loses.
+    #[must_use]
+    pub fn is_of_this_kernel(&self) -> bool {
+        self.weight == Weight::Loss && self.task == 0
+    }
 }
 
 /// The refusals of one capture, collected while it proceeds.
@@ -71,6 +83,12 @@ impl Refusals {
         remedy: impl Into<String>,
     ) {
         self.note(Weight::Loss, task, object, why, remedy);
+    }
+
+    /// Adds something that every program loses on this kernel, whatever it does.
+    pub fn lose_on_this_kernel(&mut self, object: impl Into<String>, why: impl Into<String>) {
+        let remedy = "`crust check` tells what this kernel lacks, and how to get it";
+        self.note(Weight::Loss, 0, object, why, remedy);
     }
 
     /// Adds a refusal.
@@ -113,8 +131,6 @@ impl Refusals {
 /// Returns "1 object" or "3 objects", counting what is in the way, not what would merely be lost.
 pub fn count(refusals: &[Refusal]) -> String {
     let in_the_way = |refusal: &&Refusal| refusal.weight > Weight::Loss;
-    match refusals.iter().filter(in_the_way).count() {
-        1 => "1 object".into(),
-        n => format!("{n} objects"),
-    }
+    let number = refusals.iter().filter(in_the_way).count();
+    words::count(number as u64, "object", "objects")
 }

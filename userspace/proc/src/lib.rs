@@ -10,8 +10,11 @@
 
 #![forbid(unsafe_code)]
 
+mod name;
 pub mod smaps;
 pub mod timers;
+
+pub use self::name::{comm, named};
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};

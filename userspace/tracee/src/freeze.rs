@@ -22,7 +22,7 @@ use crate::frozen_process::{FrozenProcess, FrozenThread, open_directory, open_pr
 use crate::interrupt::Interrupts;
 use crate::syscall_timeout::Sleeps;
 use crate::syscall_timeout::resume::{self, Waiting};
-use crate::{instruction, privileges, stopped};
+use crate::{denied, instruction, privileges, stopped};
 
 /// How long a thread may take to stop, unless it is busy. One that takes longer is in an uninterruptible
 /// wait.
@@ -297,8 +297,8 @@ impl Frozen {
             }
             let (why, remedy) = if waits {
                 (
-                    "it waits in the kernel for something that nothing can interrupt, as a disk, or a vfork \
-                     child that has not executed its program",
+                    "it waits in the kernel for something that cannot be interrupted, such as a disk, or a \
+                     vfork child that has not executed its program yet",
                     "try again later; /proc/PID/stack shows where it waits",
                 )
             } else {
@@ -379,8 +379,8 @@ fn settle(process: &mut FrozenProcess) -> Result<()> {
                 return refuse(
                     pid,
                     "process",
-                    "its first thread has ended, and a kernel before Linux 6.9 has no pidfds of other threads",
-                    "use a newer kernel",
+                    "its first thread has ended, and kernels before Linux 6.9 have no pidfds of other threads",
+                    "use Linux 6.9 or newer",
                 );
             }
             result => result.map_err(|errno| Error::task(first, "pidfd_open", errno))?,
@@ -435,17 +435,23 @@ fn cannot_seize(process: &FrozenProcess, tid: i32) -> Result<Seized> {
             tid,
             "process",
             "it is a thread of the kernel, not a program",
-            "",
+            "dump a program; the name of a thread of the kernel is in brackets in ps",
         );
     }
     match status.number("TracerPid") {
         Some(tracer) if tracer != 0 => refuse(
             tid,
             format!("thread {tid}"),
-            format!("process {tracer} traces it already, as a debugger does"),
+            format!(
+                "{} traces it already, as a debugger does",
+                crust_proc::named(tracer as i32)
+            ),
             "end the debugger, or let it detach",
         ),
-        _ => Err(Error::task(tid, "PTRACE_SEIZE", Errno::EPERM)),
+        _ => {
+            let (why, remedy) = denied::explain(&status);
+            refuse(tid, "process", why, remedy)
+        }
     }
 }
 

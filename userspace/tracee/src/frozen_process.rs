@@ -95,7 +95,7 @@ pub fn open_process(pid: i32, parent: Option<ProcessId>) -> Result<Option<Frozen
         return refuse(
             pid,
             "process",
-            "crust itself is in the tree that it should stop",
+            "crust itself is in this tree, and cannot stop itself",
             "run crust from outside of that tree, for example from another terminal",
         );
     }

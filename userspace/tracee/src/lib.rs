@@ -19,6 +19,7 @@
 pub mod batch;
 pub mod clock;
 pub mod deadline;
+mod denied;
 pub mod freeze;
 pub mod frozen_process;
 pub mod instruction;

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::collect::FileCapture;
 use super::fd_plan::FdPlanner;
+use super::outside::Outside;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 use crate::conflicts::Conflicts;
@@ -325,17 +326,16 @@ fn settle_pipe(
         awaits_writer = is_named && writer.is_none() && !is_closed;
         let is_found_again = is_named && bytes == 0;
         if !is_closed && !is_found_again {
-            let (other, verb) = match reader {
-                Some(_) => ("writing", "writes to"),
-                None => ("reading", "reads from"),
+            let (other, access, verb) = match reader {
+                Some(_) => ("writing", libc::O_WRONLY, "writes to"),
+                None => ("reading", libc::O_RDONLY, "reads from"),
             };
+            let outside = cx.notes.of::<Outside>();
+            let holder = outside.holder(&probe.link, Some(access), cx.tree);
             cx.refuse(
                 &probe,
-                format!("a pipe whose {other} end is held by a program outside of the tree"),
-                format!(
-                    "dump a tree that contains the program that {verb} it, or start this one \
-                     with a file there"
-                ),
+                format!("a pipe whose {other} end is held by a program outside of the tree{holder}"),
+                format!("dump a tree that contains the program that {verb} it, or start this one with a file there"),
             );
             return Ok(());
         }

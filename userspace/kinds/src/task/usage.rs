@@ -171,11 +171,9 @@ impl TreeKind for Usage {
     fn plan(_: Kinds, cx: &mut PlanCx<'_>) -> Result<()> {
         let root = super::tree::number(cx.image, ProcessId(0).leader());
         if !cx.features.add_usage {
-            cx.refusals.lose(
-                root,
+            cx.refusals.lose_on_this_kernel(
                 "resources used",
-                "on this kernel CPU time and page faults of the processes are counted from zero on",
-                "load the module",
+                "CPU time and page faults are counted from zero on",
             );
             return Ok(());
         }

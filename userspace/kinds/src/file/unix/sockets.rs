@@ -15,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{Maker, Options, Peer, UnixSocket, message};
 use crate::file::collect::FileCapture;
+use crate::file::outside::Outside;
 use crate::file::probe::Probe;
 use crate::file::unix_peer::{Connection, Diag, OtherEnd};
 use crate::file::{DescriptionId, FileKind, OfFile, refused};
@@ -134,17 +135,25 @@ impl FileKind for UnixSocket {
                 peer,
                 ..state.clone()
             });
-            settled.push((*id, state));
+            settled.push((*id, *other_end, state));
         }
-        for (id, state) in settled {
+        for (id, other_end, state) in settled {
             match state {
                 Some(state) => cx.keep(id, state)?,
                 None => {
                     let probe = Rc::clone(&cx.probes[id.0 as usize]);
+                    let holder = match other_end {
+                        OtherEnd::Socket(peer) => {
+                            let link = format!("socket:[{peer}]");
+                            let outside = cx.notes.of::<Outside>();
+                            outside.holder(link.as_bytes(), None, cx.tree)
+                        }
+                        _ => String::new(),
+                    };
                     cx.refuse(
                         &probe,
-                        "a Unix socket that is connected to a program outside of the tree",
-                        "dump a tree that contains both programs, or close the connection",
+                        format!("a Unix socket that is connected to a program outside of the tree{holder}"),
+                        "dump a tree that contains both programs, or have one of them close the connection",
                     );
                 }
             }

@@ -18,10 +18,9 @@ use crate::task::session_replay::{self, SessionReplay};
 pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
     let members = members(cx.image)?;
     let mut members: Vec<Member> = members.into_iter().cloned().collect();
-    let Some(root) = members.first() else {
+    if members.is_empty() {
         return Err(Error::malformed("image", "holds no process"));
-    };
-    let root_pid = root.pid;
+    }
     let mut inherited = None;
     if let Some(outer) = outer(&members).filter(|_| cx.options.shell_job) {
         let (sid, pgid) = cx.caller;
@@ -56,11 +55,9 @@ pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
         })
     };
     if !cx.features.set_start {
-        cx.refusals.lose(
-            root_pid,
+        cx.refusals.lose_on_this_kernel(
             "start time",
-            "on this kernel the processes begin now: their start times in /proc/PID/stat are new",
-            "load the module",
+            "restored processes have new start times (/proc/PID/stat)",
         );
     }
     for (member, id) in members.iter().zip(0..) {
