@@ -54,7 +54,7 @@ static void run(void)
 	snprintf(number, sizeof(number), "%d", pid);
 	end = tool_end(tool("dump", "--backend", "mainline", "--tree", number, "--images-dir", to));
 	check(end == 3, "dump without the module: %d: %s", end, tool_said());
-	check(strstr(tool_said(), "vDSO") && strstr(tool_said(), "load the module"), "the refusal says %s", tool_said());
+	check(strstr(tool_said(), "vDSO") && strstr(tool_said(), "load its module"), "the refusal says %s", tool_said());
 	if (!access("/dev/ckpt", F_OK)) {
 		/* It cannot be made to fork either. */
 		end = tool_end(tool("dump", "--leave-running", "--tree", number, "--images-dir", to));

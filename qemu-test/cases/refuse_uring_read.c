@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include "uring.h"
 
-CASE(.what = "an io_uring with a read that waits for a pipe is refused", .refused = "1 requests are not completed yet");
+CASE(.what = "an io_uring with a read that waits for a pipe is refused", .refused = "1 request is not completed yet");
 
 static void run(void)
 {

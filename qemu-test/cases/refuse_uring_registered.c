@@ -2,7 +2,7 @@
 #include <sys/uio.h>
 #include "uring.h"
 
-CASE(.what = "an io_uring with registered buffers is refused", .refused = "it has 1 registered buffers");
+CASE(.what = "an io_uring with registered buffers is refused", .refused = "it has 1 registered buffer");
 
 static void run(void)
 {

@@ -2,7 +2,7 @@
 #include "uring.h"
 
 CASE(.what = "an io_uring with a request that the kernel has not taken yet is refused",
-     .refused = "1 requests were submitted and not taken yet");
+     .refused = "1 request was submitted and not taken yet");
 
 static void run(void)
 {

@@ -46,7 +46,7 @@ static void restore_tells(void)
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	/* The image is not removed by this. */
 	end = tool_end(tool("restore", "--restore-detached", "--images-dir", case_dir));
-	check(end == 0 && strstr(tool_said(), "the calls of crust are filtered"), "restore: %d: %s", end, tool_said());
+	check(end == 0 && strstr(tool_said(), "the system calls of crust are filtered"), "restore: %d: %s", end, tool_said());
 	check(adder_works(&adder), "the restored program does not run");
 	adder_stop(&adder);
 }

@@ -19,6 +19,8 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// How often a line is written where there is no terminal: nothing is said of what takes less.
 const LINES: Duration = Duration::from_secs(5);
 const BAR: u64 = 20;
+/// From this size on a restore says that it reads an image, because that takes a while.
+const LARGE: u64 = 256 << 20;
 
 /// Shows and logs the progress.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct Console {
     is_drawn: bool,
     /// The number of bytes of memory, as far as it is known.
     total: u64,
+    /// The number of bytes of the image to be read.
+    image: u64,
 }
 
 impl Console {
@@ -47,7 +51,13 @@ impl Console {
             shown: None,
             is_drawn: false,
             total: 0,
+            image: 0,
         }
+    }
+
+    /// Sets the size of the image that is about to be read, in bytes.
+    pub fn expect(&mut self, image: u64) {
+        self.image = image;
     }
 
     /// Returns the number of bytes of memory; 0 if it is not known yet.
@@ -121,6 +131,10 @@ impl Progress for Console {
                 let steps = count(*steps, "step", "steps");
                 let what = format!("{}, {steps}", objects(*number));
                 self.line("plan", &what, Some(*took));
+                if self.image >= LARGE {
+                    let what = format!("reading {} back ...", bytes(self.image));
+                    self.line("memory", &what, None);
+                }
             }
             // Sixteen lines would hide the others; they are in the log.
             Phase::Stages { .. } => {}

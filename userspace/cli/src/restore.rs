@@ -2,13 +2,16 @@
 
 //! `crust restore`: restores a process tree.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use crust_engine::words::count;
-use crust_engine::{RestoreOptions, RestoreReport, RestoreRequest, foreground, named, plan_text};
+use crust_engine::{
+    Place, RestoreOptions, RestoreReport, RestoreRequest, foreground, named, plan_text,
+};
 
 use crate::arguments::{Common, Source};
 use crate::console::Console;
@@ -80,6 +83,7 @@ impl Restore {
             return plan(&request, self.common.json);
         }
         let mut console = Console::new(self.common.json);
+        console.expect(size(&request.image));
         let report = crust_engine::restore(&request, &mut console)
             .map_err(|error| failure::explain_space(error, &request.image, 0))?;
         if self.common.json {
@@ -92,6 +96,14 @@ impl Restore {
         }
         let ended = foreground::wait(report.pid, report.foreground)?;
         Ok(ExitCode::from(ended.exit_code()))
+    }
+}
+
+/// Returns the size of an image in bytes; 0 if it is not known, because it comes from a stream.
+fn size(image: &Place) -> u64 {
+    match image {
+        Place::File(path) => fs::metadata(path).map_or(0, |found| found.len()),
+        Place::Stream => 0,
     }
 }
 

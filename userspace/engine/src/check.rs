@@ -109,50 +109,50 @@ fn required() -> Vec<Item> {
         item(
             "privileges",
             capable(capability::REQUIRED),
-            "neither memory nor identity of a program can be saved or brought back",
+            "neither the memory nor the credentials of a program can be saved or brought back",
             "run crust as root, outside of a container that drops capabilities",
         ),
         item(
             "ptrace",
             read("/proc/sys/kernel/yama/ptrace_scope").is_none_or(|scope| scope != "3"),
-            "no process can be stopped and looked at",
-            "boot with kernel.yama.ptrace_scope below 3, which cannot be lowered on a running system",
+            "no process can be stopped and read",
+            "boot with kernel.yama.ptrace_scope below 3; it cannot be lowered on a running system",
         ),
         item(
             "clone3",
             probe::clone3(),
             "processes cannot get their old pids",
-            "Linux 5.5, and no filter of system calls around crust",
+            "use Linux 5.5 or newer, and run crust where no filter forbids the call",
         ),
         item(
             "pidfd_getfd",
             pidfd_getfd(),
-            "open files cannot be looked at or passed between processes",
-            "Linux 5.6",
+            "open files cannot be read or passed between processes",
+            "use Linux 5.6 or newer, and run crust where no filter forbids the call",
         ),
         item(
             "process_vm_readv",
             probe::process_vm_readv(),
             "memory cannot be read",
-            "CONFIG_CROSS_MEMORY_ATTACH",
+            "use a kernel with CONFIG_CROSS_MEMORY_ATTACH",
         ),
         item(
             "kcmp",
             kcmp::files((own_pid(), 0), (own_pid(), 0)) != Err(Errno::ENOSYS),
             "open files that descriptors share cannot be told from files that were opened twice",
-            "CONFIG_KCMP",
+            "use a kernel with CONFIG_KCMP",
         ),
         item(
             "/proc/PID/task/TID/children",
             fs::exists(format!("/proc/self/task/{}/children", own_pid())).unwrap_or(false),
             "the processes of a tree cannot be found",
-            "CONFIG_PROC_CHILDREN",
+            "use a kernel with CONFIG_PROC_CHILDREN",
         ),
         item(
             "PR_SET_MM_MAP",
             probe::set_mm_map(),
             "heap, command line and executable of a process cannot be set",
-            "CONFIG_CHECKPOINT_RESTORE",
+            "use a kernel with CONFIG_CHECKPOINT_RESTORE",
         ),
     ]
 }
@@ -169,7 +169,7 @@ fn wanted() -> Vec<Item> {
         item(
             "CAP_SYS_RESOURCE",
             capable(capability::SYS_RESOURCE),
-            "limits above the hard limits of crust, and a lowered oom_score_adj, cannot be restored",
+            "limits above the hard limits of crust, and an oom_score_adj below its own, cannot be restored",
             "run crust with all capabilities",
         ),
         item(
@@ -182,43 +182,43 @@ fn wanted() -> Vec<Item> {
             "PTRACE_O_SUSPEND_SECCOMP",
             Privileges::own().can_suspend_filters(),
             "programs whose system calls are filtered (seccomp) are refused",
-            "CONFIG_SECCOMP; and run crust as root of the machine, with no filters around it",
+            "use a kernel with CONFIG_SECCOMP, and run crust as root of the machine, without filters of its own",
         ),
         item(
             "PAGEMAP_SCAN",
             pagemap_scan(),
             "large reserved ranges of memory take long to dump",
-            "Linux 6.7",
+            "use Linux 6.7 or newer",
         ),
         item(
             "PIDFD_THREAD",
             pidfd::open_thread(own_pid()).is_ok(),
-            "threads are named by number, which is less safe when they end meanwhile",
-            "Linux 6.9",
+            "threads are addressed by number, which is less safe when they end meanwhile",
+            "use Linux 6.9 or newer",
         ),
         item(
             "/proc/PID/timers",
             fs::exists("/proc/self/timers").unwrap_or(false),
-            "programs with POSIX timers are not recognised",
-            "CONFIG_POSIX_TIMERS and CONFIG_CHECKPOINT_RESTORE",
+            "POSIX timers are not seen, and are lost",
+            "use a kernel with CONFIG_POSIX_TIMERS and CONFIG_CHECKPOINT_RESTORE",
         ),
         item(
             "PR_TIMER_CREATE_RESTORE_IDS",
             probe::timer_ids(),
             "programs with POSIX timers cannot be restored",
-            "Linux 6.15",
+            "use Linux 6.15 or newer",
         ),
         item(
             "MADV_GUARD_INSTALL",
             probe::guard_pages(),
             "images of programs with guard pages, made on a newer kernel, cannot be restored",
-            "Linux 6.13",
+            "use Linux 6.13 or newer",
         ),
         item(
             "mseal",
             probe::mseal(),
             "images of programs with sealed memory, made on a newer kernel, cannot be restored",
-            "Linux 6.10",
+            "use Linux 6.10 or newer",
         ),
     ]
 }
@@ -229,40 +229,41 @@ fn module_items(device: Result<&Device, &Errno>) -> Vec<Item> {
         request::<uapi::SetPid>(
             device,
             "ckpt: SET_PID",
-            "nothing: crust makes tasks with their pids (clone3), which needs no module",
+            "nothing: clone3 makes tasks with their pids, without the module",
         )
         .unused(),
         request::<uapi::SetIds>(
             device,
             "ckpt: SET_IDS",
-            "sessions and groups that setsid and setpgid cannot replay are refused: those whose \
-             leader is dead, or outside of the tree",
+            "sessions and groups that setsid and setpgid cannot make again are refused: some of those whose \
+             leader has ended or is outside of the tree",
         ),
         request::<uapi::SetStart>(
             device,
             "ckpt: SET_START",
-            "start times are lost: ps, systemd and polkit take a restored process for a new one",
+            "start times are lost: to ps, systemd and polkit a restored process is a new one",
         ),
         request::<uapi::Usage>(
             device,
             "ckpt: ADD_USAGE",
-            "CPU times, page faults and those of children are counted from zero on",
+            "CPU times and page faults, also of children, are counted from zero on",
         ),
         request::<uapi::Sigactions>(
             device,
             "ckpt: SIGACTIONS",
-            "system calls of ours run in the program while it is dumped, to ask for its signal actions",
+            "the program is made to execute system calls while it is dumped, to tell its signal actions",
         ),
         request::<uapi::Thread>(
             device,
             "ckpt: THREAD",
-            "a sleep that was interrupted begins again with its full time, not with what was left",
+            "a call with a time limit, such as a sleep, goes on with the time that was left only where the \
+             scheduler tells since when it waits (mostly); else it gets all of its time again, or returns EINTR",
         ),
         request::<uapi::Process>(
             device,
             "ckpt: PROCESS",
-            "system calls of ours run in the program while it is dumped; that a process reaps \
-             itself (CLONE_AUTOREAP) is lost",
+            "the program is made to execute system calls while it is dumped, to tell its state; \
+             CLONE_AUTOREAP is lost",
         ),
         request::<uapi::Tcp>(
             device,
@@ -286,13 +287,15 @@ fn request<T: uapi::Request>(
 ) -> Item {
     let known = device.map(Device::knows::<T>);
     let remedy = match known {
-        Ok(Known::Yes | Known::No) => "a newer ckpt.ko",
+        Ok(Known::Yes | Known::No) => "load a newer ckpt.ko",
         Ok(Known::Otherwise(_)) => {
-            "it is another module than that of this crust, which cannot use it"
+            "load the ckpt.ko of this crust: the one that is loaded is another module"
         }
-        Err(Errno::ENOENT) => "load ckpt.ko, on a kernel with the patches (see kernel-patches/)",
-        Err(Errno::EACCES | Errno::EPERM) => "/dev/ckpt is there, but only root may open it",
-        Err(_) => "/dev/ckpt is there but does not answer; see the kernel's log",
+        Err(Errno::ENOENT) => {
+            "boot a kernel with the patches of crust, and load ckpt.ko (kernel-patches/README.md)"
+        }
+        Err(Errno::EACCES | Errno::EPERM) => "run crust as root, who alone may open /dev/ckpt",
+        Err(_) => "look into the kernel's log: /dev/ckpt exists, but cannot be opened",
     };
     Item {
         name,

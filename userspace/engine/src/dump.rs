@@ -147,8 +147,8 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
                 refusals.lose(
                     pid,
                     "process",
-                    "its parent, which is not in the tree, does not wait for it: its number is still taken",
-                    "end the parent, or have it wait",
+                    "its parent, which is not in the tree, has not waited for it: its number is still taken",
+                    "end the parent, or have it wait for its child, before the restore",
                 );
             }
             sysv_shm::moved(&image);

@@ -45,7 +45,7 @@ impl Numbers {
             if let Some((pid, stat)) = member {
                 let name = String::from_utf8_lossy(&stat.comm);
                 return Some(format!(
-                    "it is the number of the {what} in which process {pid} ({name}) is"
+                    "it is the number of a {what} now, in which process {pid} ({name}) is"
                 ));
             }
         }
@@ -54,7 +54,8 @@ impl Numbers {
         let is_there = [kill(pid, None), killpg(pid, None)]
             .iter()
             .any(|answer| *answer != Err(Errno::ESRCH));
-        is_there.then(|| "another process or process group has this number now".into())
+        is_there
+            .then(|| "a process or process group that crust cannot see has this number now".into())
     }
 
     /// Returns whether an id is unused: the kernel then rejects it as the owner of a file.

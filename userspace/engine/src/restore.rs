@@ -158,8 +158,8 @@ fn conflicts(image: &Image, options: &RestoreOptions, hooks: &Chosen) -> Result<
             refusals.lose(
                 member.pid,
                 "exit status",
-                "it says that core was dumped, which could only be had by another dump; it will not say so",
-                "restore it where kernel.core_pattern is the name of a file, and limits allow a core dump",
+                "it tells that a core was dumped, which could be brought about only by another core dump: it will not tell so",
+                "restore it where kernel.core_pattern is the name of a file, and RLIMIT_CORE allows a core dump",
             );
         }
         // A zombie has no threads, but still has an id.
@@ -177,7 +177,7 @@ fn conflicts(image: &Image, options: &RestoreOptions, hooks: &Chosen) -> Result<
                 tid,
                 format!("{what} {tid}"),
                 why,
-                "end that process, or restore within a fresh pid namespace (unshare --pid --fork --mount-proc)",
+                "end that process, or restore in a new pid namespace (unshare --pid --fork --mount-proc)",
             );
         }
     }
@@ -196,8 +196,8 @@ fn conflicts(image: &Image, options: &RestoreOptions, hooks: &Chosen) -> Result<
                 group,
                 format!("process group or session {group}"),
                 why,
-                "end that process; or restore from a shell of that session, or with --shell-job; or within a \
-                 fresh pid namespace (unshare --pid --fork --mount-proc)",
+                "end that process; or restore from a shell of that session, or with --shell-job, or in a new pid \
+                 namespace (unshare --pid --fork --mount-proc)",
             );
         }
     }

@@ -40,11 +40,11 @@ fn exceeding(plan: &Plan, descriptors: u64) -> Vec<Exceeded> {
                     task,
                     object: call.what.clone(),
                     why: format!(
-                        "one system call would have to carry {} KiB of data, and at most {} KiB can be had",
+                        "one system call would have to carry {} KiB of data, and at most {} KiB are possible",
                         size >> 10,
                         ROOM >> 10
                     ),
-                    remedy: "have the program take part of it out before the dump",
+                    remedy: "have the program read or remove a part of it before the dump",
                 });
             }
         }
@@ -71,7 +71,7 @@ fn too_high(process: ProcessId, plan: &Plan, descriptors: u64) -> Option<Exceede
         task: process.leader(),
         object: "descriptor numbers".into(),
         why: format!(
-            "the restore needs numbers up to {last} for a while, above all that the tree has, and at most {} may be \
+            "a restore needs numbers up to {last} for a while, above all that the tree has, and at most {} may be \
              used here (RLIMIT_NOFILE)",
             descriptors.saturating_sub(1)
         ),

@@ -50,7 +50,7 @@ pub enum Error {
     #[error("{} of the tree cannot be carried over", crate::refusal::count(.0))]
     Refused(Vec<crate::refusal::Refusal>),
     /// A restore conflicts with the current state of this machine (a process id is taken, ...).
-    #[error("{} in the way", crate::refusal::count(.0))]
+    #[error("{} in the way of the restore", crate::refusal::count(.0))]
     Conflict(Vec<crate::refusal::Refusal>),
     /// The user interrupted the operation; everything was undone.
     #[error("interrupted")]

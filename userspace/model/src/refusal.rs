@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::words;
 
+/// The remedy for what a stock kernel cannot do.
+pub const USE_THE_MODULE: &str =
+    "boot a kernel with the patches of crust, and load its module (kernel-patches/README.md)";
+
 /// The severity of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

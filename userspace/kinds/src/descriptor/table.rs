@@ -7,6 +7,7 @@
 
 use crust_model::object::State;
 use crust_model::plan::ProcessId;
+use crust_model::words::count;
 use serde::{Deserialize, Serialize};
 
 use super::DescriptionId;
@@ -56,7 +57,7 @@ impl State for Table {
     fn describe(&self) -> String {
         match self.shares {
             Some(process) => format!("the one of process {process}"),
-            None => format!("{} descriptors", self.slots.len()),
+            None => count(self.slots.len() as u64, "descriptor", "descriptors"),
         }
     }
 }

@@ -194,9 +194,9 @@ impl<'a> FileCapture<'a> {
             if order.is_ne() {
                 self.refusals.block(
                     thread.tid,
-                    "its descriptor table",
-                    "the thread has a descriptor table of its own (unshare(CLONE_FILES))",
-                    "crust cannot carry over a table that is not the whole process's",
+                    "descriptor table",
+                    "the thread has one of its own (unshare(CLONE_FILES)), which is not carried over yet",
+                    "run the program without such threads, or dump it when they have ended",
                 );
             }
         }
@@ -290,8 +290,8 @@ impl<'a> FileCapture<'a> {
         for line in probe.foreign_locks() {
             self.refuse(
                 probe,
-                format!("a lease or lock of a kind that is not carried over:{line}"),
-                "let the program give it up before the dump",
+                format!("a lease or lock of a kind that is not carried over yet:{line}"),
+                "have the program give it up before the dump",
             );
         }
         let mut roles = self.kinds.of_role::<FileRole>();

@@ -15,6 +15,7 @@ use std::rc::Rc;
 use crust_model::Result;
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Data};
+use crust_model::words::count;
 use crust_sys::kcmp;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -59,7 +60,7 @@ impl State for Epoll {
         used again; events, data. A ready edge-triggered target reports once more.";
 
     fn describe(&self) -> String {
-        format!("{} targets", self.targets.len())
+        count(self.targets.len() as u64, "target", "targets")
     }
 }
 
@@ -182,10 +183,14 @@ impl FileKind for Epoll {
                 let skip = same_number.count() as u32;
                 let Some(description) = find(&probe, line, skip, cx)? else {
                     let why = format!(
-                        "epoll that watches, as fd {}, a file that no process of the tree has open",
+                        "an epoll that watches, as fd {}, a file that no process of the tree has open",
                         line.number
                     );
-                    cx.refuse(&probe, why, "remove it with EPOLL_CTL_DEL before the dump");
+                    cx.refuse(
+                        &probe,
+                        why,
+                        "have the program remove it before the dump (EPOLL_CTL_DEL)",
+                    );
                     continue;
                 };
                 if line.events & ALWAYS == 0 {
@@ -193,10 +198,10 @@ impl FileKind for Epoll {
                         &probe,
                         format!(
                             "the one-shot entry of fd {} has fired: after a restore it reports \
-                             errors and hang-ups nevertheless",
+                             errors and hang-ups all the same",
                             line.number
                         ),
-                        "nothing, if the program arms it again with EPOLL_CTL_MOD as usual",
+                        "nothing needs to be done, if the program arms it again with EPOLL_CTL_MOD as usual",
                     );
                 }
                 targets.push(Target {

@@ -87,8 +87,8 @@ impl FileKind for Eventfd {
             None => {
                 cx.lose(
                     probe,
-                    "this kernel does not say whether the eventfd is a semaphore",
-                    "a kernel from 6.4 on says it",
+                    "this kernel does not tell whether the eventfd is a semaphore: it becomes none",
+                    "use Linux 6.4 or newer, which tells",
                 );
                 false
             }

@@ -86,12 +86,15 @@ impl FileKind for Pidfd {
             )
         } else if cx.has_thread(pid) {
             (
-                format!("a pidfd of thread {pid}, which does not lead its process"),
+                format!("a pidfd of thread {pid}, which is not the first of its process"),
                 "have the program close it before the dump",
             )
         } else {
             (
-                format!("a pidfd of process {pid}, which is not part of the tree"),
+                format!(
+                    "a pidfd of {}, which is not part of the tree",
+                    crust_proc::named(pid)
+                ),
                 "dump a tree that contains that process, or have the program close it",
             )
         };

@@ -18,8 +18,10 @@ use super::probe::Probe;
 use crate::path::FilePath;
 use crate::pathless::ghost::still_named;
 
-const NOT_YET: &str = "crust does not carry it over yet; close it before the dump";
-const STOP_USING: &str = "have the program close it, or run without it, for the dump";
+const NOT_YET: &str = "have the program close it before the dump";
+const STOP_USING: &str = "have the program close it before the dump, or run without it";
+pub(super) const CLOSE_LISTENER: &str = "if the program can close it and go on, by its configuration for example, have it do so for the \
+                              dump, and open it again afterwards";
 
 /// The start of the link of each known kind, what it is and why it cannot be carried over, and the
 /// remedy.
@@ -36,7 +38,7 @@ const BY_LINK: &[(&str, &str, &str)] = &[
     ),
     (
         "anon_inode:[perf_event]",
-        "a perf event: it counts what this processor does now",
+        "a perf event: it counts what this processor does, which a restore cannot continue",
         STOP_USING,
     ),
     (
@@ -51,7 +53,7 @@ const BY_LINK: &[(&str, &str, &str)] = &[
     ),
     (
         "anon_inode:bpf_link",
-        "a BPF link: it ties a program to this kernel",
+        "a BPF link: it attaches a program to this kernel",
         STOP_USING,
     ),
     (
@@ -71,7 +73,7 @@ const BY_LINK: &[(&str, &str, &str)] = &[
     ),
     (
         "anon_inode:kvm",
-        "a KVM object: a virtual machine",
+        "a KVM object: the state of a virtual machine is in the kernel",
         STOP_USING,
     ),
     (
@@ -90,7 +92,11 @@ const BY_LINK: &[(&str, &str, &str)] = &[
         NOT_YET,
     ),
     ("time:[", "a time namespace: not carried over yet", NOT_YET),
-    ("/dmabuf:", "a DMA buffer: memory of a device", STOP_USING),
+    (
+        "/dmabuf:",
+        "a DMA buffer: it is memory of a device",
+        STOP_USING,
+    ),
     (
         "/secretmem",
         "secret memory (memfd_secret): nobody but the program can read it",
@@ -122,19 +128,19 @@ fn by_type(probe: &Probe, link: &str) -> (String, &'static str) {
     let (major, minor) = (libc::major(rdev), libc::minor(rdev));
     if probe.flags & libc::O_PATH != 0 {
         return (
-            format!("{link}, opened with O_PATH, which no path leads to"),
+            format!("{link}, opened with O_PATH: no path leads to it"),
             STOP_USING,
         );
     }
     match (probe.file_type(), major, minor) {
         (libc::S_IFCHR, 5, 2) => (
             format!(
-                "the controlling side of a pseudo-terminal ({link}), whose number this kernel does not tell"
+                "the controlling side of a pseudo-terminal ({link}): this kernel does not tell its number"
             ),
-            "dump the programs in the terminal without the one that made it",
+            "dump the programs in the terminal without the program that made it",
         ),
         (libc::S_IFCHR, 10, 200) => (
-            format!("a network tunnel ({link}): not carried over"),
+            format!("a network tunnel ({link}): not carried over yet"),
             STOP_USING,
         ),
         (libc::S_IFCHR, ..) => (
@@ -178,7 +184,7 @@ pub(super) fn refuse_unreachable(probe: &Probe, cx: &mut FileCapture) -> Result<
     } else if link.ends_with(" (deleted)") {
         (
             format!("{link}: no path leads to it, and it is no regular file"),
-            "have the program keep it until after the dump",
+            "have the program close it, or delete it only after the dump",
         )
     } else {
         (
@@ -186,7 +192,7 @@ pub(super) fn refuse_unreachable(probe: &Probe, cx: &mut FileCapture) -> Result<
                 "{link}: the path leads to another file (something is mounted over it, or it \
                 is in another mount namespace)"
             ),
-            "unmount what hides it",
+            "unmount what hides it, or run crust in the mount namespace of the program (nsenter -m)",
         )
     };
     cx.refuse(probe, why, remedy);
@@ -209,13 +215,12 @@ pub(super) fn refuse_socket(
     let local = local_name(socket);
     let peer = peer_name(socket);
     let (what, remedy) = match (domain, kind, protocol) {
-        (libc::AF_INET | libc::AF_INET6, _, libc::IPPROTO_TCP) if is_listening => (
-            format!("a TCP socket that listens{local}"),
-            "stop the service before the dump",
-        ),
+        (libc::AF_INET | libc::AF_INET6, _, libc::IPPROTO_TCP) if is_listening => {
+            (format!("a TCP socket that listens{local}"), CLOSE_LISTENER)
+        }
         (libc::AF_INET | libc::AF_INET6, _, libc::IPPROTO_TCP) if !peer.is_empty() => (
             format!("a TCP connection{local} to{peer}{}", queues(socket)),
-            "close the connection before the dump",
+            "have the program close the connection before the dump, and connect again afterwards",
         ),
         (libc::AF_INET | libc::AF_INET6, _, libc::IPPROTO_TCP) => (
             format!("a TCP socket{local} that is not connected"),

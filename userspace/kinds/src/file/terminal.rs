@@ -117,8 +117,8 @@ impl FileKind for Terminal {
                     "a terminal whose other end is outside of the tree ({})",
                     String::from_utf8_lossy(&probe.link)
                 ),
-                "add --shell-job to give it the terminal of the shell that restores it, or start \
-                 the program with its output in a file",
+                "add --shell-job to give it the terminal of the shell that restores it, or start the \
+                 program without a terminal (its output in a file)",
             );
             return Ok(());
         }
@@ -131,11 +131,15 @@ impl FileKind for Terminal {
         });
         if let Some(other) = other.cloned() {
             let why = format!(
-                "a second terminal ({}) beside {}: the restoring shell has one only",
+                "a second terminal ({}) beside {}: the shell of the restore has only one",
                 String::from_utf8_lossy(&probe.link),
                 String::from_utf8_lossy(&other.link)
             );
-            cx.refuse(probe, why, "close one of them before the dump");
+            cx.refuse(
+                probe,
+                why,
+                "have the program close one of them before the dump",
+            );
             return Ok(());
         }
         let terminal = probe.take()?;

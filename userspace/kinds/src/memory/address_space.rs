@@ -242,8 +242,8 @@ pub fn untold(vmas: &[Vma], found: &mut MemoryCapture<'_>) {
         found.refusals.lose(
             found.process.pid,
             "mlockall",
-            "all memory is locked; whether memory to come is to be locked too (MCL_FUTURE) is \
-             told by no kernel interface, and it will not be",
+            "all memory is locked, but no kernel interface tells whether memory to come is to be locked too \
+             (MCL_FUTURE): it will not be",
             "have the program call mlockall again after the restore if it needs that",
         );
     }

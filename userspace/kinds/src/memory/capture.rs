@@ -205,7 +205,7 @@ fn capture_process(
                 process.pid,
                 vma.title(),
                 "memory of a kind that crust does not know",
-                "report it with this message",
+                "report it, with this message and the line of /proc/PID/smaps, as an issue of crust",
             ),
         }
     }

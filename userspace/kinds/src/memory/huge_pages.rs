@@ -136,9 +136,11 @@ pub(super) fn conflicts(kinds: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
                 0,
                 "huge pages",
                 format!(
-                    "of {kib} KiB: the image needs {needed}, and this machine has {free} to give"
+                    "the image needs {needed}, and this machine has {free} free, of {kib} KiB each"
                 ),
-                format!("give it more: /sys/kernel/mm/hugepages/hugepages-{kib}kB/nr_hugepages"),
+                format!(
+                    "raise their number in /sys/kernel/mm/hugepages/hugepages-{kib}kB/nr_hugepages"
+                ),
             );
         }
     }

@@ -85,10 +85,8 @@ fn check(needed: u64, limit: u64, task: i32, refusals: &mut Refusals) {
         refusals.block(
             task,
             "memory",
-            format!("its restore takes {needed} mappings, and a process may have {limit} here"),
-            format!(
-                "raise the limit, which can be lowered again: sysctl vm.max_map_count={needed}"
-            ),
+            format!("its restore needs {needed} mappings, and a process may have {limit} here"),
+            format!("raise the limit for the restore: sysctl vm.max_map_count={needed}"),
         );
     }
 }

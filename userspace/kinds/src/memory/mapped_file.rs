@@ -15,6 +15,7 @@ use std::path::Path;
 
 use crust_model::object::State;
 use crust_model::refusal::Refusals;
+use crust_model::words::count;
 use crust_model::{Error, Result};
 use crust_tracee::frozen_process::FrozenProcess;
 use nix::fcntl::AtFlags;
@@ -77,8 +78,8 @@ impl MappedFile {
         let zero = there.st_rdev == nix::sys::stat::makedev(1, 5) && kind == SFlag::S_IFCHR;
         if kind != SFlag::S_IFREG && !zero {
             return unreachable(
-                "memory of a device".into(),
-                "close the device before the dump",
+                "memory of a device, which a restore could not give back".into(),
+                "have the program close the device before the dump",
             );
         }
         let at = |path: &[u8]| stat(Path::new(OsStr::from_bytes(path)));
@@ -96,11 +97,11 @@ impl MappedFile {
             return match named {
                 Ok(_) => unreachable(
                     format!("the path {shown} leads to another file: something is mounted over it"),
-                    "unmount what hides it",
+                    "unmount what is mounted over it",
                 ),
                 Err(errno) => unreachable(
                     format!("the file {shown} cannot be reached: {errno}"),
-                    "run crust where it sees the files of the program",
+                    "run crust in the mount namespace of the program (nsenter -m)",
                 ),
             };
         };
@@ -146,7 +147,7 @@ impl MappedFile {
             return None;
         }
         if !now.is_file() {
-            return Some("it is no regular file now".into());
+            return Some("it is not a regular file any more".into());
         }
         if !private {
             return None;
@@ -212,7 +213,7 @@ impl State for MappedFiles {
         privately has changed: has another build id or size, or, without a build id, was written to.";
 
     fn describe(&self) -> String {
-        format!("{} files", self.files.len())
+        count(self.files.len() as u64, "file", "files")
     }
 }
 

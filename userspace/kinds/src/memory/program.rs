@@ -46,8 +46,8 @@ impl Program {
             found.refusals.block(
                 pid,
                 format!("program {}", String::from_utf8_lossy(&path)),
-                "nobody may execute it any more, and a restore could not make it the program of a process",
-                "give it that permission again (chmod +x)",
+                "nobody may execute it any more, so a restore could not make it the program of a process",
+                "make it executable again (chmod +x)",
             );
             return Ok(None);
         }

@@ -12,6 +12,7 @@
 use crust_hooks::Hooks;
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Stage};
+use crust_model::words::count;
 use crust_model::{Error, Result};
 use crust_proc::smaps::Vma;
 use crust_sys::{ptrace, xstate};
@@ -56,7 +57,10 @@ impl State for ProtectionKeys {
             Some(key) => format!(", {key} for what can only be executed"),
             None => String::new(),
         };
-        format!("{keys:?}{only}, {} mappings", self.areas.len())
+        format!(
+            "{keys:?}{only}, {}",
+            count(self.areas.len() as u64, "mapping", "mappings")
+        )
     }
 }
 
@@ -145,7 +149,7 @@ impl Kind for ProtectionKeys {
                 tree::number(cx.image, owner.task()),
                 "protection keys",
                 "this processor has none (PKU), or its kernel does not use them",
-                "restore on a machine like that of the dump",
+                "restore it where /proc/cpuinfo lists ospke",
             );
         }
         Ok(())
@@ -175,9 +179,9 @@ impl SpaceAspect for ProtectionKeys {
             found.refusals.lose(
                 process.pid,
                 "protection keys",
-                "the module does not tell which ones are allocated: those that no mapping has and that \
-                 no thread may use will be free",
-                "",
+                "the module does not tell which ones are allocated: those that no mapping has and no \
+                 thread may use will be free",
+                "have the program allocate them again after the restore if it needs that",
             );
         }
         Ok(Some(keys))

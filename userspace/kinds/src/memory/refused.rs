@@ -14,13 +14,18 @@ pub type Why = (String, &'static str);
 pub fn why(vma: &Vma) -> Option<Why> {
     if let Some(letters) = &vma.unknown {
         return Some((
-            format!("memory with a property (`{letters}`) that this crust does not know"),
-            "use a crust that is as new as the kernel",
+            format!(
+                "memory with a property (`{letters}` in VmFlags) that this crust does not know"
+            ),
+            "use a newer crust, which knows this kernel",
         ));
     }
     if vdso::is_part(vma) {
         let keyed = "a vDSO with a protection key (pkey_mprotect)".into();
-        return (vma.key != 0).then_some((keyed, "none: crust can only put back a plain one"));
+        return (vma.key != 0).then_some((
+            keyed,
+            "have the program leave its vDSO without a protection key",
+        ));
     }
     if uring_memory::is_ring(vma) {
         // Any objection is raised for the ring itself.
@@ -32,17 +37,17 @@ pub fn why(vma: &Vma) -> Option<Why> {
 fn by_trait(vma: &Vma) -> Option<Why> {
     let (why, remedy) = if vma.is_any(t::UFFD) {
         (
-            "memory whose faults a userfaultfd handles; its handler may be in the middle of one",
-            "dump when the handler is done and has unregistered the memory",
+            "memory whose faults a userfaultfd handles, and its handler may be in the midst of one",
+            "dump it when the handler has unregistered the memory",
         )
     } else if vma.is_any(t::SYNC) {
         (
-            "persistent memory (MAP_SYNC); crust does not carry these mappings yet",
+            "persistent memory (MAP_SYNC), which is not carried over yet",
             "have the program unmap it before the dump, or map it without MAP_SYNC",
         )
     } else if vma.is_any(t::IO | t::PFN_MAP | t::MIXED_MAP) {
         (
-            "memory of a device",
+            "memory of a device, which a restore could not give back",
             "have the program close the device before the dump",
         )
     } else {
@@ -56,7 +61,7 @@ fn by_name(name: &[u8]) -> Option<Why> {
     let (why, remedy) = if starts("/secretmem") {
         (
             "secret memory (memfd_secret), which not even the kernel can read",
-            "have the program drop it before the dump",
+            "have the program unmap it before the dump",
         )
     } else if starts("/[aio]") {
         (

@@ -166,8 +166,8 @@ impl Vdso {
             refusals.block(
                 task,
                 "vDSO",
-                "the kernel has another than the one of the dump, with its functions elsewhere",
-                "restore under the kernel under which the program was dumped",
+                "this kernel has another vDSO than that of the dump, with its functions elsewhere",
+                "restore it on the kernel on which it was dumped",
             );
         }
     }
@@ -179,7 +179,7 @@ impl Vdso {
                 task,
                 "vDSO",
                 "the program has changed or taken apart its vDSO",
-                "none: crust can only put back a whole one",
+                "run the program without what changes its vDSO, such as a tracer",
             );
         }
     }

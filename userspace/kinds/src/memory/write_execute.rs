@@ -60,7 +60,7 @@ impl SpaceAspect for WriteExecute {
             found.refusals.lose(
                 process.pid,
                 "memory-deny-write-execute",
-                "the module does not tell whether it was set (PR_SET_MDWE), and it will not be",
+                "the module does not tell whether it was set (PR_SET_MDWE): it will not be",
                 "have the program set it again after the restore if it needs that",
             );
         }

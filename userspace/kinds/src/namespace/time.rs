@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use crust_model::object::State;
 use crust_model::plan::{After, Clocks as Plan, Offsets, SECOND};
 use crust_model::refusal::Refusals;
+use crust_model::words;
 use crust_model::{Error, Result};
 use crust_tracee::clock;
 use crust_tracee::texts::NAMESPACES;
@@ -111,8 +112,8 @@ fn capture(capture: &mut Capture<'_>) -> Result<()> {
                     thread.tid,
                     "time namespace",
                     "it is in another one than the root of its tree, or has another one for its children, \
-                     which crust does not restore yet",
-                    "have the whole tree be in one (unshare --time --fork), and dump it from its root on",
+                     which is not carried over yet",
+                    "run the whole tree in one (unshare --time --fork), and dump it from its root on",
                 );
             }
         }
@@ -222,7 +223,7 @@ fn conflicts(cx: &mut Conflicts<'_>) -> Result<()> {
     let machine = [clock::monotonic(), clock::boottime()];
     if let Some(behind) = clocks.behind(after, machine, ours) {
         let why = format!(
-            "the machine runs for less long than that of the dump: for the program the monotonic clock goes \
+            "this machine has been running for less time than that of the dump: for the program the monotonic clock goes \
              back by {} s",
             behind.div_ceil(SECOND)
         );
@@ -252,10 +253,12 @@ fn starts(
     let count = members.iter().filter(too_early).count();
     if let Some(first) = members.iter().find(too_early) {
         let why = format!(
-            "{count} processes began when this machine had not been started yet, or would have yet to: their \
-             start times are the nearest that there are"
+            "{} before this machine was started, or in its future: the nearest possible \
+             start time is used",
+            words::count(count as u64, "process began", "processes began")
         );
-        refusals.lose(first.pid, "start time", why, "");
+        let remedy = "nothing needs to be done, unless something compares start times";
+        refusals.lose(first.pid, "start time", why, remedy);
     }
 }
 

@@ -97,7 +97,7 @@ impl Named {
         let why = match statx::identity(AT_FDCWD, &path, flags) {
             Ok(now) => self.difference(&now),
             Err(Errno::ENOENT | Errno::ENOTDIR) => Some("the file is missing".to_owned()),
-            Err(errno) => Some(format!("the file cannot be looked at: {errno}")),
+            Err(errno) => Some(format!("the file cannot be examined: {errno}")),
         };
         if let Some(why) = why {
             refusals.block(
@@ -119,12 +119,12 @@ impl Named {
             (now.rdev != self.rdev).then(|| "it is another device now".to_owned())
         } else if (now.dev, now.ino) != (self.dev, self.ino) {
             Some(format!(
-                "it is another file now: inode {}, and not {}",
+                "it is another file now: its inode is {}, and was {}",
                 now.ino, self.ino
             ))
         } else if kind == libc::S_IFREG && now.size < self.size {
             Some(format!(
-                "it is shorter now: {} bytes, and not {}",
+                "it is shorter now: it has {} bytes, and had {}",
                 now.size, self.size
             ))
         } else {

@@ -158,7 +158,7 @@ impl PathlessFiles {
             let path = String::from_utf8_lossy(&seen.path);
             return Ok(Err(Unreachable::new(
                 format!("{path}: a file without a name, of a kind that crust does not know"),
-                "have the program close it, or run without it, for the dump",
+                "have the program close it before the dump, or run without it",
             )));
         };
         let failed = |errno: Errno| {
@@ -171,7 +171,7 @@ impl PathlessFiles {
             let path = String::from_utf8_lossy(&seen.path);
             return Ok(Err(Unreachable::new(
                 format!(
-                    "{path}: a file without a name with contents at byte {end:#x}, which is too far to map them"
+                    "{path}: a file without a name with contents at byte {end:#x}, which is too far to map"
                 ),
                 "have the program close it before the dump",
             )));

@@ -154,7 +154,7 @@ impl PathlessKind for Ghost {
             return Ok(Err(Unreachable::new(
                 format!(
                     "a deleted file, {path}: nothing is left of its directory in that mount, \
-                     so it is not known where to make it again"
+                     so there is no place to make it again"
                 ),
                 "have the program close it before the dump",
             )));
@@ -172,8 +172,7 @@ impl PathlessKind for Ghost {
         if bytes > limit {
             return Ok(Err(Unreachable::new(
                 format!(
-                    "a deleted file, {path}: the image would have to hold its {bytes} bytes, and \
-                     the limit is {limit}"
+                    "a deleted file, {path}: the image would have to hold its {bytes} bytes, and the limit is {limit} bytes"
                 ),
                 format!("dump with --ghost-limit {bytes}"),
             )));
@@ -195,10 +194,13 @@ fn obstacle(directory: &FilePath) -> Option<(&'static str, &'static str)> {
         Errno::ENOENT | Errno::ENOTDIR => ("the directory is missing", "make the directory again"),
         Errno::EOPNOTSUPP | Errno::EISDIR => (
             "its file system makes no files without a name (O_TMPFILE)",
-            "have the program use one that does: ext4, xfs, btrfs, tmpfs",
+            "have the program use a file system that does: ext4, xfs, btrfs or tmpfs",
         ),
-        Errno::EROFS => ("its file system is mounted read-only", "mount it writable"),
-        errno => (errno.desc(), "see to it that files can be made there"),
+        Errno::EROFS => (
+            "its file system is mounted read-only",
+            "mount it writable (mount -o remount,rw)",
+        ),
+        errno => (errno.desc(), "make sure that files can be made there"),
     })
 }
 
@@ -211,9 +213,9 @@ pub fn still_named(path: &FilePath, links: u64) -> Unreachable {
     Unreachable::new(
         format!(
             "the name {path} was removed, but the file has {names}: a copy would be another file, and \
-             no kernel interface tells them"
+             no kernel interface tells these names"
         ),
-        "give the file that name again before the dump (ln), or remove the others (find -samefile)",
+        "give the file that name again before the dump (ln), or remove the other names (find -samefile)",
     )
 }
 

@@ -160,14 +160,17 @@ impl Memfd {
         };
         let (why, remedy) = match errno {
             Errno::EACCES => (
-                "this machine allows no memfds that can be run (vm.memfd_noexec)",
-                "set vm.memfd_noexec to 0 or 1",
+                "this machine allows no executable memfds (vm.memfd_noexec)",
+                "allow them (sysctl vm.memfd_noexec=1)",
             ),
             Errno::EINVAL | Errno::ENODEV if self.pathless.contents.huge != 0 => (
                 "this kernel has no huge pages of that size",
-                "restore it on one that has",
+                "restore it on a kernel that has them",
             ),
-            errno => (errno.desc(), "see to it that memfds can be made"),
+            errno => (
+                errno.desc(),
+                "make sure that memfds can be made (memfd_create)",
+            ),
         };
         refusals.block(0, self.title(), why, remedy);
     }

@@ -66,15 +66,13 @@ pub(super) fn refuse(
     for holder in found.into_iter().flatten() {
         let ours = &files[&holder.inode];
         if (ours.is_written || holder.writes) && told.insert(holder.inode) {
-            let name = fs::read_to_string(format!("/proc/{}/comm", holder.pid));
             refusals.block(
                 ours.pid,
                 ours.title.as_str(),
                 format!(
-                    "process {} ({}), which is not in the tree, has it too ({}): it would have another file \
-                     than the restored program",
-                    holder.pid,
-                    name.unwrap_or_default().trim_end(),
+                    "{}, which is not in the tree, has it too ({}): it would have another file than the \
+                     restored program",
+                    crust_proc::named(holder.pid),
                     holder.link
                 ),
                 "dump a tree that contains that process, or have it close the file",

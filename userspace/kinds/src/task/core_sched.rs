@@ -55,9 +55,9 @@ impl ThreadAspect for Core {
                     capture.refusals.lose(
                         tid,
                         "core scheduling",
-                        "it shares cores with crust, and with whoever else has its cookie; after a restore only \
-                         with the threads of its own tree",
-                        "",
+                        "it shares cores with crust and others that have its cookie; after a restore it shares them \
+                         only with the threads of its own tree",
+                        "give it the cookie of the others after the restore (PR_SCHED_CORE)",
                     );
                 }
                 Ok(Some(Self(cookie)))

@@ -6,6 +6,7 @@ use crust_model::Result;
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Data, Expect, Stage, TaskId};
 use crust_model::refusal::Weight;
+use crust_model::words::count;
 use crust_sys::uapi;
 use crust_tracee::privileges;
 use serde::{Deserialize, Serialize};
@@ -53,10 +54,10 @@ impl State for Credentials {
 
     fn describe(&self) -> String {
         format!(
-            "uid {}, gid {}, {} groups, capabilities {:#x}",
+            "uid {}, gid {}, {}, capabilities {:#x}",
             self.uids[1],
             self.gids[1],
-            self.groups.len(),
+            count(self.groups.len() as u64, "group", "groups"),
             self.effective
         )
     }
@@ -205,7 +206,7 @@ impl ThreadAspect for Credentials {
             cx.refusals.lose(
                 tree::number(cx.image, task),
                 "parent death signal",
-                "its parent is crust, and ends: it would get this signal at once",
+                "its parent will be crust, which ends at once: it does not get this signal",
                 "restore it without --restore-detached",
             );
         } else if self.parent_death_signal != 0 {
@@ -247,13 +248,13 @@ impl Credentials {
         let missing = sets & !own.effective;
         if missing != 0 {
             let names = match own.effective {
-                0 => "none".into(),
-                _ => format!("not {}", privileges::names(missing)),
+                0 => "crust has none".into(),
+                _ => privileges::names(missing),
             };
             note(
                 Weight::Blocker,
                 "capabilities",
-                format!("of those that it has crust itself has {names}"),
+                format!("the program has capabilities that crust does not have: {names}"),
                 RUN_AS_ROOT,
             );
         }
@@ -263,7 +264,7 @@ impl Credentials {
             note(
                 Weight::Loss,
                 "capabilities",
-                format!("it could have had these, which crust cannot: {names}"),
+                format!("its bounding set loses these, which that of crust does not have: {names}"),
                 RUN_AS_ROOT,
             );
         }
@@ -271,15 +272,16 @@ impl Credentials {
             note(
                 Weight::Loss,
                 "no_new_privs",
-                "it is set for crust, so also for what crust restores".into(),
-                "run crust without it",
+                "it is set for crust, and so for what crust restores".into(),
+                "run crust without it (setpriv and systemd can set it)",
             );
         }
         if own.is_filtered {
             note(
                 Weight::Loss,
                 "seccomp",
-                "the calls of crust are filtered, so also those of what crust restores".into(),
+                "the system calls of crust are filtered, and so are those of what crust restores"
+                    .into(),
                 "run crust outside of a container that filters its system calls",
             );
         }

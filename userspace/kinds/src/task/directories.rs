@@ -72,7 +72,7 @@ impl ProcessAspect for Directories {
                     "the path {} does not lead to it: it was removed, moved or covered by a mount",
                     link.display()
                 ),
-                "change to a directory that has a path",
+                "have the program change to a directory that has a path",
             );
             Ok(None)
         };

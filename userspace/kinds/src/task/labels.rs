@@ -81,9 +81,9 @@ impl ThreadAspect for Labels {
                 capture.refusals.block(
                     tid,
                     "security label",
-                    "it has another label than crust and a root directory of its own, from which it could not \
-                     ask for it",
-                    "run crust with the same label, or the program without a root directory of its own",
+                    "it has another label than crust, and a root directory of its own (chroot), in which a restored \
+                     process could not set it",
+                    "run crust with the same label, or run the program without a root directory of its own",
                 );
             }
         }

@@ -107,8 +107,8 @@ impl ProcessAspect for Limits {
             capture.refusals.lose(
                 process.pid,
                 "limit of CPU time",
-                "the CPU time that was used is counted from zero again",
-                "lower the limit of the restored process by what was used",
+                "the CPU time that it measures is counted from zero again",
+                "lower the limit of the restored process by the time that it had used (prlimit --cpu)",
             );
         }
         Ok(Some(Self { limits }))

@@ -20,6 +20,7 @@ use crust_model::object::State;
 use crust_model::plan::{
     Call, Data, Operation, Processor, Remaining, Stage, Step, TaskHandle, TaskId, TimeoutLocation,
 };
+use crust_model::refusal::USE_THE_MODULE;
 use crust_model::{Error, Result};
 use crust_sys::uapi::{self, restart};
 use crust_sys::{RemoteAddr, memory, ptrace, xstate};
@@ -168,8 +169,8 @@ fn interrupted_32(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Interrupt
     capture.refusals.lose(
         tid,
         "system call",
-        format!("it was made by a 64-bit program in the way of 32-bit ones (int $0x80): it {will}"),
-        "build the program without such calls",
+        format!("a 64-bit program made it as a 32-bit one would (int $0x80): it {will}"),
+        "nothing needs to be done, if the program bears that; else build it without such calls",
     );
     interrupted
 }
@@ -195,9 +196,9 @@ fn interrupted(
         capture.refusals.lose(
             tid,
             &name,
-            "it sleeps until so much CPU time is used, which this kernel counts from zero for a restored process: \
-             it sleeps for longer",
-            "load the module",
+            "it sleeps until the process has used a certain CPU time, which this kernel counts from zero on for a \
+             restored process: it sleeps for longer",
+            USE_THE_MODULE,
         );
     }
     if result != RESTART_BLOCK {
@@ -230,8 +231,8 @@ fn interrupted(
         capture.refusals.lose(
             tid,
             name,
-            "this kernel does not tell how it goes on: it returns EINTR",
-            "load the module",
+            "this kernel does not tell how to continue it: it returns EINTR",
+            USE_THE_MODULE,
         );
         return Some(Interrupted::Lost);
     };
@@ -270,6 +271,9 @@ fn kept(nr: i64, args: [u64; 6], left: u64) -> Option<Interrupted> {
     Some(call)
 }
 
+/// The remedy for a call that gets all of its time again.
+const FULL_TIME: &str = "nothing needs to be done, if the program bears that the call takes longer";
+
 /// Returns what is left of the timeout of a call, if crust rather than the kernel has to maintain it. Reports the loss
 /// of a timeout of which nothing is known, or that cannot be changed.
 fn limit(
@@ -289,8 +293,8 @@ fn limit(
     if limit.end == Deadline::Unknown {
         let by_module = limit.place == TimeoutLocation::Kernel;
         if !(by_module && interrupted.is_some_and(Interrupted::is_known)) {
-            let remedy = if by_module { "load the module" } else { "" };
-            lose("the kernel does not tell since when it waits", remedy);
+            let remedy = if by_module { USE_THE_MODULE } else { FULL_TIME };
+            lose("this kernel does not tell since when it waits", remedy);
         }
         return None;
     }
@@ -306,7 +310,10 @@ fn limit(
         let there = memory::read(process.task(), address, &mut same)
             .and_then(|()| memory::write(process.task(), address, &same));
         if there.is_err() {
-            lose("its limit is in memory that cannot be written", "");
+            lose(
+                "its time limit is in memory that cannot be written",
+                FULL_TIME,
+            );
             return None;
         }
     }
@@ -359,7 +366,7 @@ impl Kind for Registers {
                     tree::number(cx.image, owner.task()),
                     "extended registers",
                     format!(
-                        "they are those of another processor: {} bytes, and {} here",
+                        "they are those of another processor: they have {} bytes, and {} here",
                         registers.xstate.len(),
                         here.0
                     ),
@@ -384,8 +391,8 @@ impl ThreadAspect for Registers {
             capture.refusals.block(
                 thread.tid,
                 format!("thread {}", thread.tid),
-                "it executes 32-bit code or has segments of its own",
-                "only 64-bit programs can be dumped",
+                "it executes 32-bit code or has segments of its own, which are not carried over yet",
+                "run a 64-bit build of the program",
             );
         }
         let failed = |what: &'static str| move |errno| Error::task(thread.tid, what, errno);

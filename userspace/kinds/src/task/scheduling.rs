@@ -4,6 +4,7 @@
 
 use crust_model::object::State;
 use crust_model::plan::{Call, Data, Stage, TaskId};
+use crust_model::words::count;
 use crust_model::{Error, Result};
 use crust_sys::task;
 use serde::{Deserialize, Serialize};
@@ -40,8 +41,9 @@ impl State for Scheduling {
     fn describe(&self) -> String {
         let attributes = &self.attributes;
         let processors: u32 = self.affinity.iter().map(|byte| byte.count_ones()).sum();
+        let processors = count(processors.into(), "processor", "processors");
         format!(
-            "policy {}, nice {}, priority {}, {processors} processors, I/O priority {:#x}",
+            "policy {}, nice {}, priority {}, {processors}, I/O priority {:#x}",
             attributes.policy, attributes.nice, attributes.priority, self.io_priority
         )
     }

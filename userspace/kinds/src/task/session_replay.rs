@@ -131,7 +131,7 @@ pub fn replay(
             _ => problems.push(Problem {
                 process,
                 object: "process group",
-                why: format!("the process that made group {} is gone", place.pgid),
+                why: format!("the process that made group {} has ended", place.pgid),
             }),
         }
     }
@@ -163,7 +163,7 @@ fn sessions(
                     process,
                     object: "session",
                     why: format!(
-                        "the process that made session {session} is gone, or none of its ancestors"
+                        "the process that made session {session} has ended, or is not one of its ancestors"
                     ),
                 });
             }

@@ -233,7 +233,7 @@ impl ProcessAspect for Settings {
                 pid,
                 "dumpable",
                 "it was 2 (core dumps are root's), which no process can set; it becomes 0",
-                "sysctl fs.suid_dumpable=2, with which it would become 2",
+                "set it to 2 before the restore, by sysctl fs.suid_dumpable=2",
             );
         }
         for command in (0..u32::BITS)

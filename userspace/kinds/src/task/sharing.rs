@@ -55,7 +55,9 @@ pub fn look(capture: &mut Capture<'_>) -> Result<Vec<Sharing>> {
                 Some(first) if *first != process.id.0 as usize => Some(capture.tree[*first].pid),
                 _ => None,
             };
-            let Some(with) = with else { continue };
+            let Some(with) = with.map(crust_proc::named) else {
+                continue;
+            };
             let is_of_parent = parent.is_some_and(|parent| firsts[parent] == *first);
             let sharing = &mut all[process.id.0 as usize];
             match kind {
@@ -63,7 +65,7 @@ pub fn look(capture: &mut Capture<'_>) -> Result<Vec<Sharing>> {
                     capture.refusals.block(
                         process.pid,
                         what,
-                        format!("it is shared with process {with}, whose first thread has ended"),
+                        format!("it is shared with {with}, whose first thread has ended"),
                         "dump it when one of them has called exec or has ended",
                     );
                 }
@@ -72,21 +74,21 @@ pub fn look(capture: &mut Capture<'_>) -> Result<Vec<Sharing>> {
                 Kind::Fs if is_of_parent && has_root_of_its_own(process)? => capture.refusals.block(
                     process.pid,
                     what,
-                    format!("it is shared with process {with}, and so is another root directory (chroot)"),
+                    format!("it is shared with {with}, and so is another root directory (chroot)"),
                     "dump it when one of them has called exec or has ended",
                 ),
                 Kind::Fs if is_of_parent => sharing.directories = true,
                 Kind::Vm => capture.refusals.block(
                     process.pid,
                     what,
-                    format!("it is shared with process {with} (vfork, or clone with CLONE_VM)"),
-                    "if this is a vfork, try again when the child has called exec",
+                    format!("it is shared with {with} (vfork, or clone with CLONE_VM)"),
+                    "try again when the child has called exec or has ended, which the child of a vfork does soon",
                 ),
                 _ => capture.refusals.block(
                     process.pid,
                     what,
                     format!(
-                        "it is shared with process {with} (clone with CLONE_FILES or CLONE_FS), which is not its \
+                        "it is shared with {with} (clone with CLONE_FILES or CLONE_FS), which is not its \
                          parent in the tree"
                     ),
                     "dump it when one of them has called exec or has ended",

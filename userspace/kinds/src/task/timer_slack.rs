@@ -9,6 +9,7 @@
 use crust_model::Result;
 use crust_model::object::State;
 use crust_model::plan::{Call, Stage, TaskId};
+use crust_model::refusal::USE_THE_MODULE;
 use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
@@ -57,8 +58,8 @@ impl ThreadAspect for Slack {
             capture.refusals.lose(
                 view.thread.tid,
                 "timer slack",
-                "a mainline kernel does not tell the default to which PR_SET_TIMERSLACK returns",
-                "load the module",
+                "this kernel does not tell the default, to which PR_SET_TIMERSLACK returns: it becomes 50 us",
+                USE_THE_MODULE,
             );
         }
         let default = if known {

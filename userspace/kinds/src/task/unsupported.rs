@@ -6,6 +6,7 @@ use std::cmp::Ordering;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use crust_model::refusal::USE_THE_MODULE;
 use crust_model::{Error, Result};
 use crust_sys::kcmp::{self, Kind};
 use crust_tracee::frozen_process::FrozenProcess;
@@ -37,8 +38,8 @@ fn check_namespaces(view: &ThreadView<'_>, capture: &mut Capture<'_>) {
         capture.refusals.block(
             view.thread.tid,
             format!("{name} namespace"),
-            "it is not in the one that crust is in, and crust does not restore namespaces yet",
-            "dump it from within its namespaces, for instance from within the container",
+            "it is in another one than crust, and namespaces are not carried over yet",
+            "run crust within the namespaces of the program, for example within the container",
         );
     }
 }
@@ -70,8 +71,7 @@ fn check_hidden(
         (
             untag_mask.is_some_and(|mask| mask != "0xffffffffffffffff"),
             "address masking",
-            "the program keeps tags in its addresses (ARCH_ENABLE_TAGGED_ADDR), which crust does not restore \
-             yet",
+            "the program keeps tags in its addresses (ARCH_ENABLE_TAGGED_ADDR), which is not carried over yet",
             "run it without tagged addresses",
         ),
         (
@@ -83,31 +83,31 @@ fn check_hidden(
         (
             hidden.no_tsc && !is_strict,
             "time stamp counter",
-            "it is closed to the program (PR_SET_TSC), which crust does not restore yet",
-            "open it again before the dump (PR_TSC_ENABLE)",
+            "the program may not read it (PR_SET_TSC), which is not carried over yet",
+            "have the program allow it again before the dump (PR_TSC_ENABLE)",
         ),
         (
             hidden.no_cpuid,
             "CPUID instruction",
-            "it is closed to the program (ARCH_SET_CPUID), which crust does not restore yet",
-            "open it again before the dump",
+            "the program may not execute it (ARCH_SET_CPUID), which is not carried over yet",
+            "have the program allow it again before the dump",
         ),
         (
             hidden.segments,
             "local descriptor table",
-            "it has entries (modify_ldt), which crust does not restore yet",
-            "clear them before the dump",
+            "it has entries (modify_ldt), which are not carried over yet",
+            "have the program clear them before the dump",
         ),
         (
             hidden.keyring,
             "keyring",
-            "it has one of its own, for the process or its main thread, which nobody else can read",
+            "the process or its main thread has one of its own, which nobody else can read",
             "have the program keep its keys in the keyring of its user",
         ),
         (
             hidden.uring_restrictions,
             "io_uring restrictions",
-            "those of a task cannot be read, only that there are some",
+            "the task has some, and the kernel does not tell which",
             "start the program without them",
         ),
     ] {
@@ -135,16 +135,16 @@ pub fn check_process(
         capture.refusals.lose(
             pid,
             "cgroup",
-            "it is in another cgroup than crust, in whose cgroup it is restored",
-            "restore it from where it should be",
+            "it is in another cgroup than crust: a restore puts it into the cgroup of the crust that restores it",
+            "run crust restore in the cgroup in which the program is to be",
         );
     }
     if process.syscall_insn.is_none() && !capture.hooks.features().read_only {
         capture.refusals.block(
             pid,
             "process",
-            "it has unmapped its vDSO, in which it would have to make system calls that tell its state",
-            "load the module",
+            "it has unmapped its vDSO, from which crust would have it make the system calls that tell its state",
+            USE_THE_MODULE,
         );
     }
     Ok(())
@@ -164,8 +164,8 @@ pub fn check_thread(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<
         capture.refusals.block(
             tid,
             "working directory and umask",
-            "the thread has its own, apart from its process (unshare), which crust does not restore yet",
-            "do not unshare it",
+            "the thread has its own, apart from its process (unshare), which is not carried over yet",
+            "run the program without such threads, or dump it when they have ended",
         );
     }
     Ok(())

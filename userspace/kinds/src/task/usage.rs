@@ -187,9 +187,9 @@ impl TreeKind for Usage {
             cx.refusals.lose(
                 root,
                 "resources used",
-                "how often children waited that have ended, and how large they were, no kernel tells: that is \
-                 counted from zero on",
-                "",
+                "no kernel tells how often children that have ended have waited, nor how large they were: that \
+                 is counted from zero on",
+                "nothing needs to be done, unless the program looks at it (getrusage)",
             );
         }
         Ok(())
@@ -233,8 +233,8 @@ impl Operation for AddUsage {
 pub(super) fn lose_forbidden(task: &mut dyn TaskHandle, object: &str) {
     task.lose(
         object,
-        "the kernel does not let crust set it, as it is seen from outside of its user namespace: it begins anew",
-        "restore it with CAP_CHECKPOINT_RESTORE in the user namespaces around it too",
+        "crust is not permitted to set it, because it can be seen from outside of its user namespace: it begins anew",
+        "run crust with CAP_CHECKPOINT_RESTORE in the user namespaces around it too",
     );
 }
 

@@ -52,28 +52,28 @@ impl Lost {
         let (wd, ino) = (mark.wd, mark.ino);
         match self {
             Self::Unmounted => (
-                format!("watch {wd} is of inode {ino} in a file system that is mounted nowhere: a pipe, a socket, a memfd"),
+                format!("watch {wd} is of inode {ino} in a file system that is mounted nowhere: a pipe, a socket or a memfd"),
                 REMOVE.into(),
             ),
             Self::Opaque(kind, point) => (
                 format!(
-                    "watch {wd} is of inode {ino} in {}, where the file system ({kind}) finds no file by its handle, and \
+                    "watch {wd} is of inode {ino} in {}, whose file system ({kind}) cannot find files by their handles, and \
                      nothing that the program has open, or was started with, leads to it",
                     point.display()
                 ),
                 "have the program keep the file open for the dump, or remove the watch".into(),
             ),
             Self::Forbidden => (
-                format!("watch {wd} is of inode {ino}, which crust may not look for by its handle"),
-                "dump it as root: that takes CAP_DAC_READ_SEARCH".into(),
+                format!("watch {wd} is of inode {ino}, which crust is not permitted to find by its handle"),
+                "run crust as root: that takes CAP_DAC_READ_SEARCH".into(),
             ),
             Self::Pathless(point) => (
                 format!(
-                    "watch {wd} is of inode {ino} in {}, to which the kernel knows no path now",
+                    "watch {wd} is of inode {ino} in {}, to which the kernel knows no path at the moment",
                     point.display()
                 ),
                 format!(
-                    "look the file up, and the kernel knows it again: find {} -xdev -inum {ino}; if something is \
+                    "look the file up, so that the kernel knows it again (find {} -xdev -inum {ino}); if something is \
                      mounted over it, unmount that",
                     point.display()
                 ),
@@ -83,7 +83,7 @@ impl Lost {
                     "watch {wd} is of {}, which was deleted, and which somebody still has open",
                     path.display()
                 ),
-                "have whoever has the file close it, which ends the watch, or have the program remove the watch".into(),
+                "close it in the programs that have it open, which ends the watch, or have the program remove the watch".into(),
             ),
         }
     }

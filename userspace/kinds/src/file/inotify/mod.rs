@@ -28,6 +28,7 @@ use crust_model::Result;
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Stage};
 use crust_model::refusal::Refusals;
+use crust_model::words::count;
 use crust_sys::fcntl;
 use serde::{Deserialize, Serialize};
 
@@ -168,9 +169,9 @@ impl FileKind for Inotify {
         if probe.holder.is_crust {
             cx.refuse(
                 probe,
-                "an inotify instance that only a message has, which nobody has received yet: what the restore itself \
-                 opens would be in its queue",
-                "dump it again when the program has received it",
+                "an inotify instance in a message that nobody has received yet: its queue would tell of files that the \
+                 restore itself opens",
+                "dump it when the program has received that message",
             );
             return Ok(());
         }
@@ -200,7 +201,14 @@ impl FileKind for Inotify {
             cx.refuse(probe, why, remedy);
         }
         if let Some((_, remedy)) = more.first() {
-            let why = format!("{} more watches whose files are not found", more.len());
+            let why = format!(
+                "{} not found",
+                count(
+                    more.len() as u64,
+                    "more watch whose file is",
+                    "more watches whose files are"
+                )
+            );
             cx.refuse(probe, why, remedy);
         }
         let open = probe.open_with_owner(&instance)?;
@@ -212,15 +220,15 @@ impl FileKind for Inotify {
 fn note_events(bytes: u32, probe: &Probe, cx: &mut FileCapture) {
     let events = events(bytes);
     if cx.options.lossy {
-        let why = format!("what is in its queue, {events}, is not in the image");
+        let why = format!("what waits in its queue, {events}, is not in the image");
         cx.lose(probe, why, "have the program read them before the dump");
         return;
     }
     cx.refusals.decide(
         probe.holder.pid,
         probe.object.as_str(),
-        format!("an inotify instance with {events} not read yet: only reading gets them, and takes them away"),
-        "have the program read them first (an image in a directory that it watches makes more), or drop them: dump --lossy",
+        format!("an inotify instance with {events} not read yet: to copy them is to take them away"),
+        "have the program read them first (an image in a directory that it watches causes more), or drop them: dump --lossy",
     );
 }
 

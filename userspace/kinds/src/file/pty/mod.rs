@@ -11,6 +11,7 @@
 
 pub mod make;
 pub mod slave;
+mod user;
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 use crust_model::Result;
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Data, Stage};
-use crust_model::refusal::Refusals;
+use crust_model::refusal::{Refusals, USE_THE_MODULE};
 use crust_sys::tty::{self, request};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -244,10 +245,11 @@ impl Master {
         let begun = Instant::now();
         while Path::new(&path).exists() {
             if begun.elapsed() > PATIENCE {
+                let user = user::user(self.index).unwrap_or_else(|| "another program".into());
                 refusals.block(
                     self.session,
                     path,
-                    "another program has a terminal of this number now",
+                    format!("{user} has a terminal of this number now"),
                     "close that terminal, or restore with a devpts of its own: unshare --mount, and in it \
                      mount -t devpts -o newinstance,ptmxmode=666 devpts /dev/pts",
                 );
@@ -279,15 +281,15 @@ impl FileKind for Master {
         if settings[LINE_DISCIPLINE] != 0 {
             cx.refuse(
                 probe,
-                "a pseudo-terminal with a line discipline of its own",
-                "have the program set it back before the dump",
+                "a pseudo-terminal with a line discipline other than that of terminals (N_TTY)",
+                "have the program set it back before the dump (TIOCSETD)",
             );
         }
         if waiting > 0 || events.contains(PollFlags::POLLIN) {
             cx.refuse(
                 probe,
                 "a pseudo-terminal with output that its controlling side has not read yet",
-                "dump it again in a moment, or when the program has read it",
+                "dump it again in a moment, when the program has read it",
             );
         }
         let terminal = format!("/dev/pts/{index}");
@@ -296,8 +298,8 @@ impl FileKind for Master {
             _ => {
                 cx.refuse(
                     probe,
-                    format!("a pseudo-terminal that is not {terminal}"),
-                    "dump it where the /dev/pts of the program is mounted",
+                    format!("a pseudo-terminal of another devpts than {terminal}"),
+                    "run crust where the /dev/pts of the program is mounted",
                 );
                 return Ok(());
             }
@@ -353,8 +355,8 @@ pub(super) fn losses(cx: &mut PlanCx<'_>) -> Result<()> {
             cx.refusals.lose(
                 member.pid,
                 "controlling terminal",
-                "on this kernel only the leader of a session gets it again: opening /dev/tty fails",
-                "load the module",
+                "on this kernel only the leader of a session gets it back: opening /dev/tty will fail",
+                USE_THE_MODULE,
             );
         }
     }

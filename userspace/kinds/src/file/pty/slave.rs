@@ -8,6 +8,7 @@ use std::rc::Rc;
 use crust_model::Result;
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call};
+use crust_model::refusal::USE_THE_MODULE;
 use crust_sys::tty;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
@@ -95,16 +96,16 @@ impl FileKind for Slave {
                     "a terminal with input that no program has read yet ({})",
                     master.object
                 ),
-                "dump it again in a moment, or when a program has read it",
+                "dump it again in a moment, when a program has read it",
             );
         }
         let by_session = probe.identity.rdev == libc::makedev(5, 0);
         if by_session && !cx.hooks.features().set_ids {
             cx.refuse(
                 probe,
-                "the terminal of its session, opened as /dev/tty; without the module processes are put into a session \
-                 before that has its terminal",
-                "load the module",
+                "the terminal of its session, opened as /dev/tty: on this kernel a restore puts processes into a session \
+                 before it has a terminal",
+                USE_THE_MODULE,
             );
         }
         let is_exclusive = tty::is_exclusive(terminal)

@@ -87,10 +87,11 @@ pub(super) fn peek_all<'a>(
             cx.refuse(
                 probe,
                 format!(
-                    "a message from process {pid}, which is not in the tree, waits to be received \
-                     with its sender's number (SO_PASSCRED)"
+                    "a message from {}, which is not in the tree, waits to be received \
+                     with its sender's number (SO_PASSCRED)",
+                    crust_proc::named(pid)
                 ),
-                "dump it when that message is received",
+                "dump it when the program has received that message",
             );
         }
         messages.push(Message {

@@ -20,6 +20,7 @@ pub mod sockets;
 use crust_model::Result;
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Data};
+use crust_model::words::count;
 pub use message::Message;
 pub use options::Options;
 use serde::{Deserialize, Serialize};
@@ -84,8 +85,8 @@ impl State for UnixSocket {
             Peer::Socket(id) => format!("to {id}"),
         };
         let bytes: usize = self.queue.iter().map(|message| message.data.len()).sum();
-        let messages = self.queue.len();
-        format!("{kind}, {peer}, {bytes} bytes in {messages} messages wait")
+        let messages = count(self.queue.len() as u64, "message", "messages");
+        format!("{kind}, {peer}, {bytes} bytes in {messages} not received yet")
     }
 }
 

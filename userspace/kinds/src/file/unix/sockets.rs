@@ -67,8 +67,8 @@ impl FileKind for UnixSocket {
             Err(Errno::ENOENT) => {
                 cx.refuse(
                     probe,
-                    "a Unix socket, of which crust is not told who is at its other end: it is of another \
-                     network namespace, or this kernel tells of none",
+                    "a Unix socket: crust cannot find its other end, because it is in another network namespace, or \
+                     because this kernel tells of no other ends",
                     "run crust in the network namespace of the socket (nsenter -n), or load the kernel's \
                      unix_diag module (CONFIG_UNIX_DIAG)",
                 );
@@ -87,7 +87,7 @@ impl FileKind for UnixSocket {
                 probe,
                 "a Unix socket with a message that cannot be read without taking it (an empty one, \
                  read with MSG_PEEK before)",
-                "dump it when that message is received",
+                "dump it when the program has received that message",
             );
             return Ok(());
         }
@@ -169,28 +169,31 @@ fn objection(probe: &Probe, socket: &OwnedFd) -> Result<Option<(String, &'static
     if ask(libc::SO_ACCEPTCONN)? != 0 {
         let name = refused::local_name(socket);
         let why = format!("a Unix socket that listens{name}: not carried over yet");
-        return Ok(Some((why, "stop the service before the dump")));
+        return Ok(Some((why, refused::CLOSE_LISTENER)));
     }
     let name = refused::local_name(socket);
     if !name.is_empty() {
         let why = format!("a Unix socket with a name{name}: not carried over yet");
-        return Ok(Some((why, "close it before the dump")));
+        return Ok(Some((why, "have the program close it before the dump")));
     }
     // With an empty buffer the result is the number of instructions, or EACCES for an eBPF filter.
     if sockopt::get(socket.as_fd(), SOL_SOCKET, libc::SO_GET_FILTER, &mut []) != Ok(0) {
-        let why = "a Unix socket with a packet filter: not carried over".to_owned();
-        return Ok(Some((why, "detach the filter before the dump")));
+        let why = "a Unix socket with a packet filter: not carried over yet".to_owned();
+        return Ok(Some((
+            why,
+            "have the program detach the filter before the dump (SO_DETACH_FILTER)",
+        )));
     }
     let mut polled = [PollFd::new(socket.as_fd(), PollFlags::POLLPRI)];
     poll(&mut polled, PollTimeout::ZERO).map_err(failed)?;
     let answer = polled[0].revents().unwrap_or(PollFlags::empty());
     if answer.contains(PollFlags::POLLPRI) {
         let why = "a Unix socket with an urgent byte (MSG_OOB) that was not read".to_owned();
-        return Ok(Some((why, "dump it when that byte is read")));
+        return Ok(Some((why, "dump it when the program has read that byte")));
     }
     if answer.contains(PollFlags::POLLERR) {
         let why = "a Unix socket with an error that was not read (SO_ERROR)".to_owned();
-        return Ok(Some((why, "dump it when the error is read")));
+        return Ok(Some((why, "dump it when the program has read the error")));
     }
     Ok(None)
 }
@@ -231,11 +234,11 @@ fn maker(
         cx.lose(
             probe,
             format!(
-                "SO_PEERCRED of this Unix socket names process {}, which is not in the tree: after \
-                 a restore it names another",
+                "SO_PEERCRED of this Unix socket names process {}, which is not in the tree: after a \
+                 restore it names another process",
                 maker.pid
             ),
-            "nothing, unless the program looks at it",
+            "nothing needs to be done, unless the program looks at it",
         );
     }
     Ok(Some(maker))

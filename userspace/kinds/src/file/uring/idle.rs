@@ -3,6 +3,7 @@
 //! The rules that decide whether a ring is quiet, from what `fdinfo` shows and what is in the
 //! ring's memory.
 
+use crust_model::words::count;
 use std::ops::Range;
 
 use crust_sys::uring::{COMPLETION, ENTRY};
@@ -51,23 +52,30 @@ fn judge<'a>(field: impl Fn(&str) -> Option<&'a str>, info: &str) -> Result<Show
     if head != tail || taken != head {
         let waiting = tail.wrapping_sub(taken);
         return Err(format!(
-            "{waiting} requests were submitted and not taken yet"
+            "{} submitted and not taken yet",
+            count(waiting.into(), "request was", "requests were")
         ));
     }
     if completed != taken || told != completed {
         let open = taken.wrapping_sub(completed) as i32;
         return Err(match open {
-            1.. => format!("{open} requests are not completed yet"),
-            _ => "it has more completions than requests, as of a request with several".into(),
+            1.. => format!(
+                "{} not completed yet",
+                count(open as u64, "request is", "requests are")
+            ),
+            _ => "it has more completions than requests, so one of these has several".into(),
         });
     }
     if told.wrapping_sub(read) > completions.wrapping_add(1) {
-        return Err("the program says that it read completions that there were not".into());
+        return Err("the program says that it has read more completions than there were".into());
     }
-    for (name, what) in [("UserFiles", "files"), ("UserBufs", "buffers")] {
-        let count = number(name)?;
-        if count != 0 {
-            return Err(format!("it has {count} registered {what}"));
+    for (name, one, many) in [
+        ("UserFiles", "registered file", "registered files"),
+        ("UserBufs", "registered buffer", "registered buffers"),
+    ] {
+        let registered = number(name)?;
+        if registered != 0 {
+            return Err(format!("it has {}", count(registered.into(), one, many)));
         }
     }
     if let Some(rule) = listed(info) {
@@ -94,7 +102,7 @@ fn listed(info: &str) -> Option<&'static str> {
         }
         let rule = match list {
             "PollList" => "a request waits for a file to be ready",
-            "CqOverflowList" => "completions wait outside of it for room",
+            "CqOverflowList" => "completions wait outside of it for room in it",
             "Personalities" => "it has registered credentials (IORING_REGISTER_PERSONALITY)",
             _ => continue,
         };
@@ -115,7 +123,7 @@ pub(super) fn entries(bytes: &[u8]) -> Result<(), Rule> {
         let operation = entry[0];
         if operation != NOP && operation != EPOLL_CTL {
             return Err(format!(
-                "a request of kind {operation} is still in it, which may be under way for longer than its call"
+                "a request of kind {operation} is still in it, which may not have ended with the call that submitted it"
             ));
         }
         let is_set = |range: Range<usize>| entry[range].iter().any(|byte| *byte != 0);
@@ -136,7 +144,10 @@ pub(super) fn completions(bytes: &[u8]) -> Result<(), Rule> {
         .chunks_exact(COMPLETION)
         .map(|completion| &completion[12..]);
     if flags.any(|flags| flags.iter().any(|byte| *byte != 0)) {
-        return Err("a completion with flags is still in it, as of a request with several".into());
+        return Err(
+            "a completion with flags is still in it, as a request with several completions leaves"
+                .into(),
+        );
     }
     Ok(())
 }
@@ -204,17 +215,17 @@ NAPI:\tdisabled
     fn each_rule_is_told() {
         for (from, to, rule) in [
             ("SqTail:\t300", "SqTail:\t302", "2 requests were submitted"),
-            ("CachedSqHead:\t300", "CachedSqHead:\t299", "1 requests"),
             (
-                "CqTail:\t300",
-                "CqTail:\t299",
-                "1 requests are not completed",
+                "CachedSqHead:\t300",
+                "CachedSqHead:\t299",
+                "1 request was submitted",
             ),
+            ("CqTail:\t300", "CqTail:\t299", "1 request is not completed"),
             ("CqTail:\t300", "CqTail:\t301", "more completions"),
-            ("CqHead:\t298", "CqHead:\t301", "read completions"),
+            ("CqHead:\t298", "CqHead:\t301", "has read more completions"),
             ("SqThread:\t-1", "SqThread:\t12", "SQPOLL"),
             ("UserFiles:\t0", "UserFiles:\t3", "3 registered files"),
-            ("UserBufs:\t0", "UserBufs:\t1", "1 registered buffers"),
+            ("UserBufs:\t0", "UserBufs:\t1", "1 registered buffer"),
             ("PollList:\n", "PollList:\n  op=6, task_works=0\n", "waits"),
             (
                 "CqOverflowList:\n",

@@ -34,6 +34,7 @@ use crust_image::PAGE_SIZE;
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Data};
 use crust_model::refusal::Refusals;
+use crust_model::words::count;
 use crust_model::{Error, Result};
 use crust_sys::uring::{self, COMPLETION, ENTRY, OFFSET_ENTRIES, OFFSET_RINGS, Places, Region};
 use nix::errno::Errno;
@@ -55,8 +56,8 @@ pub const LINK: &str = "anon_inode:[io_uring]";
 /// seconds.
 const MOST: u32 = 50_000_000;
 
-const REMEDY: &str = "run the program without io_uring (many have a switch for it; \
-     kernel.io_uring_disabled=2 makes them fall back)";
+const REMEDY: &str = "run the program without io_uring (many have an option for it; with \
+     sysctl kernel.io_uring_disabled=2 they fall back to other calls)";
 
 /// A quiet ring.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,10 +93,14 @@ impl State for Uring {
 
     fn describe(&self) -> String {
         format!(
-            "{} entries, {} requests, {} completions not read",
-            self.entries,
-            self.count,
-            self.count.wrapping_sub(self.read)
+            "{}, {}, {} not read",
+            count(self.entries.into(), "entry", "entries"),
+            count(self.count.into(), "request", "requests"),
+            count(
+                self.count.wrapping_sub(self.read).into(),
+                "completion",
+                "completions"
+            )
         )
     }
 }
@@ -129,7 +134,10 @@ impl File for Uring {
             .flat_map(u32::to_ne_bytes)
             .collect();
         let call = Call::new(
-            format!("fd {number}: io_uring, {} entries", self.entries),
+            format!(
+                "fd {number}: io_uring, {}",
+                count(self.entries.into(), "entry", "entries")
+            ),
             libc::SYS_io_uring_setup,
             [Arg::from(u64::from(self.entries)), Data::new(params).into()],
         );
@@ -156,15 +164,15 @@ impl Uring {
         let (why, remedy) = match self.make_alike() {
             Ok(made) if made.places == self.places => return,
             Ok(_) => (
-                "this kernel lays out the memory of a ring in another way".to_owned(),
-                "restore it on the kernel of the dump",
+                "this kernel arranges the memory of a ring in another way".to_owned(),
+                "restore it on the kernel on which it was dumped",
             ),
             Err(errno) => (
                 format!(
-                    "this kernel makes no ring of {} entries: {errno}",
-                    self.entries
+                    "this kernel makes no ring of {}: {errno}",
+                    count(self.entries.into(), "entry", "entries")
                 ),
-                "allow it (kernel.io_uring_disabled=0)",
+                "allow io_uring (sysctl kernel.io_uring_disabled=0)",
             ),
         };
         refusals.block(0, Self::NAME, why, remedy);
@@ -239,7 +247,7 @@ fn settings(ring: BorrowedFd<'_>, shown: &Shown) -> std::result::Result<(), Rule
     }
     if shown.count > MOST {
         return Err(format!(
-            "it had {} requests, which takes too long to do again (the most is {MOST})",
+            "it has had {} requests, which would take too long to make again (the most is {MOST})",
             shown.count
         ));
     }

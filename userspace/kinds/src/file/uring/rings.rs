@@ -96,7 +96,7 @@ pub(super) fn resolve_refs(cx: &mut FileCapture) -> Result<()> {
         } else if mapped.entries < entries.filter(|_| mapped.entries.is_some()) {
             // The kernel maps the entries as a whole or not at all.
             (
-                "a part of the entries of an io_uring",
+                "a part of the entries of an io_uring, which the kernel maps only as a whole",
                 "have the program unmap all of them, or none",
             )
         } else {

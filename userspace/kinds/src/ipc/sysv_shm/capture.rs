@@ -18,7 +18,7 @@ use crust_tracee::frozen_process::FrozenProcess;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
-use super::Segment;
+use super::{Segment, outside};
 use crate::contents::PageJob;
 use crate::pathless::{Unreachable, data, memfd};
 
@@ -79,11 +79,13 @@ impl FoundSegments {
                     pid,
                     title,
                     format!(
-                        "the tree has {} of its {} mappings: programs outside would have another segment \
+                        "the tree has {} of its {} mappings: programs outside of the tree{} would have another segment \
                          than the restored ones",
-                        kept.attached, kept.of_all
+                        kept.attached,
+                        kept.of_all,
+                        outside::holder(state.id, tree)
                     ),
-                    "dump a tree that contains all who have it attached, or have the others detach it",
+                    "dump a tree that contains all programs that have it attached, or have the others detach it",
                 );
             } else if state.has_huge_pages() && state.creator_uid != 0 {
                 refusals.lose(
@@ -93,7 +95,7 @@ impl FoundSegments {
                         "it has huge pages, and was made by user {}; a restore makes it as root",
                         state.creator_uid
                     ),
-                    "",
+                    "nothing needs to be done, unless somebody looks at its creator (ipcs -c)",
                 );
             }
         }
@@ -133,8 +135,8 @@ fn look(
     let is_it = fstat(file.as_fd()).map_err(failed)?.st_dev == device;
     let Some(segment) = segment.filter(|segment| is_it && segment.size == contents.size) else {
         return Ok(Err(Unreachable::new(
-            "a System V segment that crust does not find: it is in another IPC namespace",
-            "run crust in the namespaces of the program",
+            "a System V segment that crust cannot find, because it is in another IPC namespace",
+            "run crust in the IPC namespace of the program (nsenter -i)",
         )));
     };
     Ok(Ok(Kept {

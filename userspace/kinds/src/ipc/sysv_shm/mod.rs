@@ -10,6 +10,7 @@
 //! Segments that no process of the tree attaches stay where they are.
 
 pub mod capture;
+mod outside;
 
 use crust_image::PAGE_SIZE;
 use crust_model::Result;

@@ -22,6 +22,7 @@ use std::fs::File;
 use crust_image::PAGE_SIZE;
 use crust_model::image::Image;
 use crust_model::object::{Extent, State, decode, other_version};
+use crust_model::words::count;
 use crust_model::{Error, Result};
 use crust_proc::smaps::vm_flag;
 use crust_tracee::frozen_process::FrozenProcess;
@@ -60,9 +61,9 @@ impl State for StoredPages {
 
     fn describe(&self) -> String {
         format!(
-            "{} KiB in {} runs at {:#x}, {} KiB shared with its parent, {} KiB held for children",
+            "{} KiB in {} at {:#x}, {} KiB shared with its parent, {} KiB held for children",
             self.runs.bytes() >> 10,
-            self.runs.ranges().len(),
+            count(self.runs.ranges().len() as u64, "run", "runs"),
             self.offset,
             self.inherited.bytes() >> 10,
             self.held_for_children.bytes() >> 10

@@ -19,6 +19,7 @@ use crust_model::Result;
 use crust_model::object::State;
 use crust_model::plan::{Call, Stage};
 use crust_model::refusal::Refusals;
+use crust_model::words::count;
 use crust_proc::smaps::Vma;
 use crust_tracee::parallel;
 use serde::{Deserialize, Serialize};
@@ -67,7 +68,10 @@ impl State for MemoryPolicies {
             format!("{} {:?}, ", name.unwrap_or(&"?"), policy.nodes)
         });
         let threads: String = threads.take(1).collect();
-        format!("{threads}{} mappings", self.bound.len())
+        format!(
+            "{threads}{}",
+            count(self.bound.len() as u64, "mapping", "mappings")
+        )
     }
 }
 
@@ -167,8 +171,8 @@ impl MemoryPolicies {
             refusals.block(
                 task,
                 "memory policy",
-                "this kernel knows of no nodes of memory (CONFIG_NUMA)",
-                "restore under a kernel like that of the dump",
+                "this kernel has no memory policies (CONFIG_NUMA)",
+                "restore it on a kernel with CONFIG_NUMA",
             );
             return;
         };
@@ -183,10 +187,10 @@ impl MemoryPolicies {
                 task,
                 "memory policy",
                 format!(
-                    "it names nodes that this machine does not have, or whose memory crust may not \
-                     use (cpuset.mems): {missing:?}"
+                    "it names nodes that this machine does not have, or whose memory crust may not use \
+                     (cpuset.mems): {missing:?}"
                 ),
-                "restore on a machine with as many nodes, or where its control group allows them",
+                "restore it on a machine with as many nodes, or in a cgroup that allows them",
             );
         }
     }
@@ -204,8 +208,8 @@ impl SpaceAspect for MemoryPolicies {
                 found.refusals.block(
                     process.pid,
                     "memory policy",
-                    format!("the kernel shows one that crust does not understand: {line}"),
-                    "have the program set another (set_mempolicy, mbind)",
+                    format!("the kernel shows one that this crust does not know: {line}"),
+                    "have the program set another one (set_mempolicy, mbind)",
                 );
                 return Ok(None);
             }
@@ -254,8 +258,8 @@ impl SpaceAspect for MemoryPolicies {
             found.refusals.lose(
                 process.pid,
                 "memory policy",
-                "whether memory has a home node (set_mempolicy_home_node) is told by no kernel \
-                 interface, and it will have none",
+                "no kernel interface tells whether memory has a home node (set_mempolicy_home_node): it will \
+                 have none",
                 "have the program set it again after the restore if it needs that",
             );
         }

@@ -94,7 +94,7 @@ impl MappingKind for ShadowStack {
                 found.process.pid,
                 vma.title(),
                 "a shadow stack that the program has changed (mprotect, madvise, mseal or a name)",
-                "have the program leave its shadow stacks as they are made",
+                "have the program leave its shadow stacks as the kernel made them",
             );
             return Ok(None);
         }
@@ -142,7 +142,7 @@ impl MappingKind for ShadowStack {
             cx.refusals.block(
                 tree::number(cx.image, owner.task()),
                 "shadow stack",
-                "neither this processor nor its kernel has shadow stacks",
+                "this processor has no shadow stacks, or its kernel does not use them",
                 "restore it where /proc/cpuinfo lists user_shstk",
             );
         }
@@ -207,10 +207,10 @@ impl Pointers {
                 tid,
                 format!("thread {tid}"),
                 format!(
-                    "its shadow stack pointer is {:#x}, and no shadow stack of its own is there",
+                    "its shadow stack pointer is {:#x}, where it has no shadow stack of its own",
                     user.pointer
                 ),
-                "dump it when it is back on a shadow stack of its own",
+                "dump it when the thread is back on a shadow stack of its own",
             );
         }
     }

@@ -179,7 +179,8 @@ impl Timer {
 
     fn lose(&self, pid: i32, why: impl Into<String>, capture: &mut Capture<'_>) {
         let object = format!("POSIX timer {}", self.id);
-        capture.refusals.lose(pid, object, why, "");
+        let remedy = "nothing needs to be done, unless the program depends on it";
+        capture.refusals.lose(pid, object, why, remedy);
     }
 
     /// Records what of the timer cannot be carried over.
@@ -191,8 +192,8 @@ impl Timer {
         let threads = || process.threads.iter().map(|thread| thread.tid);
         match self.measured() {
             Some((Measured::Thread, 0)) if process.threads.len() > 1 => block(
-                "it measures the CPU time of one thread, and the kernel does not tell of which",
-                "make it with the clock that pthread_getcpuclockid tells, or delete it before the dump",
+                "it measures the CPU time of one thread, and the kernel does not tell which one",
+                "have the program make it with the clock that pthread_getcpuclockid returns, or delete it before the dump",
                 capture,
             ),
             Some((Measured::Thread, tid)) if tid != 0 && !threads().any(|other| other == tid) => {

@@ -19,6 +19,7 @@ use std::collections::HashMap;
 use crust_model::object::State;
 use crust_model::plan::{Call, Data, ProcessId, Stage, TaskId};
 use crust_model::refusal::Refusals;
+use crust_model::words::count;
 use crust_model::{Error, Result};
 use crust_sys::ptrace;
 use nix::errno::Errno;
@@ -80,9 +81,13 @@ impl State for Seccomp {
         let longest = self.chains().iter().map(Vec::len).max().unwrap_or(0);
         let strict = self.threads.iter().filter(|mode| **mode == Mode::Strict);
         format!(
-            "{} different filters, {longest} in one thread at most; {} threads in strict mode",
-            self.filters.len(),
-            strict.count()
+            "{}, {longest} in one thread at most; {} in strict mode",
+            count(
+                self.filters.len() as u64,
+                "different filter",
+                "different filters"
+            ),
+            count(strict.count() as u64, "thread", "threads")
         )
     }
 }
@@ -131,8 +136,8 @@ impl Seccomp {
             cx.refusals.block(
                 pid,
                 "seccomp",
-                "its system calls were filtered, and crust may not have the filters rest while it restores \
-                 the program: that needs CAP_SYS_ADMIN, and that crust has none itself",
+                "its system calls were filtered, and crust is not permitted to suspend the filters while it \
+                 restores the program: that needs CAP_SYS_ADMIN, and that crust has none itself",
                 RUN_AS_ROOT,
             );
         }
@@ -209,9 +214,9 @@ impl Library {
                 refusals.block(
                     tid,
                     "seccomp",
-                    "a filter has a listener decide on calls (SECCOMP_RET_USER_NOTIF); what waits there, and \
-                     who listens, cannot be read",
-                    "dump it without the program that supervises it, as a container runtime",
+                    "a filter leaves calls to a listener (SECCOMP_RET_USER_NOTIF); who listens, and which calls wait, \
+                     cannot be read",
+                    "run it without the program that supervises it, such as a container runtime",
                 );
                 return Ok(None);
             }
@@ -227,16 +232,16 @@ impl Library {
 fn unreadable(tid: i32, errno: Errno, refusals: &mut Refusals) -> Result<()> {
     let (why, remedy) = match errno {
         Errno::EMEDIUMTYPE => (
-            "a filter is no classic BPF program, and the kernel does not give it back",
+            "a filter is not a classic BPF program, and the kernel does not show it",
             "start the program without its sandbox",
         ),
         Errno::EACCES | Errno::EPERM => (
-            "crust may not read its filters: that needs CAP_SYS_ADMIN, and that crust has none itself",
+            "crust is not permitted to read its filters: that needs CAP_SYS_ADMIN, and that crust has none itself",
             RUN_AS_ROOT,
         ),
         Errno::EINVAL | Errno::EIO => (
             "this kernel does not show its filters (PTRACE_SECCOMP_GET_FILTER)",
-            "Linux 4.4 with CONFIG_SECCOMP_FILTER and CONFIG_CHECKPOINT_RESTORE",
+            "use Linux 4.4 or newer with CONFIG_SECCOMP_FILTER and CONFIG_CHECKPOINT_RESTORE",
         ),
         errno => return Err(Error::task(tid, "read its seccomp filters", errno)),
     };
@@ -263,7 +268,7 @@ impl ProcessAspect for Seccomp {
             capture.refusals.block(
                 view.process.pid,
                 "seccomp",
-                "its system calls are filtered, and crust may not have the filters rest: that needs \
+                "its system calls are filtered, and crust is not permitted to suspend the filters: that needs \
                  CAP_SYS_ADMIN, and that crust has none itself",
                 RUN_AS_ROOT,
             );

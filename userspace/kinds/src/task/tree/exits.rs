@@ -47,8 +47,10 @@ pub(super) fn stops(members: &[Member], places: &[Place], cx: &mut PlanCx<'_>) {
             cx.refusals.lose(
                 member.pid,
                 "stopped process",
-                format!("its parent will hear that signal {signal} has stopped it, and not {by}"),
-                "",
+                format!(
+                    "its parent will be told that signal {signal} has stopped it, and not {by}"
+                ),
+                "nothing needs to be done, unless the parent looks at the signal",
             );
         }
         let parent = member.parent.unwrap_or(id);

@@ -17,6 +17,8 @@ use std::collections::BTreeSet;
 use crust_model::image::Image;
 use crust_model::object::State;
 use crust_model::plan::{ProcessId, StopReported, TaskId};
+use crust_model::refusal::USE_THE_MODULE;
+use crust_model::words::count;
 use crust_model::{Error, Result};
 use crust_sys::signal::bit;
 use crust_sys::uapi::process_state;
@@ -73,18 +75,14 @@ impl State for Member {
                                    parent";
 
     fn describe(&self) -> String {
+        let threads = count(self.threads.len() as u64, "thread", "threads");
         let state = match (self.zombie, self.stopped) {
             (Some(status), _) => format!("ended with status {status:#x}"),
-            (None, Some((signal, _))) => {
-                format!("{} threads, stopped by signal {signal}", self.threads.len())
-            }
+            (None, Some((signal, _))) => format!("{threads}, stopped by signal {signal}"),
             (None, None) if self.ended_leader.is_some() => {
-                format!(
-                    "{} threads, of which the first has ended",
-                    self.threads.len()
-                )
+                format!("{threads}, of which the first has ended")
             }
-            (None, None) => format!("{} threads", self.threads.len()),
+            (None, None) => threads,
         };
         format!(
             "pid {}, group {}, session {}, {state}",
@@ -193,11 +191,14 @@ pub fn check(capture: &mut Capture<'_>) -> Result<()> {
     {
         let pid = members[problem.process].pid;
         let remedy = if outer(&members).is_some() && !capture.options.shell_job {
-            "dump and restore with --shell-job, or start the program with setsid, or load the module"
+            "dump and restore with --shell-job, or start the program with setsid"
         } else {
-            "load the module"
+            USE_THE_MODULE
         };
-        let why = format!("{}, which this kernel cannot restore", problem.why);
+        let why = format!(
+            "{}: this kernel cannot put a restored process into it",
+            problem.why
+        );
         capture.refusals.block(pid, problem.object, why, remedy);
     }
     Ok(())

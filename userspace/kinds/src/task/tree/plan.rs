@@ -4,6 +4,7 @@
 //! ends and stops processes.
 
 use crust_model::plan::{ProcessId, Stage, Step, TaskId};
+use crust_model::refusal::USE_THE_MODULE;
 use crust_model::{Error, Result};
 
 use super::{Member, exits, groups_sessions, members, outer, places_of, spawn};
@@ -47,8 +48,11 @@ pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
                 cx.refusals.block(
                     members[problem.process].pid,
                     problem.object,
-                    format!("{}, which this kernel cannot restore", problem.why),
-                    "load the module",
+                    format!(
+                        "{}: this kernel cannot put a restored process into it",
+                        problem.why
+                    ),
+                    USE_THE_MODULE,
                 );
             }
             anyhow()

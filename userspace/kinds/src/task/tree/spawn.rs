@@ -36,8 +36,8 @@ pub(super) fn spawn(members: &[Member], replay: &SessionReplay, cx: &mut PlanCx<
         cx.refusals.lose(
             members[0].pid,
             "default timer slack",
-            "that of the root is inherited from crust",
-            "",
+            "the root of the tree gets that of crust",
+            "start crust with the timer slack of the program (PR_SET_TIMERSLACK)",
         );
     }
     let mut children = vec![Vec::new(); members.len()];
