@@ -3,7 +3,7 @@
 //! The table of objects that cannot be carried over: all of them at once, each with reason and
 //! remedy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
 use crust_engine::words::count;
@@ -93,21 +93,21 @@ struct Entry<'a> {
 fn entries(mut group: Vec<&Refusal>) -> Vec<Entry<'_>> {
     group.sort_by_key(|one| (one.task, &one.why, &one.remedy, by_number(&one.object)));
     let mut entries: Vec<Entry> = Vec::new();
+    let mut known = HashMap::new();
     for same in group.chunk_by(|a, b| (a.task, &a.why, &a.remedy) == (b.task, &b.why, &b.remedy)) {
         let first = same[0];
         let objects: Vec<&str> = same.iter().map(|one| one.object.as_str()).collect();
-        let known = entries.iter_mut().find(|entry| {
-            (&entry.objects, &entry.first.why, &entry.first.remedy)
-                == (&objects, &first.why, &first.remedy)
-        });
-        match known {
-            Some(entry) => entry.tasks.push(first.task),
-            None => entries.push(Entry {
-                tasks: vec![first.task],
+        let number = *known
+            .entry((objects.clone(), &first.why, &first.remedy))
+            .or_insert(entries.len());
+        if number == entries.len() {
+            entries.push(Entry {
+                tasks: Vec::new(),
                 objects,
                 first,
-            }),
+            });
         }
+        entries[number].tasks.push(first.task);
     }
     entries
 }

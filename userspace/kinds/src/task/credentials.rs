@@ -247,16 +247,14 @@ impl Credentials {
         };
         let missing = sets & !own.effective;
         if missing != 0 {
-            let names = match own.effective {
-                0 => "crust has none".into(),
-                _ => privileges::names(missing),
+            let why = match own.effective {
+                0 => "the program has capabilities, and crust has none".into(),
+                _ => format!(
+                    "the program has capabilities that crust does not have: {}",
+                    privileges::names(missing)
+                ),
             };
-            note(
-                Weight::Blocker,
-                "capabilities",
-                format!("the program has capabilities that crust does not have: {names}"),
-                RUN_AS_ROOT,
-            );
+            note(Weight::Blocker, "capabilities", why, RUN_AS_ROOT);
         }
         let missing = self.bounding & !own.bounding & !missing;
         if missing != 0 {
