@@ -45,7 +45,7 @@ impl Numbers {
             if let Some((pid, stat)) = member {
                 let name = String::from_utf8_lossy(&stat.comm);
                 return Some(format!(
-                    "it is the number of a {what} now, in which process {pid} ({name}) is"
+                    "it is the number of the {what} in which process {pid} ({name}) is now"
                 ));
             }
         }
