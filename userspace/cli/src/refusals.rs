@@ -91,10 +91,12 @@ struct Entry<'a> {
 
 /// Joins the objects of each task, and then the tasks, that have the same reason and remedy.
 fn entries(mut group: Vec<&Refusal>) -> Vec<Entry<'_>> {
-    group.sort_by_key(|one| (one.task, &one.why, &one.remedy, by_number(&one.object)));
+    group.sort_by_key(|one| (one.subject, &one.why, &one.remedy, by_number(&one.object)));
     let mut entries: Vec<Entry> = Vec::new();
     let mut known = HashMap::new();
-    for same in group.chunk_by(|a, b| (a.task, &a.why, &a.remedy) == (b.task, &b.why, &b.remedy)) {
+    for same in
+        group.chunk_by(|a, b| (a.subject, &a.why, &a.remedy) == (b.subject, &b.why, &b.remedy))
+    {
         let first = same[0];
         let objects: Vec<&str> = same.iter().map(|one| one.object.as_str()).collect();
         let number = *known
@@ -107,7 +109,7 @@ fn entries(mut group: Vec<&Refusal>) -> Vec<Entry<'_>> {
                 first,
             });
         }
-        entries[number].tasks.push(first.task);
+        entries[number].tasks.push(i32::from(first.subject));
     }
     entries
 }
@@ -145,12 +147,18 @@ fn some<T>(items: &[T], name: impl Fn(&T) -> String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crust_engine::Subject;
+
     use super::*;
 
     fn refusal(weight: Weight, task: i32, object: &str, why: &str, remedy: &str) -> Refusal {
         Refusal {
             weight,
-            task,
+            subject: match weight {
+                Weight::Loss if task == 0 => Subject::Kernel,
+                _ => task.into(),
+            },
+            code: "code".into(),
             object: object.into(),
             why: why.into(),
             remedy: remedy.into(),

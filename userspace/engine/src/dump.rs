@@ -145,7 +145,7 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
         } else {
             for pid in frozen.kill(&interrupts)? {
                 refusals.lose(
-                    pid,
+                    pid, "not-reaped",
                     "process",
                     "its parent, which is not in the tree, has not waited for it: its number is still taken",
                     "end the parent, or have it wait for its child, before the restore",
@@ -194,7 +194,14 @@ fn check_restorable(
         } else {
             found.weight
         };
-        refusals.note(weight, found.task, found.object, found.why, found.remedy);
+        refusals.note(
+            weight,
+            found.subject,
+            found.code,
+            found.object,
+            found.why,
+            found.remedy,
+        );
     }
     match refusals.forbid() {
         true => Err(Error::Refused(std::mem::take(refusals).into_vec())),

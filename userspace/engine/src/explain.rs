@@ -110,13 +110,16 @@ fn verdict(refusals: &[Refusal]) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use crust_model::refusal::Subject;
+
     use super::*;
 
     #[test]
     fn the_heaviest_refusal_decides() {
         let refusal = |weight| Refusal {
             weight,
-            task: 1,
+            subject: Subject::Task(1),
+            code: "code".into(),
             object: "fd 3".into(),
             why: "why".into(),
             remedy: "remedy".into(),

@@ -32,7 +32,7 @@ pub use crust_kinds::plan_context::RestoreOptions;
 pub use crust_kinds::registry::{Family, KINDS};
 pub use crust_model::plan::text as plan_text;
 pub use crust_model::progress::{Phase, Progress};
-pub use crust_model::refusal::{Refusal, Weight};
+pub use crust_model::refusal::{Refusal, Subject, Weight};
 pub use crust_model::{Error, Result, words};
 pub use crust_proc::{comm, named};
 

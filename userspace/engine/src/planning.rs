@@ -37,8 +37,13 @@ pub fn plan(
         for exceeded in exceeded {
             let process = exceeded.task.process.0 as usize;
             let task = members.get(process).map_or(0, |member| member.pid);
-            cx.refusals
-                .block(task, exceeded.object, exceeded.why, exceeded.remedy);
+            cx.refusals.block(
+                task,
+                "restore-limit",
+                exceeded.object,
+                exceeded.why,
+                exceeded.remedy,
+            );
         }
     }
     Ok((cx.plan, cx.refusals))

@@ -90,7 +90,8 @@ impl TaskHandle for Handle<'_> {
     fn lose(&mut self, object: &str, why: &str, remedy: &str) {
         let known = self.losses.as_slice();
         if known.iter().all(|loss| loss.object != object) {
-            self.losses.lose(self.caller.tid, object, why, remedy);
+            self.losses
+                .lose(self.caller.tid, "not-permitted", object, why, remedy);
         }
     }
 }

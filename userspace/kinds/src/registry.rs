@@ -14,7 +14,7 @@ use crust_image::Record;
 use crust_model::Result;
 use crust_model::image::{Image, Owned};
 use crust_model::object::{Owner, Row};
-use crust_model::refusal::Refusals;
+use crust_model::refusal::{Refusals, Subject};
 use crust_tracee::frozen_process::FrozenProcess;
 use crust_tracee::texts;
 
@@ -173,11 +173,17 @@ impl Kinds {
                         "the image has it in version {version}, this crust reads version {}",
                         row.version
                     );
-                    refusals.block(0, row.name, why, remedy);
+                    refusals.block(Subject::Image, "newer-image", row.name, why, remedy);
                 }
                 _ => {
                     let why = "the image has objects of a kind that this crust does not know";
-                    refusals.block(0, format!("kind {tag:#06x}"), why, remedy);
+                    refusals.block(
+                        Subject::Image,
+                        "newer-image",
+                        format!("kind {tag:#06x}"),
+                        why,
+                        remedy,
+                    );
                 }
             }
         }

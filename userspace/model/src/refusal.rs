@@ -6,6 +6,8 @@
 //! Capture collects the refusals of *all* objects before anything is written, so that they are
 //! shown together; `explain` shows the same list without stopping anything for long.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::words;
@@ -26,14 +28,47 @@ pub enum Weight {
     Blocker,
 }
 
+/// Who has an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "i32", from = "i32")]
+pub enum Subject {
+    /// The whole image.
+    Image,
+    /// No program, but this kernel, which lets none keep it.
+    Kernel,
+    /// A process, by its pid, or a thread, by its thread id.
+    Task(i32),
+}
+
+impl From<i32> for Subject {
+    /// Returns the task with a pid or thread id; 0 stands for none.
+    fn from(id: i32) -> Self {
+        match id {
+            0 => Self::Image,
+            id => Self::Task(id),
+        }
+    }
+}
+
+impl From<Subject> for i32 {
+    fn from(subject: Subject) -> Self {
+        match subject {
+            Subject::Image | Subject::Kernel => 0,
+            Subject::Task(id) => id,
+        }
+    }
+}
+
 /// One object that cannot be carried over as it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Refusal {
     /// The severity: a [`Weight::Loss`] does not stop a dump.
     pub weight: Weight,
-    /// The thread id of the task that has the object. 0 if it belongs to none: an object of the
-    /// whole image, or, for a loss, something that this kernel lets no program keep.
-    pub task: i32,
+    /// Who has the object; in JSON a number, `task`.
+    #[serde(rename = "task")]
+    pub subject: Subject,
+    /// What is in the way, for machines: a word that stays the same when the texts change.
+    pub code: Cow<'static, str>,
     /// The object as the user knows it: `fd 9`, `memory 7f00..7f10`, `thread 17`.
     pub object: String,
     /// What the object is, and why it cannot be carried over.
@@ -47,7 +82,7 @@ impl Refusal {
     /// run `crust check`, and must not hide what this very program loses.
     #[must_use]
     pub fn is_of_this_kernel(&self) -> bool {
-        self.weight == Weight::Loss && self.task == 0
+        self.subject == Subject::Kernel
     }
 }
 
@@ -59,54 +94,64 @@ impl Refusals {
     /// Adds an object that cannot be carried over.
     pub fn block(
         &mut self,
-        task: i32,
+        subject: impl Into<Subject>,
+        code: &'static str,
         object: impl Into<String>,
         why: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.note(Weight::Blocker, task, object, why, remedy);
+        self.note(Weight::Blocker, subject, code, object, why, remedy);
     }
 
     /// Adds an object about which the user must decide.
     pub fn decide(
         &mut self,
-        task: i32,
+        subject: impl Into<Subject>,
+        code: &'static str,
         object: impl Into<String>,
         why: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.note(Weight::Decision, task, object, why, remedy);
+        self.note(Weight::Decision, subject, code, object, why, remedy);
     }
 
     /// Adds something that will be lost.
     pub fn lose(
         &mut self,
-        task: i32,
+        subject: impl Into<Subject>,
+        code: &'static str,
         object: impl Into<String>,
         why: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.note(Weight::Loss, task, object, why, remedy);
+        self.note(Weight::Loss, subject, code, object, why, remedy);
     }
 
     /// Adds something that every program loses on this kernel, whatever it does.
-    pub fn lose_on_this_kernel(&mut self, object: impl Into<String>, why: impl Into<String>) {
+    pub fn lose_on_this_kernel(
+        &mut self,
+        code: &'static str,
+        object: impl Into<String>,
+        why: impl Into<String>,
+    ) {
         let remedy = "`crust check` tells what this kernel lacks, and how to get it";
-        self.note(Weight::Loss, 0, object, why, remedy);
+        self.lose(Subject::Kernel, code, object, why, remedy);
     }
 
     /// Adds a refusal.
     pub fn note(
         &mut self,
         weight: Weight,
-        task: i32,
+        subject: impl Into<Subject>,
+        code: impl Into<Cow<'static, str>>,
         object: impl Into<String>,
         why: impl Into<String>,
         remedy: impl Into<String>,
     ) {
         self.0.push(Refusal {
             weight,
-            task,
+            subject: subject.into(),
+            code: code.into(),
             object: object.into(),
             why: why.into(),
             remedy: remedy.into(),
@@ -137,4 +182,28 @@ pub fn count(refusals: &[Refusal]) -> String {
     let in_the_way = |refusal: &&Refusal| refusal.weight > Weight::Loss;
     let number = refusals.iter().filter(in_the_way).count();
     words::count(number as u64, "object", "objects")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_in_json_names_its_task_and_its_code() {
+        let mut refusals = Refusals::default();
+        refusals.block(42, "pipe-outside", "fd 3", "why", "remedy");
+        refusals.decide(Subject::Image, "terminal", "terminal", "why", "remedy");
+        refusals.lose_on_this_kernel("start-time", "start time", "why");
+        let json = serde_json::to_value(refusals.as_slice()).unwrap();
+        let said: Vec<_> = json
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| (one["task"].as_i64().unwrap(), one["code"].as_str().unwrap()))
+            .collect();
+        assert_eq!(
+            said,
+            [(42, "pipe-outside"), (0, "terminal"), (0, "start-time")]
+        );
+    }
 }

@@ -309,6 +309,7 @@ impl Frozen {
             };
             return refuse(
                 tid,
+                "does-not-stop",
                 format!("thread {tid}"),
                 format!(
                     "it did not stop within {} s: {why}",
@@ -378,6 +379,7 @@ fn settle(process: &mut FrozenProcess) -> Result<()> {
             Err(Errno::EINVAL) => {
                 return refuse(
                     pid,
+                    "first-thread-ended",
                     "process",
                     "its first thread has ended, and kernels before Linux 6.9 have no pidfds of other threads",
                     "use Linux 6.9 or newer",
@@ -433,6 +435,7 @@ fn cannot_seize(process: &FrozenProcess, tid: i32) -> Result<Seized> {
     if status.number("Kthread") == Some(1) {
         return refuse(
             tid,
+            "kernel-thread",
             "process",
             "it is a thread of the kernel, not a program",
             "dump a program; the name of a thread of the kernel is in brackets in ps",
@@ -441,6 +444,7 @@ fn cannot_seize(process: &FrozenProcess, tid: i32) -> Result<Seized> {
     match status.number("TracerPid") {
         Some(tracer) if tracer != 0 => refuse(
             tid,
+            "traced",
             format!("thread {tid}"),
             format!(
                 "{} traces it already, as a debugger does",
@@ -450,7 +454,7 @@ fn cannot_seize(process: &FrozenProcess, tid: i32) -> Result<Seized> {
         ),
         _ => {
             let (why, remedy) = denied::explain(&status);
-            refuse(tid, "process", why, remedy)
+            refuse(tid, "not-permitted", "process", why, remedy)
         }
     }
 }

@@ -94,6 +94,7 @@ pub fn open_process(pid: i32, parent: Option<ProcessId>) -> Result<Option<Frozen
     if pid == std::process::id() as i32 {
         return refuse(
             pid,
+            "crust-itself",
             "process",
             "crust itself is in this tree, and cannot stop itself",
             "run crust from outside of that tree, for example from another terminal",
@@ -129,12 +130,13 @@ pub fn open_process(pid: i32, parent: Option<ProcessId>) -> Result<Option<Frozen
 /// Returns an [`Error::Refused`] with one refusal.
 pub fn refuse<T>(
     task: i32,
+    code: &'static str,
     object: impl Into<String>,
     why: impl Into<String>,
     remedy: impl Into<String>,
 ) -> Result<T> {
     let mut refusals = Refusals::default();
-    refusals.block(task, object, why, remedy);
+    refusals.block(task, code, object, why, remedy);
     Err(Error::Refused(refusals.into_vec()))
 }
 

@@ -37,6 +37,7 @@ pub fn registers(
         Ok(_) | Err(Errno::ENOEXEC) => {
             return refuse(
                 tid,
+                "code-32-bit",
                 format!("thread {tid}"),
                 "it runs 32-bit code",
                 "only 64-bit programs are supported yet",
@@ -65,6 +66,7 @@ fn refuse_worker(process: &FrozenProcess, tid: i32) -> Result<()> {
     let name = String::from_utf8_lossy(&stat.comm);
     refuse(
         tid,
+        "kernel-thread",
         format!("thread {tid}"),
         format!(
             "a thread of the kernel ({name}), which works for an io_uring of the program, or for vhost"

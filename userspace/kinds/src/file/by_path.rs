@@ -149,7 +149,7 @@ impl<K: PathKind> FileKind for ByPath<K> {
             return refused::refuse_unreachable(probe, cx);
         }
         if let Some((why, remedy)) = K::objection(probe, cx) {
-            cx.refuse(probe, why, remedy);
+            cx.refuse(probe, "file", why, remedy);
             return Ok(());
         }
         cx.keep(

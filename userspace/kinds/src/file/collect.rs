@@ -193,7 +193,7 @@ impl<'a> FileCapture<'a> {
                 .map_err(|errno| Error::task(thread.tid, "kcmp of the descriptor tables", errno))?;
             if order.is_ne() {
                 self.refusals.block(
-                    thread.tid,
+                    thread.tid, "thread-descriptor-table",
                     "descriptor table",
                     "the thread has one of its own (unshare(CLONE_FILES)), which is not carried over yet",
                     "run the program without such threads, or dump it when they have ended",
@@ -290,6 +290,7 @@ impl<'a> FileCapture<'a> {
         for line in probe.foreign_locks() {
             self.refuse(
                 probe,
+                "file-lock",
                 format!("a lease or lock of a kind that is not carried over yet:{line}"),
                 "have the program give it up before the dump",
             );
@@ -311,15 +312,27 @@ impl<'a> FileCapture<'a> {
     }
 
     /// Notes that a description cannot be carried over.
-    pub fn refuse(&mut self, probe: &Probe, why: impl Into<String>, remedy: impl Into<String>) {
+    pub fn refuse(
+        &mut self,
+        probe: &Probe,
+        code: &'static str,
+        why: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.refusals
-            .block(probe.holder.pid, probe.object.as_str(), why, remedy);
+            .block(probe.holder.pid, code, probe.object.as_str(), why, remedy);
     }
 
     /// Notes that a description is carried over only in part.
-    pub fn lose(&mut self, probe: &Probe, why: impl Into<String>, remedy: impl Into<String>) {
+    pub fn lose(
+        &mut self,
+        probe: &Probe,
+        code: &'static str,
+        why: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.refusals
-            .lose(probe.holder.pid, probe.object.as_str(), why, remedy);
+            .lose(probe.holder.pid, code, probe.object.as_str(), why, remedy);
     }
 
     /// Returns whether the tree has a thread with this id.

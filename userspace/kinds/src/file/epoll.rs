@@ -188,6 +188,7 @@ impl FileKind for Epoll {
                     );
                     cx.refuse(
                         &probe,
+                        "epoll-entry",
                         why,
                         "have the program remove it before the dump (EPOLL_CTL_DEL)",
                     );
@@ -195,7 +196,7 @@ impl FileKind for Epoll {
                 };
                 if line.events & ALWAYS == 0 {
                     cx.lose(
-                        &probe,
+                        &probe, "epoll-one-shot",
                         format!(
                             "the one-shot entry of fd {} has fired: after a restore it reports \
                              errors and hang-ups all the same",

@@ -87,6 +87,7 @@ impl FileKind for Eventfd {
             None => {
                 cx.lose(
                     probe,
+                    "eventfd-semaphore",
                     "this kernel does not tell whether the eventfd is a semaphore: it becomes none",
                     "use Linux 6.4 or newer, which tells",
                 );

@@ -5,9 +5,8 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs;
 use std::os::unix::ffi::OsStringExt;
-use std::process;
+use std::{fs, process};
 
 use crust_tracee::frozen_process::FrozenProcess;
 

@@ -149,7 +149,9 @@ impl FileKind for PathlessFile {
                     cx.notes.of::<PathlessFiles>().is_written(file);
                 }
             }
-            Err(unreachable) => cx.refuse(probe, unreachable.why, unreachable.remedy),
+            Err(unreachable) => {
+                cx.refuse(probe, unreachable.code, unreachable.why, unreachable.remedy)
+            }
         }
         Ok(())
     }

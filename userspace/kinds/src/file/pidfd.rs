@@ -98,7 +98,7 @@ impl FileKind for Pidfd {
                 "dump a tree that contains that process, or have the program close it",
             )
         };
-        cx.refuse(probe, why, remedy);
+        cx.refuse(probe, "pidfd", why, remedy);
         Ok(())
     }
 }

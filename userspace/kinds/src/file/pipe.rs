@@ -304,6 +304,7 @@ fn settle_pipe(
     if opened.iter().any(is_packet) {
         cx.refuse(
             &probe,
+            "pipe-packets",
             "a pipe in packet mode (O_DIRECT): where one packet ends cannot be read",
             "have the program use a Unix socket of type SOCK_SEQPACKET instead",
         );
@@ -333,7 +334,7 @@ fn settle_pipe(
             let outside = cx.notes.of::<Outside>();
             let holder = outside.holder(&probe.link, Some(access), cx.tree);
             cx.refuse(
-                &probe,
+                &probe, "pipe-outside",
                 format!("a pipe whose {other} end is held by a program outside of the tree{holder}"),
                 format!("dump a tree that contains the program that {verb} it, or start this one with a file there"),
             );

@@ -119,7 +119,7 @@ pub(super) fn refuse(probe: &Probe, cx: &mut FileCapture) -> Result<()> {
         Some((_, why, remedy)) => ((*why).to_owned(), *remedy),
         None => by_type(probe, &link),
     };
-    cx.refuse(probe, why, remedy);
+    cx.refuse(probe, "file-kind", why, remedy);
     Ok(())
 }
 
@@ -179,7 +179,7 @@ pub(super) fn refuse_unreachable(probe: &Probe, cx: &mut FileCapture) -> Result<
     } else if probe.file_type() == libc::S_IFREG && link.ends_with(" (deleted)") {
         let path = FilePath(link.trim_end_matches(" (deleted)").into());
         let unreachable = still_named(&path, probe.identity.links.into());
-        cx.refuse(probe, unreachable.why, unreachable.remedy);
+        cx.refuse(probe, unreachable.code, unreachable.why, unreachable.remedy);
         return Ok(());
     } else if link.ends_with(" (deleted)") {
         (
@@ -195,7 +195,7 @@ pub(super) fn refuse_unreachable(probe: &Probe, cx: &mut FileCapture) -> Result<
             "unmount what hides it, or run crust in the mount namespace of the program (nsenter -m)",
         )
     };
-    cx.refuse(probe, why, remedy);
+    cx.refuse(probe, "file-unreachable", why, remedy);
     Ok(())
 }
 
@@ -250,7 +250,12 @@ pub(super) fn refuse_socket(
             STOP_USING,
         ),
     };
-    cx.refuse(probe, format!("{what}: not carried over yet"), remedy);
+    cx.refuse(
+        probe,
+        "socket",
+        format!("{what}: not carried over yet"),
+        remedy,
+    );
     Ok(())
 }
 

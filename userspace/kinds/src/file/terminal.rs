@@ -111,7 +111,7 @@ impl FileKind for Terminal {
     fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()> {
         if !cx.options.shell_job {
             cx.refusals.decide(
-                probe.holder.pid,
+                probe.holder.pid, "terminal-outside",
                 probe.object.as_str(),
                 format!(
                     "a terminal whose other end is outside of the tree ({})",
@@ -137,6 +137,7 @@ impl FileKind for Terminal {
             );
             cx.refuse(
                 probe,
+                "terminals",
                 why,
                 "have the program close one of them before the dump",
             );

@@ -50,7 +50,9 @@ impl MappingKind for Attach {
             Ok(found) => found,
             Err(unreachable) => {
                 let (why, remedy) = (unreachable.why, unreachable.remedy);
-                found.refusals.block(pid, title, why, remedy);
+                found
+                    .refusals
+                    .block(pid, "sysv-segment", title, why, remedy);
                 return Ok(None);
             }
         };
@@ -58,6 +60,7 @@ impl MappingKind for Attach {
         if !is_whole && vma.is(vm_flag::HUGETLB) {
             found.refusals.block(
                 pid,
+                "sysv-huge-pages",
                 title,
                 "a part of a System V segment of huge pages, which cannot be attached in parts",
                 "have the program detach it before the dump (shmdt)",

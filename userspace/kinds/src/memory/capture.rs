@@ -73,6 +73,7 @@ impl MemoryCapture<'_> {
                 Err(unreachable) => {
                     self.refusals.block(
                         self.process.pid,
+                        unreachable.code,
                         vma.title(),
                         unreachable.why,
                         unreachable.remedy,
@@ -199,10 +200,10 @@ fn capture_process(
         match (refused::why(&vma), kind) {
             (None, Some(kind)) => of_kind[kind].push(vma),
             (Some((why, remedy)), _) => {
-                found.refusals.block(process.pid, vma.title(), why, remedy);
+                found.refusals.block(process.pid, "mapping-kind", vma.title(), why, remedy);
             }
             (None, None) => found.refusals.block(
-                process.pid,
+                process.pid, "mapping-kind",
                 vma.title(),
                 "memory of a kind that crust does not know",
                 "report it, with this message and the line of /proc/PID/smaps, as an issue of crust",

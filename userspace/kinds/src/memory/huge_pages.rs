@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use crust_model::Result;
 use crust_model::image::Image;
+use crust_model::refusal::Subject;
 use crust_proc::smaps::vm_flag;
 
 use super::Mappings;
@@ -133,7 +134,8 @@ pub(super) fn conflicts(kinds: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
         let (free, kib) = (free(huge), (1_u64 << huge) >> 10);
         if free < needed {
             cx.refusals.block(
-                0,
+                Subject::Image,
+                "huge-pages",
                 "huge pages",
                 format!(
                     "the image needs {needed}, and this machine has {free} free, of {kib} KiB each"

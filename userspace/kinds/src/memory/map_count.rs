@@ -84,6 +84,7 @@ fn check(needed: u64, limit: u64, task: i32, refusals: &mut Refusals) {
     if needed > limit {
         refusals.block(
             task,
+            "max-map-count",
             "memory",
             format!("its restore needs {needed} mappings, and a process may have {limit} here"),
             format!("raise the limit for the restore: sysctl vm.max_map_count={needed}"),

@@ -70,8 +70,13 @@ impl MappedFile {
     pub fn look(process: &FrozenProcess, link: &str, path: &[u8]) -> Result<Looked> {
         let failed = |errno| Error::task(process.pid, format!("stat {link}"), errno);
         let there = fstatat(process.proc.as_fd(), link, AtFlags::empty()).map_err(failed)?;
-        let unreachable =
-            |why: String, remedy| Ok(Looked::Unreachable(Unreachable::new(why, remedy)));
+        let unreachable = |why: String, remedy| {
+            Ok(Looked::Unreachable(Unreachable::new(
+                "file-unreachable",
+                why,
+                remedy,
+            )))
+        };
 
         let kind = SFlag::from_bits_truncate(there.st_mode & SFlag::S_IFMT.bits());
         // A private mapping of /dev/zero is anonymous memory that has a name.
@@ -175,6 +180,7 @@ impl MappedFile {
         if let Some(change) = self.changed(private) {
             refusals.block(
                 pid,
+                "file-changed",
                 format!("mapped file {}", String::from_utf8_lossy(&self.path)),
                 change,
                 "put the file back as it was, or dump the program again",

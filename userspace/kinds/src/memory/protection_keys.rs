@@ -147,6 +147,7 @@ impl Kind for ProtectionKeys {
         for (owner, _) in cx.image.all::<Self>() {
             cx.refusals.block(
                 tree::number(cx.image, owner.task()),
+                "protection-keys-missing",
                 "protection keys",
                 "this processor has none (PKU), or its kernel does not use them",
                 "restore it where /proc/cpuinfo lists ospke",
@@ -177,7 +178,7 @@ impl SpaceAspect for ProtectionKeys {
         }
         if told.is_none() && keys.allocated != 0 {
             found.refusals.lose(
-                process.pid,
+                process.pid, "protection-keys-allocated",
                 "protection keys",
                 "the module does not tell which ones are allocated: those that no mapping has and no \
                  thread may use will be free",

@@ -56,6 +56,7 @@ impl MappingKind for UringMemory {
         if !is_whole || !vma.is(vm_flag::MAY_SHARE) {
             found.refusals.block(
                 found.process.pid,
+                "uring-memory",
                 vma.title(),
                 "a part of the memory of an io_uring, or memory of an io_uring of another kind",
                 "have the program unmap it before the dump",

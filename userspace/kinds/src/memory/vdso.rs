@@ -165,6 +165,7 @@ impl Vdso {
         if !list.is_empty() && Self::shape(list) != Self::shape(here) {
             refusals.block(
                 task,
+                "vdso-other",
                 "vDSO",
                 "this kernel has another vDSO than that of the dump, with its functions elsewhere",
                 "restore it on the kernel on which it was dumped",
@@ -177,6 +178,7 @@ impl Vdso {
         if !list.is_empty() && Self::shape(list) != Self::shape(here) {
             refusals.block(
                 task,
+                "vdso-changed",
                 "vDSO",
                 "the program has changed or taken apart its vDSO",
                 "run the program without what changes its vDSO, such as a tracer",

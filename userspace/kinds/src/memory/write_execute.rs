@@ -59,6 +59,7 @@ impl SpaceAspect for WriteExecute {
         if status.number("NoNewPrivs") == Some(1) {
             found.refusals.lose(
                 process.pid,
+                "deny-write-execute",
                 "memory-deny-write-execute",
                 "the module does not tell whether it was set (PR_SET_MDWE): it will not be",
                 "have the program set it again after the restore if it needs that",

@@ -11,8 +11,7 @@ use std::path::PathBuf;
 use crust_model::object::State;
 use crust_model::plan::{After, Clocks as Plan, Offsets, SECOND};
 use crust_model::refusal::Refusals;
-use crust_model::words;
-use crust_model::{Error, Result};
+use crust_model::{Error, Result, words};
 use crust_tracee::clock;
 use crust_tracee::texts::NAMESPACES;
 use nix::time::ClockId;
@@ -109,7 +108,7 @@ fn capture(capture: &mut Capture<'_>) -> Result<()> {
             let elsewhere = |link: &&PathBuf| Some(*link) != home;
             if theirs.iter().flatten().any(elsewhere) {
                 capture.refusals.block(
-                    thread.tid,
+                    thread.tid, "time-namespace",
                     "time namespace",
                     "it is in another one than the root of its tree, or has another one for its children, \
                      which is not carried over yet",
@@ -213,6 +212,7 @@ fn conflicts(cx: &mut Conflicts<'_>) -> Result<()> {
     if after != After::OfCrust && !std::path::Path::new("/proc/self/ns/time").exists() {
         refusals.block(
             root.pid,
+            "time-namespace-missing",
             "clocks",
             "this kernel has no time namespaces (CONFIG_TIME_NS)",
             "restore it on a kernel that has them, or without --keep-clocks",
@@ -227,7 +227,13 @@ fn conflicts(cx: &mut Conflicts<'_>) -> Result<()> {
              back by {} s",
             behind.div_ceil(SECOND)
         );
-        refusals.lose(root.pid, "clocks", why, "restore it with --keep-clocks");
+        refusals.lose(
+            root.pid,
+            "clocks-go-back",
+            "clocks",
+            why,
+            "restore it with --keep-clocks",
+        );
     }
     if cx.features.set_start {
         starts(&members, clocks, after, machine, ours, refusals);
@@ -258,7 +264,7 @@ fn starts(
             words::count(count as u64, "process began", "processes began")
         );
         let remedy = "nothing needs to be done, unless something compares start times";
-        refusals.lose(first.pid, "start time", why, remedy);
+        refusals.lose(first.pid, "start-time", "start time", why, remedy);
     }
 }
 

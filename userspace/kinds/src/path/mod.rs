@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crust_model::plan::Data;
-use crust_model::refusal::Refusals;
+use crust_model::refusal::{Refusals, Subject};
 use crust_sys::statx::{self, Identity};
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
@@ -101,7 +101,8 @@ impl Named {
         };
         if let Some(why) = why {
             refusals.block(
-                0,
+                Subject::Image,
+                "file-changed",
                 self.path.to_string(),
                 why,
                 "put the file back as it was when the program was dumped",

@@ -30,6 +30,8 @@ use crate::ranges::holes;
 /// Why a file can neither be reopened by its path nor be stored in the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreachable {
+    /// What is in the way, for machines.
+    pub code: &'static str,
     /// The reason.
     pub why: String,
     /// What the user can do about it.
@@ -37,9 +39,14 @@ pub struct Unreachable {
 }
 
 impl Unreachable {
-    /// Creates the explanation from a reason and a remedy.
-    pub fn new(why: impl Into<String>, remedy: impl Into<Cow<'static, str>>) -> Self {
+    /// Creates the explanation from a code, a reason and a remedy.
+    pub fn new(
+        code: &'static str,
+        why: impl Into<String>,
+        remedy: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self {
+            code,
             why: why.into(),
             remedy: remedy.into(),
         }
@@ -157,6 +164,7 @@ impl PathlessFiles {
         let Some((_, role)) = roles.find(|(_, role)| (role.matches)(&seen)) else {
             let path = String::from_utf8_lossy(&seen.path);
             return Ok(Err(Unreachable::new(
+                "pathless-kind",
                 format!("{path}: a file without a name, of a kind that crust does not know"),
                 "have the program close it before the dump, or run without it",
             )));
@@ -170,6 +178,7 @@ impl PathlessFiles {
         if end > holes::LARGEST {
             let path = String::from_utf8_lossy(&seen.path);
             return Ok(Err(Unreachable::new(
+                "pathless-size",
                 format!(
                     "{path}: a file without a name with contents at byte {end:#x}, which is too far to map"
                 ),
@@ -180,6 +189,7 @@ impl PathlessFiles {
         if is_of_kernel != role.is_of_kernel {
             let path = String::from_utf8_lossy(&seen.path);
             return Ok(Err(Unreachable::new(
+                "pathless-kind",
                 format!(
                     "{path}: shared memory that is no memfd, as a file (opened by a link in /proc, or of a driver)"
                 ),

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use crust_model::Result;
 use crust_model::object::{Extent, Object, State};
 use crust_model::plan::Call;
-use crust_model::refusal::Refusals;
+use crust_model::refusal::{Refusals, Subject};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag};
@@ -123,7 +123,8 @@ impl Ghost {
     fn check(&self, refusals: &mut Refusals) {
         if let Some((why, remedy)) = obstacle(&self.directory) {
             refusals.block(
-                0,
+                Subject::Image,
+                "ghost-directory",
                 self.title(),
                 format!("it cannot be made again in {}: {why}", self.directory),
                 remedy,
@@ -152,6 +153,7 @@ impl PathlessKind for Ghost {
         }
         let Some(directory) = directory_of(&path, seen.mount) else {
             return Ok(Err(Unreachable::new(
+                "ghost-directory",
                 format!(
                     "a deleted file, {path}: nothing is left of its directory in that mount, \
                      so there is no place to make it again"
@@ -161,6 +163,7 @@ impl PathlessKind for Ghost {
         };
         if let Some((why, remedy)) = obstacle(&directory) {
             return Ok(Err(Unreachable::new(
+                "ghost-directory",
                 format!("a deleted file, {path}: it could not be made again in {directory}: {why}"),
                 remedy,
             )));
@@ -171,6 +174,7 @@ impl PathlessKind for Ghost {
         );
         if bytes > limit {
             return Ok(Err(Unreachable::new(
+                "ghost-limit",
                 format!(
                     "a deleted file, {path}: the image would have to hold its {bytes} bytes, and the limit is {limit} bytes"
                 ),
@@ -211,6 +215,7 @@ pub fn still_named(path: &FilePath, links: u64) -> Unreachable {
         links => format!("{links} other names"),
     };
     Unreachable::new(
+        "ghost-names",
         format!(
             "the name {path} was removed, but the file has {names}: a copy would be another file, and \
              no kernel interface tells these names"

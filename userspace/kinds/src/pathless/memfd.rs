@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 
 use crust_model::object::{Extent, Object, State};
 use crust_model::plan::{Call, Data};
-use crust_model::refusal::Refusals;
+use crust_model::refusal::{Refusals, Subject};
 use crust_model::{Error, Result};
 use crust_sys::fcntl;
 use nix::errno::Errno;
@@ -172,7 +172,7 @@ impl Memfd {
                 "make sure that memfds can be made (memfd_create)",
             ),
         };
-        refusals.block(0, self.title(), why, remedy);
+        refusals.block(Subject::Image, "memfd-missing", self.title(), why, remedy);
     }
 }
 

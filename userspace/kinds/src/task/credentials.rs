@@ -205,6 +205,7 @@ impl ThreadAspect for Credentials {
             // The parent is crust, which exits as soon as the program runs.
             cx.refusals.lose(
                 tree::number(cx.image, task),
+                "parent-death-signal",
                 "parent death signal",
                 "its parent will be crust, which ends at once: it does not get this signal",
                 "restore it without --restore-detached",
@@ -242,7 +243,14 @@ impl Credentials {
         let mut note = |weight, object: &str, why: String, remedy: &str| {
             let noted = refusals.as_slice().iter().any(|one| one.why == why);
             if !noted {
-                refusals.note(weight, tree::number(image, task), object, why, remedy);
+                refusals.note(
+                    weight,
+                    tree::number(image, task),
+                    "privileges",
+                    object,
+                    why,
+                    remedy,
+                );
             }
         };
         let missing = sets & !own.effective;

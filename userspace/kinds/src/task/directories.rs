@@ -67,6 +67,7 @@ impl ProcessAspect for Directories {
             }
             capture.refusals.block(
                 process.pid,
+                "directory-unreachable",
                 what,
                 format!(
                     "the path {} does not lead to it: it was removed, moved or covered by a mount",

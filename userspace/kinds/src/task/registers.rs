@@ -168,6 +168,7 @@ fn interrupted_32(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Interrupt
     };
     capture.refusals.lose(
         tid,
+        "int80",
         "system call",
         format!("a 64-bit program made it as a 32-bit one would (int $0x80): it {will}"),
         "nothing needs to be done, if the program bears that; else build it without such calls",
@@ -194,7 +195,7 @@ fn interrupted(
     let is_counted = capture.hooks.features().add_usage;
     if result == UNLESS_HANDLED && syscall_timeout::is_until_used(nr, registers) && !is_counted {
         capture.refusals.lose(
-            tid,
+            tid, "cpu-sleep",
             &name,
             "it sleeps until the process has used a certain CPU time, which this kernel counts from zero on for a \
              restored process: it sleeps for longer",
@@ -230,6 +231,7 @@ fn interrupted(
     let Some(limit) = view.thread.limit else {
         capture.refusals.lose(
             tid,
+            "interrupted-call",
             name,
             "this kernel does not tell how to continue it: it returns EINTR",
             USE_THE_MODULE,
@@ -288,7 +290,9 @@ fn limit(
     let mut lose = |why: &str, remedy: &str| {
         let why = format!("{why}: it gets all of its time again");
         let name = call_name(limit.number);
-        capture.refusals.lose(thread.tid, name, why, remedy);
+        capture
+            .refusals
+            .lose(thread.tid, "interrupted-call", name, why, remedy);
     };
     if limit.end == Deadline::Unknown {
         let by_module = limit.place == TimeoutLocation::Kernel;
@@ -364,6 +368,7 @@ impl Kind for Registers {
             if !xstate::fits(&registers.xstate, here) && told.insert(owner.process()) {
                 cx.refusals.block(
                     tree::number(cx.image, owner.task()),
+                    "extended-registers",
                     "extended registers",
                     format!(
                         "they are those of another processor: they have {} bytes, and {} here",
@@ -389,7 +394,7 @@ impl ThreadAspect for Registers {
                 .any(|selector| selector & SELECTOR_LOCAL != 0)
         {
             capture.refusals.block(
-                thread.tid,
+                thread.tid, "code-32-bit",
                 format!("thread {}", thread.tid),
                 "it executes 32-bit code or has segments of its own, which are not carried over yet",
                 "run a 64-bit build of the program",

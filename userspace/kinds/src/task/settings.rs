@@ -232,6 +232,7 @@ impl ProcessAspect for Settings {
             cx.refusals.lose(
                 pid,
                 "dumpable",
+                "dumpable",
                 "it was 2 (core dumps are root's), which no process can set; it becomes 0",
                 "set it to 2 before the restore, by sysctl fs.suid_dumpable=2",
             );

@@ -37,6 +37,7 @@ fn check_namespaces(view: &ThreadView<'_>, capture: &mut Capture<'_>) {
     for ((name, _), _) in foreign {
         capture.refusals.block(
             view.thread.tid,
+            "namespace",
             format!("{name} namespace"),
             "it is in another one than crust, and namespaces are not carried over yet",
             "run crust within the namespaces of the program, for example within the container",
@@ -112,7 +113,9 @@ fn check_hidden(
         ),
     ] {
         if is {
-            capture.refusals.block(process.pid, what, why, remedy);
+            capture
+                .refusals
+                .block(process.pid, "unsupported", what, why, remedy);
         }
     }
     Ok(())
@@ -133,7 +136,7 @@ pub fn check_process(
     check_hidden(process, leader, capture)?;
     if text.cgroup != own_cgroup() {
         capture.refusals.lose(
-            pid,
+            pid, "cgroup",
             "cgroup",
             "it is in another cgroup than crust: a restore puts it into the cgroup of the crust that restores it",
             "run crust restore in the cgroup in which the program is to be",
@@ -141,7 +144,7 @@ pub fn check_process(
     }
     if process.syscall_insn.is_none() && !capture.hooks.features().read_only {
         capture.refusals.block(
-            pid,
+            pid, "vdso-unmapped",
             "process",
             "it has unmapped its vDSO, from which crust would have it make the system calls that tell its state",
             USE_THE_MODULE,
@@ -162,7 +165,7 @@ pub fn check_thread(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<
     let task = view.process.task();
     if tid != task && !shares(task, tid, Kind::Fs)? {
         capture.refusals.block(
-            tid,
+            tid, "thread-directories",
             "working directory and umask",
             "the thread has its own, apart from its process (unshare), which is not carried over yet",
             "run the program without such threads, or dump it when they have ended",

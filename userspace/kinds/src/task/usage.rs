@@ -172,6 +172,7 @@ impl TreeKind for Usage {
         let root = super::tree::number(cx.image, ProcessId(0).leader());
         if !cx.features.add_usage {
             cx.refusals.lose_on_this_kernel(
+                "usage",
                 "resources used",
                 "CPU time and page faults are counted from zero on",
             );
@@ -185,7 +186,7 @@ impl TreeKind for Usage {
         }
         if children {
             cx.refusals.lose(
-                root,
+                root, "usage-children",
                 "resources used",
                 "no kernel tells how often children that have ended have waited, nor how large they were: that \
                  is counted from zero on",

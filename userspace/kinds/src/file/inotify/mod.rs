@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use crust_model::Result;
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Stage};
-use crust_model::refusal::Refusals;
+use crust_model::refusal::{Refusals, Subject};
 use crust_model::words::count;
 use crust_sys::fcntl;
 use serde::{Deserialize, Serialize};
@@ -154,7 +154,13 @@ impl Inotify {
             file.conflicts(&mut of_file);
             for refusal in of_file.into_vec() {
                 let object = format!("{} (inotify watch {wd})", refusal.object);
-                refusals.block(0, object, refusal.why, refusal.remedy);
+                refusals.block(
+                    Subject::Image,
+                    "file-changed",
+                    object,
+                    refusal.why,
+                    refusal.remedy,
+                );
             }
         }
     }
@@ -168,7 +174,7 @@ impl FileKind for Inotify {
     fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()> {
         if probe.holder.is_crust {
             cx.refuse(
-                probe,
+                probe, "inotify-in-flight",
                 "an inotify instance in a message that nobody has received yet: its queue would tell of files that the \
                  restore itself opens",
                 "dump it when the program has received that message",
@@ -198,7 +204,7 @@ impl FileKind for Inotify {
         }
         let more = lost.split_off(lost.len().min(NAMED));
         for (why, remedy) in lost {
-            cx.refuse(probe, why, remedy);
+            cx.refuse(probe, "inotify-watch", why, remedy);
         }
         if let Some((_, remedy)) = more.first() {
             let why = format!(
@@ -209,7 +215,7 @@ impl FileKind for Inotify {
                     "more watches whose files are"
                 )
             );
-            cx.refuse(probe, why, remedy);
+            cx.refuse(probe, "inotify-watch", why, remedy);
         }
         let open = probe.open_with_owner(&instance)?;
         cx.keep(probe.id, Self { open, watches })
@@ -221,11 +227,16 @@ fn note_events(bytes: u32, probe: &Probe, cx: &mut FileCapture) {
     let events = events(bytes);
     if cx.options.lossy {
         let why = format!("what waits in its queue, {events}, is not in the image");
-        cx.lose(probe, why, "have the program read them before the dump");
+        cx.lose(
+            probe,
+            "inotify-events",
+            why,
+            "have the program read them before the dump",
+        );
         return;
     }
     cx.refusals.decide(
-        probe.holder.pid,
+        probe.holder.pid, "inotify-events",
         probe.object.as_str(),
         format!("an inotify instance with {events} not read yet: to copy them is to take them away"),
         "have the program read them first (an image in a directory that it watches causes more), or drop them: dump --lossy",

@@ -247,7 +247,7 @@ impl Master {
             if begun.elapsed() > PATIENCE {
                 let user = user::user(self.index).unwrap_or_else(|| "another program".into());
                 refusals.block(
-                    self.session,
+                    self.session, "pty-taken",
                     path,
                     format!("{user} has a terminal of this number now"),
                     "close that terminal, or restore with a devpts of its own: unshare --mount, and in it \
@@ -281,6 +281,7 @@ impl FileKind for Master {
         if settings[LINE_DISCIPLINE] != 0 {
             cx.refuse(
                 probe,
+                "pty-line-discipline",
                 "a pseudo-terminal with a line discipline other than that of terminals (N_TTY)",
                 "have the program set it back before the dump (TIOCSETD)",
             );
@@ -288,6 +289,7 @@ impl FileKind for Master {
         if waiting > 0 || events.contains(PollFlags::POLLIN) {
             cx.refuse(
                 probe,
+                "pty-output",
                 "a pseudo-terminal with output that its controlling side has not read yet",
                 "dump it again in a moment, when the program has read it",
             );
@@ -298,6 +300,7 @@ impl FileKind for Master {
             _ => {
                 cx.refuse(
                     probe,
+                    "pty-devpts",
                     format!("a pseudo-terminal of another devpts than {terminal}"),
                     "run crust where the /dev/pts of the program is mounted",
                 );
@@ -307,7 +310,7 @@ impl FileKind for Master {
         let is_of_tree = |pid| cx.tree.iter().any(|process| process.pid == pid);
         if session != 0 && !is_of_tree(session) {
             cx.refuse(
-                probe,
+                probe, "pty-session-outside",
                 format!("the controlling side of the terminal of session {session}, which is not in the tree"),
                 "dump a tree that contains that session",
             );
@@ -353,7 +356,7 @@ pub(super) fn losses(cx: &mut PlanCx<'_>) -> Result<()> {
     for member in tree::members(cx.image)? {
         if sessions.contains(&member.sid) && member.sid != member.pid && member.zombie.is_none() {
             cx.refusals.lose(
-                member.pid,
+                member.pid, "controlling-terminal",
                 "controlling terminal",
                 "on this kernel only the leader of a session gets it back: opening /dev/tty will fail",
                 USE_THE_MODULE,

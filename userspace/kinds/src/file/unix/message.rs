@@ -86,6 +86,7 @@ pub(super) fn peek_all<'a>(
         if let Some(pid) = stranger {
             cx.refuse(
                 probe,
+                "unix-sender-outside",
                 format!(
                     "a message from {}, which is not in the tree, waits to be received \
                      with its sender's number (SO_PASSCRED)",

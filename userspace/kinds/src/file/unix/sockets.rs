@@ -59,14 +59,14 @@ impl FileKind for UnixSocket {
             return refused::refuse_socket(probe, &socket, domain, cx);
         }
         if let Some((why, remedy)) = objection(probe, &socket)? {
-            cx.refuse(probe, why, remedy);
+            cx.refuse(probe, "unix-socket", why, remedy);
             return Ok(());
         }
         let connection = match cx.sockets.ask(probe.identity.ino) {
             Ok(connection) => connection,
             Err(Errno::ENOENT) => {
                 cx.refuse(
-                    probe,
+                    probe, "unix-peer-unknown",
                     "a Unix socket: crust cannot find its other end, because it is in another network namespace, or \
                      because this kernel tells of no other ends",
                     "run crust in the network namespace of the socket (nsenter -n), or load the kernel's \
@@ -85,6 +85,7 @@ impl FileKind for UnixSocket {
         {
             cx.refuse(
                 probe,
+                "unix-message",
                 "a Unix socket with a message that cannot be read without taking it (an empty one, \
                  read with MSG_PEEK before)",
                 "dump it when the program has received that message",
@@ -151,7 +152,7 @@ impl FileKind for UnixSocket {
                         _ => String::new(),
                     };
                     cx.refuse(
-                        &probe,
+                        &probe, "unix-peer-outside",
                         format!("a Unix socket that is connected to a program outside of the tree{holder}"),
                         "dump a tree that contains both programs, or have one of them close the connection",
                     );
@@ -232,7 +233,7 @@ fn maker(
     let mut living = cx.tree.iter().filter(|process| process.zombie.is_none());
     if !living.any(|process| process.pid == maker.pid) {
         cx.lose(
-            probe,
+            probe, "unix-peer-credentials",
             format!(
                 "SO_PEERCRED of this Unix socket names process {}, which is not in the tree: after a \
                  restore it names another process",

@@ -3,9 +3,9 @@
 //! The rules that decide whether a ring is quiet, from what `fdinfo` shows and what is in the
 //! ring's memory.
 
-use crust_model::words::count;
 use std::ops::Range;
 
+use crust_model::words::count;
 use crust_sys::uring::{COMPLETION, ENTRY};
 
 use crate::file::probe::Probe;

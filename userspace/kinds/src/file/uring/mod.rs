@@ -33,7 +33,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use crust_image::PAGE_SIZE;
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Data};
-use crust_model::refusal::Refusals;
+use crust_model::refusal::{Refusals, Subject};
 use crust_model::words::count;
 use crust_model::{Error, Result};
 use crust_sys::uring::{self, COMPLETION, ENTRY, OFFSET_ENTRIES, OFFSET_RINGS, Places, Region};
@@ -175,7 +175,7 @@ impl Uring {
                 "allow io_uring (sysctl kernel.io_uring_disabled=0)",
             ),
         };
-        refusals.block(0, Self::NAME, why, remedy);
+        refusals.block(Subject::Image, "uring-missing", Self::NAME, why, remedy);
     }
 }
 
@@ -190,6 +190,7 @@ impl FileKind for Uring {
             Err(rule) => {
                 cx.refuse(
                     probe,
+                    "uring-busy",
                     format!("an io_uring that is not quiet: {rule}"),
                     REMEDY,
                 );

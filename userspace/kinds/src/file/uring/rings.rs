@@ -102,7 +102,8 @@ pub(super) fn resolve_refs(cx: &mut FileCapture) -> Result<()> {
         } else {
             continue;
         };
-        cx.refusals.block(mapped.pid, mapped.title, why, remedy);
+        cx.refusals
+            .block(mapped.pid, "uring-memory", mapped.title, why, remedy);
     }
     Ok(())
 }

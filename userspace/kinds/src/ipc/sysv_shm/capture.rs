@@ -76,7 +76,7 @@ impl FoundSegments {
             let title = format!("System V segment {}", state.id);
             if kept.of_all != kept.attached {
                 refusals.block(
-                    pid,
+                    pid, "sysv-outside",
                     title,
                     format!(
                         "the tree has {} of its {} mappings: programs outside of the tree{} would have another segment \
@@ -90,6 +90,7 @@ impl FoundSegments {
             } else if state.has_huge_pages() && state.creator_uid != 0 {
                 refusals.lose(
                     pid,
+                    "sysv-creator",
                     title,
                     format!(
                         "it has huge pages, and was made by user {}; a restore makes it as root",
@@ -135,6 +136,7 @@ fn look(
     let is_it = fstat(file.as_fd()).map_err(failed)?.st_dev == device;
     let Some(segment) = segment.filter(|segment| is_it && segment.size == contents.size) else {
         return Ok(Err(Unreachable::new(
+            "ipc-namespace",
             "a System V segment that crust cannot find, because it is in another IPC namespace",
             "run crust in the IPC namespace of the program (nsenter -i)",
         )));

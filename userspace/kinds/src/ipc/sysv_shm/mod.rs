@@ -16,7 +16,7 @@ use crust_image::PAGE_SIZE;
 use crust_model::Result;
 use crust_model::image::Image;
 use crust_model::object::{Extent, State};
-use crust_model::refusal::Refusals;
+use crust_model::refusal::{Refusals, Subject};
 use crust_sys::shm;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -124,7 +124,7 @@ impl Segment {
         let mut block = |why: String, id: i32| {
             let remedy =
                 format!("remove that one (ipcrm -m {id}), or end the programs that use it");
-            refusals.block(0, title.as_str(), why, remedy);
+            refusals.block(Subject::Image, "sysv-taken", title.as_str(), why, remedy);
         };
         if !matches!(shm::stat(self.id), Err(Errno::EINVAL | Errno::EIDRM)) {
             block("there is one with this number now".into(), self.id);

@@ -170,6 +170,7 @@ impl MemoryPolicies {
         let Some(allowed) = allowed_nodes() else {
             refusals.block(
                 task,
+                "memory-policy-kernel",
                 "memory policy",
                 "this kernel has no memory policies (CONFIG_NUMA)",
                 "restore it on a kernel with CONFIG_NUMA",
@@ -184,7 +185,7 @@ impl MemoryPolicies {
             .collect();
         if !missing.is_empty() {
             refusals.block(
-                task,
+                task, "memory-policy-nodes",
                 "memory policy",
                 format!(
                     "it names nodes that this machine does not have, or whose memory crust may not use \
@@ -207,6 +208,7 @@ impl SpaceAspect for MemoryPolicies {
             Err(line) => {
                 found.refusals.block(
                     process.pid,
+                    "memory-policy-kind",
                     "memory policy",
                     format!("the kernel shows one that this crust does not know: {line}"),
                     "have the program set another one (set_mempolicy, mbind)",
@@ -256,7 +258,7 @@ impl SpaceAspect for MemoryPolicies {
         };
         if policies.bound.iter().any(|one| one.policy.can_have_home()) {
             found.refusals.lose(
-                process.pid,
+                process.pid, "memory-policy-home-node",
                 "memory policy",
                 "no kernel interface tells whether memory has a home node (set_mempolicy_home_node): it will \
                  have none",

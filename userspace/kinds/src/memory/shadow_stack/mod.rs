@@ -92,6 +92,7 @@ impl MappingKind for ShadowStack {
         if !vma.is(t::READ | t::WRITE) || vma.is_any(CHANGED) || vma.key != 0 || vma.name != b"" {
             found.refusals.block(
                 found.process.pid,
+                "shadow-stack-changed",
                 vma.title(),
                 "a shadow stack that the program has changed (mprotect, madvise, mseal or a name)",
                 "have the program leave its shadow stacks as the kernel made them",
@@ -141,6 +142,7 @@ impl MappingKind for ShadowStack {
         for (owner, _) in cx.image.all::<Mappings<Self>>() {
             cx.refusals.block(
                 tree::number(cx.image, owner.task()),
+                "shadow-stack-missing",
                 "shadow stack",
                 "this processor has no shadow stacks, or its kernel does not use them",
                 "restore it where /proc/cpuinfo lists user_shstk",
@@ -205,6 +207,7 @@ impl Pointers {
             let tid = threads.get(&user.thread).copied().unwrap_or(process.pid);
             refusals.block(
                 tid,
+                "shadow-stack-pointer",
                 format!("thread {tid}"),
                 format!(
                     "its shadow stack pointer is {:#x}, where it has no shadow stack of its own",

@@ -180,14 +180,18 @@ impl Timer {
     fn lose(&self, pid: i32, why: impl Into<String>, capture: &mut Capture<'_>) {
         let object = format!("POSIX timer {}", self.id);
         let remedy = "nothing needs to be done, unless the program depends on it";
-        capture.refusals.lose(pid, object, why, remedy);
+        capture
+            .refusals
+            .lose(pid, "posix-timer", object, why, remedy);
     }
 
     /// Records what of the timer cannot be carried over.
     fn check(&self, process: &FrozenProcess, capture: &mut Capture<'_>) {
         let block = |why: &str, remedy: &str, capture: &mut Capture<'_>| {
             let object = format!("POSIX timer {}", self.id);
-            capture.refusals.block(process.pid, object, why, remedy);
+            capture
+                .refusals
+                .block(process.pid, "posix-timer", object, why, remedy);
         };
         let threads = || process.threads.iter().map(|thread| thread.tid);
         match self.measured() {

@@ -134,7 +134,7 @@ impl Seccomp {
     pub(super) fn check(pid: i32, cx: &mut PlanCx<'_>) {
         if !cx.features.own.can_suspend_filters() {
             cx.refusals.block(
-                pid,
+                pid, "seccomp-suspend",
                 "seccomp",
                 "its system calls were filtered, and crust is not permitted to suspend the filters while it \
                  restores the program: that needs CAP_SYS_ADMIN, and that crust has none itself",
@@ -212,7 +212,7 @@ impl Library {
             }
             if filter.asks_a_listener() {
                 refusals.block(
-                    tid,
+                    tid, "seccomp-listener",
                     "seccomp",
                     "a filter leaves calls to a listener (SECCOMP_RET_USER_NOTIF); who listens, and which calls wait, \
                      cannot be read",
@@ -245,7 +245,7 @@ fn unreadable(tid: i32, errno: Errno, refusals: &mut Refusals) -> Result<()> {
         ),
         errno => return Err(Error::task(tid, "read its seccomp filters", errno)),
     };
-    refusals.block(tid, "seccomp", why, remedy);
+    refusals.block(tid, "seccomp-filters", "seccomp", why, remedy);
     Ok(())
 }
 
@@ -266,7 +266,7 @@ impl ProcessAspect for Seccomp {
         }
         if !view.process.filters_rest() {
             capture.refusals.block(
-                view.process.pid,
+                view.process.pid, "seccomp-suspend",
                 "seccomp",
                 "its system calls are filtered, and crust is not permitted to suspend the filters: that needs \
                  CAP_SYS_ADMIN, and that crust has none itself",

@@ -46,6 +46,7 @@ pub(super) fn stops(members: &[Member], places: &[Place], cx: &mut PlanCx<'_>) {
         if signal != by && reported != StopReported::Status && member.parent.is_some() {
             cx.refusals.lose(
                 member.pid,
+                "stop-signal",
                 "stopped process",
                 format!(
                     "its parent will be told that signal {signal} has stopped it, and not {by}"

@@ -199,7 +199,9 @@ pub fn check(capture: &mut Capture<'_>) -> Result<()> {
             "{}: this kernel cannot put a restored process into it",
             problem.why
         );
-        capture.refusals.block(pid, problem.object, why, remedy);
+        capture
+            .refusals
+            .block(pid, "session", problem.object, why, remedy);
     }
     Ok(())
 }

@@ -47,6 +47,7 @@ pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
             for problem in problems {
                 cx.refusals.block(
                     members[problem.process].pid,
+                    "session",
                     problem.object,
                     format!(
                         "{}: this kernel cannot put a restored process into it",
@@ -60,6 +61,7 @@ pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
     };
     if !cx.features.set_start {
         cx.refusals.lose_on_this_kernel(
+            "start-time",
             "start time",
             "restored processes have new start times (/proc/PID/stat)",
         );

@@ -35,6 +35,7 @@ pub(super) fn spawn(members: &[Member], replay: &SessionReplay, cx: &mut PlanCx<
     if default(root) != timer_slack::USUAL {
         cx.refusals.lose(
             members[0].pid,
+            "timer-slack",
             "default timer slack",
             "the root of the tree gets that of crust",
             "start crust with the timer slack of the program (PR_SET_TIMERSLACK)",
