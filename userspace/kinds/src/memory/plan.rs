@@ -66,7 +66,7 @@ pub(super) fn plan(kinds: Kinds, cx: &mut PlanCx<'_>) -> Result<()> {
     let rings = Rings::of(image);
 
     let fork_groups = fork_groups(cx)?;
-    fork_groups.plan(&mut cx.plan)?;
+    fork_groups.plan(&mut cx.plan);
 
     for (owner, space) in image.all::<AddressSpace>() {
         let process = owner.process();

@@ -26,7 +26,6 @@ pub use self::call::{Arg, Call, CallRef, Data, Expect, Moment};
 pub use self::clocks::{After, Clocks, Offsets, SECOND};
 pub use self::operation::{Operation, Planned, TaskHandle};
 pub use self::timeout::{Remaining, TimeoutLocation};
-use crate::{Error, Result};
 
 /// A process of the image. Parents have smaller numbers than their children; the root is 0.
 #[derive(
@@ -58,6 +57,11 @@ impl ProcessId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
+    /// The root is created.
+    Root,
+    /// Each process maps and fills the memory that its children inherit, before it creates any of
+    /// them.
+    InheritedMemory,
     /// Processes are created, parents first, each with its pid.
     Spawn,
     /// Session and process group leaders get their ids (without the module, some of this is in
@@ -112,7 +116,10 @@ impl Stage {
     pub fn waits_for(self, before: Self) -> bool {
         let is_private = matches!(
             self,
-            Self::MapMemory
+            // A process that does not exist yet begins when its parent has created it.
+            Self::InheritedMemory
+                | Self::Spawn
+                | Self::MapMemory
                 | Self::FillMemory
                 | Self::SealMemory
                 | Self::Threads
@@ -161,7 +168,8 @@ pub enum Step {
     /// makes no more calls.
     OperateAtEnd(Planned),
     /// [`Stage::Spawn`]: the task creates this child process. (Also in [`Stage::Leaders`], for a
-    /// child that is dismissed later.)
+    /// child that is dismissed later, and in [`Stage::Root`], where the executor creates the task
+    /// itself.)
     SpawnChild {
         /// The child.
         child: ProcessId,
@@ -250,7 +258,7 @@ pub struct Plan {
     pub clocks: Clocks,
 }
 
-/// The layout of the memory that every process has at [`Plan::scratch`] from [`Stage::Spawn`] on.
+/// The layout of the memory that every process has at [`Plan::scratch`] from [`Stage::Root`] on.
 /// No process of the image has anything there, so [`Stage::MapMemory`] can unmap all the rest with
 /// two calls, whatever the seed process looked like.
 pub mod scratch {
@@ -329,44 +337,6 @@ impl Plan {
         CallRef(steps.len() as u32 - 1)
     }
 
-    /// Returns the index of the first step by which a process creates a child.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Malformed`] if the plan gives that process no child.
-    pub fn births(&self, process: ProcessId) -> Result<usize> {
-        let steps = self
-            .stages
-            .get(&Stage::Spawn)
-            .and_then(|tasks| tasks.get(&process.leader()));
-        let is_birth =
-            |step: &Step| matches!(step, Step::SpawnChild { child, .. } if *child != process);
-        steps
-            .and_then(|steps| steps.iter().position(is_birth))
-            .ok_or_else(|| Error::malformed(process.to_string(), "the plan gives it no child"))
-    }
-
-    /// Inserts calls before step `at` of the first stage of a process. They already use their final
-    /// indices; references of later steps are adjusted.
-    pub fn insert_calls(&mut self, process: ProcessId, at: usize, calls: Vec<Call>) {
-        let count = calls.len() as u32;
-        let tasks = self.stages.entry(Stage::Spawn).or_default();
-        let steps = tasks.entry(process.leader()).or_default();
-        for step in &mut steps[at..] {
-            if let Step::Call(call) = step {
-                for arg in &mut call.args {
-                    match arg {
-                        Arg::Returned(reference) if reference.0 as usize >= at => {
-                            reference.0 += count;
-                        }
-                        _ => {}
-                    }
-                }
-            }
-        }
-        steps.splice(at..at, calls.into_iter().map(Step::Call));
-    }
-
     /// Adds an operation.
     pub fn operate(&mut self, stage: Stage, task: TaskId, operation: impl Operation + 'static) {
         self.step(stage, task, Step::Operate(Planned::new(operation)));
@@ -387,5 +357,19 @@ impl fmt::Display for ProcessId {
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.process, self.thread)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A parent creates its children without waiting for processes that do not exist yet.
+    #[test]
+    fn nobody_waits_before_all_processes_are_created() {
+        let plan = Plan::default();
+        assert!(!plan.waits(Stage::Root, Stage::InheritedMemory));
+        assert!(!plan.waits(Stage::InheritedMemory, Stage::Spawn));
+        assert!(plan.waits(Stage::Spawn, Stage::Leaders));
     }
 }

@@ -105,7 +105,7 @@ impl NewProcess {
     /// Plans that the executor creates the process, which is the root.
     pub fn create_root(self, cx: &mut PlanCx<'_>) {
         let root = self.id.leader();
-        self.create(Stage::Spawn, root, None, cx);
+        self.create(Stage::Root, root, None, cx);
     }
 
     /// Plans that the leader of another process creates this one.

@@ -167,12 +167,13 @@ mod tests {
 
     #[test]
     fn without_the_module_sessions_are_replayed() {
-        let (spawn, refused) = planned(&late_leader(), KernelFeatures::default(), Stage::Spawn);
+        let (root, refused) = planned(&late_leader(), KernelFeatures::default(), Stage::Root);
         assert!(!refused);
+        assert_eq!(root, ["p0.0 make p0 [10]"]);
+        let (spawn, _) = planned(&late_leader(), KernelFeatures::default(), Stage::Spawn);
         assert_eq!(
             spawn,
             [
-                "p0.0 make p0 [10]",
                 "p0.0 session: lead a new one",
                 "p0.0 make p1 [11]",
                 "p1.0 make p2 [12]",
