@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! The limits of what a plan may require of the executor. They are checked when a plan is made, so
-//! that nothing is begun that could not be completed.
+//! that nothing is begun that could not be completed. Contents of memory have none: the executor
+//! divides them into calls that fit ([`preadv`](crate::preadv)).
 
 use crust_model::plan::{Call, Plan, ProcessId, Step, TaskId, scratch};
 use crust_tracee::batch::{self, layout};

@@ -55,7 +55,7 @@ impl Executor<'_> {
                 self.stops.push((task, *stop));
                 Ok(())
             }
-            Step::Call(_) | Step::SpawnChild { .. } | Step::SpawnThread { .. } => {
+            Step::Call(_) | Step::Fill(_) | Step::SpawnChild { .. } | Step::SpawnThread { .. } => {
                 unreachable!("calls go into batches")
             }
         }

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crust_model::plan::{Arg, Call, Plan, ProcessId, Stage, TaskId, reserved};
+use crust_model::plan::{Arg, Call, Plan, ProcessId, Stage, Step, TaskId};
 use crust_model::{Error, Result};
 
 use super::forkable_range::ForkableRange;
@@ -174,7 +174,6 @@ impl ForkGroups {
 
     /// Plans the memory that children inherit.
     pub fn plan(&self, plan: &mut Plan) {
-        let image = plan.reserved_fds + reserved::IMAGE;
         for (&id, share) in &self.shares {
             let task = id.leader();
             if share.fork_group == id {
@@ -184,10 +183,10 @@ impl ForkGroups {
                 map_regions(&self.regions[&id], task, plan);
             }
             let stored = &self.members[&id].stored;
-            let given = stored.fill_some(&share.given, true, image);
-            let held_for_children = stored.fill_held(&share.held_for_children, image);
-            for call in given.into_iter().chain(held_for_children) {
-                plan.call(Stage::InheritedMemory, task, call);
+            let given = stored.fill_some(&share.given, true);
+            let held_for_children = stored.fill_held(&share.held_for_children);
+            for fill in given.into_iter().chain(held_for_children) {
+                plan.step(Stage::InheritedMemory, task, Step::Fill(fill));
             }
         }
     }
@@ -219,10 +218,9 @@ impl ForkGroups {
         let Some(member) = self.members.get(&id) else {
             return Ok(());
         };
-        let image = layout.reserved(reserved::IMAGE);
         let nothing = Share::default();
         let share = self.shares.get(&id).unwrap_or(&nothing);
-        let mut calls = member.stored.fill_some(&share.given, false, image);
+        let mut fills = member.stored.fill_some(&share.given, false);
         // These are the pages that it should have inherited, and could not.
         let mut lost = member.stored.inherited.clone();
         if member.cow_parent().is_some() {
@@ -237,14 +235,16 @@ impl ForkGroups {
                 ));
             };
             let held_for_children = lost.and(&holder.stored.held_for_children);
-            calls.extend(holder.stored.fill_held(&held_for_children, image));
+            fills.extend(holder.stored.fill_held(&held_for_children));
             lost = lost.without(&held_for_children);
             let found = lost.and(&holder.stored.runs);
-            calls.extend(holder.stored.fill_some(&found, true, image));
+            fills.extend(holder.stored.fill_some(&found, true));
             lost = lost.without(&found);
             ancestor = holder.parent;
         }
-        calls.into_iter().for_each(|call| layout.fill(call));
+        for fill in fills {
+            layout.fill(Stage::FillMemory, fill);
+        }
         Ok(())
     }
 }
@@ -301,8 +301,6 @@ fn map_regions(regions: &[ForkableRange], task: TaskId, plan: &mut Plan) {
 
 #[cfg(test)]
 mod tests {
-    use crust_model::plan::Step;
-
     use super::*;
     use crate::memory::forkable_range::tests::anonymous;
 
@@ -414,6 +412,7 @@ mod tests {
             let steps = stages.into_iter().filter_map(of_stage).flatten();
             let word = |step: &Step| match step {
                 Step::Call(call) => call.what.clone(),
+                Step::Fill(fill) => fill.describe(),
                 Step::SpawnChild { child, .. } => format!("make {child}"),
                 other => panic!("{other:?}"),
             };
@@ -456,7 +455,7 @@ mod tests {
         let whats: Vec<_> = plan.stages[&Stage::FillMemory][&id.leader()]
             .iter()
             .map(|step| match step {
-                Step::Call(call) => (call.what.as_str(), call.args[3].clone()),
+                Step::Fill(fill) => (fill.describe(), fill.offset),
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -464,8 +463,8 @@ mod tests {
         assert_eq!(
             whats,
             [
-                ("pages: read 4 KiB", Arg::Value(0x10_0000)),
-                ("pages: read 4 KiB", Arg::Value(0x10_0000)),
+                ("pages: read 4 KiB".to_owned(), 0x10_0000),
+                ("pages: read 4 KiB".to_owned(), 0x10_0000),
             ]
         );
     }

@@ -278,11 +278,12 @@ pub(super) mod tests {
     }
 
     /// Returns the purpose of each call of a stage.
-    pub(crate) fn calls(plan: &Plan, stage: Stage, task: TaskId) -> Vec<&str> {
+    pub(crate) fn calls(plan: &Plan, stage: Stage, task: TaskId) -> Vec<String> {
         plan.stages[&stage][&task]
             .iter()
             .map(|step| match step {
-                Step::Call(call) => &*call.what,
+                Step::Call(call) => call.what.clone(),
+                Step::Fill(fill) => fill.describe(),
                 other => panic!("{other:?}"),
             })
             .collect()

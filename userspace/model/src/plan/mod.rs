@@ -12,6 +12,7 @@
 
 pub mod call;
 pub mod clocks;
+pub mod fill;
 pub mod operation;
 pub mod text;
 pub mod timeout;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::call::{Arg, Call, CallRef, Data, Expect, Moment};
 pub use self::clocks::{After, Clocks, Offsets, SECOND};
+pub use self::fill::Fill;
 pub use self::operation::{Operation, Planned, TaskHandle};
 pub use self::timeout::{Remaining, TimeoutLocation};
 
@@ -153,6 +155,8 @@ pub struct Processor {
 pub enum Step {
     /// A system call by the task.
     Call(Call),
+    /// Contents of the image that the task reads into its memory.
+    Fill(Fill),
     /// Bytes that are written into the task's memory from outside.
     Write {
         /// A description of the bytes.
@@ -323,6 +327,13 @@ impl Plan {
             libc::SYS_close_range,
             [first.into(), last.into(), 0_u64.into()],
         )
+    }
+
+    /// Returns the number of steps of all tasks.
+    #[must_use]
+    pub fn step_count(&self) -> u64 {
+        let of_tasks = self.stages.values().flat_map(BTreeMap::values);
+        of_tasks.map(|steps| steps.len() as u64).sum()
     }
 
     /// Adds a step.

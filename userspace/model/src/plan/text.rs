@@ -102,6 +102,7 @@ fn describe(step: &Step) -> String {
             Expect::Success | Expect::Exactly(_) => call.what.clone(),
             Expect::Anything => format!("{} (may fail)", call.what),
         },
+        Step::Fill(fill) => fill.describe(),
         Step::Write {
             what,
             address,
@@ -138,6 +139,13 @@ fn step_json(step: &Step) -> Value {
             let args: Vec<Value> = call.args.iter().map(argument).collect();
             json!({ "what": what, "syscall": call.nr, "args": args, "expect": call.expect })
         }
+        Step::Fill(fill) => {
+            let places = fill.pages.ranges().iter().map(|range| fill.place(range));
+            let memory: Vec<Value> = places
+                .map(|(address, bytes)| json!({ "address": address, "bytes": bytes }))
+                .collect();
+            json!({ "what": what, "image_offset": fill.offset, "memory": memory })
+        }
         Step::SpawnChild {
             exit_signal, flags, ..
         } => json!({ "what": what, "exit_signal": exit_signal, "flags": format!("{flags:#x}") }),
@@ -171,7 +179,8 @@ mod tests {
     use crust_sys::RemoteAddr;
 
     use super::*;
-    use crate::plan::{Call, ProcessId, Stage};
+    use crate::Runs;
+    use crate::plan::{Call, Fill, ProcessId, Stage};
 
     fn plan() -> Plan {
         let root = ProcessId(0).leader();
@@ -199,6 +208,15 @@ mod tests {
         let fd = plan.call(Stage::CreateFiles, root, open);
         let close = Call::new("fd 3: close", libc::SYS_close, [fd.into()]).may_fail();
         plan.call(Stage::CreateFiles, root, close);
+        let mut pages = Runs::default();
+        pages.push(0x1000..0x3000);
+        let fill = Fill {
+            label: "shared memory".into(),
+            offset: 0x5000,
+            base: RemoteAddr(0x2000_0000),
+            pages,
+        };
+        plan.step(Stage::FillMemory, root, Step::Fill(fill));
         plan
     }
 
@@ -210,6 +228,8 @@ mod tests {
         create files
             2  p0.0    fd 3: open /x
             3  p0.0    fd 3: close (may fail)
+        fill memory
+            4  p0.0    shared memory: read 8 KiB
         scratch memory at 0x10000000, descriptors of the restore from 4 on
         ");
     }
@@ -221,5 +241,8 @@ mod tests {
         assert_eq!(step[0]["args"][1]["bytes"], "2f7800");
         assert_eq!(step[1]["args"][0]["returned_by_step"], 0);
         assert_eq!(json["plan"]["stages"][1]["stage"], "create_files");
+        let fill = &json["plan"]["stages"][2]["tasks"][0]["steps"][0];
+        assert_eq!(fill["image_offset"], 0x5000);
+        assert_eq!(fill["memory"][0]["bytes"], 0x2000);
     }
 }
