@@ -102,11 +102,11 @@ pub fn execute<'a>(
         losses: Refusals::default(),
     };
     let stages: Vec<(Stage, &Steps)> = plan
-        .stages
+        .stages()
         .iter()
         .map(|(&stage, steps)| (stage, steps))
         .collect();
-    let fill = plan.stages.get(&Stage::FillMemory);
+    let fill = plan.stages().get(&Stage::FillMemory);
     let is_much = fill.is_some_and(fill::is_much);
     let is_parallel = |stage: Stage| is_much && stage == Stage::FillMemory;
     for together in stages.chunk_by(|&(before, _), &(next, _)| {

@@ -33,7 +33,7 @@ pub fn exceeded(plan: &Plan) -> Vec<Exceeded> {
 fn exceeding(plan: &Plan, descriptors: u64) -> Vec<Exceeded> {
     const ROOM: u64 = scratch::SIZE - layout::BATCHES;
     let mut all = Vec::new();
-    for (&task, steps) in plan.stages.values().flatten() {
+    for (&task, steps) in plan.stages().values().flatten() {
         for call in steps.iter().filter_map(call) {
             let size = batch::size(call) as u64;
             if size > ROOM {
@@ -87,10 +87,8 @@ mod tests {
     use super::*;
 
     fn plan(bytes: usize) -> Plan {
-        let mut plan = Plan {
-            reserved_fds: 10,
-            ..Plan::default()
-        };
+        let mut plan = Plan::default();
+        plan.reserved_fds = 10;
         let call = Call::new("send", libc::SYS_write, [Data::new(vec![0; bytes]).into()]);
         plan.call(Stage::ConnectFiles, ProcessId(0).leader(), call);
         plan

@@ -52,7 +52,7 @@ impl Numbers {
 
 /// Returns whether a task of the plan is to have this id.
 fn is_planned(plan: &Plan, number: i32) -> bool {
-    let mut steps = plan.stages.values().flat_map(BTreeMap::values).flatten();
+    let mut steps = plan.stages().values().flat_map(BTreeMap::values).flatten();
     steps.any(|step| match step {
         Step::SpawnChild { pid, .. } => pid.contains(&number),
         Step::SpawnThread { tid, .. } => tid.contains(&number),

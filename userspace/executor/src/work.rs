@@ -111,7 +111,7 @@ mod tests {
             );
         }
         let stages: Vec<_> = plan
-            .stages
+            .stages()
             .iter()
             .map(|(&stage, steps)| (stage, steps))
             .collect();

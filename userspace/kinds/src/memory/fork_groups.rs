@@ -408,7 +408,7 @@ mod tests {
         family().plan(&mut plan);
         let words = |id: u32| -> Vec<String> {
             let stages = [Stage::Root, Stage::InheritedMemory, Stage::Spawn];
-            let of_stage = |stage| plan.stages[&stage].get(&ProcessId(id).leader());
+            let of_stage = |stage| plan.stages()[&stage].get(&ProcessId(id).leader());
             let steps = stages.into_iter().filter_map(of_stage).flatten();
             let word = |step: &Step| match step {
                 Step::Call(call) => call.what.clone(),
@@ -452,7 +452,7 @@ mod tests {
         let id = ProcessId(2);
         let mut layout = Layout::begin(&mut plan, id.leader(), &[], None, &common, &[]);
         fork_groups.fill(id, &mut layout).unwrap();
-        let whats: Vec<_> = plan.stages[&Stage::FillMemory][&id.leader()]
+        let whats: Vec<_> = plan.stages()[&Stage::FillMemory][&id.leader()]
             .iter()
             .map(|step| match step {
                 Step::Fill(fill) => (fill.describe(), fill.offset),

@@ -279,7 +279,7 @@ pub(super) mod tests {
 
     /// Returns the purpose of each call of a stage.
     pub(crate) fn calls(plan: &Plan, stage: Stage, task: TaskId) -> Vec<String> {
-        plan.stages[&stage][&task]
+        plan.stages()[&stage][&task]
             .iter()
             .map(|step| match step {
                 Step::Call(call) => call.what.clone(),
@@ -310,7 +310,7 @@ pub(super) mod tests {
                 "unmap where the vDSO was parked",
             ]
         );
-        let Step::Call(map) = &plan.stages[&Stage::MapMemory][&first][2] else {
+        let Step::Call(map) = &plan.stages()[&Stage::MapMemory][&first][2] else {
             panic!("no call");
         };
         // Pages have to be read into it, which its own protection does not allow.
@@ -327,7 +327,7 @@ pub(super) mod tests {
                 "close shared memory",
             ]
         );
-        let Step::Call(open) = &plan.stages[&Stage::ShareMemory][&second][0] else {
+        let Step::Call(open) = &plan.stages()[&Stage::ShareMemory][&second][0] else {
             panic!("no call");
         };
         let path = format!("500/map_files/{shared:x}-{:x}", shared + 4 * PAGE);

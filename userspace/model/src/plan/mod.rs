@@ -249,8 +249,9 @@ pub enum StopReported {
 /// The work to be done, by task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The steps of each task in each stage.
-    pub stages: BTreeMap<Stage, BTreeMap<TaskId, Vec<Step>>>,
+    /// The steps of each task in each stage. They are only appended to: what is to come first has an
+    /// earlier stage.
+    stages: BTreeMap<Stage, BTreeMap<TaskId, Vec<Step>>>,
     /// The start of a range of addresses that no process of the image uses, for scratch memory.
     pub scratch: RemoteAddr,
     /// The first descriptor number above all that the image uses; see [`reserved`].
@@ -327,6 +328,12 @@ impl Plan {
             libc::SYS_close_range,
             [first.into(), last.into(), 0_u64.into()],
         )
+    }
+
+    /// Returns the steps of each task in each stage.
+    #[must_use]
+    pub fn stages(&self) -> &BTreeMap<Stage, BTreeMap<TaskId, Vec<Step>>> {
+        &self.stages
     }
 
     /// Returns the number of steps of all tasks.

@@ -377,7 +377,7 @@ mod tests {
             thread,
             ..ProcessId(0).leader()
         };
-        plan.stages[&stage][&task]
+        plan.stages()[&stage][&task]
             .iter()
             .map(|step| match step {
                 Step::Call(call) => call.what.clone(),

@@ -143,7 +143,7 @@ mod tests {
             Step::Operate(operation) => format!("{operation:?}"),
             other => format!("{other:?}"),
         };
-        let steps = cx.plan.stages.remove(&stage).unwrap_or_default();
+        let steps = cx.plan.stages().get(&stage).cloned().unwrap_or_default();
         let lines = steps
             .iter()
             .flat_map(|(task, steps)| {
