@@ -39,7 +39,7 @@ fn exceeding(plan: &Plan, descriptors: u64) -> Vec<Exceeded> {
             if size > ROOM {
                 all.push(Exceeded {
                     task,
-                    object: call.what.clone(),
+                    object: call.label.clone(),
                     why: format!(
                         "one system call would have to carry {} KiB of data, and at most {} KiB are possible",
                         size >> 10,

@@ -110,7 +110,7 @@ mod tests {
     }
 
     fn labels(calls: &[Call]) -> Vec<&str> {
-        calls.iter().map(|call| &*call.what).collect()
+        calls.iter().map(|call| &*call.label).collect()
     }
 
     #[test]

@@ -119,7 +119,7 @@ mod tests {
         // The contents are four calls.
         let refers_to = |index: usize| match &work[&root][index] {
             Todo::Call(call) => match call.args[0] {
-                Arg::Returned(to) => (&*call.what, to.0),
+                Arg::Returned(to) => (&*call.label, to.0),
                 ref other => panic!("{other:?}"),
             },
             other => panic!("{other:?}"),

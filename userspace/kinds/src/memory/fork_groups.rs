@@ -411,7 +411,7 @@ mod tests {
             let of_stage = |stage| plan.stages()[&stage].get(&ProcessId(id).leader());
             let steps = stages.into_iter().filter_map(of_stage).flatten();
             let word = |step: &Step| match step {
-                Step::Call(call) => call.what.clone(),
+                Step::Call(call) => call.label.clone(),
                 Step::Fill(fill) => fill.describe(),
                 Step::SpawnChild { child, .. } => format!("make {child}"),
                 other => panic!("{other:?}"),

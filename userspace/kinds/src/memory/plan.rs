@@ -282,7 +282,7 @@ pub(super) mod tests {
         plan.stages()[&stage][&task]
             .iter()
             .map(|step| match step {
-                Step::Call(call) => call.what.clone(),
+                Step::Call(call) => call.label.clone(),
                 Step::Fill(fill) => fill.describe(),
                 other => panic!("{other:?}"),
             })

@@ -101,7 +101,7 @@ pub enum Expect {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     /// The object and operation, for the plan and for errors, as in `fd 3: open /var/log/x`.
-    pub what: String,
+    pub label: String,
     /// The number of the call.
     pub nr: i64,
     /// The arguments.
@@ -112,9 +112,9 @@ pub struct Call {
 
 impl Call {
     /// Makes a call that must succeed.
-    pub fn new(what: impl Into<String>, nr: i64, args: impl Into<Vec<Arg>>) -> Self {
+    pub fn new(label: impl Into<String>, nr: i64, args: impl Into<Vec<Arg>>) -> Self {
         Self {
-            what: what.into(),
+            label: label.into(),
             nr,
             args: args.into(),
             expect: Expect::Success,

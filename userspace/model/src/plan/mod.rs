@@ -160,7 +160,7 @@ pub enum Step {
     /// Bytes that are written into the task's memory from outside.
     Write {
         /// A description of the bytes.
-        what: String,
+        label: String,
         /// The address to write to.
         address: RemoteAddr,
         /// The bytes.

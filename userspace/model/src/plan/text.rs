@@ -99,15 +99,15 @@ fn describe(step: &Step) -> String {
     };
     match step {
         Step::Call(call) => match call.expect {
-            Expect::Success | Expect::Exactly(_) => call.what.clone(),
-            Expect::Anything => format!("{} (may fail)", call.what),
+            Expect::Success | Expect::Exactly(_) => call.label.clone(),
+            Expect::Anything => format!("{} (may fail)", call.label),
         },
         Step::Fill(fill) => fill.describe(),
         Step::Write {
-            what,
+            label,
             address,
             bytes,
-        } => format!("write {what}: {} bytes at {address}", bytes.len()),
+        } => format!("write {label}: {} bytes at {address}", bytes.len()),
         Step::Operate(operation) | Step::OperateAtEnd(operation) => operation.describe(),
         Step::SpawnChild { child, pid, .. } => {
             format!("make child {child} with pid {}", numbers(pid))
@@ -120,8 +120,8 @@ fn describe(step: &Step) -> String {
         Step::ExitLeader { status } => {
             format!("the leader ends with status {status:#x}, other threads go on")
         }
-        Step::Reenter(call) => format!("begin the interrupted call again: {}", call.what),
-        Step::CallAtLast(call) => call.what.clone(),
+        Step::Reenter(call) => format!("begin the interrupted call again: {}", call.label),
+        Step::CallAtLast(call) => call.label.clone(),
         Step::SetProcessor(processor) if processor.enters => {
             "set registers, enter the interrupted call again, and set the signal mask".into()
         }

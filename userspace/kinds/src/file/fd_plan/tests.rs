@@ -50,7 +50,7 @@ fn calls(tables: &[Table], files: &[crust_image::Record]) -> Result<Vec<String>>
         for (task, steps) in tasks {
             for step in steps {
                 if let Step::Call(call) = step {
-                    calls.push(format!("{task} {}", call.what));
+                    calls.push(format!("{task} {}", call.label));
                 }
             }
         }

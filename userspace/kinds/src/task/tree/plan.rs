@@ -137,7 +137,7 @@ mod tests {
         let mut cx = PlanCx::new(image, features, &options, (1, 1));
         plan(&mut cx).unwrap();
         let words = |step: &Step| match step {
-            Step::Call(call) => call.what.clone(),
+            Step::Call(call) => call.label.clone(),
             Step::SpawnChild { child, pid, .. } => format!("make {child} {pid:?}"),
             Step::SpawnThread { thread, tid } => format!("make {thread} {tid:?}"),
             Step::Operate(operation) => format!("{operation:?}"),
