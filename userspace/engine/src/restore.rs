@@ -48,12 +48,7 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
     if refusals.forbid() {
         return Err(Error::Refused(refusals.into_vec()));
     }
-    let steps = plan
-        .stages
-        .values()
-        .flat_map(|tasks| tasks.values())
-        .map(|steps| steps.len() as u64)
-        .sum();
+    let steps = plan.step_count();
     progress.phase(&Phase::Planned {
         objects: image.len() as u64,
         steps,

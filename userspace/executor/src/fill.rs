@@ -9,10 +9,11 @@ use crust_model::plan::{Step, TaskId};
 use crust_model::{Error, Result};
 use crust_tracee::parallel;
 
-use crate::{Executor, Steps, Todo, Work};
+use crate::work::{Steps, Todo, Work};
+use crate::{Executor, preadv};
 
-/// The number of calls in `Stage::FillMemory` from which on more threads are worth it: 2 MiB are
-/// read by two.
+/// The number of calls in `Stage::FillMemory` from which on more threads are worth it. 2 MiB of
+/// adjacent pages are read by two calls ([`preadv`]).
 const MUCH: usize = 64;
 
 /// The maximum number of threads that read.
@@ -20,7 +21,12 @@ const THREADS: usize = 4;
 
 /// Returns whether a process has so much to read that it gets additional threads.
 pub(super) fn is_much(steps: &Steps) -> bool {
-    steps.values().any(|steps| steps.len() >= MUCH)
+    let calls = |step: &Step| match step {
+        Step::Fill(fill) => preadv::count(fill),
+        _ => 1,
+    };
+    let mut of_tasks = steps.values();
+    of_tasks.any(|steps| steps.iter().map(calls).sum::<usize>() >= MUCH)
 }
 
 impl Executor<'_> {
@@ -35,11 +41,10 @@ impl Executor<'_> {
         let mut helpers = Vec::new();
         for task in large {
             let made = self.make_helpers(task, threads - 1)?;
-            let all = work.remove(&task).unwrap_or_default();
+            let mut all = work.remove(&task).unwrap_or_default().into_iter();
             let share = all.len().div_ceil(threads);
-            let readers = std::iter::once(task).chain(made.iter().copied());
-            for (reader, share) in readers.zip(all.chunks(share)) {
-                work.insert(reader, share.to_vec());
+            for reader in std::iter::once(task).chain(made.iter().copied()) {
+                work.insert(reader, all.by_ref().take(share).collect());
             }
             helpers.extend(made);
         }
@@ -62,7 +67,7 @@ impl Executor<'_> {
             })
             .collect();
         if !steps.is_empty() {
-            let steps = steps.iter().map(|step| Todo { step, base: 0 }).collect();
+            let steps = steps.iter().map(Todo::Step).collect();
             self.run(&Work::from([(task, steps)]))?;
         }
         Ok(helpers)

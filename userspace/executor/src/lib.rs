@@ -18,18 +18,18 @@ pub mod fill;
 pub mod finish;
 pub mod handle;
 pub mod limits;
+pub mod preadv;
 pub mod round;
 pub mod steps;
 pub mod stops;
+pub mod work;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::time::Instant;
 
 use crust_hooks::module::Ckpt;
-use crust_model::plan::{
-    Call, Offsets, Plan, Planned, Processor, Stage, StayStopped, Step, TaskId,
-};
+use crust_model::plan::{Call, Offsets, Plan, Planned, Processor, Stage, StayStopped, TaskId};
 use crust_model::progress::{Phase, Progress};
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
@@ -40,6 +40,7 @@ use crust_tracee::remote::Caller;
 use nix::time::ClockId;
 
 pub use self::finish::Restored;
+use self::work::{Steps, Work};
 
 /// A task that exists.
 struct Live {
@@ -76,20 +77,6 @@ struct Executor<'a> {
     losses: Refusals,
 }
 
-/// The steps of a stage.
-type Steps = BTreeMap<TaskId, Vec<Step>>;
-
-/// The work that tasks do without waiting for each other: the steps of one stage, or of several.
-type Work<'p> = BTreeMap<TaskId, Vec<Todo<'p>>>;
-
-/// A step of a task.
-#[derive(Clone, Copy)]
-struct Todo<'p> {
-    step: &'p Step,
-    /// The index of the first step of its stage, to which references are relative.
-    base: u32,
-}
-
 /// Executes a plan.
 ///
 /// # Errors
@@ -114,21 +101,22 @@ pub fn execute<'a>(
         offsets: Offsets::default(),
         losses: Refusals::default(),
     };
-    let close = Step::Call(plan.close_reserved());
     let stages: Vec<(Stage, &Steps)> = plan
-        .stages
+        .stages()
         .iter()
         .map(|(&stage, steps)| (stage, steps))
         .collect();
-    let share = |stage: Stage, steps| stage == Stage::FillMemory && fill::is_much(steps);
-    for together in stages.chunk_by(|&(before, steps), &(next, next_steps)| {
-        !plan.waits(before, next) && !share(before, steps) && !share(next, next_steps)
+    let fill = plan.stages().get(&Stage::FillMemory);
+    let is_much = fill.is_some_and(fill::is_much);
+    let is_parallel = |stage: Stage| is_much && stage == Stage::FillMemory;
+    for together in stages.chunk_by(|&(before, _), &(next, _)| {
+        !plan.waits(before, next) && !is_parallel(before) && !is_parallel(next)
     }) {
         interrupts.check()?;
         let begun = Instant::now();
-        let work = merge(together, &close, plan);
+        let work = work::merge(together, plan);
         let (first, last) = (together[0].0, together[together.len() - 1].0);
-        if share(first, together[0].1) {
+        if is_parallel(first) {
             executor.fill(work)?;
         } else if first == Stage::ShadowStacks {
             for (task, steps) in work {
@@ -147,26 +135,6 @@ pub fn execute<'a>(
     executor.finish()?;
     tracing::debug!(took = ?begun.elapsed(), "registers are set");
     Ok(Restored::new(executor))
-}
-
-/// Concatenates the steps of each task in several stages.
-fn merge<'p>(stages: &[(Stage, &'p Steps)], close: &'p Step, plan: &Plan) -> Work<'p> {
-    let mut work = Work::new();
-    for &(stage, steps) in stages {
-        for (&task, steps) in steps.iter().filter(|(_, steps)| !steps.is_empty()) {
-            let all = work.entry(task).or_default();
-            let base = all.len() as u32;
-            all.extend(steps.iter().map(|step| Todo { step, base }));
-            // If several processes share a table, the plan says when all have finished.
-            if stage == Stage::SealMemory
-                && task.thread == 0
-                && !plan.shared_tables.contains_key(&task.process)
-            {
-                all.push(Todo { step: close, base });
-            }
-        }
-    }
-    work
 }
 
 impl Live {

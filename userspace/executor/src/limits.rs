@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! The limits of what a plan may require of the executor. They are checked when a plan is made, so
-//! that nothing is begun that could not be completed.
+//! that nothing is begun that could not be completed. Contents of memory have none: the executor
+//! divides them into calls that fit ([`preadv`](crate::preadv)).
 
 use crust_model::plan::{Call, Plan, ProcessId, Step, TaskId, scratch};
 use crust_tracee::batch::{self, layout};
@@ -32,13 +33,13 @@ pub fn exceeded(plan: &Plan) -> Vec<Exceeded> {
 fn exceeding(plan: &Plan, descriptors: u64) -> Vec<Exceeded> {
     const ROOM: u64 = scratch::SIZE - layout::BATCHES;
     let mut all = Vec::new();
-    for (&task, steps) in plan.stages.values().flatten() {
+    for (&task, steps) in plan.stages().values().flatten() {
         for call in steps.iter().filter_map(call) {
             let size = batch::size(call) as u64;
             if size > ROOM {
                 all.push(Exceeded {
                     task,
-                    object: call.what.clone(),
+                    object: call.label.clone(),
                     why: format!(
                         "one system call would have to carry {} KiB of data, and at most {} KiB are possible",
                         size >> 10,
@@ -86,10 +87,8 @@ mod tests {
     use super::*;
 
     fn plan(bytes: usize) -> Plan {
-        let mut plan = Plan {
-            reserved_fds: 10,
-            ..Plan::default()
-        };
+        let mut plan = Plan::default();
+        plan.reserved_fds = 10;
         let call = Call::new("send", libc::SYS_write, [Data::new(vec![0; bytes]).into()]);
         plan.call(Stage::ConnectFiles, ProcessId(0).leader(), call);
         plan

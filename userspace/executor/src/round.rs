@@ -17,15 +17,16 @@ use crust_tracee::spawn;
 use nix::errno::Errno;
 use zerocopy::FromBytes;
 
-use crate::{Executor, Live, Todo, Work};
+use crate::work::{Todo, Work};
+use crate::{Executor, Live};
 
 /// A batch that is being executed.
-struct Running<'p> {
+struct Running<'w> {
     task: TaskId,
     start: RemoteAddr,
     /// The range of steps in the batch.
     steps: std::ops::Range<usize>,
-    calls: Vec<Cow<'p, Call>>,
+    calls: Vec<Cow<'w, Call>>,
     entry_bytes: usize,
 }
 
@@ -49,14 +50,9 @@ impl Numbers {
     }
 }
 
-/// Returns whether a step creates a task.
-fn is_birth(step: &Step) -> bool {
-    matches!(step, Step::SpawnChild { .. } | Step::SpawnThread { .. })
-}
-
 /// Returns whether a task of the plan is to have this id.
 fn is_planned(plan: &Plan, number: i32) -> bool {
-    let mut steps = plan.stages.values().flat_map(BTreeMap::values).flatten();
+    let mut steps = plan.stages().values().flat_map(BTreeMap::values).flatten();
     steps.any(|step| match step {
         Step::SpawnChild { pid, .. } => pid.contains(&number),
         Step::SpawnThread { tid, .. } => tid.contains(&number),
@@ -130,10 +126,12 @@ impl Executor<'_> {
 
     /// Returns how many of its steps a task has done; `None` if it does not exist yet.
     fn done(&self, task: TaskId, steps: &[Todo<'_>]) -> Option<usize> {
-        match (self.tasks.get(&task), steps.first().map(|todo| todo.step)) {
+        match (self.tasks.get(&task), steps.first()) {
             (Some(live), _) => Some(live.results.len()),
             // We create the root ourselves.
-            (None, Some(Step::SpawnChild { child, .. })) if child.leader() == task => Some(0),
+            (None, Some(Todo::Step(Step::SpawnChild { child, .. }))) if child.leader() == task => {
+                Some(0)
+            }
             (None, _) => None,
         }
     }
@@ -143,13 +141,13 @@ impl Executor<'_> {
     fn alone(&mut self, task: TaskId, steps: &[Todo<'_>], from: usize) -> Result<usize> {
         let mut at = from;
         while let Some(todo) = steps.get(at) {
-            match todo.step {
-                Step::Call(_) | Step::SpawnThread { .. } => break,
-                Step::SpawnChild { child, pid, .. } if child.leader() == task => {
+            match todo {
+                Todo::Step(Step::SpawnChild { child, pid, .. }) if child.leader() == task => {
                     self.make_root(task, pid)?;
                 }
-                Step::SpawnChild { .. } => break,
-                step => self.step(task, step)?,
+                Todo::Call(_) => break,
+                todo if todo.is_birth() => break,
+                Todo::Step(step) => self.step(task, step)?,
             }
             self.live(task)?.results.push(0);
             at += 1;
@@ -170,30 +168,28 @@ impl Executor<'_> {
 
     /// Starts a task on as many of its calls as fit. Returns `None` if another round has to do it,
     /// because other threads of its process use the scratch memory.
-    fn begin<'p>(
+    fn begin<'w>(
         &mut self,
         task: TaskId,
-        steps: &[Todo<'p>],
+        steps: &'w [Todo<'_>],
         from: usize,
         used: &mut BTreeMap<ProcessId, u64>,
-    ) -> Result<Option<Running<'p>>> {
+    ) -> Result<Option<Running<'w>>> {
         let first = used.entry(task.process).or_insert(layout::BATCHES);
         let room = (scratch::SIZE - *first) as usize;
         let mut calls = Vec::new();
         let mut size = 0;
         for todo in &steps[from..] {
-            let call = match todo.step {
-                Step::Call(call) => {
-                    Call::now(call.counted_from(todo.base), |clock| self.now(clock))
-                }
-                Step::SpawnChild {
+            let call = match todo {
+                Todo::Call(call) => call.now(|clock| self.now(clock)),
+                Todo::Step(Step::SpawnChild {
                     pid,
                     exit_signal,
                     flags,
                     ..
-                } => Cow::Owned(spawn::child(pid, *exit_signal, *flags)),
-                Step::SpawnThread { tid, .. } => Cow::Owned(spawn::thread(tid)),
-                _ => break,
+                }) => Cow::Owned(spawn::child(pid, *exit_signal, *flags)),
+                Todo::Step(Step::SpawnThread { tid, .. }) => Cow::Owned(spawn::thread(tid)),
+                Todo::Step(_) => break,
             };
             size += batch::size(&call);
             if size > room {
@@ -252,7 +248,7 @@ impl Executor<'_> {
         let calls = || batch.calls.iter().map(AsRef::as_ref);
         let mut results = batch::results(tid, calls(), &entries, stopped);
         let failed = steps[batch.steps.clone()].get(stopped);
-        if failed.is_some_and(|todo| is_birth(todo.step)) && is_taken(&results) {
+        if failed.is_some_and(Todo::is_birth) && is_taken(&results) {
             // The next round tries again.
             if self.numbers.wait() {
                 results = batch::results(tid, calls().take(stopped), &entries, stopped);
@@ -266,12 +262,12 @@ impl Executor<'_> {
         for (index, todo) in steps[batch.steps.clone()].iter().enumerate().take(stopped) {
             let entry = &entries[index * size_of::<Entry>()..][..size_of::<Entry>()];
             let number = Entry::read_from_bytes(entry).map_or(0, |entry| entry.result as i32);
-            match todo.step {
-                Step::SpawnChild { child, pid, .. } => {
+            match todo {
+                Todo::Step(Step::SpawnChild { child, pid, .. }) => {
                     made.push((child.leader(), number, number));
                     is_in_the_way |= pid.is_empty() && is_planned(plan, number);
                 }
-                Step::SpawnThread { thread, .. } => made.push((*thread, pid, number)),
+                Todo::Step(Step::SpawnThread { thread, .. }) => made.push((*thread, pid, number)),
                 _ => {}
             }
         }

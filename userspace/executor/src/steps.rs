@@ -27,10 +27,10 @@ impl Executor<'_> {
         let tid = self.live(task)?.caller.tid;
         match step {
             Step::Write {
-                what,
+                label,
                 address,
                 bytes,
-            } => write(tid, *address, bytes).map_err(|errno| Error::task(tid, what, errno)),
+            } => write(tid, *address, bytes).map_err(|errno| Error::task(tid, label, errno)),
             Step::Operate(operation) => self.operate(task, operation),
             Step::OperateAtEnd(operation) => {
                 self.live(task)?.at_end.push(operation.clone());
@@ -55,7 +55,7 @@ impl Executor<'_> {
                 self.stops.push((task, *stop));
                 Ok(())
             }
-            Step::Call(_) | Step::SpawnChild { .. } | Step::SpawnThread { .. } => {
+            Step::Call(_) | Step::Fill(_) | Step::SpawnChild { .. } | Step::SpawnThread { .. } => {
                 unreachable!("calls go into batches")
             }
         }
@@ -159,7 +159,7 @@ impl Executor<'_> {
                 .map_err(|errno| Error::task(live.caller.tid, "set its extended state", errno))?;
         }
         let args = batch::place(&live.caller, scratch.offset(layout::BATCHES), call)?;
-        let value = live.caller.call_into_stop(&call.what, call.nr, &args)?;
+        let value = live.caller.call_into_stop(&call.label, call.nr, &args)?;
         if value != RESTART_BLOCK {
             live.reentered = Some(value);
         }
@@ -181,7 +181,7 @@ impl Executor<'_> {
         for (task, call) in std::mem::take(&mut self.last) {
             let caller = &self.live(task)?.caller;
             let args = batch::place(caller, scratch.offset(layout::BATCHES), &call)?;
-            caller.call(&call.what, call.nr, &args)?;
+            caller.call(&call.label, call.nr, &args)?;
         }
         Ok(())
     }

@@ -37,7 +37,7 @@ impl Executor<'_> {
                 let scratch = self.plan.scratch.offset(layout::BATCHES);
                 let caller = &self.live(parent)?.caller;
                 let args = batch::place(caller, scratch, &call)?;
-                caller.raw(&call.what, call.nr, &args)?;
+                caller.raw(&call.label, call.nr, &args)?;
             }
         }
         Ok(())

@@ -20,6 +20,8 @@ pub mod object;
 pub mod plan;
 pub mod progress;
 pub mod refusal;
+pub mod runs;
 pub mod words;
 
 pub use self::error::{Error, Result};
+pub use self::runs::Runs;

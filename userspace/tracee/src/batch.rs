@@ -54,7 +54,7 @@ impl Batch {
                 ..Entry::default()
             };
             if call.args.len() > entry.args.len() {
-                return Err(Error::malformed(&call.what, "more than six arguments"));
+                return Err(Error::malformed(&call.label, "more than six arguments"));
             }
             for (number, arg) in call.args.iter().enumerate() {
                 entry.args[number] = match arg {
@@ -69,7 +69,7 @@ impl Batch {
                         }
                         Returned::Here(_) => {
                             return Err(Error::malformed(
-                                &call.what,
+                                &call.label,
                                 "it needs what a later call returns",
                             ));
                         }
@@ -122,12 +122,12 @@ pub enum Returned {
 /// [`Error::Task`] if the memory cannot be written to.
 pub fn place(caller: &Caller, at: RemoteAddr, call: &Call) -> Result<[u64; 6]> {
     let batch = Batch::encode(std::iter::once(call), at, |_| {
-        Err(Error::malformed(&call.what, "refers to another call"))
+        Err(Error::malformed(&call.label, "refers to another call"))
     })?;
     memory::write(caller.tid, at, &batch.bytes)
-        .map_err(|errno| Error::task(caller.tid, &call.what, errno))?;
+        .map_err(|errno| Error::task(caller.tid, &call.label, errno))?;
     let entry = Entry::read_from_bytes(&batch.bytes[..ENTRY])
-        .map_err(|_| Error::malformed(&call.what, "half an entry"))?;
+        .map_err(|_| Error::malformed(&call.label, "half an entry"))?;
     Ok(entry.args)
 }
 
@@ -166,16 +166,16 @@ pub fn results<'a>(
     let mut results = Vec::new();
     for (index, (call, bytes)) in calls.zip(entries.chunks_exact(ENTRY)).enumerate() {
         let entry = Entry::read_from_bytes(bytes)
-            .map_err(|_| Error::malformed(&call.what, "half an entry"))?;
+            .map_err(|_| Error::malformed(&call.label, "half an entry"))?;
         if index == stopped_at {
             return Err(match error_number(entry.result) {
                 Some(errno) => Error::Task {
                     task: tid,
-                    operation: call.what.clone(),
+                    operation: call.label.clone(),
                     errno,
                 },
                 None => Error::malformed(
-                    format!("task {tid}: {}", call.what),
+                    format!("task {tid}: {}", call.label),
                     format!(
                         "returned {:#x} instead of {:#x}",
                         entry.result, entry.wanted

@@ -267,7 +267,7 @@ impl<'a> ThreadQuery<'a> {
                         Arg::Data(_) | Arg::Returned(_) => 0,
                     })
                     .collect();
-                returned.push(self.remote.raw(&call.what, call.nr, &args)? as u64);
+                returned.push(self.remote.raw(&call.label, call.nr, &args)? as u64);
                 if writes {
                     let mut answer = [0; ANSWER];
                     memory::read(tid, place, &mut answer)

@@ -2,15 +2,13 @@
 
 //! Contents of files and memory: which pages exist, and which files are copied into an image.
 
-pub mod runs;
-
 use std::fs::File;
 
 use crust_model::image::Owned;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-pub use self::runs::Runs;
+pub use crust_model::Runs;
 
 /// Decodes the size of huge pages, as a power of two, or 0; others than there can be are damage.
 ///

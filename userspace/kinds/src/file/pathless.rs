@@ -92,7 +92,7 @@ impl File for PathlessFile {
             } else {
                 let cloexec = if cloexec { libc::O_CLOEXEC } else { 0 };
                 let mut call = holding_fd.open(process, proc, flags | cloexec);
-                call.what = format!("fd {number}: {}", call.what);
+                call.label = format!("fd {number}: {}", call.label);
                 call
             }
         })?;

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crust_model::plan::{Arg, Call, CallRef, Plan, ProcessId, reserved};
+use crust_model::plan::{Arg, Call, Plan, ProcessId, Stage, Step, TaskId};
 use crust_model::{Error, Result};
 
 use super::forkable_range::ForkableRange;
@@ -172,33 +172,23 @@ impl ForkGroups {
             .map_or_else(Runs::default, |parent| parent.there.clone())
     }
 
-    /// Plans the calls that must precede the making of children.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Error::Malformed`] if the plan makes no such process.
-    pub fn plan(&self, plan: &mut Plan) -> Result<()> {
+    /// Plans the memory that children inherit.
+    pub fn plan(&self, plan: &mut Plan) {
         for (&id, share) in &self.shares {
-            if share.fork_group != id
-                && share.given.is_empty()
-                && share.held_for_children.is_empty()
-            {
-                continue;
-            }
-            let mut calls = Vec::new();
-            let first = plan.births(id)?;
+            let task = id.leader();
             if share.fork_group == id {
-                calls.extend(unmap_others(plan, &[]));
-                let base = CallRef(first as u32 + calls.len() as u32);
-                calls.extend(map_regions(&self.regions[&id], base));
+                for call in unmap_others(plan, &[]) {
+                    plan.call(Stage::InheritedMemory, task, call);
+                }
+                map_regions(&self.regions[&id], task, plan);
             }
-            let image = plan.reserved_fds + reserved::IMAGE;
             let stored = &self.members[&id].stored;
-            calls.extend(stored.fill_some(&share.given, true, image));
-            calls.extend(stored.fill_held(&share.held_for_children, image));
-            plan.insert_calls(id, first, calls);
+            let given = stored.fill_some(&share.given, true);
+            let held_for_children = stored.fill_held(&share.held_for_children);
+            for fill in given.into_iter().chain(held_for_children) {
+                plan.step(Stage::InheritedMemory, task, Step::Fill(fill));
+            }
         }
-        Ok(())
     }
 
     /// Returns the mappings of a process that are there before it makes its own.
@@ -228,10 +218,9 @@ impl ForkGroups {
         let Some(member) = self.members.get(&id) else {
             return Ok(());
         };
-        let image = layout.reserved(reserved::IMAGE);
         let nothing = Share::default();
         let share = self.shares.get(&id).unwrap_or(&nothing);
-        let mut calls = member.stored.fill_some(&share.given, false, image);
+        let mut fills = member.stored.fill_some(&share.given, false);
         // These are the pages that it should have inherited, and could not.
         let mut lost = member.stored.inherited.clone();
         if member.cow_parent().is_some() {
@@ -246,14 +235,16 @@ impl ForkGroups {
                 ));
             };
             let held_for_children = lost.and(&holder.stored.held_for_children);
-            calls.extend(holder.stored.fill_held(&held_for_children, image));
+            fills.extend(holder.stored.fill_held(&held_for_children));
             lost = lost.without(&held_for_children);
             let found = lost.and(&holder.stored.runs);
-            calls.extend(holder.stored.fill_some(&found, true, image));
+            fills.extend(holder.stored.fill_some(&found, true));
             lost = lost.without(&found);
             ancestor = holder.parent;
         }
-        calls.into_iter().for_each(|call| layout.fill(call));
+        for fill in fills {
+            layout.fill(Stage::FillMemory, fill);
+        }
         Ok(())
     }
 }
@@ -290,35 +281,26 @@ fn region_of<'r>(
     regions.get(next).filter(holds)
 }
 
-/// Returns the calls that map regions; `base` is the number of the first call.
-fn map_regions(regions: &[ForkableRange], base: CallRef) -> Vec<Call> {
-    let mut calls = Vec::new();
+/// Plans that a task maps regions.
+fn map_regions(regions: &[ForkableRange], task: TaskId, plan: &mut Plan) {
+    let stage = Stage::InheritedMemory;
     for region in regions {
         let opened = region.file().map(|(file, offset)| {
-            calls.push(open_call(file, libc::O_RDONLY));
-            (CallRef(base.0 + calls.len() as u32 - 1), offset)
+            let fd = plan.call(stage, task, open_call(file, libc::O_RDONLY));
+            (fd, offset)
         });
         let source = opened.map(|(fd, offset)| (Arg::from(fd), offset));
-        calls.push(
-            region
-                .area()
-                .map_call(libc::PROT_READ | libc::PROT_WRITE, source),
-        );
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        plan.call(stage, task, region.area().map_call(protection, source));
         if let Some((fd, _)) = opened {
-            calls.push(Call::new(
-                "close a mapped file",
-                libc::SYS_close,
-                [fd.into()],
-            ));
+            let close = Call::new("close a mapped file", libc::SYS_close, [fd.into()]);
+            plan.call(stage, task, close);
         }
     }
-    calls
 }
 
 #[cfg(test)]
 mod tests {
-    use crust_model::plan::{Stage, Step};
-
     use super::*;
     use crate::memory::forkable_range::tests::anonymous;
 
@@ -394,7 +376,12 @@ mod tests {
                 exit_signal: 17,
                 flags: 0,
             };
-            plan.step(Stage::Spawn, ProcessId(parent).leader(), step);
+            let stage = if parent == child {
+                Stage::Root
+            } else {
+                Stage::Spawn
+            };
+            plan.step(stage, ProcessId(parent).leader(), step);
         }
         plan
     }
@@ -418,15 +405,18 @@ mod tests {
     #[test]
     fn memory_is_mapped_and_filled_before_children_are_made() {
         let mut plan = plan_of_births(&[(0, 0), (0, 1), (0, 3), (1, 2)]);
-        family().plan(&mut plan).unwrap();
+        family().plan(&mut plan);
         let words = |id: u32| -> Vec<String> {
-            let steps = &plan.stages[&Stage::Spawn][&ProcessId(id).leader()];
+            let stages = [Stage::Root, Stage::InheritedMemory, Stage::Spawn];
+            let of_stage = |stage| plan.stages()[&stage].get(&ProcessId(id).leader());
+            let steps = stages.into_iter().filter_map(of_stage).flatten();
             let word = |step: &Step| match step {
-                Step::Call(call) => call.what.clone(),
+                Step::Call(call) => call.label.clone(),
+                Step::Fill(fill) => fill.describe(),
                 Step::SpawnChild { child, .. } => format!("make {child}"),
                 other => panic!("{other:?}"),
             };
-            steps.iter().map(word).collect()
+            steps.map(word).collect()
         };
         assert_eq!(
             words(0),
@@ -441,11 +431,6 @@ mod tests {
             ]
         );
         assert_eq!(words(1), ["pages: read 4 KiB", "make p2"]);
-        assert!(
-            family()
-                .plan(&mut plan_of_births(&[(0, 0), (0, 3)]))
-                .is_err()
-        );
     }
 
     /// If two members have different things at the same place, one reads what it would have
@@ -467,10 +452,10 @@ mod tests {
         let id = ProcessId(2);
         let mut layout = Layout::begin(&mut plan, id.leader(), &[], None, &common, &[]);
         fork_groups.fill(id, &mut layout).unwrap();
-        let whats: Vec<_> = plan.stages[&Stage::FillMemory][&id.leader()]
+        let whats: Vec<_> = plan.stages()[&Stage::FillMemory][&id.leader()]
             .iter()
             .map(|step| match step {
-                Step::Call(call) => (call.what.as_str(), call.args[3].clone()),
+                Step::Fill(fill) => (fill.describe(), fill.offset),
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -478,8 +463,8 @@ mod tests {
         assert_eq!(
             whats,
             [
-                ("pages: read 4 KiB", Arg::Value(0x10_0000)),
-                ("pages: read 4 KiB", Arg::Value(0x10_0000)),
+                ("pages: read 4 KiB".to_owned(), 0x10_0000),
+                ("pages: read 4 KiB".to_owned(), 0x10_0000),
             ]
         );
     }

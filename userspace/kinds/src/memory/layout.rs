@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crust_arch::TASK_SIZE;
 use crust_model::plan::{
-    Arg, Call, CallRef, Data, Operation, Plan, Stage, Step, TaskId, reserved, scratch,
+    Arg, Call, CallRef, Data, Fill, Operation, Plan, Stage, Step, TaskId, reserved, scratch,
 };
 use crust_model::{Error, Result};
 
@@ -112,9 +112,11 @@ impl<'a> Layout<'a> {
         self.call(Stage::MapMemory, call);
     }
 
-    /// Adds a call that reads pages.
-    pub fn fill(&mut self, call: Call) {
-        self.call(Stage::FillMemory, call);
+    /// Adds a step that reads pages, if there are any.
+    pub fn fill(&mut self, stage: Stage, fill: Fill) {
+        if !fill.pages.is_empty() {
+            self.step(stage, Step::Fill(fill));
+        }
     }
 
     /// Adds a call.

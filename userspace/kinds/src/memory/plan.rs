@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crust_image::PAGE_SIZE;
 use crust_model::image::Image;
-use crust_model::plan::{ProcessId, Stage, Step, scratch};
+use crust_model::plan::{ProcessId, scratch};
 use crust_model::{Error, Result};
 use crust_sys::RemoteAddr;
 
@@ -30,6 +30,7 @@ use crate::plan_context::PlanCx;
 use crate::ranges::holes::Holes;
 use crate::task::limits::Limits;
 use crate::task::tree;
+use crate::task::tree::creators::Creators;
 
 /// Plans the memory of all processes, and the place of scratch memory.
 ///
@@ -52,12 +53,9 @@ pub(super) fn plan(kinds: Kinds, cx: &mut PlanCx<'_>) -> Result<()> {
 
     let mut common = Common::default();
     let mut filled: BTreeMap<ProcessId, Vec<(Range<u64>, &SharedMemory)>> = BTreeMap::new();
-    let pids = pids(cx);
     for (owner, memory) in image.all::<SharedMemory>() {
         let owner = owner.process();
-        let pid = *pids
-            .get(&owner)
-            .ok_or_else(|| Error::malformed(owner.to_string(), "the plan does not make it"))?;
+        let pid = Creators::noted(cx)?.pid(owner)?;
         let at = common.objects.add(memory, owner, pid, &mut holes)?;
         filled.entry(owner).or_default().push((at, memory));
     }
@@ -68,7 +66,7 @@ pub(super) fn plan(kinds: Kinds, cx: &mut PlanCx<'_>) -> Result<()> {
     let rings = Rings::of(image);
 
     let fork_groups = fork_groups(cx)?;
-    fork_groups.plan(&mut cx.plan)?;
+    fork_groups.plan(&mut cx.plan);
 
     for (owner, space) in image.all::<AddressSpace>() {
         let process = owner.process();
@@ -132,44 +130,21 @@ fn fork_groups(cx: &PlanCx<'_>) -> Result<ForkGroups> {
         .into_iter()
         .map(|member| member.parent)
         .collect();
-    let mut makers = BTreeMap::new();
-    for (task, steps) in cx.plan.stages.get(&Stage::Spawn).into_iter().flatten() {
-        for step in steps {
-            if let Step::SpawnChild { child, .. } = step {
-                makers.insert(*child, Some(task.process).filter(|maker| maker != child));
-            }
-        }
-    }
+    let creators = Creators::noted(cx)?;
     let mut members = BTreeMap::new();
     for (owner, stored) in cx.image.all::<StoredPages>() {
         let id = owner.process();
         let parent = parents.get(owner.number as usize).copied().flatten();
         let parent = parent.map(ProcessId);
-        let mut maker = makers.get(&id).copied().flatten();
-        while let Some(stand_in) = maker.filter(|maker| maker.0 as usize >= parents.len()) {
-            // A stand-in is a copy of the process that makes it.
-            maker = makers.get(&stand_in).copied().flatten();
-        }
         let member = Member {
             parent,
-            inherits: maker == parent,
+            inherits: creators.copy_of(id)? == parent,
             forkable_ranges: forkable_ranges(cx.image, id)?,
             stored: stored.clone(),
         };
         members.insert(id, member);
     }
     Ok(ForkGroups::of(members))
-}
-
-/// Returns the pids that the processes will have according to the plan.
-fn pids(cx: &PlanCx<'_>) -> BTreeMap<ProcessId, i32> {
-    let steps = cx.plan.stages.values().flat_map(BTreeMap::values).flatten();
-    steps
-        .filter_map(|step| match step {
-            Step::SpawnChild { child, pid, .. } => Some((*child, *pid.last()?)),
-            _ => None,
-        })
-        .collect()
 }
 
 /// Returns the address ranges of all mappings of a process, in ascending order.
@@ -205,7 +180,7 @@ pub(super) mod tests {
     use crust_hooks::KernelFeatures;
     use crust_image::Record;
     use crust_model::object::State;
-    use crust_model::plan::{Plan, TaskId};
+    use crust_model::plan::{Plan, Stage, Step, TaskId};
     use crust_model::refusal::Refusals;
     use crust_proc::smaps::vm_flag as t;
 
@@ -215,6 +190,7 @@ pub(super) mod tests {
     use crate::memory::shared_anonymous::SharedAnonymous;
     use crate::plan_context::RestoreOptions;
     use crate::registry::KINDS;
+    use crate::task::tree::creators::NewProcess;
 
     const PAGE: u64 = 4096;
 
@@ -284,26 +260,30 @@ pub(super) mod tests {
         let image = KINDS.decode(records, &mut Refusals::default())?;
         let mut cx = PlanCx::new(&image, KernelFeatures::default(), &options, (1, 1));
         cx.plan.reserved_fds = 10;
-        for (child, pid) in [(0, 500), (1, 501)] {
-            let step = Step::SpawnChild {
-                child: ProcessId(child),
-                pid: vec![pid],
-                exit_signal: 17,
+        for (id, pid) in [(0, 500), (1, 501)] {
+            let new = NewProcess {
+                id: ProcessId(id),
+                pid: Some(pid),
+                exit_signal: libc::SIGCHLD,
                 flags: 0,
+                stands_in: false,
             };
-            let task = ProcessId(child).leader();
-            cx.plan.step(Stage::Spawn, task, step);
+            match id {
+                0 => new.create_root(&mut cx),
+                _ => new.create_by(ProcessId(0), Stage::Spawn, &mut cx),
+            }
         }
         plan(KINDS, &mut cx)?;
         Ok(cx.plan)
     }
 
     /// Returns the purpose of each call of a stage.
-    pub(crate) fn calls(plan: &Plan, stage: Stage, task: TaskId) -> Vec<&str> {
-        plan.stages[&stage][&task]
+    pub(crate) fn calls(plan: &Plan, stage: Stage, task: TaskId) -> Vec<String> {
+        plan.stages()[&stage][&task]
             .iter()
             .map(|step| match step {
-                Step::Call(call) => &*call.what,
+                Step::Call(call) => call.label.clone(),
+                Step::Fill(fill) => fill.describe(),
                 other => panic!("{other:?}"),
             })
             .collect()
@@ -330,7 +310,7 @@ pub(super) mod tests {
                 "unmap where the vDSO was parked",
             ]
         );
-        let Step::Call(map) = &plan.stages[&Stage::MapMemory][&first][2] else {
+        let Step::Call(map) = &plan.stages()[&Stage::MapMemory][&first][2] else {
             panic!("no call");
         };
         // Pages have to be read into it, which its own protection does not allow.
@@ -347,7 +327,7 @@ pub(super) mod tests {
                 "close shared memory",
             ]
         );
-        let Step::Call(open) = &plan.stages[&Stage::ShareMemory][&second][0] else {
+        let Step::Call(open) = &plan.stages()[&Stage::ShareMemory][&second][0] else {
             panic!("no call");
         };
         let path = format!("500/map_files/{shared:x}-{:x}", shared + 4 * PAGE);
@@ -381,6 +361,11 @@ pub(super) mod tests {
             planned(&records)
         };
         assert!(without(SharedMemory::TAG).is_err());
+        let mut records_of_another = records();
+        let pages = StoredPages::default().record(ProcessId(2)).unwrap();
+        records_of_another.push(pages);
+        let error = planned(&records_of_another).unwrap_err().to_string();
+        assert!(error.contains("the plan does not make it"), "{error}");
         let mut twice = records();
         twice.push(twice[4].clone());
         assert!(planned(&twice).is_err());

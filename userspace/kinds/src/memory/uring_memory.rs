@@ -235,7 +235,7 @@ mod tests {
             "unmap where the vDSO was parked".to_owned(),
         ];
         assert_eq!(calls, expected);
-        let Step::Call(map) = &plan.stages[&stage][&task][6] else {
+        let Step::Call(map) = &plan.stages()[&stage][&task][6] else {
             panic!("no call");
         };
         assert_eq!((&map.args[0], &map.args[4]), (&0.into(), &5.into()));

@@ -96,7 +96,7 @@ impl MappingKind for Vdso {
             layout.call(Stage::MapMemory, call.must_return(area.start));
             if !part.left.is_empty() {
                 let write = Step::Write {
-                    what: "what was left behind the vDSO".into(),
+                    label: "what was left behind the vDSO".into(),
                     address: RemoteAddr(area.start + area.length - part.left.len() as u64),
                     bytes: part.left.clone(),
                 };

@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn a_list_is_taken_away_before_attributes_are_set() {
         let attributes = [(b"user.a".to_vec(), b"1".to_vec())];
-        let calls: Vec<_> = set("file", 7, &attributes).map(|call| call.what).collect();
+        let calls: Vec<_> = set("file", 7, &attributes).map(|call| call.label).collect();
         assert_eq!(
             calls,
             [

@@ -105,7 +105,7 @@ impl ThreadAspect for Rseq {
         }
         if self.sequence != 0 {
             let write = Step::Write {
-                what: "rseq: the sequence under way".into(),
+                label: "rseq: the sequence under way".into(),
                 address: self.address.offset(RSEQ_CS),
                 bytes: self.sequence.to_ne_bytes().into(),
             };

@@ -101,7 +101,7 @@ pub enum Expect {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     /// The object and operation, for the plan and for errors, as in `fd 3: open /var/log/x`.
-    pub what: String,
+    pub label: String,
     /// The number of the call.
     pub nr: i64,
     /// The arguments.
@@ -112,9 +112,9 @@ pub struct Call {
 
 impl Call {
     /// Makes a call that must succeed.
-    pub fn new(what: impl Into<String>, nr: i64, args: impl Into<Vec<Arg>>) -> Self {
+    pub fn new(label: impl Into<String>, nr: i64, args: impl Into<Vec<Arg>>) -> Self {
         Self {
-            what: what.into(),
+            label: label.into(),
             nr,
             args: args.into(),
             expect: Expect::Success,
@@ -128,30 +128,31 @@ impl Call {
         self
     }
 
-    /// Returns the same call for a list of steps in which `base` steps of other stages come first.
+    /// Returns the same call with its references to earlier calls replaced.
     #[must_use]
-    pub fn counted_from(&self, base: u32) -> Cow<'_, Self> {
-        let refers = |arg: &Arg| matches!(arg, Arg::Returned(_));
-        let mut call = Cow::Borrowed(self);
-        if base != 0 && self.args.iter().any(refers) {
-            for arg in &mut call.to_mut().args {
-                if let Arg::Returned(reference) = arg {
-                    reference.0 += base;
-                }
+    pub fn with_references(&self, replace: impl Fn(CallRef) -> CallRef) -> Cow<'_, Self> {
+        let differs = |arg: &Arg| matches!(arg, Arg::Returned(to) if replace(*to) != *to);
+        if !self.args.iter().any(differs) {
+            return Cow::Borrowed(self);
+        }
+        let mut call = self.clone();
+        for arg in &mut call.args {
+            if let Arg::Returned(to) = arg {
+                *to = replace(*to);
             }
         }
-        call
+        Cow::Owned(call)
     }
 
     /// Returns the same call, with the moments in its data filled in by the clocks of a task.
     #[must_use]
-    pub fn now(call: Cow<'_, Self>, clock: impl Fn(i32) -> u64) -> Cow<'_, Self> {
+    pub fn now(&self, clock: impl Fn(i32) -> u64) -> Cow<'_, Self> {
         const SECOND: u64 = 1_000_000_000;
         let has_moments = |arg: &Arg| matches!(arg, Arg::Data(data) if !data.moments.is_empty());
-        if !call.args.iter().any(has_moments) {
-            return call;
+        if !self.args.iter().any(has_moments) {
+            return Cow::Borrowed(self);
         }
-        let mut call = call.into_owned();
+        let mut call = self.clone();
         for arg in &mut call.args {
             let Arg::Data(data) = arg else { continue };
             for (offset, moment) in std::mem::take(&mut data.moments) {

@@ -12,6 +12,7 @@
 
 pub mod call;
 pub mod clocks;
+pub mod fill;
 pub mod operation;
 pub mod text;
 pub mod timeout;
@@ -24,9 +25,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::call::{Arg, Call, CallRef, Data, Expect, Moment};
 pub use self::clocks::{After, Clocks, Offsets, SECOND};
+pub use self::fill::Fill;
 pub use self::operation::{Operation, Planned, TaskHandle};
 pub use self::timeout::{Remaining, TimeoutLocation};
-use crate::{Error, Result};
 
 /// A process of the image. Parents have smaller numbers than their children; the root is 0.
 #[derive(
@@ -58,6 +59,11 @@ impl ProcessId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
+    /// The root is created.
+    Root,
+    /// Each process maps and fills the memory that its children inherit, before it creates any of
+    /// them.
+    InheritedMemory,
     /// Processes are created, parents first, each with its pid.
     Spawn,
     /// Session and process group leaders get their ids (without the module, some of this is in
@@ -112,7 +118,10 @@ impl Stage {
     pub fn waits_for(self, before: Self) -> bool {
         let is_private = matches!(
             self,
-            Self::MapMemory
+            // A process that does not exist yet begins when its parent has created it.
+            Self::InheritedMemory
+                | Self::Spawn
+                | Self::MapMemory
                 | Self::FillMemory
                 | Self::SealMemory
                 | Self::Threads
@@ -146,10 +155,12 @@ pub struct Processor {
 pub enum Step {
     /// A system call by the task.
     Call(Call),
+    /// Contents of the image that the task reads into its memory.
+    Fill(Fill),
     /// Bytes that are written into the task's memory from outside.
     Write {
         /// A description of the bytes.
-        what: String,
+        label: String,
         /// The address to write to.
         address: RemoteAddr,
         /// The bytes.
@@ -161,7 +172,8 @@ pub enum Step {
     /// makes no more calls.
     OperateAtEnd(Planned),
     /// [`Stage::Spawn`]: the task creates this child process. (Also in [`Stage::Leaders`], for a
-    /// child that is dismissed later.)
+    /// child that is dismissed later, and in [`Stage::Root`], where the executor creates the task
+    /// itself.)
     SpawnChild {
         /// The child.
         child: ProcessId,
@@ -237,8 +249,9 @@ pub enum StopReported {
 /// The work to be done, by task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The steps of each task in each stage.
-    pub stages: BTreeMap<Stage, BTreeMap<TaskId, Vec<Step>>>,
+    /// The steps of each task in each stage. They are only appended to: what is to come first has an
+    /// earlier stage.
+    stages: BTreeMap<Stage, BTreeMap<TaskId, Vec<Step>>>,
     /// The start of a range of addresses that no process of the image uses, for scratch memory.
     pub scratch: RemoteAddr,
     /// The first descriptor number above all that the image uses; see [`reserved`].
@@ -250,7 +263,7 @@ pub struct Plan {
     pub clocks: Clocks,
 }
 
-/// The layout of the memory that every process has at [`Plan::scratch`] from [`Stage::Spawn`] on.
+/// The layout of the memory that every process has at [`Plan::scratch`] from [`Stage::Root`] on.
 /// No process of the image has anything there, so [`Stage::MapMemory`] can unmap all the rest with
 /// two calls, whatever the seed process looked like.
 pub mod scratch {
@@ -317,6 +330,19 @@ impl Plan {
         )
     }
 
+    /// Returns the steps of each task in each stage.
+    #[must_use]
+    pub fn stages(&self) -> &BTreeMap<Stage, BTreeMap<TaskId, Vec<Step>>> {
+        &self.stages
+    }
+
+    /// Returns the number of steps of all tasks.
+    #[must_use]
+    pub fn step_count(&self) -> u64 {
+        let of_tasks = self.stages.values().flat_map(BTreeMap::values);
+        of_tasks.map(|steps| steps.len() as u64).sum()
+    }
+
     /// Adds a step.
     pub fn step(&mut self, stage: Stage, task: TaskId, step: Step) -> CallRef {
         let steps = self
@@ -327,44 +353,6 @@ impl Plan {
             .or_default();
         steps.push(step);
         CallRef(steps.len() as u32 - 1)
-    }
-
-    /// Returns the index of the first step by which a process creates a child.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Malformed`] if the plan gives that process no child.
-    pub fn births(&self, process: ProcessId) -> Result<usize> {
-        let steps = self
-            .stages
-            .get(&Stage::Spawn)
-            .and_then(|tasks| tasks.get(&process.leader()));
-        let is_birth =
-            |step: &Step| matches!(step, Step::SpawnChild { child, .. } if *child != process);
-        steps
-            .and_then(|steps| steps.iter().position(is_birth))
-            .ok_or_else(|| Error::malformed(process.to_string(), "the plan gives it no child"))
-    }
-
-    /// Inserts calls before step `at` of the first stage of a process. They already use their final
-    /// indices; references of later steps are adjusted.
-    pub fn insert_calls(&mut self, process: ProcessId, at: usize, calls: Vec<Call>) {
-        let count = calls.len() as u32;
-        let tasks = self.stages.entry(Stage::Spawn).or_default();
-        let steps = tasks.entry(process.leader()).or_default();
-        for step in &mut steps[at..] {
-            if let Step::Call(call) = step {
-                for arg in &mut call.args {
-                    match arg {
-                        Arg::Returned(reference) if reference.0 as usize >= at => {
-                            reference.0 += count;
-                        }
-                        _ => {}
-                    }
-                }
-            }
-        }
-        steps.splice(at..at, calls.into_iter().map(Step::Call));
     }
 
     /// Adds an operation.
@@ -387,5 +375,19 @@ impl fmt::Display for ProcessId {
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.process, self.thread)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A parent creates its children without waiting for processes that do not exist yet.
+    #[test]
+    fn nobody_waits_before_all_processes_are_created() {
+        let plan = Plan::default();
+        assert!(!plan.waits(Stage::Root, Stage::InheritedMemory));
+        assert!(!plan.waits(Stage::InheritedMemory, Stage::Spawn));
+        assert!(plan.waits(Stage::Spawn, Stage::Leaders));
     }
 }

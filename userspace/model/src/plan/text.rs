@@ -99,14 +99,15 @@ fn describe(step: &Step) -> String {
     };
     match step {
         Step::Call(call) => match call.expect {
-            Expect::Success | Expect::Exactly(_) => call.what.clone(),
-            Expect::Anything => format!("{} (may fail)", call.what),
+            Expect::Success | Expect::Exactly(_) => call.label.clone(),
+            Expect::Anything => format!("{} (may fail)", call.label),
         },
+        Step::Fill(fill) => fill.describe(),
         Step::Write {
-            what,
+            label,
             address,
             bytes,
-        } => format!("write {what}: {} bytes at {address}", bytes.len()),
+        } => format!("write {label}: {} bytes at {address}", bytes.len()),
         Step::Operate(operation) | Step::OperateAtEnd(operation) => operation.describe(),
         Step::SpawnChild { child, pid, .. } => {
             format!("make child {child} with pid {}", numbers(pid))
@@ -119,8 +120,8 @@ fn describe(step: &Step) -> String {
         Step::ExitLeader { status } => {
             format!("the leader ends with status {status:#x}, other threads go on")
         }
-        Step::Reenter(call) => format!("begin the interrupted call again: {}", call.what),
-        Step::CallAtLast(call) => call.what.clone(),
+        Step::Reenter(call) => format!("begin the interrupted call again: {}", call.label),
+        Step::CallAtLast(call) => call.label.clone(),
         Step::SetProcessor(processor) if processor.enters => {
             "set registers, enter the interrupted call again, and set the signal mask".into()
         }
@@ -137,6 +138,13 @@ fn step_json(step: &Step) -> Value {
         Step::Call(call) | Step::Reenter(call) | Step::CallAtLast(call) => {
             let args: Vec<Value> = call.args.iter().map(argument).collect();
             json!({ "what": what, "syscall": call.nr, "args": args, "expect": call.expect })
+        }
+        Step::Fill(fill) => {
+            let places = fill.pages.ranges().iter().map(|range| fill.place(range));
+            let memory: Vec<Value> = places
+                .map(|(address, bytes)| json!({ "address": address, "bytes": bytes }))
+                .collect();
+            json!({ "what": what, "image_offset": fill.offset, "memory": memory })
         }
         Step::SpawnChild {
             exit_signal, flags, ..
@@ -171,7 +179,8 @@ mod tests {
     use crust_sys::RemoteAddr;
 
     use super::*;
-    use crate::plan::{Call, ProcessId, Stage};
+    use crate::Runs;
+    use crate::plan::{Call, Fill, ProcessId, Stage};
 
     fn plan() -> Plan {
         let root = ProcessId(0).leader();
@@ -199,6 +208,15 @@ mod tests {
         let fd = plan.call(Stage::CreateFiles, root, open);
         let close = Call::new("fd 3: close", libc::SYS_close, [fd.into()]).may_fail();
         plan.call(Stage::CreateFiles, root, close);
+        let mut pages = Runs::default();
+        pages.push(0x1000..0x3000);
+        let fill = Fill {
+            label: "shared memory".into(),
+            offset: 0x5000,
+            base: RemoteAddr(0x2000_0000),
+            pages,
+        };
+        plan.step(Stage::FillMemory, root, Step::Fill(fill));
         plan
     }
 
@@ -210,6 +228,8 @@ mod tests {
         create files
             2  p0.0    fd 3: open /x
             3  p0.0    fd 3: close (may fail)
+        fill memory
+            4  p0.0    shared memory: read 8 KiB
         scratch memory at 0x10000000, descriptors of the restore from 4 on
         ");
     }
@@ -221,5 +241,8 @@ mod tests {
         assert_eq!(step[0]["args"][1]["bytes"], "2f7800");
         assert_eq!(step[1]["args"][0]["returned_by_step"], 0);
         assert_eq!(json["plan"]["stages"][1]["stage"], "create_files");
+        let fill = &json["plan"]["stages"][2]["tasks"][0]["steps"][0];
+        assert_eq!(fill["image_offset"], 0x5000);
+        assert_eq!(fill["memory"][0]["bytes"], 0x2000);
     }
 }

@@ -46,11 +46,11 @@ fn calls(tables: &[Table], files: &[crust_image::Record]) -> Result<Vec<String>>
     let mut cx = PlanCx::new(&image, KernelFeatures::default(), &options, (1, 1));
     super::plan(KINDS, &mut cx)?;
     let mut calls = Vec::new();
-    for tasks in cx.plan.stages.values() {
+    for tasks in cx.plan.stages().values() {
         for (task, steps) in tasks {
             for step in steps {
                 if let Step::Call(call) = step {
-                    calls.push(format!("{task} {}", call.what));
+                    calls.push(format!("{task} {}", call.label));
                 }
             }
         }

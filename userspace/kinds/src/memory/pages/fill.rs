@@ -1,22 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The calls that read pages back from the image.
+//! The steps that read pages back from the image.
 
 use std::ops::Range;
 
-use crust_model::plan::{Call, Data, Stage, reserved};
+use crust_model::plan::{Call, Fill, Stage};
+use crust_sys::RemoteAddr;
 
 use super::{Runs, SharedMemory, StoredPages};
 use crate::memory::layout::Layout;
 use crate::pathless::Contents;
-
-// This was measured: if the pages are there before `preadv` copies into them, the page faults are
-// saved, which is a quarter of the time. It is done in pieces, so that the pages are still in the
-// cache. A few pages are not worth a call.
-const BYTES: u64 = 2 << 20;
-const WORTH_A_CALL: u64 = 64 << 10;
-// `preadv` takes 1024 ranges, but their array has to lie in scratch memory.
-const RANGES: usize = 256;
 
 // linux/mman.h since 6.13; the libc crate lacks it.
 const MADV_GUARD_INSTALL: i32 = 102;
@@ -28,31 +21,25 @@ impl StoredPages {
         self.runs.touch(range) || self.inherited.touch(range)
     }
 
-    /// Returns the calls that read those pages that are among `some`, or (if `within` is false) those that are not,
-    /// from the image, which is open as this descriptor.
+    /// Returns the steps that read those pages that are among `some`, or (if `within` is false) those that are not.
     #[must_use]
-    pub fn fill_some(&self, some: &Runs, within: bool, image: i32) -> Vec<Call> {
-        let mut calls = Vec::new();
-        for (before, inside, runs) in self.runs.split(some.ranges()) {
-            if inside == within {
-                calls.extend(fill("pages", &runs, 0, self.offset + before, image));
-            }
-        }
-        calls
+    pub fn fill_some(&self, some: &Runs, within: bool) -> Vec<Fill> {
+        let pieces = self.runs.split(some.ranges()).into_iter();
+        pieces
+            .filter(|(_, inside, _)| *inside == within)
+            .map(|(before, _, pages)| fill("pages", pages, self.offset + before))
+            .collect()
     }
 
-    /// Returns the calls that read those pages among `some` that the process holds for its
+    /// Returns the steps that read those pages among `some` that the process holds for its
     /// children.
     #[must_use]
-    pub fn fill_held(&self, some: &Runs, image: i32) -> Vec<Call> {
-        let mut calls = Vec::new();
-        for (before, inside, runs) in self.held_for_children.split(some.ranges()) {
-            if inside {
-                let what = "pages for children";
-                calls.extend(fill(what, &runs, 0, self.held_at() + before, image));
-            }
-        }
-        calls
+    pub fn fill_held(&self, some: &Runs) -> Vec<Fill> {
+        let pieces = self.held_for_children.split(some.ranges()).into_iter();
+        pieces
+            .filter(|(_, inside, _)| *inside)
+            .map(|(before, _, pages)| fill("pages for children", pages, self.held_at() + before))
+            .collect()
     }
 
     /// Sets the guards.
@@ -72,62 +59,38 @@ impl StoredPages {
     }
 }
 
+/// Returns the step that reads private pages.
+fn fill(label: &str, pages: Runs, offset: u64) -> Fill {
+    Fill {
+        label: label.into(),
+        offset,
+        base: RemoteAddr(0),
+        pages,
+    }
+}
+
 impl SharedMemory {
     /// Reads the pages of an object that is mapped at `at`.
     pub fn fill(&self, at: &Range<u64>, layout: &mut Layout<'_>) {
-        let image = layout.reserved(reserved::IMAGE);
-        for call in fill("shared memory", &self.runs, at.start, self.offset, image) {
-            layout.fill(call);
-        }
+        let fill = Fill {
+            label: "shared memory".into(),
+            offset: self.offset,
+            base: RemoteAddr(at.start),
+            pages: self.runs.clone(),
+        };
+        layout.fill(Stage::FillMemory, fill);
     }
 }
 
 impl Contents {
     /// Reads the pages of an object that is mapped at `at`.
-    pub fn fill(&self, what: &str, stage: Stage, at: u64, layout: &mut Layout<'_>) {
-        let image = layout.reserved(reserved::IMAGE);
-        for call in fill(what, &self.runs, at, self.offset, image) {
-            layout.call(stage, call);
-        }
+    pub fn fill(&self, label: &str, stage: Stage, at: u64, layout: &mut Layout<'_>) {
+        let fill = Fill {
+            label: label.into(),
+            offset: self.offset,
+            base: RemoteAddr(at),
+            pages: self.runs.clone(),
+        };
+        layout.fill(stage, fill);
     }
-}
-
-fn fill(what: &str, runs: &Runs, base: u64, offset: u64, image: i32) -> Vec<Call> {
-    let mut calls = Vec::new();
-    for (before, ranges) in runs.groups(RANGES, BYTES) {
-        for range in &ranges {
-            let length = range.end - range.start;
-            if length >= WORTH_A_CALL {
-                let call = Call::new(
-                    format!("{what}: populate {} KiB", length >> 10),
-                    libc::SYS_madvise,
-                    [
-                        base.wrapping_add(range.start).into(),
-                        length.into(),
-                        libc::MADV_POPULATE_WRITE.into(),
-                    ],
-                );
-                // Linux before 5.14 does not know it; the restore works without it too.
-                calls.push(call.may_fail());
-            }
-        }
-        let words: Vec<u64> = ranges
-            .iter()
-            .flat_map(|range| [base.wrapping_add(range.start), range.end - range.start])
-            .collect();
-        let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-        let call = Call::new(
-            format!("{what}: read {} KiB", bytes >> 10),
-            libc::SYS_preadv,
-            [
-                image.into(),
-                Data::words(&words).into(),
-                (ranges.len() as u64).into(),
-                (offset + before).into(),
-                0.into(),
-            ],
-        );
-        calls.push(call.must_return(bytes));
-    }
-    calls
 }

@@ -120,7 +120,7 @@ impl ForkWriter {
         ];
         let call = Call::new("receive the image", libc::SYS_recvmsg, args);
         let args = batch::place(caller, scratch, &call)?;
-        caller.call(&call.what, call.nr, &args)?;
+        caller.call(&call.label, call.nr, &args)?;
         let mut header = [0_u64; 7];
         memory::read(caller.pid, RemoteAddr(args[1]), header.as_mut_bytes())
             .map_err(failed("what it received"))?;

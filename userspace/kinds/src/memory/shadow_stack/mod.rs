@@ -329,7 +329,7 @@ impl ShadowStack {
     fn fill(&self, thread: u32, layout: &mut Layout<'_>) {
         for (address, bytes) in &self.contents {
             let step = Step::Write {
-                what: "a shadow stack".into(),
+                label: "a shadow stack".into(),
                 address: RemoteAddr(*address),
                 bytes: bytes.clone(),
             };
@@ -380,10 +380,10 @@ mod tests {
             thread,
             ..ProcessId(0).leader()
         };
-        plan.stages[&stage][&task]
+        plan.stages()[&stage][&task]
             .iter()
             .map(|step| match step {
-                Step::Call(call) => call.what.clone(),
+                Step::Call(call) => call.label.clone(),
                 Step::Write { address, .. } => format!("write to {address}"),
                 Step::Operate(operation) => format!("{operation:?}"),
                 other => format!("{other:?}"),

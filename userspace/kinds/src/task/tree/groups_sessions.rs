@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use crust_model::plan::{Call, ProcessId, Stage, Step};
 
+use super::creators::NewProcess;
 use super::ids::SetIds;
 use crate::plan_context::PlanCx;
 use crate::task::session_replay::{Place, SessionReplay};
@@ -25,15 +26,10 @@ pub(super) fn groups(replay: &SessionReplay, processes: usize, cx: &mut PlanCx<'
         cx.plan.call(Stage::Leaders, maker, join(0, group));
     }
     for (&(group, member), number) in replay.orphaned.iter().zip(processes..) {
-        let task = ProcessId(member as u32).leader();
+        let member = ProcessId(member as u32);
+        let task = member.leader();
         let child = ProcessId(number as u32);
-        let birth = Step::SpawnChild {
-            child,
-            pid: vec![group],
-            exit_signal: 0,
-            flags: 0,
-        };
-        cx.plan.step(Stage::Leaders, task, birth);
+        NewProcess::stand_in(child, Some(group)).create_by(member, Stage::Leaders, cx);
         let call = join(group, group);
         cx.plan.call(Stage::Leaders, task, call);
         cx.plan

@@ -5,6 +5,7 @@
 //! With the module every process is put where it was, in any order. Without it, [`session_replay`] determines what
 //! `setsid` and `setpgid` can do.
 
+pub mod creators;
 pub mod exits;
 pub mod groups_sessions;
 pub mod ids;

@@ -139,13 +139,13 @@ mod tests {
         let mut cx = PlanCx::new(image, features, &options, (1, 1));
         plan(&mut cx).unwrap();
         let words = |step: &Step| match step {
-            Step::Call(call) => call.what.clone(),
+            Step::Call(call) => call.label.clone(),
             Step::SpawnChild { child, pid, .. } => format!("make {child} {pid:?}"),
             Step::SpawnThread { thread, tid } => format!("make {thread} {tid:?}"),
             Step::Operate(operation) => format!("{operation:?}"),
             other => format!("{other:?}"),
         };
-        let steps = cx.plan.stages.remove(&stage).unwrap_or_default();
+        let steps = cx.plan.stages().get(&stage).cloned().unwrap_or_default();
         let lines = steps
             .iter()
             .flat_map(|(task, steps)| {
@@ -169,12 +169,13 @@ mod tests {
 
     #[test]
     fn without_the_module_sessions_are_replayed() {
-        let (spawn, refused) = planned(&late_leader(), KernelFeatures::default(), Stage::Spawn);
+        let (root, refused) = planned(&late_leader(), KernelFeatures::default(), Stage::Root);
         assert!(!refused);
+        assert_eq!(root, ["p0.0 make p0 [10]"]);
+        let (spawn, _) = planned(&late_leader(), KernelFeatures::default(), Stage::Spawn);
         assert_eq!(
             spawn,
             [
-                "p0.0 make p0 [10]",
                 "p0.0 session: lead a new one",
                 "p0.0 make p1 [11]",
                 "p1.0 make p2 [12]",

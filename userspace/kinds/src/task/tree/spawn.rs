@@ -9,6 +9,7 @@ use crust_model::plan::{Call, ProcessId, Stage, Step, TaskId};
 use crust_model::{Error, Result};
 
 use super::Member;
+use super::creators::NewProcess;
 use crate::plan_context::PlanCx;
 use crate::task::seccomp::order::Act;
 use crate::task::seccomp::{self, Seccomp};
@@ -53,18 +54,9 @@ pub(super) fn spawn(members: &[Member], replay: &SessionReplay, cx: &mut PlanCx<
             children[parent as usize].push(child);
         }
     }
-    let child = |id: usize| {
-        let child = ProcessId(id as u32);
-        let step = Step::SpawnChild {
-            child,
-            pid: vec![members[id].pid],
-            exit_signal: members[id].exit_signal,
-            flags: members[id].flags(),
-        };
-        (child.leader(), step)
-    };
+    let child = |id: usize| NewProcess::of(&members[id], ProcessId(id as u32));
     // The root has no parent that could create it: the executor does.
-    cx.plan.step(Stage::Spawn, root, child(0).1);
+    child(0).create_root(cx);
     let adopters: BTreeSet<usize> = replay
         .stand_ins
         .iter()
@@ -82,9 +74,9 @@ pub(super) fn spawn(members: &[Member], replay: &SessionReplay, cx: &mut PlanCx<
         } else {
             default(task)
         };
-        let mut make = |(new, step): (TaskId, Step), cx: &mut PlanCx<'_>| {
-            give_slack(&mut slack, default(new), Stage::Spawn, task, cx);
-            cx.plan.step(Stage::Spawn, task, step);
+        let mut make = |new: NewProcess, cx: &mut PlanCx<'_>| {
+            give_slack(&mut slack, default(new.id.leader()), Stage::Spawn, task, cx);
+            new.create_by(task.process, Stage::Spawn, cx);
         };
         let (early, late): (Vec<_>, Vec<_>) =
             children[id].iter().partition(|&&id| replay.before[id]);
@@ -133,27 +125,18 @@ pub(super) fn spawn(members: &[Member], replay: &SessionReplay, cx: &mut PlanCx<
         let maker = stand_in.leader.unwrap_or(stand_in.adopter);
         let (maker, itself) = (ProcessId(maker as u32), ProcessId(number as u32));
         let leads = stand_in.leader.is_none();
-        let birth = Step::SpawnChild {
-            child: itself,
-            pid: if leads {
-                vec![stand_in.session]
-            } else {
-                vec![]
-            },
-            exit_signal: 0,
-            flags: 0,
-        };
-        cx.plan.step(Stage::Spawn, maker.leader(), birth);
+        let pid = leads.then_some(stand_in.session);
+        NewProcess::stand_in(itself, pid).create_by(maker, Stage::Spawn, cx);
         if leads {
             let call = Call::new("session: lead a new one", libc::SYS_setsid, []);
             let call = call.must_return(stand_in.session as u64);
             cx.plan.call(Stage::Spawn, itself.leader(), call);
         }
         for &id in &stand_in.children {
-            let (new, step) = child(id);
-            let call = timer_slack::set(default(new));
+            let new = child(id);
+            let call = timer_slack::set(default(new.id.leader()));
             cx.plan.call(Stage::Spawn, itself.leader(), call);
-            cx.plan.step(Stage::Spawn, itself.leader(), step);
+            new.create_by(itself, Stage::Spawn, cx);
         }
         let end = Step::Dismiss { child: itself };
         cx.plan.step(Stage::Leaders, maker.leader(), end);
