@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The progress display of a dump or restore: a line for each phase, and while memory is written or
+//! The progress display of a dump or restore: a line for each part of the work, and while memory is written or
 //! read, a bar on a terminal, and elsewhere a line now and then.
 //!
 //! It is written to the standard error, so that the standard output has nothing but JSON where that
@@ -10,7 +10,7 @@ use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
 use crust_engine::words::count;
-use crust_engine::{Phase, Progress};
+use crust_engine::{Observer, Point, Reply};
 
 use crate::output::{bytes, time};
 
@@ -82,16 +82,15 @@ impl Console {
             eprint!("\r\x1b[K");
         }
     }
-}
 
-impl Progress for Console {
-    fn phase(&mut self, phase: &Phase) {
-        tracing::info!(?phase);
+    /// Logs a point, and writes its line.
+    fn point(&mut self, point: &Point) {
+        tracing::info!(?point);
         let processes = |number| count(number, "process", "processes");
         let threads = |number| count(number, "thread", "threads");
         let objects = |number| count(number, "object", "objects");
-        match phase {
-            Phase::Frozen {
+        match point {
+            Point::Frozen {
                 processes: number,
                 threads: of_them,
                 took,
@@ -99,15 +98,15 @@ impl Progress for Console {
                 let what = format!("{}, {}", processes(*number), threads(*of_them));
                 self.line("freeze", &what, Some(*took));
             }
-            Phase::Captured {
+            Point::Captured {
                 objects: number,
                 took,
             } => self.line("describe", &objects(*number), Some(*took)),
-            Phase::LetGo { frozen } => {
+            Point::LetGo { frozen } => {
                 let what = format!("the program goes on, frozen for {}", time(*frozen));
                 self.line("let go", &what, None);
             }
-            Phase::Pages {
+            Point::Pages {
                 bytes: number,
                 took,
             } => {
@@ -118,12 +117,12 @@ impl Progress for Console {
                 // Any further progress is that of the whole image, if it goes into a stream.
                 self.about = "send";
             }
-            Phase::Written {
+            Point::Written {
                 bytes: number,
                 took,
             } => self.line("write", &bytes(*number), Some(*took)),
-            Phase::Reaped { took } => self.line("end", "all pids are free", Some(*took)),
-            Phase::Planned {
+            Point::Reaped { took } => self.line("end", "all pids are free", Some(*took)),
+            Point::Planned {
                 objects: number,
                 steps,
                 took,
@@ -137,10 +136,19 @@ impl Progress for Console {
                 }
             }
             // Sixteen lines would hide the others; they are in the log.
-            Phase::Stages { .. } => {}
+            Point::Stages { .. } => {}
+            // At these points there is nothing to measure. They are in the log too.
+            Point::PreDump { .. }
+            | Point::PostDump { .. }
+            | Point::PreRestore
+            | Point::PreResume { .. }
+            | Point::PostResume { .. }
+            | Point::Memory { .. }
+            | Point::Sent { .. } => {}
         }
     }
 
+    /// Shows how much of the memory is done, unless that was shown a moment ago.
     fn memory(&mut self, done: u64, total: u64) {
         self.total = total;
         let now = Instant::now();
@@ -182,6 +190,16 @@ fn rate(done: u64, total: u64, took: Duration) -> String {
         text.push_str(&format!(", {left:.0} s left"));
     }
     text
+}
+
+impl Observer for Console {
+    fn at(&mut self, point: &Point) -> Reply {
+        match *point {
+            Point::Memory { done, total } | Point::Sent { done, total } => self.memory(done, total),
+            _ => self.point(point),
+        }
+        Reply::Proceed
+    }
 }
 
 impl Drop for Console {

@@ -12,7 +12,7 @@ use crust_kinds::ipc::sysv_shm;
 use crust_kinds::memory::pages::Snapshot;
 use crust_kinds::registry::{self, KINDS};
 use crust_model::image::Image;
-use crust_model::progress::{Phase, Progress};
+use crust_model::observer::{Observer, Point};
 use crust_model::refusal::{Refusals, Weight};
 use crust_model::{Error, Result};
 use crust_tracee::freeze::Frozen;
@@ -28,9 +28,10 @@ use crate::stream::Sink;
 ///
 /// # Errors
 ///
-/// [`Error::Refused`] if something cannot be carried over, with the complete list. Whatever the
-/// error is, the program continues as if nothing had been tried, and there is no new image.
-pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpReport> {
+/// [`Error::Refused`] if something cannot be carried over, with the complete list;
+/// [`Error::Vetoed`] if the observer is against it. Whatever the error is, the program continues as
+/// if nothing had been tried, and there is no new image.
+pub fn dump(request: &DumpRequest, observer: &mut dyn Observer) -> Result<DumpReport> {
     let begun = Instant::now();
     raise_descriptor_limit();
     let interrupts = Interrupts::hold()?;
@@ -43,12 +44,13 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     };
     file.set_origin(origin());
 
+    observer.ask(&Point::PreDump { pid: request.pid })?;
     let frozen = Frozen::tree(request.pid, &interrupts)?;
-    progress.phase(&Phase::Frozen {
+    observer.ask(&Point::Frozen {
         processes: frozen.processes.len() as u64,
         threads: frozen.threads(),
         took: frozen.since.elapsed(),
-    });
+    })?;
 
     let at = Instant::now();
     let mut captured = registry::capture(&frozen.processes, hooks.hooks(), &request.options)?;
@@ -56,10 +58,10 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     if captured.refusals.forbid() {
         return Err(Error::Refused(captured.refusals.into_vec()));
     }
-    progress.phase(&Phase::Captured {
+    observer.ask(&Point::Captured {
         objects: captured.image.len() as u64,
         took: at.elapsed(),
-    });
+    })?;
 
     let at = Instant::now();
     let mut report = DumpReport {
@@ -79,14 +81,14 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
         &mut file,
         options,
         &interrupts,
-        progress,
+        observer,
     )?;
     let frozen = if options.leave_running {
         frozen.release();
         report.frozen_ns = nanoseconds(since);
-        progress.phase(&Phase::LetGo {
+        observer.ask(&Point::LetGo {
             frozen: since.elapsed(),
-        });
+        })?;
         None
     } else {
         Some(frozen)
@@ -96,7 +98,7 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
         mut refusals,
         ..
     } = captured;
-    snapshot.write(&mut image, &mut file, progress)?;
+    snapshot.write(&mut image, &mut file, observer)?;
     // Only the machine of the restore can tell what it lacks; what no machine could restore is
     // refused here.
     check_restorable(
@@ -109,22 +111,23 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
     for (owner, object) in image.iter() {
         file.add(&object.record(owner)?)?;
     }
-    progress.phase(&Phase::Pages {
+    observer.ask(&Point::Pages {
         bytes: file.page_bytes(),
         took: at.elapsed(),
-    });
+    })?;
 
+    observer.ask(&Point::PostDump { pid: request.pid })?;
     let at = Instant::now();
     interrupts.check()?;
     let finished = match sink {
         None => file.finish(request.sync)?,
         Some(sink) => {
             let (finished, file) = file.finish_unnamed()?;
-            sink.send(file, finished.bytes, &interrupts, progress)?;
+            sink.send(file, finished.bytes, &interrupts, observer)?;
             finished
         }
     };
-    progress.phase(&Phase::Written {
+    observer.tell(&Point::Written {
         bytes: finished.bytes,
         took: at.elapsed(),
     });
@@ -152,7 +155,7 @@ pub fn dump(request: &DumpRequest, progress: &mut dyn Progress) -> Result<DumpRe
                 );
             }
             sysv_shm::moved(&image);
-            progress.phase(&Phase::Reaped { took: at.elapsed() });
+            observer.tell(&Point::Reaped { took: at.elapsed() });
         }
     }
     report.losses = refusals.into_vec();

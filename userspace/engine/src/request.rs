@@ -3,8 +3,8 @@
 //! Requests of a caller, and the reports that answer them.
 //!
 //! ```text
-//! dump    (&DumpRequest,    &mut dyn Progress) -> Result<DumpReport>
-//! restore (&RestoreRequest, &mut dyn Progress) -> Result<RestoreReport>
+//! dump    (&DumpRequest,    &mut dyn Observer) -> Result<DumpReport>
+//! restore (&RestoreRequest, &mut dyn Observer) -> Result<RestoreReport>
 //! plan    (&RestoreRequest)                    -> Result<PlanReport>
 //! capture_only    (pid, &DumpOptions, Backend)         -> Result<Captured>
 //! ```

@@ -14,8 +14,8 @@ use crust_kinds::plan_context::RestoreOptions;
 use crust_kinds::registry::{self, KINDS};
 use crust_kinds::{file, task};
 use crust_model::image::Image;
+use crust_model::observer::{Observer, Point};
 use crust_model::plan::Plan;
-use crust_model::progress::{Phase, Progress};
 use crust_model::refusal::{Refusal, Refusals};
 use crust_model::{Error, Result};
 use crust_tracee::interrupt::Interrupts;
@@ -32,8 +32,9 @@ use crate::{planning, stream};
 /// # Errors
 ///
 /// [`Error::Refused`] if the image needs what this kernel cannot do, [`Error::Conflict`] if
-/// something on this machine is in the way. Whatever the error is, no task is left behind.
-pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<RestoreReport> {
+/// something on this machine is in the way, [`Error::Vetoed`] if the observer is against it.
+/// Whatever the error is, no task is left behind.
+pub fn restore(request: &RestoreRequest, observer: &mut dyn Observer) -> Result<RestoreReport> {
     let begun = Instant::now();
     raise_descriptor_limit();
     let hooks = Chosen::new(request.backend)?;
@@ -49,20 +50,22 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
         return Err(Error::Refused(refusals.into_vec()));
     }
     let steps = plan.step_count();
-    progress.phase(&Phase::Planned {
+    observer.ask(&Point::Planned {
         objects: image.len() as u64,
         steps,
         took: begun.elapsed(),
-    });
+    })?;
+    observer.ask(&Point::PreRestore)?;
     let conflicts = conflicts(&image, &request.options, &hooks)?;
     if conflicts.forbid() {
         return Err(Error::Conflict(conflicts.into_vec()));
     }
 
     let undo = Undo::new(&image);
-    let mut restored = execute(&plan, file.file(), hooks.module(), &interrupts, progress)?;
-    interrupts.check()?;
+    let mut restored = execute(&plan, file.file(), hooks.module(), &interrupts, observer)?;
     let pid = restored.pid();
+    observer.ask(&Point::PreResume { pid })?;
+    interrupts.check()?;
     let forbidden = restored.take_losses();
     if let Some(path) = &request.pidfile {
         write_pidfile(path, pid)?;
@@ -81,6 +84,7 @@ pub fn restore(request: &RestoreRequest, progress: &mut dyn Progress) -> Result<
         return Err(error);
     }
     undo.keep();
+    observer.tell(&Point::PostResume { pid });
 
     let members = task::tree::members(&image)?;
     let losses: Vec<Refusal> = [refusals, conflicts, forbidden]

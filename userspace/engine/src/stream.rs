@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use crust_image::Reader;
-use crust_model::progress::Progress;
+use crust_model::observer::{Observer, Point};
 use crust_model::{Error, Result};
 use crust_tracee::interrupt::Interrupts;
 use nix::errno::Errno;
@@ -91,7 +91,7 @@ impl Sink {
         image: File,
         length: u64,
         interrupts: &Interrupts,
-        progress: &mut dyn Progress,
+        observer: &mut dyn Observer,
     ) -> Result<()> {
         // Writing may take as long as the reader likes, and no signal interrupts it, because all are
         // blocked. If the user has had enough, the thread is left behind in its call, and ends with
@@ -103,7 +103,10 @@ impl Sink {
             match told.recv_timeout(PAUSE) {
                 Ok(part) => {
                     sent += part;
-                    progress.memory(sent, length);
+                    observer.tell(&Point::Sent {
+                        done: sent,
+                        total: length,
+                    });
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,

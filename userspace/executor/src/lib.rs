@@ -29,8 +29,8 @@ use std::fs::File;
 use std::time::Instant;
 
 use crust_hooks::module::Ckpt;
+use crust_model::observer::{Observer, Point};
 use crust_model::plan::{Call, Offsets, Plan, Planned, Processor, Stage, StayStopped, TaskId};
-use crust_model::progress::{Phase, Progress};
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
 use crust_sys::{ptrace, wait};
@@ -81,13 +81,14 @@ struct Executor<'a> {
 ///
 /// # Errors
 ///
-/// Returns the first failure, which names the operation. No task is left.
+/// Returns the first failure, which names the operation, or the veto of the observer. No task is
+/// left.
 pub fn execute<'a>(
     plan: &'a Plan,
     image: &'a File,
     module: Option<&'a Ckpt>,
     interrupts: &Interrupts,
-    progress: &mut dyn Progress,
+    observer: &mut dyn Observer,
 ) -> Result<Restored<'a>> {
     let mut executor = Executor {
         plan,
@@ -125,11 +126,11 @@ pub fn execute<'a>(
         } else {
             executor.run(&work)?;
         }
-        progress.phase(&Phase::Stages {
+        observer.ask(&Point::Stages {
             first,
             last,
             took: begun.elapsed(),
-        });
+        })?;
     }
     let begun = Instant::now();
     executor.finish()?;

@@ -55,6 +55,14 @@ pub enum Error {
     /// The user interrupted the operation; everything was undone.
     #[error("interrupted")]
     Interrupted,
+    /// The [observer](crate::observer) decided against it; everything was undone.
+    #[error("vetoed at {point}: {reason}")]
+    Vetoed {
+        /// The name of the point that had been reached.
+        point: &'static str,
+        /// The reason of the observer.
+        reason: String,
+    },
     /// The image could not be read or written.
     #[error(transparent)]
     Image(#[from] crust_image::Error),

@@ -8,6 +8,8 @@
 //! [`object::State`] is what all kinds of objects have in common: a number in images, a name, and a
 //! description for users. An [`image::Image`] has all objects of a tree, with their types.
 //!
+//! An [`observer::Observer`] is told how a dump or restore proceeds.
+//!
 //! This crate makes no system call. It knows the structures of `crust-sys` that a plan holds, and
 //! the records of `crust-image`; it must not know any kind of object, `/proc`, or how a step is
 //! carried out.
@@ -17,8 +19,8 @@
 pub mod error;
 pub mod image;
 pub mod object;
+pub mod observer;
 pub mod plan;
-pub mod progress;
 pub mod refusal;
 pub mod runs;
 pub mod words;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use crust_image::Writer;
 use crust_model::image::{Image, Owned};
+use crust_model::observer::{Observer, Point};
 use crust_model::plan::ProcessId;
-use crust_model::progress::Progress;
 use crust_model::{Error, Result};
 use crust_proc::smaps::vm_flag;
 use crust_tracee::frozen_process::FrozenProcess;
@@ -60,7 +60,8 @@ impl<'a> Snapshot<'a> {
     ///
     /// # Errors
     ///
-    /// Returns an error if a process dies, the image cannot be written, or the user asks to end.
+    /// Returns an error if a process dies, the image cannot be written, or the user or the
+    /// observer asks to end.
     pub fn take(
         kinds: Kinds,
         captured: &mut Captured,
@@ -68,7 +69,7 @@ impl<'a> Snapshot<'a> {
         image: &mut Writer,
         options: &'a DumpOptions,
         interrupts: &'a Interrupts,
-        progress: &mut dyn Progress,
+        observer: &mut dyn Observer,
     ) -> Result<Self> {
         let jobs = std::mem::take(&mut captured.jobs);
         let captured = &captured.image;
@@ -115,7 +116,7 @@ impl<'a> Snapshot<'a> {
                 .into_iter()
                 .partition(of_copies);
             snapshot.jobs = now;
-            snapshot.read(image, progress)?;
+            snapshot.read(image, observer)?;
             snapshot.jobs = later;
         }
         Ok(snapshot)
@@ -154,12 +155,13 @@ impl<'a> Snapshot<'a> {
     ///
     /// # Errors
     ///
-    /// Returns an error if the image cannot be written, or the user asks to end.
+    /// Returns an error if the image cannot be written, or the user or the
+    /// observer asks to end.
     pub fn write(
         mut self,
         captured: &mut Image,
         image: &mut Writer,
-        progress: &mut dyn Progress,
+        observer: &mut dyn Observer,
     ) -> Result<()> {
         let jobs = self.scribes.iter().flat_map(|(.., jobs)| jobs);
         let total = jobs.map(|job| job.runs.bytes()).sum();
@@ -168,7 +170,7 @@ impl<'a> Snapshot<'a> {
             for job in jobs {
                 let left = writer.write(&job.runs, job.offset, |bytes| {
                     done += bytes;
-                    progress.memory(done, total);
+                    observer.ask(&Point::Memory { done, total })?;
                     self.interrupts.check()
                 })?;
                 for (runs, offset) in left {
@@ -176,21 +178,21 @@ impl<'a> Snapshot<'a> {
                 }
             }
         }
-        self.read(image, progress)?;
+        self.read(image, observer)?;
         drop(self.copies);
         let mut pages = self.pages.into_iter();
         pages.try_for_each(|pages| captured.insert(pages))
     }
 
     /// Copies the pages that crust reads.
-    fn read(&self, image: &mut Writer, progress: &mut dyn Progress) -> Result<()> {
+    fn read(&self, image: &mut Writer, observer: &mut dyn Observer) -> Result<()> {
         let total = self.jobs.iter().map(|job| job.runs.bytes()).sum();
         let sums = copy::copy(
             &self.jobs,
             image.file(),
             self.options.checksum,
             &mut |done| {
-                progress.memory(done, total);
+                observer.ask(&Point::Memory { done, total })?;
                 self.interrupts.check()
             },
         )?;
