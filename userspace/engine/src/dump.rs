@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use crust_hooks::{Backend, Chosen, Hooks};
 use crust_image::{Origin, Writer};
 use crust_kinds::capture::{self, DumpOptions};
-use crust_kinds::ipc::sysv_shm;
+use crust_kinds::ipc::sysv_shm::RemovedSegments;
 use crust_kinds::memory::pages::Snapshot;
 use crust_kinds::registry::{self, KINDS};
 use crust_model::image::Image;
@@ -20,6 +20,7 @@ use crust_tracee::interrupt::Interrupts;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::utsname::{UtsName, uname};
 
+use crate::effects::Effects;
 use crate::planning;
 use crate::request::{Captured, DumpReport, DumpRequest, Place};
 use crate::stream::Sink;
@@ -116,6 +117,11 @@ pub fn dump(request: &DumpRequest, observer: &mut dyn Observer) -> Result<DumpRe
         took: at.elapsed(),
     })?;
 
+    let mut removed_segments = RemovedSegments::of(&image);
+    let mut effects = Effects::default();
+    if !report.left_alive {
+        effects.prepare(&mut removed_segments)?;
+    }
     observer.ask(&Point::PostDump { pid: request.pid })?;
     let at = Instant::now();
     interrupts.check()?;
@@ -154,7 +160,7 @@ pub fn dump(request: &DumpRequest, observer: &mut dyn Observer) -> Result<DumpRe
                     "end the parent, or have it wait for its child, before the restore",
                 );
             }
-            sysv_shm::moved(&image);
+            effects.commit()?;
             observer.tell(&Point::Reaped { took: at.elapsed() });
         }
     }

@@ -15,6 +15,7 @@
 
 pub mod check;
 mod dump;
+mod effects;
 mod explain;
 pub mod foreground;
 mod inspect;

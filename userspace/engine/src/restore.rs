@@ -9,7 +9,7 @@ use crust_executor::{core_dump, execute};
 use crust_hooks::Chosen;
 use crust_image::Reader;
 use crust_kinds::conflicts::Conflicts;
-use crust_kinds::ipc::sysv_shm::Undo;
+use crust_kinds::ipc::sysv_shm::RecreatedSegments;
 use crust_kinds::plan_context::RestoreOptions;
 use crust_kinds::registry::{self, KINDS};
 use crust_kinds::{file, task};
@@ -22,9 +22,10 @@ use crust_tracee::interrupt::Interrupts;
 use nix::unistd::{Pid, getsid};
 
 use crate::dump::raise_descriptor_limit;
+use crate::effects::Effects;
 use crate::numbers::Numbers;
 use crate::request::{Place, PlanReport, RestoreReport, RestoreRequest};
-use crate::terminal::Terminal;
+use crate::terminal::Lending;
 use crate::{planning, stream};
 
 /// Restores a tree of processes. Its root is a child of the caller.
@@ -61,7 +62,14 @@ pub fn restore(request: &RestoreRequest, observer: &mut dyn Observer) -> Result<
         return Err(Error::Conflict(conflicts.into_vec()));
     }
 
-    let undo = Undo::new(&image);
+    let mut segments = RecreatedSegments::of(&image);
+    let mut lending = match request.options.shell_job {
+        true => lending_to_job(&image)?,
+        false => None,
+    };
+    // Declared before the tree, so that its tasks are gone when the effects are aborted.
+    let mut effects = Effects::default();
+    effects.prepare(&mut segments)?;
     let mut restored = execute(&plan, file.file(), hooks.module(), &interrupts, observer)?;
     let pid = restored.pid();
     observer.ask(&Point::PreResume { pid })?;
@@ -70,20 +78,11 @@ pub fn restore(request: &RestoreRequest, observer: &mut dyn Observer) -> Result<
     if let Some(path) = &request.pidfile {
         write_pidfile(path, pid)?;
     }
-    let mut terminal = match request.options.shell_job {
-        true => terminal_of_job(&image)?,
-        false => None,
-    };
-    let foreground = terminal
-        .as_ref()
-        .and_then(|(terminal, group)| terminal.lend().then_some(*group));
-    if let Err(error) = restored.release(request.options.leave_stopped) {
-        if let Some((terminal, _)) = &mut terminal {
-            terminal.take_back();
-        }
-        return Err(error);
+    if let Some(lending) = &mut lending {
+        effects.prepare(lending)?;
     }
-    undo.keep();
+    restored.release(request.options.leave_stopped)?;
+    effects.commit()?;
     observer.tell(&Point::PostResume { pid });
 
     let members = task::tree::members(&image)?;
@@ -93,7 +92,7 @@ pub fn restore(request: &RestoreRequest, observer: &mut dyn Observer) -> Result<
         .collect();
     Ok(RestoreReport {
         pid,
-        foreground,
+        foreground: lending.as_ref().and_then(Lending::borrower),
         image: request.image.name(),
         processes: members.len() as u64,
         threads: members
@@ -140,11 +139,11 @@ fn open(place: &Place) -> Result<(Reader, Image, Refusals)> {
     Ok((file, image, unknown))
 }
 
-/// Returns the terminal of crust, for a job that is a process group of its own; and that group.
-fn terminal_of_job(image: &Image) -> Result<Option<(Terminal, i32)>> {
+/// Returns the effect that lends the terminal of crust to a job that is a process group of its own.
+fn lending_to_job(image: &Image) -> Result<Option<Lending>> {
     let had_terminal = file::terminal::Terminal::foreground(image);
     let group = task::tree::job(image, had_terminal)?;
-    Ok(group.and_then(|group| Some((Terminal::of_job(group)?, group))))
+    Ok(group.and_then(Lending::to_job))
 }
 
 /// Returns the conflicts with the current state of this machine.

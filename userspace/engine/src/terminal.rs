@@ -8,6 +8,8 @@
 
 use std::fs::File;
 
+use crust_model::Result;
+use crust_model::effect::Effect;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
 
@@ -58,5 +60,52 @@ impl Terminal {
         let given = tcsetpgrp(&self.file, group).is_ok();
         let _ = before.thread_set_mask();
         given
+    }
+}
+
+/// The effect of a restore that lends the terminal to the job it brings back.
+#[derive(Debug)]
+pub struct Lending {
+    terminal: Terminal,
+    group: i32,
+    is_lent: bool,
+}
+
+impl Lending {
+    /// Returns the effect for a job with this process group; `None` if crust has no terminal.
+    pub fn to_job(group: i32) -> Option<Self> {
+        Some(Self {
+            terminal: Terminal::of_job(group)?,
+            group,
+            is_lent: false,
+        })
+    }
+
+    /// Returns the process group that has the terminal now; `None` if crust was not in the
+    /// foreground, and had nothing to lend.
+    pub fn borrower(&self) -> Option<i32> {
+        self.is_lent.then_some(self.group)
+    }
+}
+
+impl Effect for Lending {
+    fn name(&self) -> String {
+        format!("terminal for the job {}", self.group)
+    }
+
+    fn prepare(&mut self) -> Result<()> {
+        self.is_lent = self.terminal.lend();
+        Ok(())
+    }
+
+    /// Leaves the terminal to the job: [`foreground`](crate::foreground) takes it back in the end.
+    fn commit(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn abort(&mut self) {
+        if std::mem::take(&mut self.is_lent) {
+            self.terminal.take_back();
+        }
     }
 }

@@ -8,7 +8,8 @@
 //! [`object::State`] is what all kinds of objects have in common: a number in images, a name, and a
 //! description for users. An [`image::Image`] has all objects of a tree, with their types.
 //!
-//! An [`observer::Observer`] is told how a dump or restore proceeds.
+//! What a dump or restore changes outside of the tree is an [`effect::Effect`]; an
+//! [`observer::Observer`] is told how it proceeds.
 //!
 //! This crate makes no system call. It knows the structures of `crust-sys` that a plan holds, and
 //! the records of `crust-image`; it must not know any kind of object, `/proc`, or how a step is
@@ -16,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod effect;
 pub mod error;
 pub mod image;
 pub mod object;

@@ -10,11 +10,11 @@
 //! Segments that no process of the tree attaches stay where they are.
 
 pub mod capture;
+pub mod effect;
 mod outside;
 
 use crust_image::PAGE_SIZE;
 use crust_model::Result;
-use crust_model::image::Image;
 use crust_model::object::{Extent, State};
 use crust_model::refusal::{Refusals, Subject};
 use crust_sys::shm;
@@ -22,6 +22,7 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 pub use self::capture::FoundSegments;
+pub use self::effect::{RecreatedSegments, RemovedSegments};
 use crate::capture::Capture;
 use crate::conflicts::Conflicts;
 use crate::kind::{Kind, Kinds, OfTree, TreeKind};
@@ -132,48 +133,6 @@ impl Segment {
             if let Ok(id) = shm::find(self.key) {
                 let key = self.key;
                 block(format!("segment {id} has its key {key:#x} now"), id);
-            }
-        }
-    }
-}
-
-/// Removes the segments of the processes that a dump has killed: they are in the image now.
-pub fn moved(image: &Image) {
-    for (_, segment) in image.all::<Segment>() {
-        let id = segment.id;
-        // A segment marked for removal has gone with the last process.
-        match shm::remove(id) {
-            Ok(()) | Err(Errno::EINVAL | Errno::EIDRM) => {}
-            Err(errno) => tracing::warn!(id, %errno, "a System V segment stays behind"),
-        }
-    }
-}
-
-/// A guard that removes the segments a failed restore has created, once its processes are gone.
-pub struct Undo<'a>(Option<&'a Image>);
-
-impl<'a> Undo<'a> {
-    /// Creates the guard. This must happen before anything is restored, while none of the segments of `image` exists.
-    #[must_use]
-    pub fn new(image: &'a Image) -> Self {
-        Self(Some(image))
-    }
-
-    /// Keeps the segments: the restore has succeeded.
-    pub fn keep(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Undo<'_> {
-    fn drop(&mut self) {
-        let segments = self.0.iter().flat_map(|image| image.all::<Segment>());
-        for (_, segment) in segments {
-            // Another process may have taken the id first.
-            let is_ours =
-                |found: shm::Segment| found.creator == segment.maker && found.attached == 0;
-            if shm::stat(segment.id).is_ok_and(is_ours) {
-                let _ = shm::remove(segment.id);
             }
         }
     }
