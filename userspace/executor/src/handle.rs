@@ -3,10 +3,9 @@
 //! Operations: what kinds of objects do with a task on their own, through a handle.
 
 use crust_hooks::module::Ckpt;
-use crust_model::plan::{Offsets, Plan, Planned, TaskHandle, TaskId};
+use crust_model::plan::{Module, Offsets, Plan, Planned, TaskHandle, TaskId};
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
-use crust_sys::device::Device;
 use crust_sys::stub::{self, TileConfig};
 use crust_sys::{RemoteAddr, memory};
 use crust_tracee::batch::layout;
@@ -61,11 +60,19 @@ impl TaskHandle for Handle<'_> {
         self.plan.scratch.offset(layout::BATCHES)
     }
 
+    fn read(&self, label: &str, from: RemoteAddr, into: &mut [u8]) -> Result<()> {
+        memory::read(self.tid(), from, into).map_err(|errno| Error::task(self.tid(), label, errno))
+    }
+
+    fn write(&self, label: &str, to: RemoteAddr, bytes: &[u8]) -> Result<()> {
+        memory::write(self.tid(), to, bytes).map_err(|errno| Error::task(self.tid(), label, errno))
+    }
+
     fn load_tiles(&self) -> Result<()> {
         let at = |offset| self.plan.scratch.offset(offset);
         let (code, config) = (at(layout::CODE), at(layout::TILES));
-        memory::write(self.tid(), config, TileConfig::ONE_TILE.as_bytes())
-            .map_err(|errno| Error::task(self.tid(), "write into scratch memory", errno))?;
+        let bytes = TileConfig::ONE_TILE.as_bytes();
+        self.write("write into scratch memory", config, bytes)?;
         // The batch is empty.
         let start = code.offset(stub::tiles());
         self.caller
@@ -74,13 +81,14 @@ impl TaskHandle for Handle<'_> {
         Ok(())
     }
 
-    fn device(&self) -> Result<&Device> {
-        self.module.map(Ckpt::device).ok_or_else(|| {
-            Error::malformed(
+    fn module(&self) -> Result<&dyn Module> {
+        match self.module {
+            Some(module) => Ok(module),
+            None => Err(Error::malformed(
                 format!("task {} of the plan", self.id),
                 "it needs the module, which is not there",
-            )
-        })
+            )),
+        }
     }
 
     fn offsets(&self) -> (Offsets, Offsets) {

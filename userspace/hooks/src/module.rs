@@ -2,8 +2,9 @@
 
 //! The hooks of `/dev/ckpt`: the module is asked, and nothing runs in the target.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
+use crust_model::plan::Module;
 use crust_model::{Error, Result};
 use crust_sys::device::{Device, Known, PATH};
 use crust_sys::pidfd;
@@ -43,11 +44,20 @@ impl Ckpt {
         };
         Ok(Self { device, features })
     }
+}
 
-    /// Returns the device, for requests that only a restore makes.
-    #[must_use]
-    pub fn device(&self) -> &Device {
-        &self.device
+/// The requests that only a restore makes.
+impl Module for Ckpt {
+    fn set_ids(&self, process: BorrowedFd<'_>, pgid: i32, sid: i32) -> nix::Result<()> {
+        self.device.set_ids(process, pgid, sid)
+    }
+
+    fn set_start(&self, task: BorrowedFd<'_>, boottime: u64) -> nix::Result<()> {
+        self.device.set_start(task, boottime)
+    }
+
+    fn add_usage(&self, process: BorrowedFd<'_>, usage: &uapi::Usage) -> nix::Result<()> {
+        self.device.add_usage(process, usage)
     }
 }
 

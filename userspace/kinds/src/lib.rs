@@ -29,4 +29,6 @@ pub mod pathless;
 pub mod plan_context;
 mod ranges;
 pub mod registry;
+#[cfg(test)]
+mod scripted_task;
 pub mod task;

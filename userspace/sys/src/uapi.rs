@@ -100,7 +100,9 @@ pub struct SetStart {
 
 /// Adds to the resource usage of a process. Times are in nanoseconds.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Usage {
     pub pidfd: i32,
     pub flags: u32,

@@ -78,3 +78,23 @@ impl Operation for SetDispatch {
             .map_err(|errno| Error::task(task.tid(), "set its syscall user dispatch", errno))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted_task::ScriptedTask;
+
+    /// The thread of a test is not traced, which is `ESRCH`.
+    #[test]
+    fn a_thread_that_is_gone_is_an_error() {
+        let mut task = ScriptedTask::new([]);
+        let error = SetDispatch(UserDispatch::default())
+            .run(&mut task)
+            .unwrap_err();
+        assert!(matches!(error, Error::Gone { .. }), "{error:?}");
+        assert!(
+            error.to_string().contains("set its syscall user dispatch"),
+            "{error}"
+        );
+    }
+}

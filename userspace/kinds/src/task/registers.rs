@@ -508,3 +508,19 @@ fn reenter(call: Interrupted) -> Call {
     }
     .may_fail()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted_task::{Action, DONE, ScriptedTask, assert_fails};
+
+    #[test]
+    fn tiles_are_loaded() {
+        let mut task = ScriptedTask::new([(Action::LoadTiles, DONE)]);
+        LoadTiles.run(&mut task).unwrap();
+        task.end();
+        let mut task = ScriptedTask::new([(Action::LoadTiles, Err(Errno::EPERM))]);
+        assert_fails(LoadTiles.run(&mut task), Errno::EPERM);
+        task.end();
+    }
+}

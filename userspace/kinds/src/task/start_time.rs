@@ -108,12 +108,70 @@ impl Operation for SetStart {
             .min(clock::boottime());
         // The kernel expects the time as crust sees the clock.
         let boottime = boottime.saturating_add_signed(clock::own_offsets().boottime);
-        match task.device()?.set_start(handle.as_fd(), boottime) {
+        match task.module()?.set_start(handle.as_fd(), boottime) {
             Err(Errno::EPERM) => {
                 usage::lose_forbidden(task, "start time");
                 Ok(())
             }
             result => result.map_err(failed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crust_model::plan::Offsets;
+
+    use super::*;
+    use crate::scripted_task::{Action, DONE, ScriptedTask, assert_fails};
+
+    const START: u64 = 1_000_000;
+
+    /// Returns a start time as crust sees the clock.
+    fn seen(boottime: u64) -> Action<'static> {
+        let own = clock::own_offsets().boottime;
+        Action::SetStart(boottime.saturating_add_signed(own))
+    }
+
+    #[test]
+    fn the_clock_of_the_task_may_have_another_offset_now() {
+        let mut task = ScriptedTask::new([(seen(START + 200), DONE)]);
+        let offset = |boottime| Offsets {
+            boottime,
+            ..Offsets::default()
+        };
+        task.offsets = (offset(500), offset(300));
+        SetStart(START).run(&mut task).unwrap();
+        task.end();
+    }
+
+    #[test]
+    fn it_is_not_before_the_boot() {
+        let mut task = ScriptedTask::new([(seen(0), DONE)]);
+        task.offsets.1.boottime = i64::MAX;
+        SetStart(START).run(&mut task).unwrap();
+        task.end();
+    }
+
+    #[test]
+    fn a_thread_has_its_own() {
+        let mut task = ScriptedTask::new([(seen(START), DONE)]);
+        task.id.thread = 1;
+        if pidfd::open_thread(task.tid()).is_err() {
+            eprintln!("skipped: the kernel has no pidfds of threads (Linux 6.9)");
+            return;
+        }
+        SetStart(START).run(&mut task).unwrap();
+        task.end();
+    }
+
+    #[test]
+    fn without_privileges_it_is_lost() {
+        let mut task = ScriptedTask::new([(seen(START), Err(Errno::EPERM))]);
+        SetStart(START).run(&mut task).unwrap();
+        assert_eq!(task.end(), ["start time"]);
+        let mut task = ScriptedTask::new([(seen(START), Err(Errno::EINVAL))]);
+        assert_fails(SetStart(START).run(&mut task), Errno::EINVAL);
+        assert!(task.end().is_empty());
     }
 }

@@ -86,3 +86,18 @@ impl Operation for SetSegment {
             .map_err(|errno| Error::task(task.tid(), "set a segment", errno))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted_task::ScriptedTask;
+
+    /// The thread of a test is not traced, which is `ESRCH`.
+    #[test]
+    fn a_thread_that_is_gone_is_an_error() {
+        let mut task = ScriptedTask::new([]);
+        let error = SetSegment([12, 0, 0, 0]).run(&mut task).unwrap_err();
+        assert!(matches!(error, Error::Gone { .. }), "{error:?}");
+        assert!(error.to_string().contains("set a segment"), "{error}");
+    }
+}

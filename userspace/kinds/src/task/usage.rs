@@ -219,7 +219,7 @@ impl Operation for AddUsage {
             _ => Error::task(tid, "add to the resources used", errno),
         };
         let handle = pidfd::open(pid).map_err(failed)?;
-        match task.device()?.add_usage(handle.as_fd(), &(&self.0).into()) {
+        match task.module()?.add_usage(handle.as_fd(), &(&self.0).into()) {
             Err(Errno::EPERM) => {
                 lose_forbidden(task, "resources used");
                 Ok(())
@@ -281,6 +281,7 @@ impl From<&Usage> for uapi::Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scripted_task::{Action, DONE, ScriptedTask, assert_fails};
 
     #[test]
     fn what_proc_tells() {
@@ -301,6 +302,41 @@ mod tests {
         assert_eq!((usage.nvcsw, usage.nivcsw), (7, 4));
         assert_eq!((usage.inblock, usage.oublock), (2, 1));
         assert_eq!(usage.maxrss, 12 << 10);
+    }
+
+    fn add(outcome: nix::Result<u64>) -> (Result<()>, Vec<String>) {
+        let usage = Usage {
+            runtime: 3,
+            maxrss: 4096,
+            ..Usage::default()
+        };
+        let added = uapi::Usage {
+            pidfd: -1,
+            runtime: 3,
+            maxrss: 4096,
+            ..uapi::Usage::default()
+        };
+        let mut task = ScriptedTask::new([(Action::AddUsage(added), outcome)]);
+        let result = AddUsage(usage).run(&mut task);
+        (result, task.end())
+    }
+
+    #[test]
+    fn the_module_adds_it() {
+        let (result, losses) = add(DONE);
+        result.unwrap();
+        assert!(losses.is_empty());
+    }
+
+    #[test]
+    fn what_the_module_does_not_add_is_lost_or_an_error() {
+        let (result, losses) = add(Err(Errno::EPERM));
+        result.unwrap();
+        assert_eq!(losses, ["resources used"]);
+        let (result, _) = add(Err(Errno::EOVERFLOW));
+        assert!(matches!(result, Err(Error::Malformed { .. })), "{result:?}");
+        let (result, _) = add(Err(Errno::EINVAL));
+        assert_fails(result, Errno::EINVAL);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use self::call::{Arg, Call, CallRef, Data, Expect, Moment};
 pub use self::clocks::{After, Clocks, Offsets, SECOND};
 pub use self::fill::Fill;
-pub use self::operation::{Operation, Planned, TaskHandle};
+pub use self::operation::{Module, Operation, Planned, TaskHandle};
 pub use self::timeout::{Remaining, TimeoutLocation};
 
 /// A process of the image. Parents have smaller numbers than their children; the root is 0.

@@ -4,10 +4,11 @@
 //! beside the kind that needs it, and the executor runs it without knowing what it is.
 
 use std::fmt;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use crust_sys::RemoteAddr;
-use crust_sys::device::Device;
+use crust_sys::uapi::Usage;
 
 use super::{Offsets, TaskId};
 use crate::Result;
@@ -47,6 +48,20 @@ pub trait TaskHandle {
     /// is lost afterwards.
     fn memory(&self) -> RemoteAddr;
 
+    /// Fills `into` from the memory of the task; `label` is the operation in errors.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a part of it cannot be read.
+    fn read(&self, label: &str, from: RemoteAddr, into: &mut [u8]) -> Result<()>;
+
+    /// Writes into memory that the task could write itself; `label` is the operation in errors.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a part of it cannot be written.
+    fn write(&self, label: &str, to: RemoteAddr, bytes: &[u8]) -> Result<()>;
+
     /// Makes the task load its tile configuration (AMX), and release it again.
     ///
     /// # Errors
@@ -54,12 +69,12 @@ pub trait TaskHandle {
     /// Fails if the task cannot do so.
     fn load_tiles(&self) -> Result<()>;
 
-    /// Returns the device of the module.
+    /// Returns the module.
     ///
     /// # Errors
     ///
     /// Fails if there is no module: then nothing should have planned the operation.
-    fn device(&self) -> Result<&Device>;
+    fn module(&self) -> Result<&dyn Module>;
 
     /// Returns the offsets of the clocks in the task's time namespace: at the dump, and now.
     fn offsets(&self) -> (Offsets, Offsets);
@@ -67,6 +82,32 @@ pub trait TaskHandle {
     /// Reports that `object` is lost; the restore continues. The same loss in many tasks is
     /// reported once.
     fn lose(&mut self, object: &str, why: &str, remedy: &str);
+}
+
+/// The module, as far as an [`Operation`] needs it: what it changes of a task, which is given by a
+/// pidfd, and no system call does.
+pub trait Module {
+    /// Puts a process into a process group and a session; 0 leaves one unchanged.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` while the process is entering a stop, or another error of the request.
+    fn set_ids(&self, process: BorrowedFd<'_>, pgid: i32, sid: i32) -> nix::Result<()>;
+
+    /// Sets the start time of a task, in nanoseconds on the boot-time clock of crust.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` in a user namespace, or another error of the request.
+    fn set_start(&self, task: BorrowedFd<'_>, boottime: u64) -> nix::Result<()>;
+
+    /// Adds to the resource usage of a process.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` in a user namespace, `EOVERFLOW` for a sum that no counter holds, or another error
+    /// of the request.
+    fn add_usage(&self, process: BorrowedFd<'_>, usage: &Usage) -> nix::Result<()>;
 }
 
 /// An operation as a part of a plan.

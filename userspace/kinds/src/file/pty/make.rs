@@ -5,7 +5,6 @@
 
 use crust_model::plan::{Operation, TaskHandle};
 use crust_model::{Error, Result};
-use crust_sys::memory;
 use crust_sys::tty::request;
 use nix::errno::Errno;
 
@@ -35,11 +34,9 @@ impl Operation for MakePair {
             flags,
         } = self;
         let at = task.memory();
-        let tid = task.tid();
         const WHAT: &str = "make a pseudo-terminal";
-        let failed = |errno| Error::task(tid, WHAT, errno);
         let word = at.offset(PATH.len().next_multiple_of(8) as u64);
-        memory::write(tid, at, PATH).map_err(failed)?;
+        task.write(WHAT, at, PATH)?;
         let flags = flags | libc::O_NOCTTY | libc::O_CLOEXEC;
         let open = [libc::AT_FDCWD as u64, at.0, flags as u64];
         let mut others = Vec::new();
@@ -51,12 +48,12 @@ impl Operation for MakePair {
                 &[made, request::NUMBER.into(), word.0],
             )?;
             let mut bytes = [0; 4];
-            memory::read(tid, word, &mut bytes).map_err(failed)?;
+            task.read(WHAT, word, &mut bytes)?;
             match u32::from_ne_bytes(bytes) {
                 got if got == index => break made,
                 got if got > index => {
                     let what = format!("make pseudo-terminal {index}, whose number is taken");
-                    return Err(Error::task(tid, what, Errno::EEXIST));
+                    return Err(Error::task(task.tid(), what, Errno::EEXIST));
                 }
                 _ => others.push(made),
             }
@@ -66,9 +63,95 @@ impl Operation for MakePair {
         for other in others.into_iter().chain([made]) {
             task.call(WHAT, libc::SYS_close, &[other])?;
         }
-        memory::write(tid, word, &[0; 4]).map_err(failed)?;
+        task.write(WHAT, word, &[0; 4])?;
         let unlock = [number as u64, request::LOCK.into(), word.0];
         task.call("unlock a pseudo-terminal", libc::SYS_ioctl, &unlock)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crust_sys::RemoteAddr;
+
+    use super::*;
+    use crate::scripted_task::{Action, DONE, MEMORY, ScriptedTask, assert_fails};
+
+    const WORD: RemoteAddr = RemoteAddr(MEMORY.0 + 16);
+    const FLAGS: i32 = libc::O_RDWR | libc::O_NONBLOCK;
+    const OPEN: [u64; 3] = [
+        libc::AT_FDCWD as u64,
+        MEMORY.0,
+        (FLAGS | libc::O_NOCTTY | libc::O_CLOEXEC) as u64,
+    ];
+
+    fn make(index: u32) -> MakePair {
+        MakePair {
+            index,
+            number: 40,
+            flags: FLAGS,
+        }
+    }
+
+    #[test]
+    fn pairs_with_lower_numbers_are_made_and_closed() {
+        let number = |fd| [fd, request::NUMBER.into(), WORD.0];
+        let asked = [5, 6, 7].map(number);
+        let asks = |fd: usize| (Action::Call(libc::SYS_ioctl, &asked[fd]), DONE);
+        let open = |fd| (Action::Call(libc::SYS_openat, &OPEN), Ok(fd));
+        let got = |index| (Action::Read(WORD, 4), Ok(index));
+        let close = |fd| (Action::Call(libc::SYS_close, fd), DONE);
+        let (moved, unlocked) = (
+            [7, 40, libc::O_CLOEXEC as u64],
+            [40, request::LOCK.into(), WORD.0],
+        );
+        let mut task = ScriptedTask::new([
+            (Action::Write(MEMORY, b"/dev/ptmx\0"), DONE),
+            open(5),
+            asks(0),
+            got(0),
+            open(6),
+            asks(1),
+            got(2),
+            open(7),
+            asks(2),
+            got(3),
+            (Action::Call(libc::SYS_dup3, &moved), Ok(40)),
+            close(&[5]),
+            close(&[6]),
+            close(&[7]),
+            (Action::Write(WORD, &[0; 4]), DONE),
+            (Action::Call(libc::SYS_ioctl, &unlocked), DONE),
+        ]);
+        make(3).run(&mut task).unwrap();
+        task.end();
+    }
+
+    #[test]
+    fn a_number_that_is_taken_is_named() {
+        let asked = [5, request::NUMBER.into(), WORD.0];
+        let mut task = ScriptedTask::new([
+            (Action::Write(MEMORY, PATH), DONE),
+            (Action::Call(libc::SYS_openat, &OPEN), Ok(5)),
+            (Action::Call(libc::SYS_ioctl, &asked), DONE),
+            (Action::Read(WORD, 4), Ok(4)),
+        ]);
+        let message = assert_fails(make(3).run(&mut task), Errno::EEXIST);
+        assert!(message.contains("pseudo-terminal 3"), "{message}");
+        task.end();
+    }
+
+    #[test]
+    fn nothing_follows_a_call_that_fails() {
+        let mut task = ScriptedTask::new([
+            (Action::Write(MEMORY, PATH), DONE),
+            (Action::Call(libc::SYS_openat, &OPEN), Err(Errno::ENOSPC)),
+        ]);
+        let message = assert_fails(make(3).run(&mut task), Errno::ENOSPC);
+        assert!(message.contains("make a pseudo-terminal"), "{message}");
+        task.end();
+        let mut task = ScriptedTask::new([(Action::Write(MEMORY, PATH), Err(Errno::EFAULT))]);
+        assert_fails(make(3).run(&mut task), Errno::EFAULT);
+        task.end();
     }
 }

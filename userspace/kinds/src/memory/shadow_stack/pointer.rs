@@ -36,3 +36,19 @@ impl Operation for MovePointer {
             .map_err(|errno| failed("set the pointer of its shadow stack", errno))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted_task::ScriptedTask;
+
+    /// The thread of a test is not traced, which is `ESRCH`.
+    #[test]
+    fn a_thread_that_is_gone_is_an_error() {
+        let mut task = ScriptedTask::new([]);
+        let pointer = MovePointer { from: None, to: 8 };
+        let error = pointer.run(&mut task).unwrap_err();
+        assert!(matches!(error, Error::Gone { .. }), "{error:?}");
+        assert!(error.to_string().contains("pointer"), "{error}");
+    }
+}
