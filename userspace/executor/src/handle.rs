@@ -103,3 +103,43 @@ impl TaskHandle for Handle<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dead_task::{LEADER, NUMBER, SCRATCH, operation, with_executor};
+
+    #[test]
+    fn an_operation_sees_its_task() {
+        let sees = operation(|task| {
+            assert_eq!(
+                (task.id(), task.pid(), task.tid()),
+                (LEADER, NUMBER, NUMBER)
+            );
+            assert_eq!(task.memory(), SCRATCH.offset(layout::BATCHES));
+            assert_eq!(task.offsets().1.boottime, 5);
+            assert!(matches!(task.module(), Err(Error::Malformed { .. })));
+            let from = task.memory();
+            let errors = [
+                task.read("read it", from, &mut [0]),
+                task.write("write it", from, &[0]),
+            ];
+            for (error, what) in errors.into_iter().zip(["read it", "write it"]) {
+                assert!(error.unwrap_err().to_string().ends_with(what));
+            }
+            task.lose("start time", "why", "");
+            Ok(())
+        });
+        with_executor(|executor| {
+            executor.offsets.boottime = 5;
+            executor.operate(LEADER, &sees).unwrap();
+            executor.operate(LEADER, &sees).unwrap();
+            let losses = executor.losses.as_slice();
+            assert_eq!(losses.len(), 1, "the same loss is reported once");
+            assert_eq!(
+                (losses[0].subject, losses[0].object.as_str()),
+                (NUMBER.into(), "start time")
+            );
+        });
+    }
+}

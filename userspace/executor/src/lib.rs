@@ -14,6 +14,8 @@
 #![forbid(unsafe_code)]
 
 pub mod core_dump;
+#[cfg(test)]
+mod dead_task;
 pub mod fill;
 pub mod finish;
 pub mod handle;
@@ -90,18 +92,7 @@ pub fn execute<'a>(
     interrupts: &Interrupts,
     observer: &mut dyn Observer,
 ) -> Result<Restored<'a>> {
-    let mut executor = Executor {
-        plan,
-        image,
-        module,
-        tasks: BTreeMap::new(),
-        numbers: round::Numbers::default(),
-        stops: Vec::new(),
-        last: Vec::new(),
-        reenters: Vec::new(),
-        offsets: Offsets::default(),
-        losses: Refusals::default(),
-    };
+    let mut executor = Executor::new(plan, image, module);
     let stages: Vec<(Stage, &Steps)> = plan
         .stages()
         .iter()
@@ -152,7 +143,22 @@ impl Live {
     }
 }
 
-impl Executor<'_> {
+impl<'a> Executor<'a> {
+    fn new(plan: &'a Plan, image: &'a File, module: Option<&'a Ckpt>) -> Self {
+        Self {
+            plan,
+            image,
+            module,
+            tasks: BTreeMap::new(),
+            numbers: round::Numbers::default(),
+            stops: Vec::new(),
+            last: Vec::new(),
+            reenters: Vec::new(),
+            offsets: Offsets::default(),
+            losses: Refusals::default(),
+        }
+    }
+
     /// Returns the value of a clock as the tasks see it.
     fn now(&self, clock: i32) -> u64 {
         match clock {

@@ -103,6 +103,28 @@ mod tests {
     }
 
     #[test]
+    fn calls_that_are_no_part_of_a_batch_have_the_same_room() {
+        let size = scratch::SIZE as usize;
+        let call = || Call::new("wait", libc::SYS_poll, [Data::new(vec![0; size]).into()]);
+        let mut plan = plan(1);
+        let task = ProcessId(0).leader();
+        plan.step(Stage::Resume, task, Step::Reenter(call()));
+        plan.step(Stage::Resume, task, Step::CallAtLast(call()));
+        // Not through scratch memory.
+        let write = Step::Write {
+            label: "write".into(),
+            address: plan.scratch,
+            bytes: vec![0; size],
+        };
+        plan.step(Stage::SealMemory, task, write);
+        let objects: Vec<_> = exceeding(&plan, 100)
+            .into_iter()
+            .map(|exceeded| exceeded.object)
+            .collect();
+        assert_eq!(objects, ["wait", "wait"]);
+    }
+
+    #[test]
     fn numbers_fit_or_are_named() {
         assert_eq!(exceeding(&plan(1), 19), []);
         assert_eq!(exceeding(&plan(1), 18).len(), 1);

@@ -296,3 +296,6 @@ impl Executor<'_> {
         Ok(made.into_iter().map(|(task, ..)| task).collect())
     }
 }
+
+#[cfg(test)]
+mod tests;
