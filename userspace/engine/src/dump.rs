@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crust_hooks::{Backend, Chosen, Hooks};
-use crust_image::{Origin, Writer};
+use crust_image::{Finished, Origin, Writer};
 use crust_kinds::capture::{self, DumpOptions};
 use crust_kinds::ipc::sysv_shm::RemovedSegments;
 use crust_kinds::memory::pages::Snapshot;
@@ -125,14 +125,7 @@ pub fn dump(request: &DumpRequest, observer: &mut dyn Observer) -> Result<DumpRe
     observer.ask(&Point::PostDump { pid: request.pid })?;
     let at = Instant::now();
     interrupts.check()?;
-    let finished = match sink {
-        None => file.finish(request.sync)?,
-        Some(sink) => {
-            let (finished, file) = file.finish_unnamed()?;
-            sink.send(file, finished.bytes, &interrupts, observer)?;
-            finished
-        }
-    };
+    let finished = finish(file, sink, request.sync, &interrupts, observer)?;
     observer.tell(&Point::Written {
         bytes: finished.bytes,
         took: at.elapsed(),
@@ -145,21 +138,9 @@ pub fn dump(request: &DumpRequest, observer: &mut dyn Observer) -> Result<DumpRe
     if let Some(frozen) = frozen {
         report.frozen_ns = nanoseconds(since);
         if is_left_stopped(request) {
-            let there = frozen.processes.iter().rev();
-            let there = there.filter(|process| process.zombie.is_none());
-            let ran = there.clone().filter(|process| process.stopped.is_none());
-            report.left_stopped = there.map(|process| process.pid).collect();
-            report.to_continue = ran.map(|process| process.pid).collect();
-            frozen.release_stopped();
+            leave_stopped(frozen, &mut report);
         } else {
-            for pid in frozen.kill(&interrupts)? {
-                refusals.lose(
-                    pid, "not-reaped",
-                    "process",
-                    "its parent, which is not in the tree, has not waited for it: its number is still taken",
-                    "end the parent, or have it wait for its child, before the restore",
-                );
-            }
+            kill(frozen, &interrupts, &mut refusals)?;
             effects.commit()?;
             observer.tell(&Point::Reaped { took: at.elapsed() });
         }
@@ -179,6 +160,48 @@ fn origin() -> Origin {
         kernel: text(names.as_ref().map(UtsName::release)),
         host: text(names.as_ref().map(UtsName::nodename)),
     }
+}
+
+/// Completes the image, and gives it its name or sends it.
+fn finish(
+    file: Writer,
+    sink: Option<Sink>,
+    sync: bool,
+    interrupts: &Interrupts,
+    observer: &mut dyn Observer,
+) -> Result<Finished> {
+    match sink {
+        None => Ok(file.finish(sync)?),
+        Some(sink) => {
+            let (finished, file) = file.finish_unnamed()?;
+            sink.send(file, finished.bytes, interrupts, observer)?;
+            Ok(finished)
+        }
+    }
+}
+
+/// Leaves the program stopped, and reports which processes are.
+fn leave_stopped(frozen: Frozen, report: &mut DumpReport) {
+    let there = frozen.processes.iter().rev();
+    let there = there.filter(|process| process.zombie.is_none());
+    let ran = there.clone().filter(|process| process.stopped.is_none());
+    report.left_stopped = there.map(|process| process.pid).collect();
+    report.to_continue = ran.map(|process| process.pid).collect();
+    frozen.release_stopped();
+}
+
+/// Kills the program. A process that nobody reaps is a loss.
+fn kill(frozen: Frozen, interrupts: &Interrupts, refusals: &mut Refusals) -> Result<()> {
+    for pid in frozen.kill(interrupts)? {
+        refusals.lose(
+            pid,
+            "not-reaped",
+            "process",
+            "its parent, which is not in the tree, has not waited for it: its number is still taken",
+            "end the parent, or have it wait for its child, before the restore",
+        );
+    }
+    Ok(())
 }
 
 /// Returns whether the program is left stopped. That an image was written to a stream does not mean
