@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use crust_hooks::{Backend, Chosen, Hooks};
 use crust_image::{Finished, Origin, Writer};
 use crust_kinds::capture::{self, DumpOptions};
-use crust_kinds::ipc::sysv_shm::RemovedSegments;
+use crust_kinds::kind::End;
 use crust_kinds::memory::pages::Snapshot;
 use crust_kinds::registry::{self, KINDS};
 use crust_model::image::Image;
@@ -117,10 +117,13 @@ pub fn dump(request: &DumpRequest, observer: &mut dyn Observer) -> Result<DumpRe
         took: at.elapsed(),
     })?;
 
-    let mut removed_segments = RemovedSegments::of(&image);
+    let mut of_kinds = match report.left_alive {
+        true => Vec::new(),
+        false => registry::effects(End::Kill, &image),
+    };
     let mut effects = Effects::default();
-    if !report.left_alive {
-        effects.prepare(&mut removed_segments)?;
+    for effect in &mut of_kinds {
+        effects.prepare(&mut **effect)?;
     }
     observer.ask(&Point::PostDump { pid: request.pid })?;
     let at = Instant::now();

@@ -9,7 +9,7 @@ use crust_executor::{core_dump, execute};
 use crust_hooks::Chosen;
 use crust_image::Reader;
 use crust_kinds::conflicts::Conflicts;
-use crust_kinds::ipc::sysv_shm::RecreatedSegments;
+use crust_kinds::kind::End;
 use crust_kinds::plan_context::RestoreOptions;
 use crust_kinds::registry::{self, KINDS};
 use crust_kinds::{file, task};
@@ -62,14 +62,16 @@ pub fn restore(request: &RestoreRequest, observer: &mut dyn Observer) -> Result<
         return Err(Error::Conflict(conflicts.into_vec()));
     }
 
-    let mut segments = RecreatedSegments::of(&image);
+    let mut of_kinds = registry::effects(End::Release, &image);
     let mut lending = match request.options.shell_job {
         true => lending_to_job(&image)?,
         false => None,
     };
     // Declared before the tree, so that its tasks are gone when the effects are aborted.
     let mut effects = Effects::default();
-    effects.prepare(&mut segments)?;
+    for effect in &mut of_kinds {
+        effects.prepare(&mut **effect)?;
+    }
     let mut restored = execute(&plan, file.file(), hooks.module(), &interrupts, observer)?;
     let pid = restored.pid();
     observer.ask(&Point::PreResume { pid })?;

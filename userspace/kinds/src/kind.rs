@@ -10,6 +10,8 @@
 use std::any::Any;
 
 use crust_model::Result;
+use crust_model::effect::Effect;
+use crust_model::image::Image;
 use crust_model::object::{Row, State};
 
 use crate::capture::Capture;
@@ -39,6 +41,21 @@ pub trait Kind: State {
     fn conflicts(_kinds: Kinds, _cx: &mut Conflicts<'_>) -> Result<()> {
         Ok(())
     }
+
+    /// Returns what happens to the objects of this kind outside of the tree, by the end of an
+    /// operation.
+    fn effect(_end: End, _image: &Image) -> Option<Box<dyn Effect + '_>> {
+        None
+    }
+}
+
+/// The end of an operation, which changes more than the tree itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A dump kills the tree.
+    Kill,
+    /// A restore lets the tree run.
+    Release,
 }
 
 /// What the objects of kind `K` are captured from.
@@ -120,6 +137,8 @@ pub struct Entry {
     pub plan: fn(Kinds, &mut PlanCx<'_>) -> Result<()>,
     /// [`Kind::conflicts`].
     pub conflicts: fn(Kinds, &mut Conflicts<'_>) -> Result<()>,
+    /// [`Kind::effect`].
+    pub effect: fn(End, &Image) -> Option<Box<dyn Effect + '_>>,
 }
 
 impl Entry {
@@ -133,6 +152,7 @@ impl Entry {
             finish: K::finish,
             plan: <K::Source as Source<K>>::plan,
             conflicts: K::conflicts,
+            effect: K::effect,
         }
     }
 }

@@ -12,6 +12,7 @@ use std::time::Instant;
 use crust_hooks::Hooks;
 use crust_image::Record;
 use crust_model::Result;
+use crust_model::effect::Effect;
 use crust_model::image::{Image, Owned};
 use crust_model::object::{Owner, Row};
 use crust_model::refusal::{Refusals, Subject};
@@ -22,7 +23,7 @@ use crate::capture::{Capture, Captured, DumpOptions};
 use crate::conflicts::Conflicts;
 use crate::descriptor::table::Table;
 use crate::file::by_path::ByPath;
-use crate::kind::{Entry, Kinds};
+use crate::kind::{End, Entry, Kinds};
 use crate::memory::{self, Mappings};
 use crate::namespace::time::Clocks;
 use crate::notes::Notes;
@@ -271,6 +272,13 @@ pub fn plan(cx: &mut PlanCx<'_>) -> Result<()> {
 pub fn conflicts(cx: &mut Conflicts<'_>) -> Result<()> {
     let mut kinds = KINDS.0.iter();
     kinds.try_for_each(|kind| (kind.conflicts)(KINDS, cx))
+}
+
+/// Returns what happens outside of the tree by the end of an operation, in the order in which it is to be prepared.
+#[must_use]
+pub fn effects(end: End, image: &Image) -> Vec<Box<dyn Effect + '_>> {
+    let kinds = KINDS.0.iter();
+    kinds.filter_map(|kind| (kind.effect)(end, image)).collect()
 }
 
 /// Formats a text as a table cell: on one line, with a capital letter and a full stop.

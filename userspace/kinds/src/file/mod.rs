@@ -2,11 +2,12 @@
 
 //! Open files: what the descriptors of a tree refer to.
 //!
-//! Three things must be kept apart. A *descriptor* is a number in a table. A [`table`] belongs to one process, or to
-//! several. An *open file description* ([`DescriptionId`]) is what the number refers to: `dup`, `fork` and a message
-//! over a Unix socket make more descriptors of it, which all share its offset and flags. [`collect`] finds the
-//! descriptions of a tree, and each is captured by its [`FileKind`]. [`fd_plan`] makes each of them again once, in the
-//! first process that has it and at its number there; the other processes then take it from there.
+//! Three things must be kept apart. A *descriptor* is a number in a table. A [table](crate::descriptor::table) belongs
+//! to one process, or to several. An *open file description* ([`DescriptionId`]) is what the number refers to: `dup`,
+//! `fork` and a message over a Unix socket make more descriptors of it, which all share its offset and flags.
+//! [`collect`] finds the descriptions of a tree, and each is captured by its [`FileKind`]. [`fd_plan`] makes each of
+//! them again once, in the first process that has it and at its number there; the other processes then take it from
+//! there.
 //!
 //! A new kind is one file and one line in the [table](crate::registry::KINDS).
 

@@ -10,11 +10,13 @@
 //! Segments that no process of the tree attaches stay where they are.
 
 pub mod capture;
-pub mod effect;
+mod effect;
 mod outside;
 
 use crust_image::PAGE_SIZE;
 use crust_model::Result;
+use crust_model::effect::Effect;
+use crust_model::image::Image;
 use crust_model::object::{Extent, State};
 use crust_model::refusal::{Refusals, Subject};
 use crust_sys::shm;
@@ -22,10 +24,10 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 pub use self::capture::FoundSegments;
-pub use self::effect::{RecreatedSegments, RemovedSegments};
+use self::effect::{RecreatedSegments, RemovedSegments};
 use crate::capture::Capture;
 use crate::conflicts::Conflicts;
-use crate::kind::{Kind, Kinds, OfTree, TreeKind};
+use crate::kind::{End, Kind, Kinds, OfTree, TreeKind};
 use crate::pathless::Contents;
 
 /// A System V shared memory segment.
@@ -113,6 +115,13 @@ impl Kind for Segment {
     fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
         cx.each(|segment: &Self, _, refusals| segment.check(refusals));
         Ok(())
+    }
+
+    fn effect(end: End, image: &Image) -> Option<Box<dyn Effect + '_>> {
+        Some(match end {
+            End::Kill => Box::new(RemovedSegments::of(image)),
+            End::Release => Box::new(RecreatedSegments::of(image)),
+        })
     }
 }
 
