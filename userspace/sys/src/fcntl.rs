@@ -9,12 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::raw::syscall;
 
-const F_SETSIG: i32 = 10;
 const F_GETSIG: i32 = 11;
 const F_SETOWN_EX: i32 = 15;
 const F_GETOWN_EX: i32 = 16;
-const F_GETOWNER_UIDS: i32 = 17;
-const F_GET_RW_HINT: i32 = 1035;
 
 /// The recipient of the signals of a descriptor with `O_ASYNC` (`struct f_owner_ex`).
 #[repr(C)]
@@ -53,34 +50,9 @@ pub fn set_owner(fd: BorrowedFd<'_>, owner: Owner) -> Result<()> {
     Ok(())
 }
 
-/// Returns the real and effective user id of whoever set the owner (`F_GETOWNER_UIDS`).
-pub fn owner_uids(fd: BorrowedFd<'_>) -> Result<(u32, u32)> {
-    let mut uids = [0_u32; 2];
-    // SAFETY: the command writes two user ids.
-    unsafe {
-        syscall!(
-            libc::SYS_fcntl,
-            fd.as_raw_fd(),
-            F_GETOWNER_UIDS,
-            &raw mut uids
-        )
-    }?;
-    Ok((uids[0], uids[1]))
-}
-
 /// Returns the signal sent instead of `SIGIO`, or 0 (`F_GETSIG`).
 pub fn signal(fd: BorrowedFd<'_>) -> Result<i32> {
     number(fd, F_GETSIG, 0).map(|signal| signal as i32)
-}
-
-/// Sets the signal sent instead of `SIGIO` (`F_SETSIG`).
-pub fn set_signal(fd: BorrowedFd<'_>, signal: i32) -> Result<()> {
-    number(fd, F_SETSIG, signal as u64).map(drop)
-}
-
-/// Returns access mode and status flags (`F_GETFL`).
-pub fn status_flags(fd: BorrowedFd<'_>) -> Result<i32> {
-    number(fd, libc::F_GETFL, 0).map(|flags| flags as i32)
 }
 
 /// Returns the capacity of a pipe, in bytes (`F_GETPIPE_SZ`).
@@ -94,29 +66,9 @@ pub fn set_pipe_size(fd: BorrowedFd<'_>, size: u32) -> Result<u32> {
     number(fd, libc::F_SETPIPE_SZ, u64::from(size)).map(|size| size as u32)
 }
 
-/// Returns the lease (`F_GETLEASE`): `F_RDLCK`, `F_WRLCK`, or `F_UNLCK` if the caller has none.
-pub fn lease(fd: BorrowedFd<'_>) -> Result<i32> {
-    number(fd, libc::F_GETLEASE, 0).map(|kind| kind as i32)
-}
-
 /// Returns the seals of a memfd (`F_GET_SEALS`); `EINVAL` for other files.
 pub fn seals(fd: BorrowedFd<'_>) -> Result<u32> {
     number(fd, libc::F_GET_SEALS, 0).map(|seals| seals as u32)
-}
-
-/// Returns the hint on how long written data will live (`F_GET_RW_HINT`).
-pub fn write_hint(fd: BorrowedFd<'_>) -> Result<u64> {
-    let mut hint = 0_u64;
-    // SAFETY: the command writes one u64.
-    unsafe {
-        syscall!(
-            libc::SYS_fcntl,
-            fd.as_raw_fd(),
-            F_GET_RW_HINT,
-            &raw mut hint
-        )
-    }?;
-    Ok(hint)
 }
 
 /// Returns how many bytes can be read (`FIONREAD`; for sockets `SIOCINQ`).

@@ -22,8 +22,6 @@ pub mod category {
     pub const SWAPPED: u64 = 1 << 4;
     /// The shared zero page.
     pub const PFNZERO: u64 = 1 << 5;
-    /// Mapped by a huge page.
-    pub const HUGE: u64 = 1 << 6;
     /// A guard (`MADV_GUARD_INSTALL`); kernels before 6.15 do not know this category.
     pub const GUARD: u64 = 1 << 8;
 }

@@ -85,11 +85,6 @@ pub fn syscall(tid: i32, signal: i32) -> Result<()> {
     plain(libc::PTRACE_SYSCALL, tid, 0, signal as usize)
 }
 
-/// Keeps a task in group-stop stopped, but lets it notice `SIGCONT`.
-pub fn listen(tid: i32) -> Result<()> {
-    plain(libc::PTRACE_LISTEN, tid, 0, 0)
-}
-
 /// Stops tracing a stopped task, which continues, with a signal or 0.
 pub fn detach(tid: i32, signal: i32) -> Result<()> {
     plain(libc::PTRACE_DETACH, tid, 0, signal as usize)
@@ -98,14 +93,6 @@ pub fn detach(tid: i32, signal: i32) -> Result<()> {
 /// Replaces the options.
 pub fn set_options(tid: i32, options: i32) -> Result<()> {
     plain(libc::PTRACE_SETOPTIONS, tid, 0, options as usize)
-}
-
-/// Returns the message of the last event.
-pub fn event_message(tid: i32) -> Result<u64> {
-    let mut message: libc::c_ulong = 0;
-    // SAFETY: the request writes one long.
-    unsafe { with(libc::PTRACE_GETEVENTMSG, tid, 0, &raw mut message) }?;
-    Ok(message)
 }
 
 /// Reads a register set (`NT_*` of `linux/elf.h`); returns its length in bytes.
@@ -204,14 +191,6 @@ pub fn shadow_stack(tid: i32) -> Result<Option<u64>> {
 /// Sets the shadow stack pointer of a task that has a shadow stack.
 pub fn set_shadow_stack(tid: i32, pointer: u64) -> Result<()> {
     set_register_set(tid, NT_X86_SHSTK, &pointer.to_ne_bytes())
-}
-
-/// Returns the signal that the task is about to receive, or the siginfo of its event stop.
-pub fn siginfo(tid: i32) -> Result<SigInfo> {
-    let mut bytes = vec![0; SigInfo::SIZE];
-    // SAFETY: the request writes a siginfo.
-    unsafe { with(libc::PTRACE_GETSIGINFO, tid, 0, bytes.as_mut_ptr()) }?;
-    Ok(SigInfo { bytes })
 }
 
 /// A queue of pending signals.
@@ -479,24 +458,6 @@ pub fn set_segment(tid: i32, mut segment: Segment) -> Result<()> {
     // SAFETY: the request reads a structure of 16 bytes.
     unsafe { with(PTRACE_SET_THREAD_AREA, tid, number, segment.as_mut_ptr()) }?;
     Ok(())
-}
-
-/// Returns the offset of `u_debugreg[n]` in `struct user`.
-fn debug_offset(n: usize) -> usize {
-    std::mem::offset_of!(libc::user, u_debugreg) + n * 8
-}
-
-/// Returns debug register `n`: 0..=3 are addresses, 6 is the status, 7 says which are enabled.
-pub fn debug_register(tid: i32, n: usize) -> Result<u64> {
-    let mut value: libc::c_ulong = 0;
-    // SAFETY: the raw request (unlike glibc's wrapper) writes one long to `data`.
-    unsafe { with(libc::PTRACE_PEEKUSER, tid, debug_offset(n), &raw mut value) }?;
-    Ok(value)
-}
-
-/// Sets a debug register.
-pub fn set_debug_register(tid: i32, n: usize, value: u64) -> Result<()> {
-    plain(libc::PTRACE_POKEUSER, tid, debug_offset(n), value as usize)
 }
 
 #[cfg(test)]

@@ -55,12 +55,6 @@ impl SigInfo {
             value: u64::from_ne_bytes(value),
         })
     }
-
-    /// Returns the process id of the sender, for those codes that have one.
-    #[must_use]
-    pub fn sender(&self) -> i32 {
-        self.number(16)
-    }
 }
 
 /// The information that a POSIX timer sends with its signal.

@@ -11,8 +11,6 @@ use crate::raw::syscall;
 pub const SO_PEEK_OFF: i32 = 42;
 /// `SO_BUF_LOCK`.
 pub const SO_BUF_LOCK: i32 = 72;
-/// `SO_COOKIE`.
-pub const SO_COOKIE: i32 = 57;
 /// `SO_PASSPIDFD`.
 pub const SO_PASSPIDFD: i32 = 76;
 /// `SO_INQ` of `AF_UNIX`.

@@ -105,12 +105,6 @@ pub fn core_cookie(tid: i32) -> Result<u64> {
     Ok(cookie)
 }
 
-/// Returns the thread id of the caller.
-#[must_use]
-pub fn gettid() -> i32 {
-    nix::unistd::gettid().as_raw()
-}
-
 /// Sends a signal to one thread (`tgkill(2)`).
 pub fn tgkill(pid: i32, tid: i32, signal: i32) -> Result<()> {
     // SAFETY: the call takes numbers only.

@@ -74,11 +74,6 @@ pub fn wait_awake(tid: i32) -> Result<(i32, Status)> {
     wait(tid)
 }
 
-/// Waits like [`wait`], but fails with `EINTR` if a signal arrives.
-pub fn wait_interruptible(tid: i32) -> Result<(i32, Status)> {
-    wait4(tid, libc::__WALL).map(|report| report.expect("without WNOHANG there is a report"))
-}
-
 /// Returns what a task (-1: any) has to report now, if anything.
 pub fn poll(tid: i32) -> Result<Option<(i32, Status)>> {
     wait4(tid, libc::__WALL | libc::WNOHANG)

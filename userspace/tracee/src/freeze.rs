@@ -344,7 +344,7 @@ impl Drop for Frozen {
 
 /// Returns the `stat` of the leader of a process; the process as a whole may be read through
 /// another thread.
-pub fn stat_of_leader(process: &FrozenProcess) -> Result<crust_proc::Stat> {
+pub(crate) fn stat_of_leader(process: &FrozenProcess) -> Result<crust_proc::Stat> {
     let pid = process.pid;
     crust_proc::stat(&process.proc, pid, &format!("task/{pid}/stat"))
 }

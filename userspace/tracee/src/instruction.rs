@@ -49,7 +49,7 @@ pub fn vdso(auxv: &[u8]) -> Option<RemoteAddr> {
 /// Returns the first `mov $number, %eax; syscall` of the vDSO at this address.
 ///
 /// All 64-bit processes have the same vDSO, so an offset that was found once is only verified.
-pub fn in_vdso(pid: i32, vdso: RemoteAddr) -> Option<RemoteAddr> {
+pub(crate) fn in_vdso(pid: i32, vdso: RemoteAddr) -> Option<RemoteAddr> {
     // The vDSO is at least this large: one page.
     const SIZE: usize = 4096;
     static KNOWN: AtomicU64 = AtomicU64::new(0);

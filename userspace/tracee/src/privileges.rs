@@ -11,7 +11,7 @@ pub mod capability {
     /// `CAP_SYS_PTRACE`.
     pub const SYS_PTRACE: u64 = 1 << 19;
     /// `CAP_SYS_ADMIN`.
-    pub const SYS_ADMIN: u64 = 1 << 21;
+    pub(super) const SYS_ADMIN: u64 = 1 << 21;
     /// `CAP_SYS_NICE`.
     pub const SYS_NICE: u64 = 1 << 23;
     /// `CAP_SYS_RESOURCE`.

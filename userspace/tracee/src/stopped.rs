@@ -79,7 +79,7 @@ fn refuse_worker(process: &FrozenProcess, tid: i32) -> Result<()> {
 /// Returns whether a stopped thread is executing vDSO code. It may be about to combine values read
 /// at two moments, or in two time namespaces if it is restored into another one; a moment later it
 /// has left that code.
-pub fn in_vdso(process: &FrozenProcess, tid: i32) -> bool {
+pub(crate) fn in_vdso(process: &FrozenProcess, tid: i32) -> bool {
     let Ok(registers) = ptrace::registers(tid) else {
         return false;
     };
@@ -95,10 +95,10 @@ pub fn in_vdso(process: &FrozenProcess, tid: i32) -> bool {
 const VDSO_SIZE: u64 = 8 << 10;
 /// How often a thread stopped in the vDSO is resumed: a thread that does little else is there most
 /// of the time.
-pub const MOMENTS: u32 = 200;
+pub(crate) const MOMENTS: u32 = 200;
 
 /// Lets a stopped thread run for a moment.
-pub fn a_moment_later(tid: i32) -> nix::Result<()> {
+pub(crate) fn a_moment_later(tid: i32) -> nix::Result<()> {
     const MOMENT: Duration = Duration::from_micros(50);
     ptrace::cont(tid, 0)?;
     std::thread::sleep(MOMENT);
@@ -115,7 +115,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// Handles a thread that was asked to stop but is to be released before anyone has waited for its
 /// stop: the effect of the stop on its call is undone nevertheless. Returns the timeout with which
 /// the thread continues.
-pub fn given_up(tid: i32, sleeps: &mut Sleeps) -> Option<Waiting> {
+pub(crate) fn given_up(tid: i32, sleeps: &mut Sleeps) -> Option<Waiting> {
     let deadline = Instant::now() + PATIENCE;
     let stopped = loop {
         match wait::poll(tid).ok()? {

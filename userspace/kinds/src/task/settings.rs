@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use crust_model::object::{State, decode, other_version};
 use crust_model::plan::{Arg, Call, Data, ProcessId, Stage};
 use crust_model::{Error, Result};
-use crust_sys::pidfd::{self, coredump, info_mask};
+use crust_sys::pidfd::{self, coredump};
 use crust_sys::uapi::process_state;
 use serde::{Deserialize, Serialize};
 
@@ -127,9 +127,8 @@ const MEMBARRIER_STATE: [(u32, u32); 4] = [
 /// Returns the `PR_GET_DUMPABLE` value of the process, from whatever source reports it.
 fn dumpable(view: &ProcessView<'_>) -> Result<u32> {
     let process = view.process;
-    let info = pidfd::info(process.pidfd.as_fd(), info_mask::COREDUMP).ok();
-    if let Some(info) = info.filter(|info| info.mask & info_mask::COREDUMP != 0) {
-        return Ok(match info.coredump_mask {
+    if let Ok(Some(mask)) = pidfd::coredump_mask(process.pidfd.as_fd()) {
+        return Ok(match mask {
             mask if mask & coredump::ROOT != 0 => ROOT_ONLY,
             mask => u32::from(mask & coredump::USER != 0),
         });

@@ -115,7 +115,7 @@ impl Stage {
     /// Returns whether a task must not begin this stage before all tasks have finished the stage
     /// `before` it. Otherwise its steps concern only the task itself.
     #[must_use]
-    pub fn waits_for(self, before: Self) -> bool {
+    fn waits_for(self, before: Self) -> bool {
         let is_private = matches!(
             self,
             // A process that does not exist yet begins when its parent has created it.

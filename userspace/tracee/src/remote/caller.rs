@@ -22,7 +22,7 @@ pub struct Caller {
 }
 
 /// Signals that stopped a task at the wrong moment, and that the program must still get.
-pub type Deferred = Vec<i32>;
+pub(crate) type Deferred = Vec<i32>;
 
 impl Caller {
     /// Makes a call and returns what the kernel returned, even if it is an error number.
@@ -235,7 +235,7 @@ pub fn await_event_stop(tid: i32, what: &str, deferred: &mut Deferred) -> Result
 
 /// Lets a task run into the next event stop. If it is at the entry of a call that would sleep, that
 /// call is interrupted at once.
-pub fn into_event_stop(tid: i32, what: &str, deferred: &mut Deferred) -> Result<()> {
+pub(crate) fn into_event_stop(tid: i32, what: &str, deferred: &mut Deferred) -> Result<()> {
     ptrace::interrupt(tid)
         .and_then(|()| ptrace::cont(tid, 0))
         .map_err(|errno| Error::task(tid, what, errno))?;

@@ -30,10 +30,10 @@
 //! Where there is no room after the vDSO, calls are made at an instruction of the vDSO itself, one
 //! by one, and the program is not safe against the death of crust during those microseconds.
 
-pub mod caller;
-pub mod code_cave;
-pub mod dispatch;
-pub mod recovery;
+mod caller;
+mod code_cave;
+mod dispatch;
+mod recovery;
 
 use crust_arch::sigmask_syscalls;
 use crust_model::{Error, Result};
@@ -43,9 +43,8 @@ use crust_sys::{RemoteAddr, memory, signal};
 use nix::errno::Errno;
 use zerocopy::IntoBytes;
 
-pub use self::caller::{
-    Caller, Deferred, await_event_stop, error_number, into_event_stop, stopped,
-};
+pub use self::caller::{Caller, await_event_stop, error_number, stopped};
+pub(crate) use self::caller::{Deferred, into_event_stop};
 pub use self::code_cave::{CodeCave, Slot};
 pub use self::dispatch::Dispatch;
 use self::recovery::way_back;
@@ -55,7 +54,7 @@ use crate::frozen_process::{FrozenProcess, FrozenThread};
 pub const END_OF_BATCH: i32 = stub::SIGNALS[0];
 
 /// The signal mask of a restored task: all signals but [`END_OF_BATCH`].
-pub const BLOCKED: u64 = !signal::bit(END_OF_BATCH);
+pub(crate) const BLOCKED: u64 = !signal::bit(END_OF_BATCH);
 
 /// A call that undoes another call if crust dies before it has seen its result. That result is the
 /// first argument.

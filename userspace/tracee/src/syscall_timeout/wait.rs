@@ -27,7 +27,7 @@ pub(super) struct Sockets(Option<(i32, OwnedFd)>);
 
 impl Sockets {
     /// Returns whether a call may have a timeout whose end is lost if the call is interrupted.
-    pub fn may_have_limit(&mut self, pid: i32, call: &Called) -> bool {
+    pub(crate) fn may_have_limit(&mut self, pid: i32, call: &Called) -> bool {
         let args = &call.args;
         match call.number as i64 {
             libc::SYS_poll => args[2] as i32 > 0,
