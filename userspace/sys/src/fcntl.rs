@@ -4,14 +4,11 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use linux_raw_sys::general::{F_GETOWN_EX, F_GETSIG, F_SETOWN_EX};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::raw::syscall;
-
-const F_GETSIG: i32 = 11;
-const F_SETOWN_EX: i32 = 15;
-const F_GETOWN_EX: i32 = 16;
+use crate::raw::{Word, syscall};
 
 /// The recipient of the signals of a descriptor with `O_ASYNC` (`struct f_owner_ex`).
 #[repr(C)]
@@ -23,7 +20,7 @@ pub struct Owner {
     pub pid: i32,
 }
 
-fn number(fd: BorrowedFd<'_>, command: i32, argument: u64) -> Result<u64> {
+fn number(fd: BorrowedFd<'_>, command: impl Word, argument: u64) -> Result<u64> {
     // SAFETY: callers only pass commands whose argument is a number.
     unsafe { syscall!(libc::SYS_fcntl, fd.as_raw_fd(), command, argument) }
 }

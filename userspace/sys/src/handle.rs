@@ -9,9 +9,6 @@ use nix::fcntl::OFlag;
 use crate::Result;
 use crate::raw::{owned, syscall};
 
-/// `MAX_HANDLE_SZ` of linux/exportfs.h.
-const ROOM: usize = 128;
-
 /// A file as its file system names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileHandle {
@@ -24,7 +21,7 @@ pub struct FileHandle {
 struct Raw {
     length: u32,
     kind: i32,
-    bytes: [u8; ROOM],
+    bytes: [u8; libc::MAX_HANDLE_SZ as usize],
 }
 
 impl FileHandle {
@@ -32,7 +29,7 @@ impl FileHandle {
     #[must_use]
     pub fn new(kind: i32, bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.to_vec();
-        (bytes.len() <= ROOM).then_some(Self { kind, bytes })
+        (bytes.len() <= libc::MAX_HANDLE_SZ as usize).then_some(Self { kind, bytes })
     }
 
     /// Opens the file, which is in the same file system as `place` (`open_by_handle_at(2)`).
@@ -44,7 +41,7 @@ impl FileHandle {
         let mut raw = Raw {
             length: self.bytes.len() as u32,
             kind: self.kind,
-            bytes: [0; ROOM],
+            bytes: [0; libc::MAX_HANDLE_SZ as usize],
         };
         raw.bytes[..self.bytes.len()].copy_from_slice(&self.bytes);
         let place = place.as_fd().as_raw_fd();
@@ -71,8 +68,11 @@ mod tests {
 
     #[test]
     fn a_handle_has_a_limit() {
-        assert!(FileHandle::new(1, &[0; ROOM]).is_some());
-        assert_eq!(FileHandle::new(1, &[0; ROOM + 1]), None);
+        assert!(FileHandle::new(1, &[0; libc::MAX_HANDLE_SZ as usize]).is_some());
+        assert_eq!(
+            FileHandle::new(1, &[0; libc::MAX_HANDLE_SZ as usize + 1]),
+            None
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@
 pub mod addr;
 pub mod buffer;
 pub mod device;
+pub mod errno;
 pub mod fcntl;
 pub mod handle;
 pub mod kcmp;

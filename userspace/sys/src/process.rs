@@ -19,6 +19,9 @@ use crate::Result;
 use crate::raw::syscall;
 use crate::wait::{self, Status};
 
+/// A flag of `clone3`: the child leaves no zombie (Linux 7.3; libc and linux-raw-sys lack it).
+pub const CLONE_AUTOREAP: u64 = 1 << 34;
+
 /// `struct clone_args`.
 #[repr(C)]
 #[derive(

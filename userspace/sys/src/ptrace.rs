@@ -7,6 +7,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use linux_raw_sys::elf_uapi::{NT_386_IOPERM, NT_PRSTATUS, NT_X86_SHSTK, NT_X86_XSTATE};
+use linux_raw_sys::prctl::PR_SYS_DISPATCH_INCLUSIVE_ON;
+use linux_raw_sys::ptrace::{PTRACE_SECCOMP_GET_FILTER, PTRACE_SECCOMP_GET_METADATA};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -38,13 +41,6 @@ pub mod event {
     pub const EXIT: i32 = libc::PTRACE_EVENT_EXIT;
 }
 
-const NT_PRSTATUS: usize = 1;
-const NT_X86_XSTATE: usize = 0x202;
-const NT_X86_SHSTK: usize = 0x204;
-const PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG: u32 = 0x4211;
-const PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG: u32 = 0x4210;
-const PTRACE_SECCOMP_GET_FILTER: u32 = 0x420c;
-const PTRACE_SECCOMP_GET_METADATA: u32 = 0x420d;
 // More than the largest XSAVE area of any processor so far (AMX tiles: 11 KiB).
 const XSTATE_LIMIT: usize = 64 << 10;
 
@@ -96,24 +92,24 @@ pub fn set_options(tid: i32, options: i32) -> Result<()> {
 }
 
 /// Reads a register set (`NT_*` of `linux/elf.h`); returns its length in bytes.
-fn register_set(tid: i32, set: usize, bytes: &mut [u8]) -> Result<usize> {
+fn register_set(tid: i32, set: u32, bytes: &mut [u8]) -> Result<usize> {
     let mut io = libc::iovec {
         iov_base: bytes.as_mut_ptr().cast(),
         iov_len: bytes.len(),
     };
     // SAFETY: the kernel writes at most `iov_len` bytes to `bytes`.
-    unsafe { with(libc::PTRACE_GETREGSET, tid, set, &raw mut io) }?;
+    unsafe { with(libc::PTRACE_GETREGSET, tid, set as usize, &raw mut io) }?;
     Ok(io.iov_len)
 }
 
 /// Writes a register set.
-fn set_register_set(tid: i32, set: usize, bytes: &[u8]) -> Result<()> {
+fn set_register_set(tid: i32, set: u32, bytes: &[u8]) -> Result<()> {
     let mut io = libc::iovec {
         iov_base: bytes.as_ptr().cast_mut().cast(),
         iov_len: bytes.len(),
     };
     // SAFETY: the kernel reads `iov_len` bytes of `bytes`.
-    unsafe { with(libc::PTRACE_SETREGSET, tid, set, &raw mut io) }?;
+    unsafe { with(libc::PTRACE_SETREGSET, tid, set as usize, &raw mut io) }?;
     Ok(())
 }
 
@@ -319,7 +315,7 @@ pub fn user_dispatch(tid: i32) -> Result<UserDispatch> {
     // SAFETY: the request writes as many bytes as `addr` says.
     unsafe {
         with(
-            PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG,
+            libc::PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG,
             tid,
             size_of::<UserDispatch>(),
             &raw mut answer,
@@ -334,7 +330,7 @@ pub fn set_user_dispatch(tid: i32, config: &UserDispatch) -> Result<()> {
     // SAFETY: the request reads as many bytes as `addr` says.
     unsafe {
         with(
-            PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG,
+            libc::PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG,
             tid,
             size_of::<UserDispatch>(),
             &raw mut config,
@@ -344,8 +340,6 @@ pub fn set_user_dispatch(tid: i32, config: &UserDispatch) -> Result<()> {
 }
 
 impl UserDispatch {
-    const INCLUSIVE: u64 = 2;
-
     /// Returns the arguments with which the kernel accepts this configuration. It stores a range
     /// within which calls are dispatched (`PR_SYS_DISPATCH_INCLUSIVE_ON`) as the inverse range,
     /// from its end around the whole of memory to its start, reports mode 1 for both, and does not
@@ -354,7 +348,7 @@ impl UserDispatch {
         let end = self.offset.wrapping_add(self.len);
         if self.mode != 0 && self.offset != 0 && end <= self.offset {
             Self {
-                mode: Self::INCLUSIVE,
+                mode: PR_SYS_DISPATCH_INCLUSIVE_ON.into(),
                 offset: end,
                 len: self.len.wrapping_neg(),
                 ..*self
@@ -408,7 +402,6 @@ pub fn seccomp_flags(tid: i32, number: usize) -> Result<u64> {
 /// Returns the I/O port permissions of a thread (`ioperm(2)`): a bit that is 0 grants a port.
 /// `None` if none are granted.
 pub fn io_ports(tid: i32) -> Result<Option<Vec<u8>>> {
-    const NT_386_IOPERM: usize = 0x201;
     const PORTS: usize = 65536;
     let mut bits = vec![0xff_u8; PORTS / 8];
     let mut io = libc::iovec {
@@ -416,7 +409,14 @@ pub fn io_ports(tid: i32) -> Result<Option<Vec<u8>>> {
         iov_len: bits.len(),
     };
     // SAFETY: the kernel writes at most `iov_len` bytes to `bits`.
-    let result = unsafe { with(libc::PTRACE_GETREGSET, tid, NT_386_IOPERM, &raw mut io) };
+    let result = unsafe {
+        with(
+            libc::PTRACE_GETREGSET,
+            tid,
+            NT_386_IOPERM as usize,
+            &raw mut io,
+        )
+    };
     match result {
         Ok(_) => Ok(Some(bits)),
         // The thread has no such table, or the kernel does not support it (CONFIG_X86_IOPL_IOPERM).

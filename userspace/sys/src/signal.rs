@@ -74,6 +74,9 @@ impl std::fmt::Debug for SigInfo {
     }
 }
 
+/// The size of the kernel's signal sets in bytes.
+pub const SET_SIZE: u64 = 8;
+
 /// Returns the bit of a signal in a signal set: signal `n` is bit `n - 1`.
 #[must_use]
 pub const fn bit(signal: i32) -> u64 {

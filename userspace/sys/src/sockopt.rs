@@ -7,15 +7,6 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use crate::Result;
 use crate::raw::syscall;
 
-/// `SO_PEEK_OFF`.
-pub const SO_PEEK_OFF: i32 = 42;
-/// `SO_BUF_LOCK`.
-pub const SO_BUF_LOCK: i32 = 72;
-/// `SO_PASSPIDFD`.
-pub const SO_PASSPIDFD: i32 = 76;
-/// `SO_INQ` of `AF_UNIX`.
-pub const SO_INQ: i32 = 84;
-
 /// Reads an option into `value`; returns its length.
 pub fn get(fd: BorrowedFd<'_>, level: i32, name: i32, value: &mut [u8]) -> Result<usize> {
     let mut length = value.len() as libc::socklen_t;

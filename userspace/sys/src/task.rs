@@ -87,18 +87,15 @@ pub fn affinity(tid: i32) -> Result<Vec<u8>> {
 /// only with threads that have the same cookie, whose value has no other meaning; 0 is the default.
 /// `ENODEV` and `EINVAL` where core scheduling is not supported.
 pub fn core_cookie(tid: i32) -> Result<u64> {
-    const PR_SCHED_CORE: i32 = 62;
-    const GET: i32 = 0;
-    const THREAD: i32 = 0;
     let mut cookie = 0_u64;
     // SAFETY: the call writes a 64-bit integer.
     unsafe {
         syscall!(
             libc::SYS_prctl,
-            PR_SCHED_CORE,
-            GET,
+            libc::PR_SCHED_CORE,
+            libc::PR_SCHED_CORE_GET,
             tid,
-            THREAD,
+            libc::PR_SCHED_CORE_SCOPE_THREAD,
             &raw mut cookie
         )
     }?;

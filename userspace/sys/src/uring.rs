@@ -6,6 +6,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use linux_raw_sys::io_uring::io_uring_register_op::{
+    IORING_REGISTER_EVENTFD, IORING_REGISTER_RESTRICTIONS,
+};
+use linux_raw_sys::io_uring::{
+    IORING_OFF_CQ_RING, IORING_OFF_SQ_RING, IORING_OFF_SQES, IORING_SETUP_CQSIZE,
+};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -13,20 +19,17 @@ use crate::raw::{owned, syscall};
 use crate::{RemoteAddr, Result, memory};
 
 /// The offset of the rings in the file (`IORING_OFF_SQ_RING`); both rings are in one mapping.
-pub const OFFSET_RINGS: u64 = 0;
+pub const OFFSET_RINGS: u64 = IORING_OFF_SQ_RING as u64;
 /// The same memory once more (`IORING_OFF_CQ_RING`), for programs that do not know that it is one
 /// mapping.
-pub const OFFSET_COMPLETIONS: u64 = 0x800_0000;
+pub const OFFSET_COMPLETIONS: u64 = IORING_OFF_CQ_RING as u64;
 /// The offset of the submission queue entries (`IORING_OFF_SQES`).
-pub const OFFSET_ENTRIES: u64 = 0x1000_0000;
+pub const OFFSET_ENTRIES: u64 = IORING_OFF_SQES as u64;
 
 /// The size of a submission queue entry (`struct io_uring_sqe`) in bytes.
 pub const ENTRY: usize = 64;
 /// The size of a completion (`struct io_uring_cqe`) in bytes.
 pub const COMPLETION: usize = 16;
-
-/// `IORING_SETUP_CQSIZE`: the caller gives the size of the completion queue.
-const CQSIZE: u32 = 1 << 3;
 
 /// The number of 32-bit words of a `struct io_uring_params`.
 pub const PARAMS: usize = 30;
@@ -70,7 +73,7 @@ pub struct Made {
 pub fn params(completions: u32) -> [u32; PARAMS] {
     let mut params = [0; PARAMS];
     params[1] = completions;
-    params[2] = CQSIZE;
+    params[2] = IORING_SETUP_CQSIZE;
     params
 }
 
@@ -135,16 +138,14 @@ pub fn submit(ring: BorrowedFd<'_>, count: u32) -> Result<u32> {
 /// the missing list.
 #[must_use]
 pub fn ask_for_restrictions(ring: BorrowedFd<'_>) -> Errno {
-    const RESTRICTIONS: u32 = 11;
-    register(ring, RESTRICTIONS, None)
+    register(ring, IORING_REGISTER_RESTRICTIONS as u32, None)
 }
 
 /// Returns whether a ring signals its completions through an eventfd: registering a second one
 /// fails for that reason (`EBUSY`), before the kernel finds that -1 is not a descriptor.
 #[must_use]
 pub fn has_eventfd(ring: BorrowedFd<'_>) -> bool {
-    const EVENTFD: u32 = 4;
-    register(ring, EVENTFD, Some(&-1)) == Errno::EBUSY
+    register(ring, IORING_REGISTER_EVENTFD as u32, Some(&-1)) == Errno::EBUSY
 }
 
 /// Calls `io_uring_register(2)` and returns the error, which is all that matters here.

@@ -95,7 +95,6 @@ impl Reaper {
     /// including zombies whose parent dies, and children with another exit signal
     /// (kernel/exit.c:reparent_leader).
     fn of(root: &FrozenProcess) -> Option<Self> {
-        const SIG_IGN: u64 = 1;
         let leader = root.leader()?;
         ptrace::set_signal_mask(leader.tid, BLOCKED).ok()?;
         Dispatch::suspend(leader.tid).ok()?;
@@ -109,7 +108,7 @@ impl Reaper {
         caller.raw("adopt orphans", libc::SYS_prctl, &adopt).ok()?;
         // struct kernel_sigaction. The contents of this stack are no longer needed.
         let action = RemoteAddr(caller.template.rsp & !15);
-        let ignore: Vec<u8> = [SIG_IGN, 0, 0, 0]
+        let ignore: Vec<u8> = [libc::SIG_IGN as u64, 0, 0, 0]
             .into_iter()
             .flat_map(u64::to_ne_bytes)
             .collect();

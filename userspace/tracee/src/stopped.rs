@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crust_arch::SYS_IO_PGETEVENTS;
 use crust_model::{Error, Result};
+use crust_sys::errno::ERESTARTNOHAND;
 use crust_sys::ptrace::{self, UserRegs, event};
 use crust_sys::wait::{self, Status};
 use crust_sys::{RemoteAddr, memory};
@@ -166,14 +167,12 @@ fn make_call_again(
     mut registers: UserRegs,
     limit: Option<&SyscallTimeout>,
 ) -> Result<UserRegs> {
-    /// The kernel's `-ERESTARTNOHAND`.
-    const UNLESS_HANDLED: i64 = -514;
     let ended = registers.rax as i64 == -(Errno::EINTR as i64) && process.stopped.is_none();
     let does = ENDED_BY_STOPS.contains(&(registers.orig_rax as i64));
     if !ended || (!does && limit.is_none()) {
         return Ok(registers);
     }
-    registers.rax = UNLESS_HANDLED as u64;
+    registers.rax = -ERESTARTNOHAND as u64;
     if let Some(left) = limit
         .filter(|limit| limit.place == TimeoutLocation::Register)
         .and_then(SyscallTimeout::left)

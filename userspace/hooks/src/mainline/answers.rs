@@ -5,10 +5,13 @@
 use std::collections::HashMap;
 
 use crust_model::{Error, Result};
+use crust_sys::errno::ERESTART_RESTARTBLOCK;
 use crust_sys::stub::Answers;
 use crust_sys::uapi;
 use crust_tracee::frozen_process::{FrozenProcess, FrozenThread};
 use crust_tracee::texts::Texts;
+use linux_raw_sys::general::{SS_AUTODISARM, SS_DISABLE};
+use linux_raw_sys::prctl::PR_TSC_SIGSEGV;
 use nix::errno::Errno;
 
 use super::query_set::{self, QuerySet};
@@ -112,9 +115,6 @@ impl ProcessAnswers {
 
     /// Reads the answers of a thread.
     pub fn read_thread(&mut self, thread: &FrozenThread, answers: &Answers) {
-        const RESTART_BLOCK: i64 = -516;
-        const SS_DISABLE: u32 = 2;
-        const SS_AUTODISARM: u32 = 1 << 31;
         let [sp, flags, size] = answers.alternate_stack;
         let mut answer = uapi::Thread {
             clear_child_tid: answers.tid_address,
@@ -129,7 +129,7 @@ impl ProcessAnswers {
             ..uapi::Thread::default()
         };
         let registers = &thread.registers;
-        if registers.rax as i64 == RESTART_BLOCK && registers.orig_rax != u64::MAX {
+        if registers.rax as i64 == -ERESTART_RESTARTBLOCK && registers.orig_rax != u64::MAX {
             answer.restart.kind = uapi::restart::OTHER;
         }
         self.threads.insert(thread.tid, answer);
@@ -140,7 +140,6 @@ impl ProcessAnswers {
 
 /// Reads the answers to [`QuerySet::of_what_is_hidden`].
 pub fn hidden(queries: &mut QuerySet) -> SelfOnlyState {
-    const PR_TSC_SIGSEGV: u32 = 2;
     /// Every program has the permission for the tile configuration (17).
     const XTILE_DATA: u64 = 1 << 18;
     let [tsc, ..] = queries.answer().unwrap_or_default();

@@ -18,7 +18,8 @@ use crate::kind::Kind;
 use crate::plan_context::PlanCx;
 use crate::task::OfProcess;
 
-const PR_THP_DISABLE_EXCEPT_ADVISED: u64 = 2;
+// linux/prctl.h of 6.18; libc and linux-raw-sys lack it.
+pub(crate) const PR_THP_DISABLE_EXCEPT_ADVISED: u64 = 1 << 1;
 /// The value of `PR_GET_DUMPABLE` for core dumps that only root can read.
 const ROOT_ONLY: u32 = 2;
 /// A user other than root.

@@ -180,6 +180,12 @@ impl From<u64> for Arg {
     }
 }
 
+impl From<u32> for Arg {
+    fn from(value: u32) -> Self {
+        Self::Value(value.into())
+    }
+}
+
 impl From<i32> for Arg {
     /// Sign-extends the value, as C does when it passes an `int` for a `long`.
     fn from(value: i32) -> Self {

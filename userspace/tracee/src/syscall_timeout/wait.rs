@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crust_arch::SYS_IO_PGETEVENTS;
 use crust_model::plan::SECOND;
+use crust_sys::errno::ERESTART_RESTARTBLOCK;
 use crust_sys::ptrace::UserRegs;
 use crust_sys::{RemoteAddr, memory, pidfd, sockopt};
 use nix::errno::Errno;
@@ -15,8 +16,8 @@ use super::blocked_since::Called;
 use crate::frozen_process::FrozenProcess;
 use crate::instruction;
 
-/// The kernel's `-ERESTART_RESTARTBLOCK`: the restart block says how the call continues.
-const RESTART_BLOCK: i64 = -516;
+/// The restart block says how the call continues.
+const RESTART_BLOCK: i64 = -ERESTART_RESTARTBLOCK;
 const ENDED: i64 = -(Errno::EINTR as i64);
 /// `TIMER_ABSTIME`: a sleep until a point in time.
 const ABSOLUTE: u64 = 1;
