@@ -4,29 +4,40 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use crate::raw::{owned, syscall};
+use nix::errno::Errno;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+
+use crate::raw::{errno, syscall};
 use crate::{Result, signal::SigInfo};
 
 /// Opens a pidfd of a process (`pidfd_open(2)`).
+///
+/// # Errors
+///
+/// `ESRCH` if there is no such process, `EINVAL` if the number is not that of a process.
 pub fn open(pid: i32) -> Result<OwnedFd> {
-    open_with(pid, 0)
+    open_with(pid, PidfdFlags::empty())
 }
 
 /// Opens a pidfd of a thread, which need not be a thread group leader (`PIDFD_THREAD`, Linux 6.9).
+///
+/// # Errors
+///
+/// `ESRCH` if there is no such thread, `EINVAL` on an older kernel.
 pub fn open_thread(tid: i32) -> Result<OwnedFd> {
-    open_with(tid, libc::PIDFD_THREAD)
+    open_with(tid, PidfdFlags::from_bits_retain(libc::PIDFD_THREAD))
 }
 
-fn open_with(pid: i32, flags: u32) -> Result<OwnedFd> {
-    // SAFETY: the call takes numbers only; it returns a new descriptor.
-    unsafe { syscall!(libc::SYS_pidfd_open, pid, flags).map(|fd| owned(fd)) }
+fn open_with(pid: i32, flags: PidfdFlags) -> Result<OwnedFd> {
+    // The kernel rejects other numbers in the same way.
+    let pid = Some(pid).filter(|pid| *pid > 0).and_then(Pid::from_raw);
+    pidfd_open(pid.ok_or(Errno::EINVAL)?, flags).map_err(errno)
 }
 
 /// Duplicates a descriptor of another process: it refers to the same open file description
 /// (`pidfd_getfd(2)`).
 pub fn get_fd(pidfd: BorrowedFd<'_>, fd: i32) -> Result<OwnedFd> {
-    // SAFETY: the call takes numbers only; it returns a new descriptor.
-    unsafe { syscall!(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0).map(|fd| owned(fd)) }
+    pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty()).map_err(errno)
 }
 
 /// Sends a signal to a process, or to the thread of a `PIDFD_THREAD` descriptor; signal 0 only

@@ -40,6 +40,11 @@ pub(crate) fn result(value: libc::c_long) -> nix::Result<u64> {
     Errno::result(value).map(|value| value as u64)
 }
 
+/// Converts an error of `rustix`.
+pub(crate) fn errno(error: rustix::io::Errno) -> Errno {
+    Errno::from_raw(error.raw_os_error())
+}
+
 /// Takes ownership of a descriptor that a raw system call has just created.
 ///
 /// # Safety

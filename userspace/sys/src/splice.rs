@@ -2,25 +2,17 @@
 
 //! Moving bytes between files and pipes within the kernel.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
+
+use rustix::pipe::SpliceFlags;
 
 use crate::Result;
-use crate::raw::syscall;
+use crate::raw::errno;
 
 /// Copies up to `length` bytes from one pipe to another; they stay in the first (`tee(2)`). Does
 /// not block, but returns `EAGAIN`.
 pub fn tee(from: BorrowedFd<'_>, to: BorrowedFd<'_>, length: usize) -> Result<usize> {
-    // SAFETY: the call takes numbers only.
-    unsafe {
-        syscall!(
-            libc::SYS_tee,
-            from.as_raw_fd(),
-            to.as_raw_fd(),
-            length,
-            libc::SPLICE_F_NONBLOCK
-        )
-    }
-    .map(|bytes| bytes as usize)
+    rustix::pipe::tee(from, to, length, SpliceFlags::NONBLOCK).map_err(errno)
 }
 
 #[cfg(test)]

@@ -3,12 +3,13 @@
 //! Queries to terminals (`ioctl_tty(2)`), for pseudo-terminals also from the controlling side of
 //! the pair.
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
 
 use crate::Result;
-use crate::raw::syscall;
+use crate::raw::{errno, syscall};
 
 /// The size of `struct termios2`, in bytes.
 pub const SETTINGS: usize = 44;
@@ -85,12 +86,8 @@ pub fn is_exclusive(fd: BorrowedFd<'_>) -> Result<bool> {
 /// Opens the terminal of a controlling side. It must be open already, because the first open has
 /// side effects.
 pub fn peer(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    // SAFETY: the request takes flags and returns a new descriptor, which nobody else owns.
-    unsafe {
-        let peer = syscall!(libc::SYS_ioctl, fd.as_raw_fd(), libc::TIOCGPTPEER, flags)?;
-        Ok(OwnedFd::from_raw_fd(peer as i32))
-    }
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    ioctl_tiocgptpeer(fd, flags).map_err(errno)
 }
 
 #[cfg(test)]
