@@ -6,6 +6,16 @@
 //! It knows numbers, layouts and rules; it makes no system call, and must not know tasks or images.
 
 #![forbid(unsafe_code)]
+// Only tests cast numbers freely: they have chosen them.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap,
+        clippy::cast_lossless
+    )
+)]
 
 pub mod sigmask_syscalls;
 pub mod vdso;

@@ -9,6 +9,7 @@
 
 use crust_sys::errno::ERESTARTNOHAND;
 use crust_sys::ptrace::UserRegs;
+use crust_sys::word;
 use nix::errno::Errno;
 
 use crate::SYS_IO_PGETEVENTS;
@@ -26,5 +27,6 @@ const CALLS: [i64; 6] = [
 /// has had an effect yet when it ends with one of these errors.
 pub fn in_call(registers: &UserRegs) -> bool {
     let ended = [-ERESTARTNOHAND, -(Errno::EINTR as i64)];
-    CALLS.contains(&(registers.orig_rax as i64)) && ended.contains(&(registers.rax as i64))
+    CALLS.contains(&(word::to_long(registers.orig_rax)))
+        && ended.contains(&(word::to_long(registers.rax)))
 }

@@ -8,11 +8,11 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 use zerocopy::FromZeros;
 
-use crate::Result;
 use crate::raw::syscall;
 use crate::uapi::{
     CKPT_IOC_MAGIC, Process, Request, SetIds, SetStart, Sigaction, Sigactions, Thread, Usage,
 };
+use crate::{Result, word};
 
 /// The path of the device.
 pub const PATH: &str = "/dev/ckpt";
@@ -22,7 +22,8 @@ const WRITE: u32 = 1;
 
 /// Computes an ioctl number: `_IOC(direction, kind, number, size)` of x86.
 pub(crate) const fn request(direction: u32, kind: u32, number: u32, size: usize) -> libc::c_ulong {
-    (direction << 30 | (size as u32) << 16 | kind << 8 | number) as libc::c_ulong
+    assert!(size < 1 << 14, "_IOC_SIZEBITS is 14");
+    (direction << 30 | word::to_uint(size as u64) << 16 | kind << 8 | number) as libc::c_ulong
 }
 
 /// Returns the ioctl number of a request.

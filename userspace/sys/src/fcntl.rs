@@ -5,10 +5,11 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use linux_raw_sys::general::{F_GETOWN_EX, F_GETSIG, F_SETOWN_EX};
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::raw::{Word, syscall};
+use crate::{Result, word};
 
 /// The recipient of the signals of a descriptor with `O_ASYNC` (`struct f_owner_ex`).
 #[repr(C)]
@@ -49,23 +50,23 @@ pub fn set_owner(fd: BorrowedFd<'_>, owner: Owner) -> Result<()> {
 
 /// Returns the signal sent instead of `SIGIO`, or 0 (`F_GETSIG`).
 pub fn signal(fd: BorrowedFd<'_>) -> Result<i32> {
-    number(fd, F_GETSIG, 0).map(|signal| signal as i32)
+    number(fd, F_GETSIG, 0).map(word::to_int)
 }
 
 /// Returns the capacity of a pipe, in bytes (`F_GETPIPE_SZ`).
 pub fn pipe_size(fd: BorrowedFd<'_>) -> Result<u32> {
-    number(fd, libc::F_GETPIPE_SZ, 0).map(|size| size as u32)
+    number(fd, libc::F_GETPIPE_SZ, 0).map(word::to_uint)
 }
 
 /// Sets the capacity of a pipe (`F_SETPIPE_SZ`); returns the new capacity, which may be larger than
 /// requested.
 pub fn set_pipe_size(fd: BorrowedFd<'_>, size: u32) -> Result<u32> {
-    number(fd, libc::F_SETPIPE_SZ, u64::from(size)).map(|size| size as u32)
+    number(fd, libc::F_SETPIPE_SZ, u64::from(size)).map(word::to_uint)
 }
 
 /// Returns the seals of a memfd (`F_GET_SEALS`); `EINVAL` for other files.
 pub fn seals(fd: BorrowedFd<'_>) -> Result<u32> {
-    number(fd, libc::F_GET_SEALS, 0).map(|seals| seals as u32)
+    number(fd, libc::F_GET_SEALS, 0).map(word::to_uint)
 }
 
 /// Returns how many bytes can be read (`FIONREAD`; for sockets `SIOCINQ`).
@@ -83,7 +84,7 @@ fn count(fd: BorrowedFd<'_>, request: libc::c_ulong) -> Result<u32> {
     let mut bytes = 0_i32;
     // SAFETY: the requests above write one int.
     unsafe { syscall!(libc::SYS_ioctl, fd.as_raw_fd(), request, &raw mut bytes) }?;
-    Ok(bytes as u32)
+    u32::try_from(bytes).map_err(|_| Errno::EOVERFLOW)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use crate::Result;
@@ -39,7 +40,7 @@ impl FileHandle {
     /// `ESTALE` if the file system has no such file, or cannot find files by handle.
     pub fn open(&self, place: impl AsFd, flags: OFlag) -> Result<OwnedFd> {
         let mut raw = Raw {
-            length: self.bytes.len() as u32,
+            length: u32::try_from(self.bytes.len()).map_err(|_| Errno::EINVAL)?,
             kind: self.kind,
             bytes: [0; libc::MAX_HANDLE_SZ as usize],
         };
@@ -61,7 +62,6 @@ impl FileHandle {
 
 #[cfg(test)]
 mod tests {
-    use nix::errno::Errno;
     use nix::fcntl::AT_FDCWD;
 
     use super::*;

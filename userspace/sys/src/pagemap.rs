@@ -94,7 +94,7 @@ pub fn scan(
     // call returns; the kernel writes at most `vec_len` regions to `vec`, which has that length,
     // and any bytes make a valid `PageRegion`.
     let found = unsafe { libc::ioctl(pagemap.as_fd().as_raw_fd(), PAGEMAP_SCAN, &raw mut arg) };
-    let found = Errno::result(found)? as usize;
+    let found = usize::try_from(Errno::result(found)?).map_err(|_| Errno::EOVERFLOW)?;
     // The kernel collects regions in a buffer of its own, of 512. When that is full it records how
     // far it has got, and does not record it again when it then reaches the end
     // (fs/proc/task_mmu.c:do_pagemap_scan).

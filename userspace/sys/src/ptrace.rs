@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::raw::syscall;
 use crate::signal::SigInfo;
-use crate::{RemoteAddr, Result};
+use crate::{RemoteAddr, Result, word};
 
 /// The general registers of an x86-64 task (`struct user_regs_struct`).
 pub type UserRegs = libc::user_regs_struct;
@@ -44,10 +44,10 @@ pub mod event {
 // More than the largest XSAVE area of any processor so far (AMX tiles: 11 KiB).
 const XSTATE_LIMIT: usize = 64 << 10;
 
-/// Makes a request whose two further arguments are numbers.
-fn plain(request: u32, tid: i32, addr: usize, data: usize) -> Result<()> {
-    // SAFETY: callers only pass requests that take numbers.
-    unsafe { syscall!(libc::SYS_ptrace, request, tid, addr, data) }?;
+/// Makes a request whose only further argument is a number.
+fn plain(request: u32, tid: i32, data: i32) -> Result<()> {
+    // SAFETY: callers only pass requests that take a number.
+    unsafe { syscall!(libc::SYS_ptrace, request, tid, 0, data) }?;
     Ok(())
 }
 
@@ -63,32 +63,32 @@ unsafe fn with<T>(request: u32, tid: i32, addr: usize, data: *mut T) -> Result<u
 
 /// Begins to trace a task, without stopping it.
 pub fn seize(tid: i32, options: i32) -> Result<()> {
-    plain(libc::PTRACE_SEIZE, tid, 0, options as usize)
+    plain(libc::PTRACE_SEIZE, tid, options)
 }
 
 /// Makes the task stop with [`event::STOP`].
 pub fn interrupt(tid: i32) -> Result<()> {
-    plain(libc::PTRACE_INTERRUPT, tid, 0, 0)
+    plain(libc::PTRACE_INTERRUPT, tid, 0)
 }
 
 /// Resumes a stopped task, with a signal or 0.
 pub fn cont(tid: i32, signal: i32) -> Result<()> {
-    plain(libc::PTRACE_CONT, tid, 0, signal as usize)
+    plain(libc::PTRACE_CONT, tid, signal)
 }
 
 /// Resumes a task like [`cont`], up to the next entry to or exit from a system call.
 pub fn syscall(tid: i32, signal: i32) -> Result<()> {
-    plain(libc::PTRACE_SYSCALL, tid, 0, signal as usize)
+    plain(libc::PTRACE_SYSCALL, tid, signal)
 }
 
 /// Stops tracing a stopped task, which continues, with a signal or 0.
 pub fn detach(tid: i32, signal: i32) -> Result<()> {
-    plain(libc::PTRACE_DETACH, tid, 0, signal as usize)
+    plain(libc::PTRACE_DETACH, tid, signal)
 }
 
 /// Replaces the options.
 pub fn set_options(tid: i32, options: i32) -> Result<()> {
-    plain(libc::PTRACE_SETOPTIONS, tid, 0, options as usize)
+    plain(libc::PTRACE_SETOPTIONS, tid, options)
 }
 
 /// Reads a register set (`NT_*` of `linux/elf.h`); returns its length in bytes.
@@ -208,15 +208,15 @@ struct PeekArgs {
 /// Returns the signals pending in a queue, in order, without removing them. Signals without a
 /// `siginfo` (those that the kernel had no memory for) are not included.
 pub fn queued_signals(tid: i32, queue: Queue) -> Result<Vec<SigInfo>> {
-    const CHUNK: usize = 32;
+    const CHUNK: u8 = 32;
     let mut all = Vec::new();
     loop {
         let mut args = PeekArgs {
             off: all.len() as u64,
             flags: u32::from(queue == Queue::Shared),
-            nr: CHUNK as i32,
+            nr: CHUNK.into(),
         };
-        let mut bytes = vec![0_u8; CHUNK * SigInfo::SIZE];
+        let mut bytes = vec![0_u8; usize::from(CHUNK) * SigInfo::SIZE];
         // SAFETY: the request reads `args` and writes at most `nr` siginfos to `bytes`.
         let got = unsafe {
             with(
@@ -225,7 +225,8 @@ pub fn queued_signals(tid: i32, queue: Queue) -> Result<Vec<SigInfo>> {
                 (&raw mut args) as usize,
                 bytes.as_mut_ptr(),
             )
-        }? as usize;
+        }?;
+        let got = word::to_size(got);
         all.extend(
             bytes
                 .chunks_exact(SigInfo::SIZE)
@@ -234,7 +235,7 @@ pub fn queued_signals(tid: i32, queue: Queue) -> Result<Vec<SigInfo>> {
                     bytes: info.to_vec(),
                 }),
         );
-        if got < CHUNK {
+        if got < usize::from(CHUNK) {
             return Ok(all);
         }
     }
@@ -377,7 +378,7 @@ pub fn seccomp_filter(tid: i32, number: usize) -> Result<Vec<u8>> {
             std::ptr::null_mut::<u8>(),
         )
     }?;
-    let mut program = vec![0_u8; length as usize * INSTRUCTION];
+    let mut program = vec![0_u8; word::to_size(length) * INSTRUCTION];
     // SAFETY: the request writes that many instructions; a filter never changes.
     unsafe { with(PTRACE_SECCOMP_GET_FILTER, tid, number, program.as_mut_ptr()) }?;
     Ok(program)

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::raw::syscall;
-use crate::{RemoteAddr, Result};
+use crate::{RemoteAddr, Result, word};
 
 /// Returns a thread's list of robust futexes: head and length (`get_robust_list(2)`).
 pub fn robust_list(tid: i32) -> Result<(RemoteAddr, u64)> {
@@ -61,8 +61,7 @@ pub fn scheduling(tid: i32) -> Result<Scheduling> {
 pub fn io_priority(tid: i32) -> Result<u32> {
     const IOPRIO_WHO_PROCESS: i32 = 1;
     // SAFETY: the call takes numbers only.
-    unsafe { syscall!(libc::SYS_ioprio_get, IOPRIO_WHO_PROCESS, tid) }
-        .map(|priority| priority as u32)
+    unsafe { syscall!(libc::SYS_ioprio_get, IOPRIO_WHO_PROCESS, tid) }.map(word::to_uint)
 }
 
 /// Returns the processors that a thread may run on, as the bits of the kernel's mask
@@ -79,7 +78,7 @@ pub fn affinity(tid: i32) -> Result<Vec<u8>> {
             mask.as_mut_ptr()
         )
     }?;
-    mask.truncate(length as usize);
+    mask.truncate(word::to_size(length));
     Ok(mask)
 }
 

@@ -64,7 +64,7 @@ pub fn waiting(fd: BorrowedFd<'_>) -> Result<(PollFlags, i32)> {
 
 /// Returns the device number.
 pub fn device(fd: BorrowedFd<'_>) -> Result<u32> {
-    number(fd, libc::TIOCGDEV).map(|number| number as u32)
+    number(fd, libc::TIOCGDEV).map(|number| u32::from_ne_bytes(number.to_ne_bytes()))
 }
 
 /// Returns whether the controlling side reads packets (`TIOCPKT`).

@@ -13,10 +13,11 @@ use linux_raw_sys::io_uring::{
     IORING_OFF_CQ_RING, IORING_OFF_SQ_RING, IORING_OFF_SQES, IORING_SETUP_CQSIZE,
 };
 use nix::errno::Errno;
+use nix::unistd::getpid;
 use serde::{Deserialize, Serialize};
 
 use crate::raw::{owned, syscall};
-use crate::{RemoteAddr, Result, memory};
+use crate::{RemoteAddr, Result, memory, word};
 
 /// The offset of the rings in the file (`IORING_OFF_SQ_RING`); both rings are in one mapping.
 pub const OFFSET_RINGS: u64 = IORING_OFF_SQ_RING as u64;
@@ -129,7 +130,7 @@ pub fn submit(ring: BorrowedFd<'_>, count: u32) -> Result<u32> {
             0_usize
         )
     }?;
-    Ok(taken as u32)
+    Ok(word::to_uint(taken))
 }
 
 /// Returns the ring's error for a request that always fails and changes nothing: to be restricted
@@ -202,7 +203,7 @@ impl Region {
         // The kernel silently maps less than was requested; touching the rest would kill us.
         for page in (0..length).step_by(Self::PAGE) {
             let address = RemoteAddr(region.at(page) as u64);
-            memory::read(std::process::id() as i32, address, &mut [0])?;
+            memory::read(getpid().as_raw(), address, &mut [0])?;
         }
         Ok(region)
     }
@@ -247,7 +248,7 @@ impl Region {
     pub fn read(&self) -> Result<Vec<u8>> {
         let mut bytes = vec![0; self.length];
         let address = RemoteAddr(self.start.as_ptr() as u64);
-        memory::read(std::process::id() as i32, address, &mut bytes)?;
+        memory::read(getpid().as_raw(), address, &mut bytes)?;
         Ok(bytes)
     }
 
@@ -263,7 +264,7 @@ impl Region {
             return Err(Errno::EFAULT);
         }
         let address = RemoteAddr(self.at(offset) as u64);
-        memory::write(std::process::id() as i32, address, bytes)
+        memory::write(getpid().as_raw(), address, bytes)
     }
 }
 

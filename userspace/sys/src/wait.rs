@@ -4,8 +4,8 @@
 
 use nix::errno::Errno;
 
-use crate::Result;
 use crate::raw::syscall;
+use crate::{Result, word};
 
 /// The report of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ fn wait4(tid: i32, options: i32) -> Result<Option<(i32, Status)>> {
             std::ptr::null_mut::<libc::rusage>()
         )
     }?;
-    Ok((tid != 0).then(|| (tid as i32, Status::from_raw(status))))
+    Ok((tid != 0).then(|| (word::to_int(tid), Status::from_raw(status))))
 }
 
 #[cfg(test)]

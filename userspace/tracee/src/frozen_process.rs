@@ -91,7 +91,7 @@ impl FrozenProcess {
 
 /// Opens a process, before it is stopped. `None` if it is gone.
 pub(crate) fn open_process(pid: i32, parent: Option<ProcessId>) -> Result<Option<FrozenProcess>> {
-    if pid == std::process::id() as i32 {
+    if pid == nix::unistd::getpid().as_raw() {
         return refuse(
             pid,
             "crust-itself",

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crust_model::Result;
 use crust_sys::ptrace::{self, option};
-use crust_sys::{RemoteAddr, memory, pidfd, wait};
+use crust_sys::{RemoteAddr, memory, pidfd, wait, word};
 use nix::errno::Errno;
 
 use crate::freeze::Frozen;
@@ -124,7 +124,7 @@ impl Reaper {
     /// that fails, the child is left to the reaper of orphans.
     fn wait_for(&self, child: &FrozenProcess) {
         let flags = libc::__WALL | libc::WNOHANG;
-        let args = [child.pid as u64, 0, flags as u64, 0];
+        let args = [word::from_int(child.pid), 0, word::from_int(flags), 0];
         let _ = self.0.raw("wait for a dead child", libc::SYS_wait4, &args);
     }
 }

@@ -9,7 +9,7 @@ use crust_model::{Error, Result};
 use crust_sys::errno::ERESTARTNOHAND;
 use crust_sys::ptrace::{self, UserRegs, event};
 use crust_sys::wait::{self, Status};
-use crust_sys::{RemoteAddr, memory};
+use crust_sys::{RemoteAddr, memory, word};
 use nix::errno::Errno;
 
 use crate::deadline::SyscallTimeout;
@@ -134,7 +134,8 @@ pub(crate) fn given_up(tid: i32, sleeps: &mut Sleeps) -> Option<Waiting> {
     }
     let mut process = open_process(tid, None).ok()??;
     let status = crust_proc::read_text(&process.proc, tid, "status").ok()?;
-    process.pid = crust_proc::Fields::new(status).number("Tgid")? as i32;
+    let pid = crust_proc::Fields::new(status).number("Tgid")?;
+    process.pid = i32::try_from(pid).ok()?;
     let (_, limit) = registers(&process, tid, sleeps).ok()?;
     Waiting::new(process.pid, tid, limit?.now()?)
 }
@@ -167,12 +168,12 @@ fn make_call_again(
     mut registers: UserRegs,
     limit: Option<&SyscallTimeout>,
 ) -> Result<UserRegs> {
-    let ended = registers.rax as i64 == -(Errno::EINTR as i64) && process.stopped.is_none();
-    let does = ENDED_BY_STOPS.contains(&(registers.orig_rax as i64));
+    let ended = word::to_long(registers.rax) == -(Errno::EINTR as i64) && process.stopped.is_none();
+    let does = ENDED_BY_STOPS.contains(&word::to_long(registers.orig_rax));
     if !ended || (!does && limit.is_none()) {
         return Ok(registers);
     }
-    registers.rax = -ERESTARTNOHAND as u64;
+    registers.rax = word::from_long(-ERESTARTNOHAND);
     if let Some(left) = limit
         .filter(|limit| limit.place == TimeoutLocation::Register)
         .and_then(SyscallTimeout::left)

@@ -4,7 +4,7 @@
 
 use crust_model::plan::{Arg, Call};
 use crust_sys::stub::Answers;
-use crust_sys::{RemoteAddr, kcmp, uapi, xstate};
+use crust_sys::{RemoteAddr, kcmp, uapi, word, xstate};
 use linux_raw_sys::general::membarrier_cmd::MEMBARRIER_CMD_GET_REGISTRATIONS;
 use linux_raw_sys::io_uring::io_uring_register_op::IORING_REGISTER_RESTRICTIONS;
 use linux_raw_sys::prctl::{PR_GET_TID_ADDRESS, PR_GET_TSC};
@@ -98,7 +98,7 @@ impl QuerySet {
             self.plain("pkey_mprotect", libc::SYS_pkey_mprotect, &args);
         }
         for id in timers {
-            let args = [id as u64, 0];
+            let args = [word::from_int(id), 0];
             self.writing("timer_gettime", libc::SYS_timer_gettime, &args, 1);
             self.plain("timer_getoverrun", libc::SYS_timer_getoverrun, &args[..1]);
         }
@@ -120,7 +120,7 @@ impl QuerySet {
         self.writing("modify_ldt", libc::SYS_modify_ldt, &args, 1);
         for which in [OF_THREAD, OF_PROCESS] {
             // The last argument: a keyring that does not exist is not created.
-            let args = [libc::KEYCTL_GET_KEYRING_ID.into(), which as u64, 0];
+            let args = [libc::KEYCTL_GET_KEYRING_ID.into(), word::from_int(which), 0];
             self.plain("keyctl", libc::SYS_keyctl, &args);
         }
         // For this thread and without a restriction, which is an error; a different one if there are
@@ -128,7 +128,7 @@ impl QuerySet {
         let args = [u64::MAX, IORING_REGISTER_RESTRICTIONS as u64, 0, 2];
         self.plain("io_uring_register", libc::SYS_io_uring_register, &args);
         // A process that may inspect the outsider may compare it with itself.
-        let outsider = outsider.unwrap_or(0) as u64;
+        let outsider = word::from_int(outsider.unwrap_or(0));
         let args = [outsider, outsider, kcmp::Kind::Vm as u64, 0, 0];
         self.plain("kcmp", libc::SYS_kcmp, &args);
     }
@@ -163,7 +163,7 @@ impl QuerySet {
 
     /// Returns the next result.
     pub fn result(&mut self) -> i64 {
-        self.returned.next().unwrap_or_default() as i64
+        word::to_long(self.returned.next().unwrap_or_default())
     }
 
     /// Returns the next written answer, as words, if its call succeeded.

@@ -39,7 +39,7 @@ use crust_arch::sigmask_syscalls;
 use crust_model::{Error, Result};
 use crust_sys::ptrace::{self, UserRegs};
 use crust_sys::stub::{self, RecoveryFrame, undo};
-use crust_sys::{RemoteAddr, memory, signal};
+use crust_sys::{RemoteAddr, memory, signal, word};
 use nix::errno::Errno;
 use zerocopy::IntoBytes;
 
@@ -136,7 +136,7 @@ impl<'a> Remote<'a> {
             None
         };
         let mut template = thread.registers;
-        template.rbx = undo::NOTHING as u64;
+        template.rbx = word::from_long(undo::NOTHING);
         if let Some(slot) = slot {
             template.r15 = slot.frame(0).0;
         }
@@ -216,7 +216,7 @@ impl<'a> Remote<'a> {
             return self.caller.set_off(what, nr, args);
         };
         let mut caller = self.caller.clone();
-        caller.template.rbx = undo.nr as u64;
+        caller.template.rbx = word::from_long(undo.nr);
         [caller.template.r12, caller.template.r13] = undo.rest;
         caller.set_off(what, nr, args)
     }
@@ -396,7 +396,7 @@ impl<'a> Remote<'a> {
         };
         let tid = self.caller.tid;
         let args = [0, 0, mask.offset(8).0, mask.0, 8];
-        self.caller.template.rbx = undo::DECIDES as u64;
+        self.caller.template.rbx = word::from_long(undo::DECIDES);
         self.caller.set_off(WHAT, libc::SYS_ppoll, &args)?;
         self.caller.await_call(WHAT, &mut self.deferred)?;
         // The mask set here is the one that the kernel will return to.

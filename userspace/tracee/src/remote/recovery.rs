@@ -5,6 +5,7 @@
 use crust_sys::errno::{ERESTART_RESTARTBLOCK, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS};
 use crust_sys::ptrace::UserRegs;
 use crust_sys::stub::{RecoveryFrame, ends};
+use crust_sys::word;
 
 /// The number of `restart_syscall`, which continues a call as its restart block says.
 const RESTART_SYSCALL: u64 = libc::SYS_restart_syscall as u64;
@@ -18,7 +19,7 @@ pub(super) fn way_back(registers: &UserRegs, mask: u64, own_mask: Option<u64>) -
     // there is a handler, else arch_do_signal_or_restart).
     let code = match r.orig_rax {
         u64::MAX => 0,
-        _ => (r.rax as i64).wrapping_neg(),
+        _ => word::to_long(r.rax).wrapping_neg(),
     };
     let again = match code {
         ERESTARTSYS => Some((r.orig_rax, ends::UNLESS_RESTART)),
