@@ -7,7 +7,9 @@
 //! (`task_struct::saved_sigmask`), and that is what `PTRACE_GETSIGMASK` returns;
 //! `PTRACE_SETSIGMASK` ends this state. Only another such call can set it up again.
 
+use crust_sys::errno::ERESTARTNOHAND;
 use crust_sys::ptrace::UserRegs;
+use crust_sys::word;
 use nix::errno::Errno;
 
 use crate::SYS_IO_PGETEVENTS;
@@ -21,12 +23,10 @@ const CALLS: [i64; 6] = [
     SYS_IO_PGETEVENTS,
 ];
 
-/// The kernel's `-ERESTARTNOHAND`.
-const UNLESS_HANDLED: i64 = -514;
-
 /// Returns whether a thread with these registers was stopped in such a call. None of these calls
 /// has had an effect yet when it ends with one of these errors.
 pub fn in_call(registers: &UserRegs) -> bool {
-    let ended = [UNLESS_HANDLED, -(Errno::EINTR as i64)];
-    CALLS.contains(&(registers.orig_rax as i64)) && ended.contains(&(registers.rax as i64))
+    let ended = [-ERESTARTNOHAND, -(Errno::EINTR as i64)];
+    CALLS.contains(&(word::to_long(registers.orig_rax)))
+        && ended.contains(&(word::to_long(registers.rax)))
 }

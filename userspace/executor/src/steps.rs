@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crust_model::plan::{Call, Step, TaskId};
 use crust_model::{Error, Result};
+use crust_sys::errno::ERESTART_RESTARTBLOCK;
 use crust_sys::wait::{self, Status};
 use crust_sys::xstate::has_protection_keys;
 use crust_sys::{RemoteAddr, memory, ptrace};
@@ -17,9 +18,6 @@ use crust_tracee::remote::END_OF_BATCH;
 use nix::errno::Errno;
 
 use crate::{Executor, core_dump};
-
-/// The kernel's `-ERESTART_RESTARTBLOCK`: the restart block says how the call continues.
-const RESTART_BLOCK: i64 = -516;
 
 impl Executor<'_> {
     /// Does a step that is not a call.
@@ -160,7 +158,7 @@ impl Executor<'_> {
         }
         let args = batch::place(&live.caller, scratch.offset(layout::BATCHES), call)?;
         let value = live.caller.call_into_stop(&call.label, call.nr, &args)?;
-        if value != RESTART_BLOCK {
+        if value != -ERESTART_RESTARTBLOCK {
             live.reentered = Some(value);
         }
         Ok(())

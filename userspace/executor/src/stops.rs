@@ -10,7 +10,7 @@
 use crust_model::plan::{Call, Data, ProcessId, StayStopped, StopReported, TaskId};
 use crust_model::{Error, Result};
 use crust_sys::ptrace::{self, event};
-use crust_sys::signal::bit;
+use crust_sys::signal::{self, bit};
 use crust_sys::task;
 use crust_tracee::batch::{self, layout};
 use crust_tracee::remote::{Caller, stopped};
@@ -19,8 +19,6 @@ use nix::errno::Errno;
 use crate::Executor;
 
 const WHAT: &str = "stay stopped";
-/// The size of the kernel's `sigset_t`, in bytes.
-const SET_SIZE: u64 = 8;
 
 impl Executor<'_> {
     /// Stops the processes that are to stay stopped, children before their parents.
@@ -134,7 +132,7 @@ fn took_away(pid: i32, stop: &StayStopped) -> Vec<Call> {
             Data::words(&[bit(libc::SIGCHLD)]).into(),
             0.into(),
             Data::words(&[0, 0]).into(),
-            SET_SIZE.into(),
+            signal::SET_SIZE.into(),
         ];
         let what = "forget the signal that a child has stopped";
         calls.push(Call::new(what, libc::SYS_rt_sigtimedwait, args));

@@ -8,6 +8,16 @@
 //! structures of the device (`crust_sys::uapi`). This crate must not know any kind of object.
 
 #![forbid(unsafe_code)]
+// Only tests cast numbers freely: they have chosen them.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap,
+        clippy::cast_lossless
+    )
+)]
 
 pub mod mainline;
 pub mod module;

@@ -23,19 +23,21 @@ const SUMMED: usize = 16;
 /// Appends the frame of a record.
 pub(crate) fn append(frames: &mut Vec<u8>, record: &Record) -> Result<()> {
     let length = record.body.len();
-    if length > MAX_STATE {
-        return Err(Error::TooLarge {
-            what: "the state of one object",
-            size: length as u64,
-            limit: MAX_STATE as u64,
-        });
-    }
+    let too_large = Error::TooLarge {
+        what: "the state of one object",
+        size: length as u64,
+        limit: MAX_STATE as u64,
+    };
+    let length = match u32::try_from(length) {
+        Ok(short) if length <= MAX_STATE => short,
+        _ => return Err(too_large),
+    };
     let mut head = [0; SUMMED];
     head[0..2].copy_from_slice(&record.tag.to_le_bytes());
     head[2..4].copy_from_slice(&record.version.to_le_bytes());
     head[4..8].copy_from_slice(&record.owner.to_le_bytes());
     head[8..12].copy_from_slice(&record.part.to_le_bytes());
-    head[12..16].copy_from_slice(&(length as u32).to_le_bytes());
+    head[12..16].copy_from_slice(&length.to_le_bytes());
     frames.extend(head);
     frames.extend(checksum(&head, &record.body).to_le_bytes());
     frames.extend(&record.body);

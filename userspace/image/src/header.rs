@@ -57,7 +57,8 @@ impl Header {
         bytes[8..10].copy_from_slice(&FORMAT_MAJOR.to_le_bytes());
         bytes[10..12].copy_from_slice(&self.minor.to_le_bytes());
         bytes[12..14].copy_from_slice(&MACHINE.to_le_bytes());
-        bytes[16..20].copy_from_slice(&(PAGE_SIZE as u32).to_le_bytes());
+        // The field has four bytes, of which a page size of this machine fills two.
+        bytes[16..20].copy_from_slice(&PAGE_SIZE.to_le_bytes()[..4]);
         bytes[24..32].copy_from_slice(&self.records_offset.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.records_length.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.records_count.to_le_bytes());

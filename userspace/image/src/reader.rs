@@ -123,7 +123,11 @@ impl Reader {
         let length = header.image_length();
         let failed = |error| Error::io(&path, "read", error);
         // `decode` has checked that there are not too many, and that all of them are there.
-        let mut bytes = vec![0; header.records_length as usize];
+        let length_of_records = usize::try_from(header.records_length).map_err(|_| {
+            let problem = "its records do not fit into the memory of this machine".to_owned();
+            Error::damaged(&path, header.records_offset, problem)
+        })?;
+        let mut bytes = vec![0; length_of_records];
         file.read_exact_at(&mut bytes, header.records_offset)
             .map_err(failed)?;
         let (records, sums) = parse(&bytes, &header, &path)?;
@@ -209,7 +213,8 @@ impl Reader {
             let end = sum.offset + sum.length;
             let mut at = sum.offset;
             while at < end {
-                let part = buffer.len().min((end - at) as usize);
+                let part =
+                    usize::try_from(end - at).map_or(buffer.len(), |rest| rest.min(buffer.len()));
                 self.file
                     .read_exact_at(&mut buffer[..part], at)
                     .map_err(|error| Error::io(&self.path, "read", error))?;

@@ -5,7 +5,7 @@
 /// The encoded state of an object, and its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The kind of object. Never reused, never renumbered. Tags below [`FIRST_TAG`] belong to the
+    /// The kind of object. Never reused, never renumbered. Tags below 0x0100 belong to the
     /// format itself; outside of this crate only those of a newer format are visible.
     pub tag: u16,
     /// The version of the kind's encoding.
@@ -17,6 +17,3 @@ pub struct Record {
     /// The encoded state.
     pub body: Vec<u8>,
 }
-
-/// The first tag that a kind of object may have.
-pub const FIRST_TAG: u16 = 0x0100;

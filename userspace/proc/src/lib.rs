@@ -9,6 +9,16 @@
 //! not know what a caller does with the results.
 
 #![forbid(unsafe_code)]
+// Only tests cast numbers freely: they have chosen them.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap,
+        clippy::cast_lossless
+    )
+)]
 
 mod name;
 pub mod smaps;
@@ -21,6 +31,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use crust_model::{Error, Result};
+use crust_sys::word;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstatat};
@@ -166,7 +177,7 @@ fn failed(task: i32, name: &str, errno: Errno) -> Error {
 pub struct Fields {
     text: String,
     /// The offsets of the start, of the colon and of the end, for each line with a colon.
-    lines: Vec<[u32; 3]>,
+    lines: Vec<[usize; 3]>,
 }
 
 impl Fields {
@@ -177,7 +188,7 @@ impl Fields {
         let mut start = 0;
         for line in text.split('\n') {
             if let Some(colon) = line.bytes().position(|byte| byte == b':') {
-                let place = |offset: usize| (start + offset) as u32;
+                let place = |offset: usize| start + offset;
                 lines.push([place(0), place(colon), place(line.len())]);
             }
             start += line.len() + 1;
@@ -189,8 +200,7 @@ impl Fields {
     /// several.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.lines.iter().find_map(|line| {
-            let [start, colon, end] = line.map(|place| place as usize);
+        self.lines.iter().find_map(|&[start, colon, end]| {
             (self.text.as_bytes()[start..colon] == *name.as_bytes())
                 .then(|| self.text[colon + 1..end].trim())
         })
@@ -244,7 +254,7 @@ impl Stat {
             .map(|word| {
                 // Some fields are signed.
                 word.parse::<u64>()
-                    .or_else(|_| word.parse::<i64>().map(|number| number as u64))
+                    .or_else(|_| word.parse::<i64>().map(word::from_long))
                     .ok()
             })
             .collect::<Option<Vec<_>>>()?;
@@ -268,7 +278,7 @@ impl Stat {
     /// Returns a signed field from 4 on.
     #[must_use]
     pub fn signed(&self, number: usize) -> i64 {
-        self.field(number) as i64
+        word::to_long(self.field(number))
     }
 }
 

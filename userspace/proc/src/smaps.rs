@@ -193,11 +193,10 @@ fn parse_page_size(size: &[u8]) -> Option<u8> {
     let bytes = kib
         .checked_mul(1024)
         .filter(|bytes| bytes.is_power_of_two())?;
-    Some(if bytes == PAGE_SIZE {
-        0
-    } else {
-        bytes.trailing_zeros() as u8
-    })
+    match bytes {
+        PAGE_SIZE => Some(0),
+        bytes => u8::try_from(bytes.trailing_zeros()).ok(),
+    }
 }
 
 fn parse_codes(codes: &[u8], vma: &mut Vma) {

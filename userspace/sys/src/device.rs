@@ -8,12 +8,11 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 use zerocopy::FromZeros;
 
-use crate::Result;
 use crate::raw::syscall;
 use crate::uapi::{
-    CKPT_IOC_MAGIC, CKPT_MAX_LEVEL, Messages, Process, Request, SetIds, SetPid, SetStart,
-    Sigaction, Sigactions, Tcp, Thread, Usage,
+    CKPT_IOC_MAGIC, Process, Request, SetIds, SetStart, Sigaction, Sigactions, Thread, Usage,
 };
+use crate::{Result, word};
 
 /// The path of the device.
 pub const PATH: &str = "/dev/ckpt";
@@ -23,7 +22,8 @@ const WRITE: u32 = 1;
 
 /// Computes an ioctl number: `_IOC(direction, kind, number, size)` of x86.
 pub(crate) const fn request(direction: u32, kind: u32, number: u32, size: usize) -> libc::c_ulong {
-    (direction << 30 | (size as u32) << 16 | kind << 8 | number) as libc::c_ulong
+    assert!(size < 1 << 14, "_IOC_SIZEBITS is 14");
+    (direction << 30 | word::to_uint(size as u64) << 16 | kind << 8 | number) as libc::c_ulong
 }
 
 /// Returns the ioctl number of a request.
@@ -87,18 +87,6 @@ impl Device {
         }
     }
 
-    /// Gives a task other ids, innermost pid namespace first; see [`SetPid`].
-    pub fn set_pid(&self, task: BorrowedFd<'_>, numbers: &[i32]) -> Result<()> {
-        if numbers.is_empty() || numbers.len() > CKPT_MAX_LEVEL {
-            return Err(Errno::EINVAL);
-        }
-        let mut argument = SetPid::new_zeroed();
-        argument.pidfd = task.as_raw_fd();
-        argument.count = numbers.len() as u32;
-        argument.nr[..numbers.len()].copy_from_slice(numbers);
-        self.ask(&mut argument)
-    }
-
     /// Puts a process into a process group and a session; 0 leaves one unchanged. See [`SetIds`].
     pub fn set_ids(&self, task: BorrowedFd<'_>, pgid: i32, sid: i32) -> Result<()> {
         self.ask(&mut SetIds {
@@ -148,55 +136,6 @@ impl Device {
     pub fn process(&self, task: BorrowedFd<'_>) -> Result<Process> {
         let mut argument = Process::new_zeroed();
         argument.pidfd = task.as_raw_fd();
-        self.ask(&mut argument)?;
-        Ok(argument)
-    }
-
-    /// Reads a TCP connection and, as far as there is room, the contents of its queues; `child` is
-    /// 0, or the number of a connection that the listening socket has not accepted yet.
-    ///
-    /// # Errors
-    ///
-    /// `ENODATA` if there is no such connection.
-    pub fn tcp(
-        &self,
-        socket: BorrowedFd<'_>,
-        child: u32,
-        received: &mut [u8],
-        sent: &mut [u8],
-    ) -> Result<Tcp> {
-        let mut argument = Tcp {
-            fd: socket.as_raw_fd(),
-            child,
-            recv_buf: received.as_mut_ptr() as u64,
-            recv_len: received.len() as u64,
-            send_buf: sent.as_mut_ptr() as u64,
-            send_len: sent.len() as u64,
-            ..Tcp::default()
-        };
-        self.ask(&mut argument)?;
-        Ok(argument)
-    }
-
-    /// Copies, as far as there is room, the messages queued in a UDP or Unix socket; `child` as in
-    /// [`Self::tcp`].
-    ///
-    /// # Errors
-    ///
-    /// `ENODATA` if there is no such connection.
-    pub fn messages(
-        &self,
-        socket: BorrowedFd<'_>,
-        child: u32,
-        room: &mut [u8],
-    ) -> Result<Messages> {
-        let mut argument = Messages {
-            fd: socket.as_raw_fd(),
-            child,
-            buf: room.as_mut_ptr() as u64,
-            len: room.len() as u64,
-            ..Messages::default()
-        };
         self.ask(&mut argument)?;
         Ok(argument)
     }

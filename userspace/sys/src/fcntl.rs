@@ -4,17 +4,12 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use linux_raw_sys::general::{F_GETOWN_EX, F_GETSIG, F_SETOWN_EX};
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
-use crate::raw::syscall;
-
-const F_SETSIG: i32 = 10;
-const F_GETSIG: i32 = 11;
-const F_SETOWN_EX: i32 = 15;
-const F_GETOWN_EX: i32 = 16;
-const F_GETOWNER_UIDS: i32 = 17;
-const F_GET_RW_HINT: i32 = 1035;
+use crate::raw::{Word, syscall};
+use crate::{Result, word};
 
 /// The recipient of the signals of a descriptor with `O_ASYNC` (`struct f_owner_ex`).
 #[repr(C)]
@@ -26,7 +21,7 @@ pub struct Owner {
     pub pid: i32,
 }
 
-fn number(fd: BorrowedFd<'_>, command: i32, argument: u64) -> Result<u64> {
+fn number(fd: BorrowedFd<'_>, command: impl Word, argument: u64) -> Result<u64> {
     // SAFETY: callers only pass commands whose argument is a number.
     unsafe { syscall!(libc::SYS_fcntl, fd.as_raw_fd(), command, argument) }
 }
@@ -53,70 +48,25 @@ pub fn set_owner(fd: BorrowedFd<'_>, owner: Owner) -> Result<()> {
     Ok(())
 }
 
-/// Returns the real and effective user id of whoever set the owner (`F_GETOWNER_UIDS`).
-pub fn owner_uids(fd: BorrowedFd<'_>) -> Result<(u32, u32)> {
-    let mut uids = [0_u32; 2];
-    // SAFETY: the command writes two user ids.
-    unsafe {
-        syscall!(
-            libc::SYS_fcntl,
-            fd.as_raw_fd(),
-            F_GETOWNER_UIDS,
-            &raw mut uids
-        )
-    }?;
-    Ok((uids[0], uids[1]))
-}
-
 /// Returns the signal sent instead of `SIGIO`, or 0 (`F_GETSIG`).
 pub fn signal(fd: BorrowedFd<'_>) -> Result<i32> {
-    number(fd, F_GETSIG, 0).map(|signal| signal as i32)
-}
-
-/// Sets the signal sent instead of `SIGIO` (`F_SETSIG`).
-pub fn set_signal(fd: BorrowedFd<'_>, signal: i32) -> Result<()> {
-    number(fd, F_SETSIG, signal as u64).map(drop)
-}
-
-/// Returns access mode and status flags (`F_GETFL`).
-pub fn status_flags(fd: BorrowedFd<'_>) -> Result<i32> {
-    number(fd, libc::F_GETFL, 0).map(|flags| flags as i32)
+    number(fd, F_GETSIG, 0).map(word::to_int)
 }
 
 /// Returns the capacity of a pipe, in bytes (`F_GETPIPE_SZ`).
 pub fn pipe_size(fd: BorrowedFd<'_>) -> Result<u32> {
-    number(fd, libc::F_GETPIPE_SZ, 0).map(|size| size as u32)
+    number(fd, libc::F_GETPIPE_SZ, 0).map(word::to_uint)
 }
 
 /// Sets the capacity of a pipe (`F_SETPIPE_SZ`); returns the new capacity, which may be larger than
 /// requested.
 pub fn set_pipe_size(fd: BorrowedFd<'_>, size: u32) -> Result<u32> {
-    number(fd, libc::F_SETPIPE_SZ, u64::from(size)).map(|size| size as u32)
-}
-
-/// Returns the lease (`F_GETLEASE`): `F_RDLCK`, `F_WRLCK`, or `F_UNLCK` if the caller has none.
-pub fn lease(fd: BorrowedFd<'_>) -> Result<i32> {
-    number(fd, libc::F_GETLEASE, 0).map(|kind| kind as i32)
+    number(fd, libc::F_SETPIPE_SZ, u64::from(size)).map(word::to_uint)
 }
 
 /// Returns the seals of a memfd (`F_GET_SEALS`); `EINVAL` for other files.
 pub fn seals(fd: BorrowedFd<'_>) -> Result<u32> {
-    number(fd, libc::F_GET_SEALS, 0).map(|seals| seals as u32)
-}
-
-/// Returns the hint on how long written data will live (`F_GET_RW_HINT`).
-pub fn write_hint(fd: BorrowedFd<'_>) -> Result<u64> {
-    let mut hint = 0_u64;
-    // SAFETY: the command writes one u64.
-    unsafe {
-        syscall!(
-            libc::SYS_fcntl,
-            fd.as_raw_fd(),
-            F_GET_RW_HINT,
-            &raw mut hint
-        )
-    }?;
-    Ok(hint)
+    number(fd, libc::F_GET_SEALS, 0).map(word::to_uint)
 }
 
 /// Returns how many bytes can be read (`FIONREAD`; for sockets `SIOCINQ`).
@@ -134,7 +84,7 @@ fn count(fd: BorrowedFd<'_>, request: libc::c_ulong) -> Result<u32> {
     let mut bytes = 0_i32;
     // SAFETY: the requests above write one int.
     unsafe { syscall!(libc::SYS_ioctl, fd.as_raw_fd(), request, &raw mut bytes) }?;
-    Ok(bytes as u32)
+    u32::try_from(bytes).map_err(|_| Errno::EOVERFLOW)
 }
 
 #[cfg(test)]

@@ -4,13 +4,11 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use crate::Result;
 use crate::raw::{owned, syscall};
-
-/// `MAX_HANDLE_SZ` of linux/exportfs.h.
-const ROOM: usize = 128;
 
 /// A file as its file system names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +22,7 @@ pub struct FileHandle {
 struct Raw {
     length: u32,
     kind: i32,
-    bytes: [u8; ROOM],
+    bytes: [u8; libc::MAX_HANDLE_SZ as usize],
 }
 
 impl FileHandle {
@@ -32,7 +30,7 @@ impl FileHandle {
     #[must_use]
     pub fn new(kind: i32, bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.to_vec();
-        (bytes.len() <= ROOM).then_some(Self { kind, bytes })
+        (bytes.len() <= libc::MAX_HANDLE_SZ as usize).then_some(Self { kind, bytes })
     }
 
     /// Opens the file, which is in the same file system as `place` (`open_by_handle_at(2)`).
@@ -42,9 +40,9 @@ impl FileHandle {
     /// `ESTALE` if the file system has no such file, or cannot find files by handle.
     pub fn open(&self, place: impl AsFd, flags: OFlag) -> Result<OwnedFd> {
         let mut raw = Raw {
-            length: self.bytes.len() as u32,
+            length: u32::try_from(self.bytes.len()).map_err(|_| Errno::EINVAL)?,
             kind: self.kind,
-            bytes: [0; ROOM],
+            bytes: [0; libc::MAX_HANDLE_SZ as usize],
         };
         raw.bytes[..self.bytes.len()].copy_from_slice(&self.bytes);
         let place = place.as_fd().as_raw_fd();
@@ -64,15 +62,17 @@ impl FileHandle {
 
 #[cfg(test)]
 mod tests {
-    use nix::errno::Errno;
     use nix::fcntl::AT_FDCWD;
 
     use super::*;
 
     #[test]
     fn a_handle_has_a_limit() {
-        assert!(FileHandle::new(1, &[0; ROOM]).is_some());
-        assert_eq!(FileHandle::new(1, &[0; ROOM + 1]), None);
+        assert!(FileHandle::new(1, &[0; libc::MAX_HANDLE_SZ as usize]).is_some());
+        assert_eq!(
+            FileHandle::new(1, &[0; libc::MAX_HANDLE_SZ as usize + 1]),
+            None
+        );
     }
 
     #[test]

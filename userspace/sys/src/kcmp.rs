@@ -6,8 +6,8 @@ use std::cmp::Ordering;
 
 use nix::errno::Errno;
 
-use crate::Result;
 use crate::raw::syscall;
+use crate::{Result, word};
 
 /// The kind of object to compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,13 @@ pub fn tasks(a: i32, b: i32, kind: Kind) -> Result<Ordering> {
 
 /// Compares the open file descriptions of two descriptors.
 pub fn files(a: (i32, i32), b: (i32, i32)) -> Result<Ordering> {
-    kcmp(a.0, b.0, Kind::File as i32, a.1 as u64, b.1 as u64)
+    kcmp(
+        a.0,
+        b.0,
+        Kind::File as i32,
+        word::from_int(a.1),
+        word::from_int(b.1),
+    )
 }
 
 /// Compares a descriptor of a process, `task`, with a target of an epoll instance: the one that was
@@ -60,8 +66,15 @@ pub fn epoll_target(
     target: i32,
     skip: u32,
 ) -> Result<Ordering> {
-    let slot = [epoll.1 as u32, target as u32, skip];
-    kcmp(task.0, epoll.0, 7, task.1 as u64, slot.as_ptr() as u64)
+    let number = |fd| u32::try_from(fd).map_err(|_| Errno::EBADF);
+    let slot = [number(epoll.1)?, number(target)?, skip];
+    kcmp(
+        task.0,
+        epoll.0,
+        7,
+        word::from_int(task.1),
+        slot.as_ptr() as u64,
+    )
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::io::{IoSlice, IoSliceMut};
 use nix::errno::Errno;
 
 use crate::raw::syscall;
-use crate::{RemoteAddr, Result};
+use crate::{RemoteAddr, Result, word};
 
 /// A range of addresses of another task, laid out as a `struct iovec`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub fn read_ranges(pid: i32, from: &[RemoteRange], into: &mut [IoSliceMut<'_>]) 
             0
         )
     }?;
-    Ok(got as usize)
+    Ok(word::to_size(got))
 }
 
 /// Fills `into` from the memory of a task.
@@ -94,7 +94,7 @@ pub fn write(pid: i32, to: RemoteAddr, bytes: &[u8]) -> Result<()> {
         }?;
         match put {
             0 => return Err(Errno::EFAULT),
-            put => done += put as usize,
+            put => done += word::to_size(put),
         }
     }
     Ok(())

@@ -8,24 +8,25 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
+use linux_raw_sys::general::pm_scan_arg;
 use nix::errno::Errno;
 
 use crate::RemoteAddr;
 
 /// Categories of pages (`PAGE_IS_*` in `linux/fs.h`).
 pub mod category {
+    use linux_raw_sys::general as raw;
+
     /// Backed by a file or by shared memory, not anonymous.
-    pub const FILE: u64 = 1 << 2;
+    pub const FILE: u64 = raw::PAGE_IS_FILE as u64;
     /// In memory.
-    pub const PRESENT: u64 = 1 << 3;
+    pub const PRESENT: u64 = raw::PAGE_IS_PRESENT as u64;
     /// In swap; also set for pages that are not present for another reason, such as guards.
-    pub const SWAPPED: u64 = 1 << 4;
+    pub const SWAPPED: u64 = raw::PAGE_IS_SWAPPED as u64;
     /// The shared zero page.
-    pub const PFNZERO: u64 = 1 << 5;
-    /// Mapped by a huge page.
-    pub const HUGE: u64 = 1 << 6;
+    pub const PFNZERO: u64 = raw::PAGE_IS_PFNZERO as u64;
     /// A guard (`MADV_GUARD_INSTALL`); kernels before 6.15 do not know this category.
-    pub const GUARD: u64 = 1 << 8;
+    pub const GUARD: u64 = raw::PAGE_IS_GUARD as u64;
 }
 
 /// Adjacent pages of the same categories (`struct page_region`).
@@ -53,26 +54,9 @@ pub struct Query {
     pub report: u64,
 }
 
-// `struct pm_scan_arg`.
-#[repr(C)]
-struct ScanArg {
-    size: u64,
-    flags: u64,
-    start: u64,
-    end: u64,
-    walk_end: u64,
-    vec: u64,
-    vec_len: u64,
-    max_pages: u64,
-    category_inverted: u64,
-    category_mask: u64,
-    category_anyof_mask: u64,
-    return_mask: u64,
-}
-
 // _IOWR('f', 16, struct pm_scan_arg)
 const PAGEMAP_SCAN: libc::Ioctl =
-    (3 << 30 | (size_of::<ScanArg>() as u64) << 16 | (b'f' as u64) << 8 | 16) as libc::Ioctl;
+    (3 << 30 | (size_of::<pm_scan_arg>() as u64) << 16 | (b'f' as u64) << 8 | 16) as libc::Ioctl;
 
 /// Finds pages between `start` and `end` (bytes, multiples of the page size), in the order of their
 /// addresses. Returns how many regions it wrote to `regions`, and where it stopped: at `end`, or
@@ -91,8 +75,8 @@ pub fn scan(
     query: &Query,
     regions: &mut [PageRegion],
 ) -> nix::Result<(usize, RemoteAddr)> {
-    let mut arg = ScanArg {
-        size: size_of::<ScanArg>() as u64,
+    let mut arg = pm_scan_arg {
+        size: size_of::<pm_scan_arg>() as u64,
         flags: 0,
         start: start.0,
         end: end.0,
@@ -110,7 +94,7 @@ pub fn scan(
     // call returns; the kernel writes at most `vec_len` regions to `vec`, which has that length,
     // and any bytes make a valid `PageRegion`.
     let found = unsafe { libc::ioctl(pagemap.as_fd().as_raw_fd(), PAGEMAP_SCAN, &raw mut arg) };
-    let found = Errno::result(found)? as usize;
+    let found = usize::try_from(Errno::result(found)?).map_err(|_| Errno::EOVERFLOW)?;
     // The kernel collects regions in a buffer of its own, of 512. When that is full it records how
     // far it has got, and does not record it again when it then reaches the end
     // (fs/proc/task_mmu.c:do_pagemap_scan).

@@ -15,8 +15,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 
-use crate::Result;
 use crate::raw::syscall;
+use crate::{Result, word};
 
 /// Peeks at the stream (at `SO_PEEK_OFF`) and returns the total length of the buffers that fit into
 /// `room` as a whole, up to the first that does not; 0 if not even the first one fits.
@@ -47,7 +47,7 @@ pub fn whole_buffers(socket: BorrowedFd<'_>, room: &mut [u8]) -> Result<usize> {
             flags
         )
     } {
-        Ok(length) => Ok(length as usize),
+        Ok(length) => Ok(word::to_size(length)),
         Err(Errno::EFAULT) => Ok(0),
         Err(errno) => Err(errno),
     }

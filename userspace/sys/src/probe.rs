@@ -2,16 +2,11 @@
 
 //! Tests whether this kernel knows a call, in ways that change nothing.
 
+use linux_raw_sys::general::MADV_GUARD_INSTALL;
+use linux_raw_sys::prctl::{PR_TIMER_CREATE_RESTORE_IDS, PR_TIMER_CREATE_RESTORE_IDS_GET};
 use nix::errno::Errno;
 
 use crate::raw::syscall;
-
-const PR_SET_MM: i32 = 35;
-const PR_SET_MM_MAP_SIZE: u64 = 15;
-const PR_TIMER_CREATE_RESTORE_IDS: i32 = 77;
-const PR_TIMER_CREATE_RESTORE_IDS_GET: u64 = 2;
-const MADV_GUARD_INSTALL: i32 = 102;
-const SYS_MSEAL: i64 = 462;
 
 /// Tests for `clone3` (Linux 5.3; `set_tid` since 5.5).
 #[must_use]
@@ -59,8 +54,8 @@ pub fn set_mm_map() -> bool {
     let result = unsafe {
         syscall!(
             libc::SYS_prctl,
-            PR_SET_MM,
-            PR_SET_MM_MAP_SIZE,
+            libc::PR_SET_MM,
+            libc::PR_SET_MM_MAP_SIZE,
             &raw mut size,
             0,
             0
@@ -98,7 +93,7 @@ pub fn guard_pages() -> bool {
 #[must_use]
 pub fn mseal() -> bool {
     // SAFETY: a flag that does not exist is rejected; nothing is sealed.
-    let result = unsafe { syscall!(SYS_MSEAL, 0, 0, 1_u64) };
+    let result = unsafe { syscall!(libc::SYS_mseal, 0, 0, 1_u64) };
     result == Err(Errno::EINVAL)
 }
 

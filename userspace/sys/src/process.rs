@@ -11,13 +11,18 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::fcntl::{OFlag, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
+use nix::unistd::getpid;
+use rustix::io::fcntl_dupfd_cloexec;
 
-use crate::Result;
-use crate::raw::syscall;
+use crate::raw::{errno, syscall};
 use crate::wait::{self, Status};
+use crate::{Result, word};
+
+/// A flag of `clone3`: the child leaves no zombie (Linux 7.3; libc and linux-raw-sys lack it).
+pub const CLONE_AUTOREAP: u64 = 1 << 34;
 
 /// `struct clone_args`.
 #[repr(C)]
@@ -131,14 +136,10 @@ impl SeedProcess {
         let mut moved = Vec::new();
         raise_limit(limit)?;
         for (fd, number) in birth.descriptors {
-            // SAFETY: F_DUPFD_CLOEXEC creates a new descriptor, which nobody else owns.
-            let copy =
-                unsafe { crate::raw::owned(fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(above))? as u64) };
+            let copy = fcntl_dupfd_cloexec(fd, above).map_err(errno)?;
             moved.push((copy, *number));
         }
-        // SAFETY: as above.
-        let program =
-            unsafe { crate::raw::owned(fcntl(&self.0, FcntlArg::F_DUPFD_CLOEXEC(above))? as u64) };
+        let program = fcntl_dupfd_cloexec(&self.0, above).map_err(errno)?;
         let numbers: Vec<(i32, i32)> = moved
             .iter()
             .map(|(fd, number)| (fd.as_raw_fd(), *number))
@@ -155,12 +156,12 @@ impl SeedProcess {
             set_tid_size: birth.pid.len() as u64,
             ..CloneArgs::default()
         };
-        let parent = std::process::id() as i32;
+        let parent = getpid().as_raw();
         // SAFETY: without CLONE_VM the child has a copy of our memory, and this thread is the only one
         // in it. It makes system calls only (`become_blank`): it takes no lock and allocates nothing,
         // so what other threads were doing does not matter. `args` lives through the call.
-        let pid =
-            unsafe { syscall!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) }? as i32;
+        let pid = unsafe { syscall!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) }?;
+        let pid = word::to_int(pid);
         if pid == 0 {
             become_blank(parent, program.as_raw_fd(), &numbers);
         }

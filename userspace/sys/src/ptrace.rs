@@ -7,12 +7,15 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use linux_raw_sys::elf_uapi::{NT_386_IOPERM, NT_PRSTATUS, NT_X86_SHSTK, NT_X86_XSTATE};
+use linux_raw_sys::prctl::PR_SYS_DISPATCH_INCLUSIVE_ON;
+use linux_raw_sys::ptrace::{PTRACE_SECCOMP_GET_FILTER, PTRACE_SECCOMP_GET_METADATA};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::raw::syscall;
 use crate::signal::SigInfo;
-use crate::{RemoteAddr, Result};
+use crate::{RemoteAddr, Result, word};
 
 /// The general registers of an x86-64 task (`struct user_regs_struct`).
 pub type UserRegs = libc::user_regs_struct;
@@ -38,20 +41,13 @@ pub mod event {
     pub const EXIT: i32 = libc::PTRACE_EVENT_EXIT;
 }
 
-const NT_PRSTATUS: usize = 1;
-const NT_X86_XSTATE: usize = 0x202;
-const NT_X86_SHSTK: usize = 0x204;
-const PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG: u32 = 0x4211;
-const PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG: u32 = 0x4210;
-const PTRACE_SECCOMP_GET_FILTER: u32 = 0x420c;
-const PTRACE_SECCOMP_GET_METADATA: u32 = 0x420d;
 // More than the largest XSAVE area of any processor so far (AMX tiles: 11 KiB).
 const XSTATE_LIMIT: usize = 64 << 10;
 
-/// Makes a request whose two further arguments are numbers.
-fn plain(request: u32, tid: i32, addr: usize, data: usize) -> Result<()> {
-    // SAFETY: callers only pass requests that take numbers.
-    unsafe { syscall!(libc::SYS_ptrace, request, tid, addr, data) }?;
+/// Makes a request whose only further argument is a number.
+fn plain(request: u32, tid: i32, data: i32) -> Result<()> {
+    // SAFETY: callers only pass requests that take a number.
+    unsafe { syscall!(libc::SYS_ptrace, request, tid, 0, data) }?;
     Ok(())
 }
 
@@ -67,66 +63,53 @@ unsafe fn with<T>(request: u32, tid: i32, addr: usize, data: *mut T) -> Result<u
 
 /// Begins to trace a task, without stopping it.
 pub fn seize(tid: i32, options: i32) -> Result<()> {
-    plain(libc::PTRACE_SEIZE, tid, 0, options as usize)
+    plain(libc::PTRACE_SEIZE, tid, options)
 }
 
 /// Makes the task stop with [`event::STOP`].
 pub fn interrupt(tid: i32) -> Result<()> {
-    plain(libc::PTRACE_INTERRUPT, tid, 0, 0)
+    plain(libc::PTRACE_INTERRUPT, tid, 0)
 }
 
 /// Resumes a stopped task, with a signal or 0.
 pub fn cont(tid: i32, signal: i32) -> Result<()> {
-    plain(libc::PTRACE_CONT, tid, 0, signal as usize)
+    plain(libc::PTRACE_CONT, tid, signal)
 }
 
 /// Resumes a task like [`cont`], up to the next entry to or exit from a system call.
 pub fn syscall(tid: i32, signal: i32) -> Result<()> {
-    plain(libc::PTRACE_SYSCALL, tid, 0, signal as usize)
-}
-
-/// Keeps a task in group-stop stopped, but lets it notice `SIGCONT`.
-pub fn listen(tid: i32) -> Result<()> {
-    plain(libc::PTRACE_LISTEN, tid, 0, 0)
+    plain(libc::PTRACE_SYSCALL, tid, signal)
 }
 
 /// Stops tracing a stopped task, which continues, with a signal or 0.
 pub fn detach(tid: i32, signal: i32) -> Result<()> {
-    plain(libc::PTRACE_DETACH, tid, 0, signal as usize)
+    plain(libc::PTRACE_DETACH, tid, signal)
 }
 
 /// Replaces the options.
 pub fn set_options(tid: i32, options: i32) -> Result<()> {
-    plain(libc::PTRACE_SETOPTIONS, tid, 0, options as usize)
-}
-
-/// Returns the message of the last event.
-pub fn event_message(tid: i32) -> Result<u64> {
-    let mut message: libc::c_ulong = 0;
-    // SAFETY: the request writes one long.
-    unsafe { with(libc::PTRACE_GETEVENTMSG, tid, 0, &raw mut message) }?;
-    Ok(message)
+    plain(libc::PTRACE_SETOPTIONS, tid, options)
 }
 
 /// Reads a register set (`NT_*` of `linux/elf.h`); returns its length in bytes.
-fn register_set(tid: i32, set: usize, bytes: &mut [u8]) -> Result<usize> {
+fn register_set(tid: i32, set: u32, bytes: &mut [u8]) -> Result<usize> {
     let mut io = libc::iovec {
         iov_base: bytes.as_mut_ptr().cast(),
         iov_len: bytes.len(),
     };
     // SAFETY: the kernel writes at most `iov_len` bytes to `bytes`.
-    unsafe { with(libc::PTRACE_GETREGSET, tid, set, &raw mut io) }?;
+    unsafe { with(libc::PTRACE_GETREGSET, tid, set as usize, &raw mut io) }?;
     Ok(io.iov_len)
 }
 
 /// Writes a register set.
-fn set_register_set(tid: i32, set: usize, bytes: &[u8]) -> Result<()> {
+fn set_register_set(tid: i32, set: u32, bytes: &[u8]) -> Result<()> {
     let mut io = libc::iovec {
         iov_base: bytes.as_ptr().cast_mut().cast(),
         iov_len: bytes.len(),
     };
     // SAFETY: the kernel reads `iov_len` bytes of `bytes`.
-    unsafe { with(libc::PTRACE_SETREGSET, tid, set, &raw mut io) }?;
+    unsafe { with(libc::PTRACE_SETREGSET, tid, set as usize, &raw mut io) }?;
     Ok(())
 }
 
@@ -206,14 +189,6 @@ pub fn set_shadow_stack(tid: i32, pointer: u64) -> Result<()> {
     set_register_set(tid, NT_X86_SHSTK, &pointer.to_ne_bytes())
 }
 
-/// Returns the signal that the task is about to receive, or the siginfo of its event stop.
-pub fn siginfo(tid: i32) -> Result<SigInfo> {
-    let mut bytes = vec![0; SigInfo::SIZE];
-    // SAFETY: the request writes a siginfo.
-    unsafe { with(libc::PTRACE_GETSIGINFO, tid, 0, bytes.as_mut_ptr()) }?;
-    Ok(SigInfo { bytes })
-}
-
 /// A queue of pending signals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queue {
@@ -233,15 +208,15 @@ struct PeekArgs {
 /// Returns the signals pending in a queue, in order, without removing them. Signals without a
 /// `siginfo` (those that the kernel had no memory for) are not included.
 pub fn queued_signals(tid: i32, queue: Queue) -> Result<Vec<SigInfo>> {
-    const CHUNK: usize = 32;
+    const CHUNK: u8 = 32;
     let mut all = Vec::new();
     loop {
         let mut args = PeekArgs {
             off: all.len() as u64,
             flags: u32::from(queue == Queue::Shared),
-            nr: CHUNK as i32,
+            nr: CHUNK.into(),
         };
-        let mut bytes = vec![0_u8; CHUNK * SigInfo::SIZE];
+        let mut bytes = vec![0_u8; usize::from(CHUNK) * SigInfo::SIZE];
         // SAFETY: the request reads `args` and writes at most `nr` siginfos to `bytes`.
         let got = unsafe {
             with(
@@ -250,7 +225,8 @@ pub fn queued_signals(tid: i32, queue: Queue) -> Result<Vec<SigInfo>> {
                 (&raw mut args) as usize,
                 bytes.as_mut_ptr(),
             )
-        }? as usize;
+        }?;
+        let got = word::to_size(got);
         all.extend(
             bytes
                 .chunks_exact(SigInfo::SIZE)
@@ -259,7 +235,7 @@ pub fn queued_signals(tid: i32, queue: Queue) -> Result<Vec<SigInfo>> {
                     bytes: info.to_vec(),
                 }),
         );
-        if got < CHUNK {
+        if got < usize::from(CHUNK) {
             return Ok(all);
         }
     }
@@ -340,7 +316,7 @@ pub fn user_dispatch(tid: i32) -> Result<UserDispatch> {
     // SAFETY: the request writes as many bytes as `addr` says.
     unsafe {
         with(
-            PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG,
+            libc::PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG,
             tid,
             size_of::<UserDispatch>(),
             &raw mut answer,
@@ -355,7 +331,7 @@ pub fn set_user_dispatch(tid: i32, config: &UserDispatch) -> Result<()> {
     // SAFETY: the request reads as many bytes as `addr` says.
     unsafe {
         with(
-            PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG,
+            libc::PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG,
             tid,
             size_of::<UserDispatch>(),
             &raw mut config,
@@ -365,8 +341,6 @@ pub fn set_user_dispatch(tid: i32, config: &UserDispatch) -> Result<()> {
 }
 
 impl UserDispatch {
-    const INCLUSIVE: u64 = 2;
-
     /// Returns the arguments with which the kernel accepts this configuration. It stores a range
     /// within which calls are dispatched (`PR_SYS_DISPATCH_INCLUSIVE_ON`) as the inverse range,
     /// from its end around the whole of memory to its start, reports mode 1 for both, and does not
@@ -375,7 +349,7 @@ impl UserDispatch {
         let end = self.offset.wrapping_add(self.len);
         if self.mode != 0 && self.offset != 0 && end <= self.offset {
             Self {
-                mode: Self::INCLUSIVE,
+                mode: PR_SYS_DISPATCH_INCLUSIVE_ON.into(),
                 offset: end,
                 len: self.len.wrapping_neg(),
                 ..*self
@@ -404,7 +378,7 @@ pub fn seccomp_filter(tid: i32, number: usize) -> Result<Vec<u8>> {
             std::ptr::null_mut::<u8>(),
         )
     }?;
-    let mut program = vec![0_u8; length as usize * INSTRUCTION];
+    let mut program = vec![0_u8; word::to_size(length) * INSTRUCTION];
     // SAFETY: the request writes that many instructions; a filter never changes.
     unsafe { with(PTRACE_SECCOMP_GET_FILTER, tid, number, program.as_mut_ptr()) }?;
     Ok(program)
@@ -429,7 +403,6 @@ pub fn seccomp_flags(tid: i32, number: usize) -> Result<u64> {
 /// Returns the I/O port permissions of a thread (`ioperm(2)`): a bit that is 0 grants a port.
 /// `None` if none are granted.
 pub fn io_ports(tid: i32) -> Result<Option<Vec<u8>>> {
-    const NT_386_IOPERM: usize = 0x201;
     const PORTS: usize = 65536;
     let mut bits = vec![0xff_u8; PORTS / 8];
     let mut io = libc::iovec {
@@ -437,7 +410,14 @@ pub fn io_ports(tid: i32) -> Result<Option<Vec<u8>>> {
         iov_len: bits.len(),
     };
     // SAFETY: the kernel writes at most `iov_len` bytes to `bits`.
-    let result = unsafe { with(libc::PTRACE_GETREGSET, tid, NT_386_IOPERM, &raw mut io) };
+    let result = unsafe {
+        with(
+            libc::PTRACE_GETREGSET,
+            tid,
+            NT_386_IOPERM as usize,
+            &raw mut io,
+        )
+    };
     match result {
         Ok(_) => Ok(Some(bits)),
         // The thread has no such table, or the kernel does not support it (CONFIG_X86_IOPL_IOPERM).
@@ -479,24 +459,6 @@ pub fn set_segment(tid: i32, mut segment: Segment) -> Result<()> {
     // SAFETY: the request reads a structure of 16 bytes.
     unsafe { with(PTRACE_SET_THREAD_AREA, tid, number, segment.as_mut_ptr()) }?;
     Ok(())
-}
-
-/// Returns the offset of `u_debugreg[n]` in `struct user`.
-fn debug_offset(n: usize) -> usize {
-    std::mem::offset_of!(libc::user, u_debugreg) + n * 8
-}
-
-/// Returns debug register `n`: 0..=3 are addresses, 6 is the status, 7 says which are enabled.
-pub fn debug_register(tid: i32, n: usize) -> Result<u64> {
-    let mut value: libc::c_ulong = 0;
-    // SAFETY: the raw request (unlike glibc's wrapper) writes one long to `data`.
-    unsafe { with(libc::PTRACE_PEEKUSER, tid, debug_offset(n), &raw mut value) }?;
-    Ok(value)
-}
-
-/// Sets a debug register.
-pub fn set_debug_register(tid: i32, n: usize, value: u64) -> Result<()> {
-    plain(libc::PTRACE_POKEUSER, tid, debug_offset(n), value as usize)
 }
 
 #[cfg(test)]

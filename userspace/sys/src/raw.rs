@@ -6,22 +6,43 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
+use crate::word;
+
 /// An argument of a system call: a whole register. `libc::syscall` is variadic, and the upper half
 /// of a narrower argument would be undefined.
 pub(crate) trait Word {
     fn word(self) -> libc::c_long;
 }
 
-macro_rules! word {
-    ($($type:ty),*) => {
-        $(impl Word for $type {
-            fn word(self) -> libc::c_long {
-                self as libc::c_long
-            }
-        })*
-    };
+impl Word for i32 {
+    fn word(self) -> libc::c_long {
+        self.into()
+    }
 }
-word!(i32, u32, i64, u64, usize);
+
+impl Word for u32 {
+    fn word(self) -> libc::c_long {
+        self.into()
+    }
+}
+
+impl Word for i64 {
+    fn word(self) -> libc::c_long {
+        self
+    }
+}
+
+impl Word for u64 {
+    fn word(self) -> libc::c_long {
+        word::to_long(self)
+    }
+}
+
+impl Word for usize {
+    fn word(self) -> libc::c_long {
+        word::to_long(self as u64)
+    }
+}
 
 impl<T> Word for *const T {
     fn word(self) -> libc::c_long {
@@ -37,7 +58,12 @@ impl<T> Word for *mut T {
 
 /// Converts the result of a raw system call.
 pub(crate) fn result(value: libc::c_long) -> nix::Result<u64> {
-    Errno::result(value).map(|value| value as u64)
+    Errno::result(value).map(word::from_long)
+}
+
+/// Converts an error of `rustix`.
+pub(crate) fn errno(error: rustix::io::Errno) -> Errno {
+    Errno::from_raw(error.raw_os_error())
 }
 
 /// Takes ownership of a descriptor that a raw system call has just created.
@@ -47,7 +73,7 @@ pub(crate) fn result(value: libc::c_long) -> nix::Result<u64> {
 /// `fd` must be the number of an open descriptor that nobody else owns.
 pub(crate) unsafe fn owned(fd: u64) -> OwnedFd {
     // SAFETY: the caller promises what is required here.
-    unsafe { OwnedFd::from_raw_fd(fd as i32) }
+    unsafe { OwnedFd::from_raw_fd(word::to_int(fd)) }
 }
 
 /// Makes a system call.

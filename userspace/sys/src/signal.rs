@@ -55,12 +55,6 @@ impl SigInfo {
             value: u64::from_ne_bytes(value),
         })
     }
-
-    /// Returns the process id of the sender, for those codes that have one.
-    #[must_use]
-    pub fn sender(&self) -> i32 {
-        self.number(16)
-    }
 }
 
 /// The information that a POSIX timer sends with its signal.
@@ -79,6 +73,9 @@ impl std::fmt::Debug for SigInfo {
         write!(f, "SigInfo({}, code {})", self.signal(), self.code())
     }
 }
+
+/// The size of the kernel's signal sets in bytes.
+pub const SET_SIZE: u64 = 8;
 
 /// Returns the bit of a signal in a signal set: signal `n` is bit `n - 1`.
 #[must_use]

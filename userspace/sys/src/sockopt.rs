@@ -4,23 +4,14 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use crate::Result;
 use crate::raw::syscall;
+use nix::errno::Errno;
 
-/// `SO_PEEK_OFF`.
-pub const SO_PEEK_OFF: i32 = 42;
-/// `SO_BUF_LOCK`.
-pub const SO_BUF_LOCK: i32 = 72;
-/// `SO_COOKIE`.
-pub const SO_COOKIE: i32 = 57;
-/// `SO_PASSPIDFD`.
-pub const SO_PASSPIDFD: i32 = 76;
-/// `SO_INQ` of `AF_UNIX`.
-pub const SO_INQ: i32 = 84;
+use crate::{Result, word};
 
 /// Reads an option into `value`; returns its length.
 pub fn get(fd: BorrowedFd<'_>, level: i32, name: i32, value: &mut [u8]) -> Result<usize> {
-    let mut length = value.len() as libc::socklen_t;
+    let mut length = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::EINVAL)?;
     // SAFETY: the kernel writes at most `length` bytes to `value`, and the length to `length`.
     unsafe {
         syscall!(
@@ -95,14 +86,13 @@ pub fn receive(
     // SAFETY: a structure of pointers and integers may be all zeros.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_name = name.as_mut_ptr().cast();
-    header.msg_namelen = name.len() as u32;
+    header.msg_namelen = libc::socklen_t::try_from(name.len()).map_err(|_| Errno::EINVAL)?;
     header.msg_iov = &raw mut io;
     header.msg_iovlen = 1;
     header.msg_control = room.as_mut_ptr().cast();
     header.msg_controllen = control;
     // SAFETY: all pointers in `header` point to buffers of the lengths given beside them.
-    let length =
-        unsafe { syscall!(libc::SYS_recvmsg, fd.as_raw_fd(), &raw mut header, flags) }? as usize;
+    let length = unsafe { syscall!(libc::SYS_recvmsg, fd.as_raw_fd(), &raw mut header, flags) }?;
     name.truncate(header.msg_namelen as usize);
     let control = room
         .iter()
@@ -110,7 +100,7 @@ pub fn receive(
         .take(header.msg_controllen)
         .collect();
     Ok(Received {
-        length,
+        length: word::to_size(length),
         control,
         flags: header.msg_flags,
         name,
@@ -125,7 +115,7 @@ pub fn descriptors(received: &mut Received) -> Vec<std::os::fd::OwnedFd> {
     let mut all = Vec::new();
     let mut rest = control.as_slice();
     while let Some(head) = rest.first_chunk::<16>() {
-        let length = u64::from_ne_bytes(head[0..8].try_into().expect("8 bytes")) as usize;
+        let length = usize::from_ne_bytes(head[0..8].try_into().expect("8 bytes"));
         let level = i32::from_ne_bytes(head[8..12].try_into().expect("4 bytes"));
         let kind = i32::from_ne_bytes(head[12..16].try_into().expect("4 bytes"));
         if length < 16 || length > rest.len() {
@@ -136,7 +126,7 @@ pub fn descriptors(received: &mut Received) -> Vec<std::os::fd::OwnedFd> {
                 let fd = i32::from_ne_bytes(fd.try_into().expect("4 bytes"));
                 // SAFETY: the kernel has just put this descriptor into our table, and the control
                 // messages that name it are taken away, so nobody else owns it.
-                all.push(unsafe { crate::raw::owned(fd as u64) });
+                all.push(unsafe { crate::raw::owned(word::from_int(fd)) });
             }
         }
         rest = rest.get(length.next_multiple_of(8)..).unwrap_or_default();

@@ -4,11 +4,13 @@
 //! found.
 
 use std::ffi::CStr;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use rustix::fs::{AtFlags, StatxFlags, statx};
 
 use crate::Result;
-use crate::raw::syscall;
+use crate::raw::errno;
 
 /// The attributes that identify a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,21 +33,9 @@ pub struct Identity {
 
 /// Returns the identity of the file at a path below a directory; `flags` are `AT_*`.
 pub fn identity(dir: impl AsFd, path: &CStr, flags: i32) -> Result<Identity> {
-    let mut answer = MaybeUninit::<libc::statx>::zeroed();
-    let mask = libc::STATX_BASIC_STATS | libc::STATX_MNT_ID;
-    // SAFETY: `path` ends with a zero, and `answer` has room for a `struct statx`.
-    unsafe {
-        syscall!(
-            libc::SYS_statx,
-            dir.as_fd().as_raw_fd(),
-            path.as_ptr(),
-            flags,
-            mask,
-            answer.as_mut_ptr()
-        )
-    }?;
-    // SAFETY: all zeros is a valid `struct statx`, and the kernel has filled it.
-    let answer = unsafe { answer.assume_init() };
+    let flags = u32::try_from(flags).map_err(|_| Errno::EINVAL)?;
+    let mask = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
+    let answer = statx(dir, path, AtFlags::from_bits_retain(flags), mask).map_err(errno)?;
     Ok(Identity {
         dev: libc::makedev(answer.stx_dev_major, answer.stx_dev_minor),
         ino: answer.stx_ino,

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::raw::syscall;
-use crate::{RemoteAddr, Result};
+use crate::{RemoteAddr, Result, word};
 
 /// Returns a thread's list of robust futexes: head and length (`get_robust_list(2)`).
 pub fn robust_list(tid: i32) -> Result<(RemoteAddr, u64)> {
@@ -61,8 +61,7 @@ pub fn scheduling(tid: i32) -> Result<Scheduling> {
 pub fn io_priority(tid: i32) -> Result<u32> {
     const IOPRIO_WHO_PROCESS: i32 = 1;
     // SAFETY: the call takes numbers only.
-    unsafe { syscall!(libc::SYS_ioprio_get, IOPRIO_WHO_PROCESS, tid) }
-        .map(|priority| priority as u32)
+    unsafe { syscall!(libc::SYS_ioprio_get, IOPRIO_WHO_PROCESS, tid) }.map(word::to_uint)
 }
 
 /// Returns the processors that a thread may run on, as the bits of the kernel's mask
@@ -79,7 +78,7 @@ pub fn affinity(tid: i32) -> Result<Vec<u8>> {
             mask.as_mut_ptr()
         )
     }?;
-    mask.truncate(length as usize);
+    mask.truncate(word::to_size(length));
     Ok(mask)
 }
 
@@ -87,28 +86,19 @@ pub fn affinity(tid: i32) -> Result<Vec<u8>> {
 /// only with threads that have the same cookie, whose value has no other meaning; 0 is the default.
 /// `ENODEV` and `EINVAL` where core scheduling is not supported.
 pub fn core_cookie(tid: i32) -> Result<u64> {
-    const PR_SCHED_CORE: i32 = 62;
-    const GET: i32 = 0;
-    const THREAD: i32 = 0;
     let mut cookie = 0_u64;
     // SAFETY: the call writes a 64-bit integer.
     unsafe {
         syscall!(
             libc::SYS_prctl,
-            PR_SCHED_CORE,
-            GET,
+            libc::PR_SCHED_CORE,
+            libc::PR_SCHED_CORE_GET,
             tid,
-            THREAD,
+            libc::PR_SCHED_CORE_SCOPE_THREAD,
             &raw mut cookie
         )
     }?;
     Ok(cookie)
-}
-
-/// Returns the thread id of the caller.
-#[must_use]
-pub fn gettid() -> i32 {
-    nix::unistd::gettid().as_raw()
 }
 
 /// Sends a signal to one thread (`tgkill(2)`).

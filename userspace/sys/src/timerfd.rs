@@ -2,10 +2,13 @@
 
 //! Timer descriptors.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
+
+use nix::errno::Errno;
+use rustix::time::{Timespec, timerfd_gettime};
 
 use crate::Result;
-use crate::raw::syscall;
+use crate::raw::errno;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -15,20 +18,22 @@ const SECOND: u64 = 1_000_000_000;
 /// A periodic timer that nobody has read since it expired does not run. This call restarts it, and
 /// adds the expirations that it missed to the count that can be read, as reading does.
 pub fn get(fd: BorrowedFd<'_>) -> Result<(u64, u64)> {
-    let mut times = [0_u64; 4];
-    // SAFETY: the kernel writes a `struct itimerspec`, which is four words.
-    unsafe {
-        syscall!(
-            libc::SYS_timerfd_gettime,
-            fd.as_raw_fd(),
-            times.as_mut_ptr()
-        )
-    }?;
-    let [seconds, nanoseconds, value_seconds, value_nanoseconds] = times;
+    let times = timerfd_gettime(fd).map_err(errno)?;
     Ok((
-        value_seconds * SECOND + value_nanoseconds,
-        seconds * SECOND + nanoseconds,
+        nanoseconds(times.it_value)?,
+        nanoseconds(times.it_interval)?,
     ))
+}
+
+/// Returns a time in nanoseconds: `EOVERFLOW` if it is negative or longer than 584 years, which
+/// the kernel never reports.
+fn nanoseconds(time: Timespec) -> Result<u64> {
+    let (seconds, rest) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
+    let whole = seconds.ok().and_then(|seconds| seconds.checked_mul(SECOND));
+    whole
+        .zip(rest.ok())
+        .and_then(|(whole, rest)| whole.checked_add(rest))
+        .ok_or(Errno::EOVERFLOW)
 }
 
 #[cfg(test)]

@@ -3,29 +3,13 @@
 //! Queries to terminals (`ioctl_tty(2)`), for pseudo-terminals also from the controlling side of
 //! the pair.
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
 
 use crate::Result;
-use crate::raw::syscall;
-
-/// Requests, and the arguments that they take.
-pub mod request {
-    /// Returns the number of the pair, a `u32`.
-    pub const NUMBER: u32 = 0x8004_5430;
-    /// Locks the terminal if the `i32` is not 0: nobody can open it then.
-    pub const LOCK: u32 = 0x4004_5431;
-    /// Returns the device number, a `u32`.
-    pub const DEVICE: u32 = 0x8004_5432;
-    /// `TCSETS2`: sets [`SETTINGS`](super::SETTINGS) bytes.
-    pub const SET_SETTINGS: u32 = 0x402c_542b;
-    pub(super) const SETTINGS: u32 = 0x802c_542a;
-    pub(super) const HAS_PACKETS: u32 = 0x8004_5438;
-    pub(super) const IS_LOCKED: u32 = 0x8004_5439;
-    pub(super) const IS_EXCLUSIVE: u32 = 0x8004_5440;
-    pub(super) const PEER: u32 = 0x5441;
-}
+use crate::raw::{errno, syscall};
 
 /// The size of `struct termios2`, in bytes.
 pub const SETTINGS: usize = 44;
@@ -35,14 +19,14 @@ pub const SETTINGS: usize = 44;
 /// # Safety
 ///
 /// The request must write no more.
-unsafe fn read<const N: usize>(fd: BorrowedFd<'_>, request: u32) -> Result<[u8; N]> {
+unsafe fn read<const N: usize>(fd: BorrowedFd<'_>, request: libc::Ioctl) -> Result<[u8; N]> {
     let mut bytes = [0; N];
     // SAFETY: promised by the caller.
     unsafe { syscall!(libc::SYS_ioctl, fd.as_raw_fd(), request, bytes.as_mut_ptr()) }?;
     Ok(bytes)
 }
 
-fn number(fd: BorrowedFd<'_>, request: u32) -> Result<i32> {
+fn number(fd: BorrowedFd<'_>, request: libc::Ioctl) -> Result<i32> {
     // SAFETY: callers only pass requests that write an `int`.
     unsafe { read(fd, request) }.map(i32::from_ne_bytes)
 }
@@ -50,23 +34,23 @@ fn number(fd: BorrowedFd<'_>, request: u32) -> Result<i32> {
 /// Returns the settings (`struct termios2`); for the controlling side, those of the terminal.
 pub fn settings(fd: BorrowedFd<'_>) -> Result<[u8; SETTINGS]> {
     // SAFETY: the request writes one `struct termios2`.
-    unsafe { read(fd, request::SETTINGS) }
+    unsafe { read(fd, libc::TCGETS2) }
 }
 
 /// Returns the rows and columns, and the width and height in pixels (`struct winsize`).
 pub fn size(fd: BorrowedFd<'_>) -> Result<[u8; 8]> {
     // SAFETY: the request writes one `struct winsize`.
-    unsafe { read(fd, libc::TIOCGWINSZ as u32) }
+    unsafe { read(fd, libc::TIOCGWINSZ) }
 }
 
 /// Returns the session whose controlling terminal it is; `ENOTTY` if it has none.
 pub fn session(fd: BorrowedFd<'_>) -> Result<i32> {
-    number(fd, libc::TIOCGSID as u32)
+    number(fd, libc::TIOCGSID)
 }
 
 /// Returns the foreground process group.
 pub fn foreground(fd: BorrowedFd<'_>) -> Result<i32> {
-    number(fd, libc::TIOCGPGRP as u32)
+    number(fd, libc::TIOCGPGRP)
 }
 
 /// Returns the events of poll, and how many bytes can be read.
@@ -75,39 +59,35 @@ pub fn waiting(fd: BorrowedFd<'_>) -> Result<(PollFlags, i32)> {
     // Polling also waits for data on its way from the other side (drivers/tty/n_tty.c:n_tty_poll).
     poll(&mut polled, PollTimeout::ZERO)?;
     let events = polled[0].revents().unwrap_or(PollFlags::empty());
-    Ok((events, number(fd, libc::FIONREAD as u32)?))
+    Ok((events, number(fd, libc::FIONREAD)?))
 }
 
 /// Returns the device number.
 pub fn device(fd: BorrowedFd<'_>) -> Result<u32> {
-    number(fd, request::DEVICE).map(|number| number as u32)
+    number(fd, libc::TIOCGDEV).map(|number| u32::from_ne_bytes(number.to_ne_bytes()))
 }
 
 /// Returns whether the controlling side reads packets (`TIOCPKT`).
 pub fn has_packets(fd: BorrowedFd<'_>) -> Result<bool> {
-    number(fd, request::HAS_PACKETS).map(|number| number != 0)
+    number(fd, libc::TIOCGPKT).map(|number| number != 0)
 }
 
 /// Returns whether the terminal of this controlling side is locked, so that nobody can open it.
 pub fn is_locked(fd: BorrowedFd<'_>) -> Result<bool> {
-    number(fd, request::IS_LOCKED).map(|number| number != 0)
+    number(fd, libc::TIOCGPTLCK).map(|number| number != 0)
 }
 
 /// Returns whether this terminal is in exclusive mode, so that nobody else can open it
 /// (`TIOCEXCL`).
 pub fn is_exclusive(fd: BorrowedFd<'_>) -> Result<bool> {
-    number(fd, request::IS_EXCLUSIVE).map(|number| number != 0)
+    number(fd, libc::TIOCGEXCL).map(|number| number != 0)
 }
 
 /// Opens the terminal of a controlling side. It must be open already, because the first open has
 /// side effects.
 pub fn peer(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    // SAFETY: the request takes flags and returns a new descriptor, which nobody else owns.
-    unsafe {
-        let peer = syscall!(libc::SYS_ioctl, fd.as_raw_fd(), request::PEER, flags)?;
-        Ok(OwnedFd::from_raw_fd(peer as i32))
-    }
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    ioctl_tiocgptpeer(fd, flags).map_err(errno)
 }
 
 #[cfg(test)]

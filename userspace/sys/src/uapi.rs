@@ -5,6 +5,7 @@
 //! The header says what each field means. A test compares every structure and constant with it
 //! (`tests/uapi.rs`), so that the two cannot drift apart.
 
+use crate::word;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// The ioctl type (`_IOC_TYPE`) of all requests.
@@ -47,7 +48,7 @@ macro_rules! request {
 }
 
 request!(SetPid, SET_PID, 0, false, |it| {
-    it.count = CKPT_MAX_LEVEL as u32;
+    it.count = word::to_uint(CKPT_MAX_LEVEL as u64);
     it.nr.fill(300);
 });
 request!(SetIds, SET_IDS, 1, false, |it| {

@@ -6,27 +6,31 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use linux_raw_sys::io_uring::io_uring_register_op::{
+    IORING_REGISTER_EVENTFD, IORING_REGISTER_RESTRICTIONS,
+};
+use linux_raw_sys::io_uring::{
+    IORING_OFF_CQ_RING, IORING_OFF_SQ_RING, IORING_OFF_SQES, IORING_SETUP_CQSIZE,
+};
 use nix::errno::Errno;
+use nix::unistd::getpid;
 use serde::{Deserialize, Serialize};
 
 use crate::raw::{owned, syscall};
-use crate::{RemoteAddr, Result, memory};
+use crate::{RemoteAddr, Result, memory, word};
 
 /// The offset of the rings in the file (`IORING_OFF_SQ_RING`); both rings are in one mapping.
-pub const OFFSET_RINGS: u64 = 0;
+pub const OFFSET_RINGS: u64 = IORING_OFF_SQ_RING as u64;
 /// The same memory once more (`IORING_OFF_CQ_RING`), for programs that do not know that it is one
 /// mapping.
-pub const OFFSET_COMPLETIONS: u64 = 0x800_0000;
+pub const OFFSET_COMPLETIONS: u64 = IORING_OFF_CQ_RING as u64;
 /// The offset of the submission queue entries (`IORING_OFF_SQES`).
-pub const OFFSET_ENTRIES: u64 = 0x1000_0000;
+pub const OFFSET_ENTRIES: u64 = IORING_OFF_SQES as u64;
 
 /// The size of a submission queue entry (`struct io_uring_sqe`) in bytes.
 pub const ENTRY: usize = 64;
 /// The size of a completion (`struct io_uring_cqe`) in bytes.
 pub const COMPLETION: usize = 16;
-
-/// `IORING_SETUP_CQSIZE`: the caller gives the size of the completion queue.
-const CQSIZE: u32 = 1 << 3;
 
 /// The number of 32-bit words of a `struct io_uring_params`.
 pub const PARAMS: usize = 30;
@@ -70,7 +74,7 @@ pub struct Made {
 pub fn params(completions: u32) -> [u32; PARAMS] {
     let mut params = [0; PARAMS];
     params[1] = completions;
-    params[2] = CQSIZE;
+    params[2] = IORING_SETUP_CQSIZE;
     params
 }
 
@@ -126,7 +130,7 @@ pub fn submit(ring: BorrowedFd<'_>, count: u32) -> Result<u32> {
             0_usize
         )
     }?;
-    Ok(taken as u32)
+    Ok(word::to_uint(taken))
 }
 
 /// Returns the ring's error for a request that always fails and changes nothing: to be restricted
@@ -135,16 +139,14 @@ pub fn submit(ring: BorrowedFd<'_>, count: u32) -> Result<u32> {
 /// the missing list.
 #[must_use]
 pub fn ask_for_restrictions(ring: BorrowedFd<'_>) -> Errno {
-    const RESTRICTIONS: u32 = 11;
-    register(ring, RESTRICTIONS, None)
+    register(ring, IORING_REGISTER_RESTRICTIONS as u32, None)
 }
 
 /// Returns whether a ring signals its completions through an eventfd: registering a second one
 /// fails for that reason (`EBUSY`), before the kernel finds that -1 is not a descriptor.
 #[must_use]
 pub fn has_eventfd(ring: BorrowedFd<'_>) -> bool {
-    const EVENTFD: u32 = 4;
-    register(ring, EVENTFD, Some(&-1)) == Errno::EBUSY
+    register(ring, IORING_REGISTER_EVENTFD as u32, Some(&-1)) == Errno::EBUSY
 }
 
 /// Calls `io_uring_register(2)` and returns the error, which is all that matters here.
@@ -201,7 +203,7 @@ impl Region {
         // The kernel silently maps less than was requested; touching the rest would kill us.
         for page in (0..length).step_by(Self::PAGE) {
             let address = RemoteAddr(region.at(page) as u64);
-            memory::read(std::process::id() as i32, address, &mut [0])?;
+            memory::read(getpid().as_raw(), address, &mut [0])?;
         }
         Ok(region)
     }
@@ -246,7 +248,7 @@ impl Region {
     pub fn read(&self) -> Result<Vec<u8>> {
         let mut bytes = vec![0; self.length];
         let address = RemoteAddr(self.start.as_ptr() as u64);
-        memory::read(std::process::id() as i32, address, &mut bytes)?;
+        memory::read(getpid().as_raw(), address, &mut bytes)?;
         Ok(bytes)
     }
 
@@ -262,7 +264,7 @@ impl Region {
             return Err(Errno::EFAULT);
         }
         let address = RemoteAddr(self.at(offset) as u64);
-        memory::write(std::process::id() as i32, address, bytes)
+        memory::write(getpid().as_raw(), address, bytes)
     }
 }
 

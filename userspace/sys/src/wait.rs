@@ -4,8 +4,8 @@
 
 use nix::errno::Errno;
 
-use crate::Result;
 use crate::raw::syscall;
+use crate::{Result, word};
 
 /// The report of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,11 +74,6 @@ pub fn wait_awake(tid: i32) -> Result<(i32, Status)> {
     wait(tid)
 }
 
-/// Waits like [`wait`], but fails with `EINTR` if a signal arrives.
-pub fn wait_interruptible(tid: i32) -> Result<(i32, Status)> {
-    wait4(tid, libc::__WALL).map(|report| report.expect("without WNOHANG there is a report"))
-}
-
 /// Returns what a task (-1: any) has to report now, if anything.
 pub fn poll(tid: i32) -> Result<Option<(i32, Status)>> {
     wait4(tid, libc::__WALL | libc::WNOHANG)
@@ -96,7 +91,7 @@ fn wait4(tid: i32, options: i32) -> Result<Option<(i32, Status)>> {
             std::ptr::null_mut::<libc::rusage>()
         )
     }?;
-    Ok((tid != 0).then(|| (tid as i32, Status::from_raw(status))))
+    Ok((tid != 0).then(|| (word::to_int(tid), Status::from_raw(status))))
 }
 
 #[cfg(test)]

@@ -3,12 +3,13 @@
 //! Extended attributes of an open file (`xattr(7)`), which `nix` lacks.
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
+use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr};
 
 use crate::Result;
-use crate::raw::syscall;
+use crate::raw::errno;
 
 /// The maximum length of a list, and of a value (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
 const MOST: usize = 64 << 10;
@@ -21,18 +22,9 @@ const MOST: usize = 64 << 10;
 /// `EACCES`, `EPERM`.
 pub fn names(file: BorrowedFd<'_>) -> Result<Vec<u8>> {
     let mut list = vec![0; MOST];
-    // SAFETY: the kernel writes at most as many bytes as `list` has.
-    let length = unsafe {
-        syscall!(
-            libc::SYS_flistxattr,
-            file.as_raw_fd(),
-            list.as_mut_ptr(),
-            list.len()
-        )
-    };
-    match length {
+    match flistxattr(file, &mut list[..]).map_err(errno) {
         Err(Errno::EOPNOTSUPP) => list.clear(),
-        length => list.truncate(length? as usize),
+        length => list.truncate(length?),
     }
     Ok(list)
 }
@@ -55,17 +47,7 @@ pub fn value(file: BorrowedFd<'_>, name: &CStr) -> Result<Vec<u8>> {
 ///
 /// `ENODATA` if there is no such attribute, `ERANGE` if `value` is too short, `EOPNOTSUPP`.
 pub fn get(fd: BorrowedFd<'_>, name: &CStr, value: &mut [u8]) -> Result<usize> {
-    // SAFETY: `name` ends with a zero; the kernel writes at most as many bytes as `value` has.
-    let length = unsafe {
-        syscall!(
-            libc::SYS_fgetxattr,
-            fd.as_raw_fd(),
-            name.as_ptr(),
-            value.as_mut_ptr(),
-            value.len()
-        )
-    }?;
-    Ok(length as usize)
+    fgetxattr(fd, name, value).map_err(errno)
 }
 
 /// Sets an attribute.
@@ -74,18 +56,7 @@ pub fn get(fd: BorrowedFd<'_>, name: &CStr, value: &mut [u8]) -> Result<usize> {
 ///
 /// `EPERM`, `EOPNOTSUPP`.
 pub fn set(fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> Result<()> {
-    // SAFETY: `name` ends with a zero; the kernel reads as many bytes as `value` has.
-    unsafe {
-        syscall!(
-            libc::SYS_fsetxattr,
-            fd.as_raw_fd(),
-            name.as_ptr(),
-            value.as_ptr(),
-            value.len(),
-            0
-        )
-    }?;
-    Ok(())
+    fsetxattr(fd, name, value, XattrFlags::empty()).map_err(errno)
 }
 
 /// Removes an attribute.
@@ -94,9 +65,7 @@ pub fn set(fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> Result<()> {
 ///
 /// `ENODATA` if there is no such attribute, `EPERM`, `EOPNOTSUPP`.
 pub fn remove(fd: BorrowedFd<'_>, name: &CStr) -> Result<()> {
-    // SAFETY: `name` ends with a zero.
-    unsafe { syscall!(libc::SYS_fremovexattr, fd.as_raw_fd(), name.as_ptr()) }?;
-    Ok(())
+    fremovexattr(fd, name).map_err(errno)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use std::arch::x86_64::{__cpuid_count, CpuidResult};
 use std::sync::OnceLock;
 
+use linux_raw_sys::general::__NR_map_shadow_stack;
 use nix::errno::Errno;
 
 use crate::raw::syscall;
@@ -75,11 +76,10 @@ fn in_use(xstate: &[u8]) -> Option<u64> {
 /// Returns whether threads can have shadow stacks on this machine.
 #[must_use]
 pub fn has_shadow_stacks() -> bool {
-    const SYS_MAP_SHADOW_STACK: i64 = 453;
     static HAS: OnceLock<bool> = OnceLock::new();
     *HAS.get_or_init(|| {
         // SAFETY: a flag that does not exist is rejected; nothing is mapped.
-        let result = unsafe { syscall!(SYS_MAP_SHADOW_STACK, 0, 0, u32::MAX) };
+        let result = unsafe { syscall!(__NR_map_shadow_stack.into(), 0, 0, u32::MAX) };
         result == Err(Errno::EINVAL)
     })
 }

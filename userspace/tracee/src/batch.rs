@@ -8,7 +8,7 @@
 use crust_model::plan::{Arg, Call, Data, Expect};
 use crust_model::{Error, Result};
 use crust_sys::stub::{Entry, check};
-use crust_sys::{RemoteAddr, memory};
+use crust_sys::{RemoteAddr, memory, word};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::remote::{Caller, error_number};
@@ -50,7 +50,7 @@ impl Batch {
         };
         for (index, call) in calls.enumerate() {
             let mut entry = Entry {
-                nr: call.nr as u64,
+                nr: word::from_long(call.nr),
                 ..Entry::default()
             };
             if call.args.len() > entry.args.len() {

@@ -53,7 +53,9 @@ pub fn boottime() -> u64 {
 pub fn read(clock: ClockId) -> Result<u64> {
     let now = clock_gettime(clock)
         .map_err(|errno: Errno| Error::system(format!("read clock {}", clock.as_raw()), errno))?;
-    Ok(now.tv_sec() as u64 * SECOND + now.tv_nsec() as u64)
+    // Only the clock of the day can be before its epoch, which is 1970: then it is 0 to us.
+    let seconds = u64::try_from(now.tv_sec()).unwrap_or(0);
+    Ok(seconds * SECOND + u64::try_from(now.tv_nsec()).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crust_model::plan::ProcessId;
 use crust_model::{Error, Result};
 use crust_sys::ptrace::{self, event, option};
 use crust_sys::wait::{self, Status};
-use crust_sys::{RemoteAddr, pidfd};
+use crust_sys::{RemoteAddr, pidfd, word};
 use nix::errno::Errno;
 
 use crate::frozen_process::{FrozenProcess, FrozenThread, open_directory, open_process, refuse};
@@ -164,7 +164,9 @@ impl Frozen {
             }
         }
         for (mut process, mut new) in asked {
-            process.id = ProcessId(self.processes.len() as u32);
+            let number = u32::try_from(self.processes.len())
+                .map_err(|_| Error::malformed("the tree", "it has more than 2^32 processes"))?;
+            process.id = ProcessId(number);
             while !new.is_empty() {
                 for tid in new {
                     match self.await_stop(&mut process, tid, interrupts)? {
@@ -344,7 +346,7 @@ impl Drop for Frozen {
 
 /// Returns the `stat` of the leader of a process; the process as a whole may be read through
 /// another thread.
-pub fn stat_of_leader(process: &FrozenProcess) -> Result<crust_proc::Stat> {
+pub(crate) fn stat_of_leader(process: &FrozenProcess) -> Result<crust_proc::Stat> {
     let pid = process.pid;
     crust_proc::stat(&process.proc, pid, &format!("task/{pid}/stat"))
 }
@@ -362,7 +364,7 @@ fn is_zombie(process: &FrozenProcess) -> Result<bool> {
 /// return. As long as other threads continue, only `/proc` shows it, because the last thread to end
 /// determines the status of the process; while they are stopped, not even `/proc/PID/stat` does.
 fn exit_status(process: &FrozenProcess) -> Result<i32> {
-    Ok(stat_of_leader(process)?.field(52) as i32)
+    Ok(word::to_int(stat_of_leader(process)?.field(52)))
 }
 
 /// Completes the description of a process when all of its threads are stopped.
@@ -441,14 +443,15 @@ fn cannot_seize(process: &FrozenProcess, tid: i32) -> Result<Seized> {
             "dump a program; the name of a thread of the kernel is in brackets in ps",
         );
     }
-    match status.number("TracerPid") {
+    let tracer = status.number("TracerPid");
+    match tracer.and_then(|tracer| i32::try_from(tracer).ok()) {
         Some(tracer) if tracer != 0 => refuse(
             tid,
             "traced",
             format!("thread {tid}"),
             format!(
                 "{} traces it already, as a debugger does",
-                crust_proc::named(tracer as i32)
+                crust_proc::named(tracer)
             ),
             "end the debugger, or let it detach",
         ),

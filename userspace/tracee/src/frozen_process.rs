@@ -90,8 +90,8 @@ impl FrozenProcess {
 }
 
 /// Opens a process, before it is stopped. `None` if it is gone.
-pub fn open_process(pid: i32, parent: Option<ProcessId>) -> Result<Option<FrozenProcess>> {
-    if pid == std::process::id() as i32 {
+pub(crate) fn open_process(pid: i32, parent: Option<ProcessId>) -> Result<Option<FrozenProcess>> {
+    if pid == nix::unistd::getpid().as_raw() {
         return refuse(
             pid,
             "crust-itself",
@@ -141,7 +141,7 @@ pub fn refuse<T>(
 }
 
 /// Opens `/proc/TID`, which exists for any thread, although only leaders are listed.
-pub fn open_directory(tid: i32) -> nix::Result<OwnedFd> {
+pub(crate) fn open_directory(tid: i32) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     open(format!("/proc/{tid}").as_str(), flags, Mode::empty())
 }

@@ -39,17 +39,16 @@ pub fn number_before(tid: i32, registers: &UserRegs) -> Option<u32> {
 
 /// Returns the address of the vDSO of a process with this auxiliary vector.
 pub fn vdso(auxv: &[u8]) -> Option<RemoteAddr> {
-    const AT_SYSINFO_EHDR: u64 = 33;
     auxv.chunks_exact(16).find_map(|pair| {
         let word = |at: usize| u64::from_ne_bytes(pair[at..at + 8].try_into().expect("8 bytes"));
-        (word(0) == AT_SYSINFO_EHDR).then(|| RemoteAddr(word(8)))
+        (word(0) == libc::AT_SYSINFO_EHDR).then(|| RemoteAddr(word(8)))
     })
 }
 
 /// Returns the first `mov $number, %eax; syscall` of the vDSO at this address.
 ///
 /// All 64-bit processes have the same vDSO, so an offset that was found once is only verified.
-pub fn in_vdso(pid: i32, vdso: RemoteAddr) -> Option<RemoteAddr> {
+pub(crate) fn in_vdso(pid: i32, vdso: RemoteAddr) -> Option<RemoteAddr> {
     // The vDSO is at least this large: one page.
     const SIZE: usize = 4096;
     static KNOWN: AtomicU64 = AtomicU64::new(0);

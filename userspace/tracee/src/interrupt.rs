@@ -59,7 +59,7 @@ impl Interrupts {
 
     /// Waits until `ready` returns something, checking again whenever a child has reported, and at
     /// least every `pause`. Returns `None` if it has not done so by `deadline`.
-    pub fn wait_for<T>(
+    pub(crate) fn wait_for<T>(
         &self,
         deadline: Instant,
         pause: Duration,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crust_model::Result;
 use crust_sys::ptrace::{self, option};
-use crust_sys::{RemoteAddr, memory, pidfd, wait};
+use crust_sys::{RemoteAddr, memory, pidfd, wait, word};
 use nix::errno::Errno;
 
 use crate::freeze::Frozen;
@@ -95,7 +95,6 @@ impl Reaper {
     /// including zombies whose parent dies, and children with another exit signal
     /// (kernel/exit.c:reparent_leader).
     fn of(root: &FrozenProcess) -> Option<Self> {
-        const SIG_IGN: u64 = 1;
         let leader = root.leader()?;
         ptrace::set_signal_mask(leader.tid, BLOCKED).ok()?;
         Dispatch::suspend(leader.tid).ok()?;
@@ -109,7 +108,7 @@ impl Reaper {
         caller.raw("adopt orphans", libc::SYS_prctl, &adopt).ok()?;
         // struct kernel_sigaction. The contents of this stack are no longer needed.
         let action = RemoteAddr(caller.template.rsp & !15);
-        let ignore: Vec<u8> = [SIG_IGN, 0, 0, 0]
+        let ignore: Vec<u8> = [libc::SIG_IGN as u64, 0, 0, 0]
             .into_iter()
             .flat_map(u64::to_ne_bytes)
             .collect();
@@ -125,7 +124,7 @@ impl Reaper {
     /// that fails, the child is left to the reaper of orphans.
     fn wait_for(&self, child: &FrozenProcess) {
         let flags = libc::__WALL | libc::WNOHANG;
-        let args = [child.pid as u64, 0, flags as u64, 0];
+        let args = [word::from_int(child.pid), 0, word::from_int(flags), 0];
         let _ = self.0.raw("wait for a dead child", libc::SYS_wait4, &args);
     }
 }

@@ -15,6 +15,16 @@
 //! any kind of object, the format of images, or whether there is a module.
 
 #![forbid(unsafe_code)]
+// Only tests cast numbers freely: they have chosen them.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap,
+        clippy::cast_lossless
+    )
+)]
 
 pub mod batch;
 pub mod clock;

@@ -8,17 +8,25 @@ use nix::errno::Errno;
 
 /// Bits of sets of capabilities (`capabilities(7)`, `include/uapi/linux/capability.h`).
 pub mod capability {
+    use linux_raw_sys::general as raw;
+
     /// `CAP_SYS_PTRACE`.
-    pub const SYS_PTRACE: u64 = 1 << 19;
+    pub const SYS_PTRACE: u64 = 1 << raw::CAP_SYS_PTRACE;
     /// `CAP_SYS_ADMIN`.
-    pub const SYS_ADMIN: u64 = 1 << 21;
+    pub(super) const SYS_ADMIN: u64 = 1 << raw::CAP_SYS_ADMIN;
     /// `CAP_SYS_NICE`.
-    pub const SYS_NICE: u64 = 1 << 23;
+    pub const SYS_NICE: u64 = 1 << raw::CAP_SYS_NICE;
     /// `CAP_SYS_RESOURCE`.
-    pub const SYS_RESOURCE: u64 = 1 << 24;
-    /// `DAC_OVERRIDE`, `KILL`, `SETGID`, `SETUID`, `SETPCAP`, `SYS_PTRACE`, `SYS_ADMIN`: needed to
-    /// inspect programs of any user, and to give them back their credentials.
-    pub const REQUIRED: u64 = 1 << 1 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | SYS_PTRACE | SYS_ADMIN;
+    pub const SYS_RESOURCE: u64 = 1 << raw::CAP_SYS_RESOURCE;
+    /// The capabilities that are needed to inspect programs of any user, and to give them back
+    /// their credentials.
+    pub const REQUIRED: u64 = 1 << raw::CAP_DAC_OVERRIDE
+        | 1 << raw::CAP_KILL
+        | 1 << raw::CAP_SETGID
+        | 1 << raw::CAP_SETUID
+        | 1 << raw::CAP_SETPCAP
+        | SYS_PTRACE
+        | SYS_ADMIN;
 }
 
 /// Returns the names of the capabilities in a set, without their `CAP_` prefix.

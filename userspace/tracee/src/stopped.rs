@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use crust_arch::SYS_IO_PGETEVENTS;
 use crust_model::{Error, Result};
+use crust_sys::errno::ERESTARTNOHAND;
 use crust_sys::ptrace::{self, UserRegs, event};
 use crust_sys::wait::{self, Status};
-use crust_sys::{RemoteAddr, memory};
+use crust_sys::{RemoteAddr, memory, word};
 use nix::errno::Errno;
 
 use crate::deadline::SyscallTimeout;
@@ -79,7 +80,7 @@ fn refuse_worker(process: &FrozenProcess, tid: i32) -> Result<()> {
 /// Returns whether a stopped thread is executing vDSO code. It may be about to combine values read
 /// at two moments, or in two time namespaces if it is restored into another one; a moment later it
 /// has left that code.
-pub fn in_vdso(process: &FrozenProcess, tid: i32) -> bool {
+pub(crate) fn in_vdso(process: &FrozenProcess, tid: i32) -> bool {
     let Ok(registers) = ptrace::registers(tid) else {
         return false;
     };
@@ -95,10 +96,10 @@ pub fn in_vdso(process: &FrozenProcess, tid: i32) -> bool {
 const VDSO_SIZE: u64 = 8 << 10;
 /// How often a thread stopped in the vDSO is resumed: a thread that does little else is there most
 /// of the time.
-pub const MOMENTS: u32 = 200;
+pub(crate) const MOMENTS: u32 = 200;
 
 /// Lets a stopped thread run for a moment.
-pub fn a_moment_later(tid: i32) -> nix::Result<()> {
+pub(crate) fn a_moment_later(tid: i32) -> nix::Result<()> {
     const MOMENT: Duration = Duration::from_micros(50);
     ptrace::cont(tid, 0)?;
     std::thread::sleep(MOMENT);
@@ -115,7 +116,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// Handles a thread that was asked to stop but is to be released before anyone has waited for its
 /// stop: the effect of the stop on its call is undone nevertheless. Returns the timeout with which
 /// the thread continues.
-pub fn given_up(tid: i32, sleeps: &mut Sleeps) -> Option<Waiting> {
+pub(crate) fn given_up(tid: i32, sleeps: &mut Sleeps) -> Option<Waiting> {
     let deadline = Instant::now() + PATIENCE;
     let stopped = loop {
         match wait::poll(tid).ok()? {
@@ -133,7 +134,8 @@ pub fn given_up(tid: i32, sleeps: &mut Sleeps) -> Option<Waiting> {
     }
     let mut process = open_process(tid, None).ok()??;
     let status = crust_proc::read_text(&process.proc, tid, "status").ok()?;
-    process.pid = crust_proc::Fields::new(status).number("Tgid")? as i32;
+    let pid = crust_proc::Fields::new(status).number("Tgid")?;
+    process.pid = i32::try_from(pid).ok()?;
     let (_, limit) = registers(&process, tid, sleeps).ok()?;
     Waiting::new(process.pid, tid, limit?.now()?)
 }
@@ -166,14 +168,12 @@ fn make_call_again(
     mut registers: UserRegs,
     limit: Option<&SyscallTimeout>,
 ) -> Result<UserRegs> {
-    /// The kernel's `-ERESTARTNOHAND`.
-    const UNLESS_HANDLED: i64 = -514;
-    let ended = registers.rax as i64 == -(Errno::EINTR as i64) && process.stopped.is_none();
-    let does = ENDED_BY_STOPS.contains(&(registers.orig_rax as i64));
+    let ended = word::to_long(registers.rax) == -(Errno::EINTR as i64) && process.stopped.is_none();
+    let does = ENDED_BY_STOPS.contains(&word::to_long(registers.orig_rax));
     if !ended || (!does && limit.is_none()) {
         return Ok(registers);
     }
-    registers.rax = UNLESS_HANDLED as u64;
+    registers.rax = word::from_long(-ERESTARTNOHAND);
     if let Some(left) = limit
         .filter(|limit| limit.place == TimeoutLocation::Register)
         .and_then(SyscallTimeout::left)

@@ -62,7 +62,7 @@ pub const NAMESPACES: [&str; 10] = [
 ];
 
 /// How many of [`NAMESPACES`] are read for each thread: a working directory of its own is refused.
-pub const NAMESPACES_OF_THREAD: usize = 6;
+const NAMESPACES_OF_THREAD: usize = 6;
 
 /// The texts of a process: its own files and those of each thread. There are none for a zombie.
 pub type Texts = (Option<ProcessText>, Vec<ThreadText>);

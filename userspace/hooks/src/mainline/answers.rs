@@ -5,10 +5,13 @@
 use std::collections::HashMap;
 
 use crust_model::{Error, Result};
+use crust_sys::errno::ERESTART_RESTARTBLOCK;
 use crust_sys::stub::Answers;
-use crust_sys::uapi;
+use crust_sys::{uapi, word};
 use crust_tracee::frozen_process::{FrozenProcess, FrozenThread};
 use crust_tracee::texts::Texts;
+use linux_raw_sys::general::{SS_AUTODISARM, SS_DISABLE};
+use linux_raw_sys::prctl::PR_TSC_SIGSEGV;
 use nix::errno::Errno;
 
 use super::query_set::{self, QuerySet};
@@ -75,8 +78,8 @@ impl ProcessAnswers {
             itimer.interval = micro(s, us);
             itimer.value = micro(value_s, value_us);
         }
-        answer.brk = queries.result() as u64;
-        if queries.answer().unwrap_or_default()[0] as u32 != 0 {
+        answer.brk = word::from_long(queries.result());
+        if word::to_uint(queries.answer().unwrap_or_default()[0]) != 0 {
             answer.state |= uapi::process_state::CHILD_SUBREAPER;
         }
         // 1: disabled; 3: except where advised (PR_THP_DISABLE_EXCEPT_ADVISED).
@@ -86,9 +89,9 @@ impl ProcessAnswers {
             _ => {}
         }
         // A kernel before 6.3 does not know the query.
-        answer.membarrier = queries.result().max(0) as u32;
+        answer.membarrier = u32::try_from(queries.result()).unwrap_or(0);
         // A kernel before 6.3 does not have it.
-        self.self_only_memory.write_execute = Some(queries.result().max(0) as u64);
+        self.self_only_memory.write_execute = Some(u64::try_from(queries.result()).unwrap_or(0));
         self.self_only_memory.keys = Some(allocated_keys(queries));
         for id in timer_ids(texts) {
             let written = queries.answer();
@@ -102,7 +105,7 @@ impl ProcessAnswers {
             let state = TimerState {
                 value: value_s * 1_000_000_000 + value_ns,
                 interval: s * 1_000_000_000 + ns,
-                overrun: overrun.max(0) as u32,
+                overrun: u32::try_from(overrun).unwrap_or(0),
                 now,
             };
             self.timers.insert(id, state);
@@ -112,35 +115,32 @@ impl ProcessAnswers {
 
     /// Reads the answers of a thread.
     pub fn read_thread(&mut self, thread: &FrozenThread, answers: &Answers) {
-        const RESTART_BLOCK: i64 = -516;
-        const SS_DISABLE: u32 = 2;
-        const SS_AUTODISARM: u32 = 1 << 31;
         let [sp, flags, size] = answers.alternate_stack;
         let mut answer = uapi::Thread {
             clear_child_tid: answers.tid_address,
             sas_sp: sp,
             // SS_ONSTACK is computed from the stack pointer, and is not part of the state.
-            sas_flags: flags as u32 & (SS_DISABLE | SS_AUTODISARM),
+            sas_flags: word::to_uint(flags) & (SS_DISABLE | SS_AUTODISARM),
             sas_size: size,
-            pdeath_signal: answers.death_signal as i32,
-            securebits: answers.securebits as u32,
-            timer_slack: answers.timer_slack as u64,
-            default_timer_slack: answers.timer_slack as u64,
+            pdeath_signal: word::to_int(answers.death_signal),
+            securebits: word::to_uint(word::from_long(answers.securebits)),
+            timer_slack: word::from_long(answers.timer_slack),
+            default_timer_slack: word::from_long(answers.timer_slack),
             ..uapi::Thread::default()
         };
         let registers = &thread.registers;
-        if registers.rax as i64 == RESTART_BLOCK && registers.orig_rax != u64::MAX {
+        if word::to_long(registers.rax) == -ERESTART_RESTARTBLOCK && registers.orig_rax != u64::MAX
+        {
             answer.restart.kind = uapi::restart::OTHER;
         }
         self.threads.insert(thread.tid, answer);
-        let personality = Some(answers.personality as u32);
+        let personality = Some(word::to_uint(word::from_long(answers.personality)));
         self.personalities.insert(thread.tid, personality);
     }
 }
 
 /// Reads the answers to [`QuerySet::of_what_is_hidden`].
 pub fn hidden(queries: &mut QuerySet) -> SelfOnlyState {
-    const PR_TSC_SIGSEGV: u32 = 2;
     /// Every program has the permission for the tile configuration (17).
     const XTILE_DATA: u64 = 1 << 18;
     let [tsc, ..] = queries.answer().unwrap_or_default();
@@ -151,7 +151,7 @@ pub fn hidden(queries: &mut QuerySet) -> SelfOnlyState {
     let uring = queries.result();
     SelfOnlyState {
         landlock: queries.result() == -(Errno::EPERM as i64),
-        no_tsc: tsc as u32 == PR_TSC_SIGSEGV,
+        no_tsc: word::to_uint(tsc) == PR_TSC_SIGSEGV,
         no_cpuid: cpuid == 0,
         tiles: extended & XTILE_DATA != 0,
         segments: segments > 0,

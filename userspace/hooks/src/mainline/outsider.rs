@@ -67,7 +67,7 @@ impl Outsiders {
         if status.hex("CapPrm").unwrap_or(0) & capability::SYS_PTRACE != 0
             && status.hex("CapEff").unwrap_or(0) & capability::SYS_PTRACE != 0
         {
-            return Ok(Some(std::process::id() as i32));
+            return Ok(Some(nix::unistd::getpid().as_raw()));
         }
         let ids = (first("Uid")?, first("Gid")?);
         if ids.0 == 0 || status.number("NoNewPrivs") != Some(1) {

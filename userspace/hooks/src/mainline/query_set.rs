@@ -4,11 +4,10 @@
 
 use crust_model::plan::{Arg, Call};
 use crust_sys::stub::Answers;
-use crust_sys::{RemoteAddr, uapi, xstate};
-
-// Requests for which `libc` has no names.
-const PR_GET_TID_ADDRESS: u64 = 40;
-const MEMBARRIER_CMD_GET_REGISTRATIONS: u64 = 1 << 9;
+use crust_sys::{RemoteAddr, kcmp, uapi, word, xstate};
+use linux_raw_sys::general::membarrier_cmd::MEMBARRIER_CMD_GET_REGISTRATIONS;
+use linux_raw_sys::io_uring::io_uring_register_op::IORING_REGISTER_RESTRICTIONS;
+use linux_raw_sys::prctl::{PR_GET_TID_ADDRESS, PR_GET_TSC};
 
 /// An address at which no process can have memory: it is in the kernel's half.
 const NO_MEMORY: u64 = 1 << 63;
@@ -88,7 +87,7 @@ impl QuerySet {
         self.writing("prctl", libc::SYS_prctl, &subreaper, 1);
         let thp = [libc::PR_GET_THP_DISABLE as u64, 0, 0, 0, 0];
         self.plain("prctl", libc::SYS_prctl, &thp);
-        let registrations = [MEMBARRIER_CMD_GET_REGISTRATIONS, 0, 0];
+        let registrations = [MEMBARRIER_CMD_GET_REGISTRATIONS as u64, 0, 0];
         self.plain("membarrier", libc::SYS_membarrier, &registrations);
         let mdwe = [libc::PR_GET_MDWE as u64, 0, 0, 0, 0];
         self.plain("prctl", libc::SYS_prctl, &mdwe);
@@ -99,7 +98,7 @@ impl QuerySet {
             self.plain("pkey_mprotect", libc::SYS_pkey_mprotect, &args);
         }
         for id in timers {
-            let args = [id as u64, 0];
+            let args = [word::from_int(id), 0];
             self.writing("timer_gettime", libc::SYS_timer_gettime, &args, 1);
             self.plain("timer_getoverrun", libc::SYS_timer_getoverrun, &args[..1]);
         }
@@ -107,16 +106,12 @@ impl QuerySet {
 
     /// Adds the queries about state that nobody but the process itself can ask for.
     pub fn of_what_is_hidden(&mut self, outsider: Option<i32>) {
-        const PR_GET_TSC: u64 = 25;
         const ARCH_GET_CPUID: u64 = 0x1011;
         const ARCH_GET_XCOMP_PERM: u64 = 0x1022;
         const READ_LDT: u64 = 0;
-        const KEYCTL_GET_KEYRING_ID: u64 = 0;
         const OF_THREAD: i32 = -1;
         const OF_PROCESS: i32 = -2;
-        const IORING_REGISTER_RESTRICTIONS: u64 = 11;
-        const KCMP_VM: u64 = 1;
-        self.writing("prctl", libc::SYS_prctl, &[PR_GET_TSC, 0], 1);
+        self.writing("prctl", libc::SYS_prctl, &[PR_GET_TSC.into(), 0], 1);
         self.plain("arch_prctl", libc::SYS_arch_prctl, &[ARCH_GET_CPUID, 0]);
         let args = [ARCH_GET_XCOMP_PERM, 0];
         self.writing("arch_prctl", libc::SYS_arch_prctl, &args, 1);
@@ -125,22 +120,22 @@ impl QuerySet {
         self.writing("modify_ldt", libc::SYS_modify_ldt, &args, 1);
         for which in [OF_THREAD, OF_PROCESS] {
             // The last argument: a keyring that does not exist is not created.
-            let args = [KEYCTL_GET_KEYRING_ID, which as u64, 0];
+            let args = [libc::KEYCTL_GET_KEYRING_ID.into(), word::from_int(which), 0];
             self.plain("keyctl", libc::SYS_keyctl, &args);
         }
         // For this thread and without a restriction, which is an error; a different one if there are
         // restrictions.
-        let args = [u64::MAX, IORING_REGISTER_RESTRICTIONS, 0, 2];
+        let args = [u64::MAX, IORING_REGISTER_RESTRICTIONS as u64, 0, 2];
         self.plain("io_uring_register", libc::SYS_io_uring_register, &args);
         // A process that may inspect the outsider may compare it with itself.
-        let outsider = outsider.unwrap_or(0) as u64;
-        let args = [outsider, outsider, KCMP_VM, 0, 0];
+        let outsider = word::from_int(outsider.unwrap_or(0));
+        let args = [outsider, outsider, kcmp::Kind::Vm as u64, 0, 0];
         self.plain("kcmp", libc::SYS_kcmp, &args);
     }
 
     /// Adds all queries about a thread, the same as those of [`stub::ask`](crust_sys::stub::ask).
     pub fn of_thread(&mut self) {
-        self.writing("prctl", libc::SYS_prctl, &[PR_GET_TID_ADDRESS, 0], 1);
+        self.writing("prctl", libc::SYS_prctl, &[PR_GET_TID_ADDRESS.into(), 0], 1);
         self.writing("sigaltstack", libc::SYS_sigaltstack, &[0, 0], 1);
         let pdeathsig = [libc::PR_GET_PDEATHSIG as u64, 0];
         self.writing("prctl", libc::SYS_prctl, &pdeathsig, 1);
@@ -168,7 +163,7 @@ impl QuerySet {
 
     /// Returns the next result.
     pub fn result(&mut self) -> i64 {
-        self.returned.next().unwrap_or_default() as i64
+        word::to_long(self.returned.next().unwrap_or_default())
     }
 
     /// Returns the next written answer, as words, if its call succeeded.

@@ -13,7 +13,7 @@ use crust_model::{Error, Result};
 use crust_proc::Fields;
 use crust_sys::signal::bit;
 use crust_sys::stub::{self, Answers};
-use crust_sys::{RemoteAddr, memory};
+use crust_sys::{RemoteAddr, memory, word};
 use crust_tracee::batch::{self, Batch};
 use crust_tracee::clock;
 use crust_tracee::frozen_process::{FrozenProcess, FrozenThread};
@@ -234,9 +234,9 @@ impl<'a> ThreadQuery<'a> {
         let Some((start, _)) = self.mapped else {
             return read(self.place, self.answers.as_mut_bytes());
         };
-        let mut all = vec![0; (self.place.0 - start.0) as usize + size_of::<Answers>()];
+        let mut all = vec![0; word::to_size(self.place.0 - start.0) + size_of::<Answers>()];
         read(start, &mut all)?;
-        let own = all.split_off((self.place.0 - start.0) as usize);
+        let own = all.split_off(word::to_size(self.place.0 - start.0));
         self.answers = Answers::read_from_bytes(&own).unwrap_or_default();
         self.queries.written = all.split_off(self.batch.entry_bytes());
         self.queries.returned = batch::returned(&all).into_iter();
@@ -267,7 +267,11 @@ impl<'a> ThreadQuery<'a> {
                         Arg::Data(_) | Arg::Returned(_) => 0,
                     })
                     .collect();
-                returned.push(self.remote.raw(&call.label, call.nr, &args)? as u64);
+                returned.push(word::from_long(self.remote.raw(
+                    &call.label,
+                    call.nr,
+                    &args,
+                )?));
                 if writes {
                     let mut answer = [0; ANSWER];
                     memory::read(tid, place, &mut answer)

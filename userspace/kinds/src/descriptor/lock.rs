@@ -85,7 +85,6 @@ impl Lock {
     /// Returns the call that takes the lock through a descriptor.
     #[must_use]
     pub fn call(self, number: i32) -> Call {
-        const F_OFD_SETLK: i32 = 37;
         let what = format!("fd {number}: set the lock on bytes from {} on", self.start);
         let command = match self.kind {
             LockKind::Flock => {
@@ -98,7 +97,7 @@ impl Lock {
                 return Call::new(what, libc::SYS_flock, args);
             }
             LockKind::Posix => libc::F_SETLK,
-            LockKind::Ofd => F_OFD_SETLK,
+            LockKind::Ofd => libc::F_OFD_SETLK,
         };
         let mode = if self.is_exclusive {
             libc::F_WRLCK

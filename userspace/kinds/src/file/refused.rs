@@ -16,7 +16,7 @@ use nix::sys::statfs::fstatfs;
 use super::collect::FileCapture;
 use super::probe::Probe;
 use crate::path::FilePath;
-use crate::pathless::ghost::still_named;
+use crate::pathless::ghost::{MQUEUE_MAGIC, still_named};
 
 const NOT_YET: &str = "have the program close it before the dump";
 const STOP_USING: &str = "have the program close it before the dump, or run without it";
@@ -160,18 +160,15 @@ fn by_type(probe: &Probe, link: &str) -> (String, &'static str) {
 
 /// Refuses a file that cannot be reached by its path.
 pub(super) fn refuse_unreachable(probe: &Probe, cx: &mut FileCapture) -> Result<()> {
-    /// `MQUEUE_MAGIC` and `HUGETLBFS_MAGIC` of `linux/magic.h`.
-    const MQUEUE: i64 = 0x1980_0202;
-    const HUGETLBFS: i64 = 0x9584_58f6;
     let link = String::from_utf8_lossy(&probe.link);
     let file = probe.take()?;
     let file_system = fstatfs(&file).map_or(0, |stat| stat.filesystem_type().0);
-    let (why, remedy) = if file_system == MQUEUE {
+    let (why, remedy) = if file_system == MQUEUE_MAGIC {
         (
             format!("POSIX message queue {link}: not carried over yet"),
             NOT_YET,
         )
-    } else if file_system == HUGETLBFS {
+    } else if file_system == libc::HUGETLBFS_MAGIC {
         (
             format!("a file of huge pages ({link}): not carried over yet"),
             NOT_YET,

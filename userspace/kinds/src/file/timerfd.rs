@@ -17,6 +17,7 @@ use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Data, SECOND, Stage};
 use crust_sys::timerfd;
 use crust_tracee::clock;
+use linux_raw_sys::ioctl::TFD_IOC_SET_TICKS;
 use nix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
@@ -27,9 +28,6 @@ use super::{DescriptionId, File, FileKind, Open};
 use crate::file::OfFile;
 use crate::kind::Kind;
 use crate::namespace::time::offsets_of;
-
-/// `TFD_IOC_SET_TICKS`: `_IOW('T', 0, u64)`.
-const TFD_IOC_SET_TICKS: u64 = 0x4008_5400;
 
 /// A timerfd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -24,10 +24,8 @@ use crate::capture::Capture;
 use crate::conflicts::Conflicts;
 use crate::kind::{Kind, Kinds, OfTree, TreeKind};
 use crate::plan_context::PlanCx;
+use crate::task::settings::PR_THP_DISABLE_EXCEPT_ADVISED;
 use crate::task::tree;
-
-// linux/prctl.h; the libc crate lacks it.
-const PR_THP_DISABLE_EXCEPT_ADVISED: u64 = 1 << 1;
 
 /// An address space, without its mappings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -49,11 +49,9 @@ const ADVICE: &[(u64, i32)] = &[
 /// usual size.
 #[must_use]
 pub fn huge_flags(huge: u8) -> i32 {
-    // linux/mman.h; the libc crate lacks it.
-    const MAP_HUGE_SHIFT: u32 = 26;
     match huge {
         0 => 0,
-        huge => libc::MAP_HUGETLB | i32::from(huge) << MAP_HUGE_SHIFT,
+        huge => libc::MAP_HUGETLB | i32::from(huge) << libc::MAP_HUGE_SHIFT,
     }
 }
 

@@ -12,6 +12,9 @@ use std::path::Path;
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
+use object::LittleEndian;
+use object::elf::{ELF_NOTE_GNU, FileHeader64, NT_GNU_BUILD_ID, PT_NOTE};
+use object::read::elf::{FileHeader, NoteIterator, ProgramHeader};
 
 /// The bytes read first: linkers put headers and note early in a file, so one read gets both.
 const HEAD: usize = 4096;
@@ -19,8 +22,7 @@ const HEAD: usize = 4096;
 /// The longest notes that are searched, in bytes.
 const LONGEST: u64 = 64 << 10;
 
-const PT_NOTE: u32 = 4;
-const NT_GNU_BUILD_ID: u32 = 3;
+type Header = FileHeader64<LittleEndian>;
 
 /// Returns the build id of a file; `None` if it has none, or cannot be read.
 #[must_use]
@@ -29,27 +31,17 @@ pub fn of(file: &File) -> Option<Vec<u8>> {
     let length = file.read_at(&mut head, 0).ok()?;
     head.truncate(length);
     // Only 64-bit files of this byte order are searched.
-    if head.get(..6)? != b"\x7fELF\x02\x01" {
-        return None;
-    }
-    let headers = number::<8>(&head, 32)?;
-    let size = number::<2>(&head, 54)?;
-    let count = number::<2>(&head, 56)?;
-    for index in 0..count {
-        let at = usize::try_from(headers.checked_add(index * size)?).ok()?;
-        let header = head.get(at..at.checked_add(56)?)?;
-        if number::<4>(header, 0)? as u32 != PT_NOTE {
-            continue;
-        }
-        let (offset, length) = (number::<8>(header, 8)?, number::<8>(header, 32)?);
-        let mut notes = vec![0; length.min(LONGEST) as usize];
-        if file.read_exact_at(&mut notes, offset).is_ok() {
-            if let Some(id) = in_notes(&notes, number::<8>(header, 48)? as usize) {
-                return Some(id);
-            }
-        }
-    }
-    None
+    let header = Header::parse(&*head).ok()?;
+    let endian = header.endian().ok()?;
+    let segments = header.program_headers(endian, &*head).ok()?.iter();
+    segments
+        .filter(|segment| segment.p_type(endian) == PT_NOTE)
+        .find_map(|segment| {
+            let (offset, length) = segment.file_range(endian);
+            let mut notes = vec![0; length.min(LONGEST) as usize];
+            file.read_exact_at(&mut notes, offset).ok()?;
+            in_notes(&notes, segment.p_align(endian))
+        })
 }
 
 /// Returns the build id of the file at a path; `None` if it has none, or cannot be read.
@@ -64,25 +56,14 @@ fn open_file(path: &[u8]) -> Option<File> {
     open(path, flags, Mode::empty()).ok().map(File::from)
 }
 
-fn in_notes(mut notes: &[u8], alignment: usize) -> Option<Vec<u8>> {
-    let alignment = alignment.max(4);
-    loop {
-        let (name, length) = (number::<4>(notes, 0)?, number::<4>(notes, 4)?);
-        let kind = number::<4>(notes, 8)? as u32;
-        let start = (12 + name as usize).checked_next_multiple_of(alignment)?;
-        let end = start.checked_add(length as usize)?;
-        if kind == NT_GNU_BUILD_ID && notes.get(12..16) == Some(b"GNU\0") && name == 4 {
-            return notes.get(start..end).map(<[u8]>::to_vec);
+fn in_notes(notes: &[u8], alignment: u64) -> Option<Vec<u8>> {
+    let mut notes = NoteIterator::<Header>::new(LittleEndian, alignment, notes).ok()?;
+    while let Some(note) = notes.next().ok()? {
+        if note.name() == ELF_NOTE_GNU && note.n_type(LittleEndian) == NT_GNU_BUILD_ID {
+            return Some(note.desc().to_vec());
         }
-        notes = notes.get(end.checked_next_multiple_of(alignment)?..)?;
     }
-}
-
-/// Reads a little-endian number of `N` bytes.
-fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<u64> {
-    let mut number = [0; 8];
-    number[..N].copy_from_slice(bytes.get(at..at.checked_add(N)?)?);
-    Some(u64::from_le_bytes(number))
+    None
 }
 
 /// Formats a build id for the user.
@@ -118,13 +99,13 @@ pub(super) mod tests {
 
     /// Returns a program that is nothing but a build id.
     pub(crate) fn program(id: &[u8]) -> Vec<u8> {
-        let notes = note(b"GNU\0", NT_GNU_BUILD_ID, id);
+        let notes = note(b"GNU\0", 3, id);
         let mut file = vec![0; 64 + 56];
-        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
         file[32] = 64;
         file[54] = 56;
         file[56] = 1;
-        file[64] = PT_NOTE as u8;
+        file[64] = 4;
         file[64 + 8] = 64 + 56;
         file[64 + 32..64 + 40].copy_from_slice(&(notes.len() as u64).to_le_bytes());
         file[64 + 48] = 4;
@@ -162,6 +143,21 @@ pub(super) mod tests {
         assert_eq!(of(file.as_file()), Some(vec![7; 20]));
         std::fs::write(file.path(), &program(&[7; 20])[..130]).unwrap();
         assert_eq!(of(file.as_file()), None);
+    }
+
+    /// Whatever the headers say, nothing panics or is read without a limit.
+    #[test]
+    fn a_damaged_program_does_no_harm() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let whole = program(&[7; 20]);
+        for at in 0..whole.len() {
+            for byte in [0, 1, 0x7f, 0xff] {
+                let mut damaged = whole.clone();
+                damaged[at] = byte;
+                std::fs::write(file.path(), &damaged).unwrap();
+                assert!(of(file.as_file()).is_none_or(|id| id.len() <= whole.len()));
+            }
+        }
     }
 
     #[test]

@@ -18,10 +18,6 @@ use crate::ranges::holes::Holes;
 /// The file under `/proc` that sets the number of the next segment.
 const NEXT_ID: &str = "sys/kernel/shm_next_id";
 
-// sys/shm.h; the libc crate lacks it.
-const SHM_LOCK: i32 = 11;
-const SHM_HUGE_SHIFT: u32 = 26;
-
 impl Segment {
     fn call(&self, what: &str, nr: i64, args: impl Into<Vec<Arg>>) -> Call {
         Call::new(format!("{}: {what}", self.title()), nr, args)
@@ -42,7 +38,7 @@ impl Segment {
         };
         let mut flags = libc::IPC_CREAT | libc::IPC_EXCL | (self.mode & 0o777) as i32;
         if self.has_huge_pages() {
-            flags |= libc::SHM_HUGETLB | i32::from(self.contents.huge) << SHM_HUGE_SHIFT;
+            flags |= libc::SHM_HUGETLB | i32::from(self.contents.huge) << libc::MAP_HUGE_SHIFT;
         }
         let args = [self.key.into(), self.contents.size.into(), flags.into()];
         let make = self.call("make", libc::SYS_shmget, args);
@@ -185,7 +181,7 @@ impl<'i> Segments<'i> {
         let stage = Stage::SealMemory;
         for Placed { segment, at, .. } in self.of_process(layout.task.process) {
             if segment.mode & shm::LOCKED != 0 {
-                layout.call(stage, segment.control("lock", SHM_LOCK, 0.into()));
+                layout.call(stage, segment.control("lock", libc::SHM_LOCK, 0.into()));
             }
             if !segment.contents.runs.ranges().is_empty() {
                 let args = [at.start.into()];

@@ -251,7 +251,7 @@ mod tests {
         };
         // This is an image of 0x90 bytes: its header, and one segment.
         let mut bytes = vec![0; 4096];
-        bytes[..5].copy_from_slice(b"\x7fELF\x02");
+        bytes[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
         for (at, value) in [(32, 0x40), (54, 56), (56, 1), (0x40, 1), (0x60, 0x8e)] {
             bytes[at] = value;
         }

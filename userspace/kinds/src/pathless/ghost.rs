@@ -35,7 +35,7 @@ use crate::pathless::OfPathless;
 pub const DELETED: &[u8] = b" (deleted)";
 
 /// `MQUEUE_MAGIC` of linux/magic.h: message queues look like regular files but are not.
-const MQUEUE: i64 = 0x1980_0202;
+pub(crate) const MQUEUE_MAGIC: i64 = 0x1980_0202;
 
 /// The default limit for the bytes of a deleted file that an image may hold, the same as CRIU's.
 pub const LIMIT: u64 = 1 << 20;
@@ -138,7 +138,7 @@ impl PathlessKind for Ghost {
 
     fn matches(seen: &Seen) -> bool {
         let kind = SFlag::from_bits_truncate(seen.stat.st_mode & SFlag::S_IFMT.bits());
-        kind == SFlag::S_IFREG && seen.path.ends_with(DELETED) && seen.file_system != MQUEUE
+        kind == SFlag::S_IFREG && seen.path.ends_with(DELETED) && seen.file_system != MQUEUE_MAGIC
     }
 
     fn capture(

@@ -27,8 +27,7 @@ use crate::pathless::OfPathless;
 
 const PREFIX: &[u8] = b"/memfd:";
 
-// linux/fcntl.h; the libc crate lacks it.
-const F_SEAL_EXEC: u32 = 0x20;
+const F_SEAL_EXEC: u32 = libc::F_SEAL_EXEC as u32;
 
 /// A memfd.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

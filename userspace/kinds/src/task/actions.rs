@@ -5,7 +5,7 @@
 use crust_model::Result;
 use crust_model::object::State;
 use crust_model::plan::{Call, Data, ProcessId, Stage};
-use crust_sys::uapi;
+use crust_sys::{signal, uapi};
 use serde::{Deserialize, Serialize};
 
 use super::{ProcessAspect, ProcessView};
@@ -14,9 +14,7 @@ use crate::kind::Kind;
 use crate::plan_context::PlanCx;
 use crate::task::OfProcess;
 
-/// The size of the kernel's `sigset_t` in bytes.
-pub(super) const SET_SIZE: u64 = 8;
-const SIG_IGN: u64 = 1;
+const SIG_IGN: u64 = libc::SIG_IGN as u64;
 /// Children that exit leave no zombies (`SA_NOCLDWAIT`).
 const NO_ZOMBIES: u64 = 2;
 
@@ -54,8 +52,9 @@ impl State for Actions {
 impl Actions {
     /// Returns whether a signal has its default action.
     pub(super) fn is_default(&self, signal: i32) -> bool {
-        const SIG_DFL: u64 = 0;
-        let own = |(number, action): &(i32, Action)| *number == signal && action.handler != SIG_DFL;
+        let own = |(number, action): &(i32, Action)| {
+            *number == signal && action.handler != libc::SIG_DFL as u64
+        };
         !self.actions.iter().any(own)
     }
 }
@@ -110,7 +109,7 @@ impl ProcessAspect for Actions {
                 signal.into(),
                 Data::words(&words).into(),
                 0.into(),
-                SET_SIZE.into(),
+                signal::SET_SIZE.into(),
             ];
             let call = Call::new(
                 format!("action of signal {signal}"),

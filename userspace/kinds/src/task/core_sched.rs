@@ -21,11 +21,11 @@ use crate::kind::Kind;
 use crate::plan_context::PlanCx;
 use crate::task::OfThread;
 
-const PR_SCHED_CORE: u64 = 62;
-const CREATE: u64 = 1;
-const SHARE_FROM: u64 = 3;
+const PR_SCHED_CORE: u64 = libc::PR_SCHED_CORE as u64;
+const CREATE: u64 = libc::PR_SCHED_CORE_CREATE as u64;
+const SHARE_FROM: u64 = libc::PR_SCHED_CORE_SHARE_FROM as u64;
 /// `PR_SCHED_CORE_SCOPE_THREAD`
-const THREAD: u64 = 0;
+const THREAD: u64 = libc::PR_SCHED_CORE_SCOPE_THREAD as u64;
 
 /// The cookie of a thread that has one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,6 +9,7 @@ use crust_model::refusal::Weight;
 use crust_model::words::count;
 use crust_sys::uapi;
 use crust_tracee::privileges;
+use linux_raw_sys::general::{CAP_LAST_CAP, CAP_SETPCAP};
 use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView, missing, tree};
@@ -17,10 +18,6 @@ use crate::kind::Kind;
 use crate::plan_context::PlanCx;
 use crate::task::OfThread;
 
-const CAP_SETPCAP: u32 = 8;
-/// `CAP_CHECKPOINT_RESTORE`, the last capability.
-const LAST_CAP: u32 = 40;
-const SECBIT_NO_SETUID_FIXUP: u64 = 1 << 2;
 /// `_LINUX_CAPABILITY_VERSION_3`.
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
@@ -117,7 +114,7 @@ impl ThreadAspect for Credentials {
         // Otherwise a change of user ids would clear the capability sets.
         let bits = vec![
             libc::PR_SET_SECUREBITS.into(),
-            SECBIT_NO_SETUID_FIXUP.into(),
+            libc::SECBIT_NO_SETUID_FIXUP.into(),
         ];
         call(
             "securebits for now".into(),
@@ -178,12 +175,12 @@ impl ThreadAspect for Credentials {
             args,
             Expect::Success,
         );
-        for capability in (0..=LAST_CAP).filter(|n| self.ambient & 1 << n != 0) {
+        for capability in (0..=CAP_LAST_CAP).filter(|n| self.ambient & 1 << n != 0) {
             let args = ambient(libc::PR_CAP_AMBIENT_RAISE, capability);
             let what = format!("ambient capability {capability}");
             call(what, libc::SYS_prctl, args, Expect::Success);
         }
-        for capability in (0..=LAST_CAP).filter(|n| self.bounding & 1 << n == 0) {
+        for capability in (0..=CAP_LAST_CAP).filter(|n| self.bounding & 1 << n == 0) {
             let args = vec![libc::PR_CAPBSET_DROP.into(), u64::from(capability).into()];
             let what = format!("capability {capability} leaves the bounding set");
             call(what, libc::SYS_prctl, args, Expect::Success);

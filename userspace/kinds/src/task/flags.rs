@@ -20,13 +20,13 @@ use crate::task::OfThread;
 const PF_MCE_PROCESS: u64 = 0x80;
 const PF_MCE_EARLY: u64 = 0x0800_0000;
 const PF_IO_FLUSHER: u64 = 0x0008_0000 | 0x0010_0000;
-const PR_MCE_KILL: i32 = 33;
-const PR_MCE_KILL_SET: u64 = 1;
-const PR_SET_IO_FLUSHER: i32 = 57;
-const PR_SET_SPECULATION_CTRL: i32 = 53;
-const PR_SPEC_DISABLE: u64 = 1 << 2;
-const PR_SPEC_FORCE_DISABLE: u64 = 1 << 3;
-const PR_SPEC_DISABLE_NOEXEC: u64 = 1 << 4;
+const PR_MCE_KILL: i32 = libc::PR_MCE_KILL;
+const PR_MCE_KILL_SET: u64 = libc::PR_MCE_KILL_SET as u64;
+const PR_SET_IO_FLUSHER: i32 = linux_raw_sys::prctl::PR_SET_IO_FLUSHER as i32;
+const PR_SET_SPECULATION_CTRL: i32 = libc::PR_SET_SPECULATION_CTRL;
+const PR_SPEC_DISABLE: u64 = libc::PR_SPEC_DISABLE as u64;
+const PR_SPEC_FORCE_DISABLE: u64 = libc::PR_SPEC_FORCE_DISABLE as u64;
+const PR_SPEC_DISABLE_NOEXEC: u64 = libc::PR_SPEC_DISABLE_NOEXEC as u64;
 /// The fields of `/proc/PID/status`, and the numbers of the same features for `prctl`.
 const SPECULATION: [(&str, u64); 2] = [
     ("Speculation_Store_Bypass", 0),

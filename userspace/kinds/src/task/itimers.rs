@@ -17,8 +17,6 @@ use crate::task::OfProcess;
 
 /// `ITIMER_REAL`.
 const REAL: usize = 0;
-/// The `si_code` of the signal of `ITIMER_REAL`.
-const SI_KERNEL: i32 = 0x80;
 const NAMES: [&str; 3] = ["ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF"];
 
 /// The time until expiration and the interval of each timer, in nanoseconds.
@@ -61,7 +59,7 @@ impl ProcessAspect for Itimers {
             .map(|timer| (timer.value, timer.interval));
         if timers[REAL].0 != 0 {
             let is_of_timer =
-                |info: &SigInfo| info.signal() == libc::SIGALRM && info.code() == SI_KERNEL;
+                |info: &SigInfo| info.signal() == libc::SIGALRM && info.code() == libc::SI_KERNEL;
             let told = view.signals()?.iter().any(is_of_timer);
             // The timer may have expired since its remaining time was read.
             if told && view.asked.saturating_add(timers[REAL].0) <= clock::monotonic() {

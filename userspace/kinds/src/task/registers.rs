@@ -22,6 +22,7 @@ use crust_model::plan::{
 };
 use crust_model::refusal::USE_THE_MODULE;
 use crust_model::{Error, Result};
+use crust_sys::errno::{ERESTART_RESTARTBLOCK, ERESTARTNOHAND};
 use crust_sys::uapi::{self, restart};
 use crust_sys::{RemoteAddr, memory, ptrace, xstate};
 use crust_tracee::deadline::Deadline;
@@ -37,9 +38,9 @@ use crate::plan_context::PlanCx;
 use crate::task::OfThread;
 
 /// Linux's `ERESTART_RESTARTBLOCK`, which user space never sees.
-const RESTART_BLOCK: i64 = -516;
+const RESTART_BLOCK: i64 = -ERESTART_RESTARTBLOCK;
 /// Linux's `ERESTARTNOHAND`: the call is restarted unless a signal handler runs first.
-const UNLESS_HANDLED: i64 = -514;
+const UNLESS_HANDLED: i64 = -ERESTARTNOHAND;
 /// The code segment of 64-bit programs (`__USER_CS`).
 const CODE_64: u64 = 0x33;
 /// The bit of a segment selector that refers to the local descriptor table.

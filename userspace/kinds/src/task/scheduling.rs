@@ -15,8 +15,8 @@ use crate::kind::Kind;
 use crate::plan_context::PlanCx;
 use crate::task::OfThread;
 
-const SCHED_FLAG_UTIL_CLAMP_MIN: u64 = 0x20;
-const SCHED_FLAG_UTIL_CLAMP_MAX: u64 = 0x40;
+const SCHED_FLAG_UTIL_CLAMP_MIN: u64 = libc::SCHED_FLAG_UTIL_CLAMP_MIN as u64;
+const SCHED_FLAG_UTIL_CLAMP_MAX: u64 = libc::SCHED_FLAG_UTIL_CLAMP_MAX as u64;
 /// The scale of utilisation clamps (`SCHED_CAPACITY_SCALE`).
 const FULL: u32 = 1024;
 const IOPRIO_WHO_PROCESS: u64 = 1;

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use crust_model::object::{State, decode, other_version};
 use crust_model::plan::{Arg, Call, Data, ProcessId, Stage};
 use crust_model::{Error, Result};
-use crust_sys::pidfd::{self, coredump, info_mask};
+use crust_sys::pidfd::{self, coredump};
 use crust_sys::uapi::process_state;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,8 @@ use crate::kind::Kind;
 use crate::plan_context::PlanCx;
 use crate::task::OfProcess;
 
-const PR_THP_DISABLE_EXCEPT_ADVISED: u64 = 2;
+// linux/prctl.h of 6.18; libc and linux-raw-sys lack it.
+pub(crate) const PR_THP_DISABLE_EXCEPT_ADVISED: u64 = 1 << 1;
 /// The value of `PR_GET_DUMPABLE` for core dumps that only root can read.
 const ROOT_ONLY: u32 = 2;
 /// A user other than root.
@@ -127,9 +128,8 @@ const MEMBARRIER_STATE: [(u32, u32); 4] = [
 /// Returns the `PR_GET_DUMPABLE` value of the process, from whatever source reports it.
 fn dumpable(view: &ProcessView<'_>) -> Result<u32> {
     let process = view.process;
-    let info = pidfd::info(process.pidfd.as_fd(), info_mask::COREDUMP).ok();
-    if let Some(info) = info.filter(|info| info.mask & info_mask::COREDUMP != 0) {
-        return Ok(match info.coredump_mask {
+    if let Ok(Some(mask)) = pidfd::coredump_mask(process.pidfd.as_fd()) {
+        return Ok(match mask {
             mask if mask & coredump::ROOT != 0 => ROOT_ONLY,
             mask => u32::from(mask & coredump::USER != 0),
         });

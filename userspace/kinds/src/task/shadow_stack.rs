@@ -3,6 +3,7 @@
 //! The shadow stack features of a thread: whether it may write to shadow stacks (`WRSS`), and which features it can no
 //! longer switch on or off (`ARCH_SHSTK_LOCK`). The shadow stacks themselves are [memory](crate::memory::shadow_stack).
 
+use crust_arch::ARCH_SHSTK_ENABLE;
 use crust_model::Result;
 use crust_model::object::{State, decode, other_version};
 use crust_model::plan::{Call, Stage, TaskId};
@@ -14,7 +15,6 @@ use crate::kind::Kind;
 use crate::plan_context::PlanCx;
 use crate::task::OfThread;
 
-const ARCH_SHSTK_ENABLE: u64 = 0x5001;
 const ARCH_SHSTK_LOCK: u64 = 0x5003;
 const WRSS: u64 = 1 << 1;
 /// The names of the features in `/proc/PID/status`, and their bits.

@@ -64,9 +64,8 @@ fn check_hidden(
     leader: &ThreadText,
     capture: &mut Capture<'_>,
 ) -> Result<()> {
-    const STRICT: i64 = 1;
     let hidden = capture.hooks.hidden(process)?;
-    let is_strict = leader.status.number("Seccomp") == Some(STRICT);
+    let is_strict = leader.status.number("Seccomp") == Some(libc::SECCOMP_MODE_STRICT.into());
     let untag_mask = leader.status.get("untag_mask");
     for (is, what, why, remedy) in [
         (

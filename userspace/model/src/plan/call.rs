@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use crust_sys::RemoteAddr;
+use crust_sys::{RemoteAddr, word};
 use serde::{Deserialize, Serialize};
 
 /// An argument of a system call.
@@ -180,10 +180,16 @@ impl From<u64> for Arg {
     }
 }
 
+impl From<u32> for Arg {
+    fn from(value: u32) -> Self {
+        Self::Value(value.into())
+    }
+}
+
 impl From<i32> for Arg {
     /// Sign-extends the value, as C does when it passes an `int` for a `long`.
     fn from(value: i32) -> Self {
-        Self::Value(i64::from(value) as u64)
+        Self::Value(word::from_int(value))
     }
 }
 

@@ -2,6 +2,7 @@
 
 //! The clocks of a restored tree that count from the boot of the machine.
 
+use crust_sys::word;
 use serde::{Deserialize, Serialize};
 
 /// The nanoseconds in a second.
@@ -27,7 +28,9 @@ impl Offsets {
                 (words.next()? == clock).then_some(())?;
                 let seconds: i64 = words.next()?.parse().ok()?;
                 let rest: i64 = words.next()?.parse().ok()?;
-                seconds.checked_mul(SECOND as i64)?.checked_add(rest)
+                seconds
+                    .checked_mul(word::to_long(SECOND))?
+                    .checked_add(rest)
             })
         };
         Some(Self {
@@ -79,7 +82,7 @@ impl After {
             } => {
                 // Whole ticks of `/proc/PID/stat`, so that start times in there stay the same.
                 const TICK: i64 = 10_000_000;
-                let ticks = |offset: u64| -(-(offset as i64)).div_euclid(TICK) * TICK;
+                let ticks = |offset: u64| -(-word::to_long(offset)).div_euclid(TICK) * TICK;
                 Offsets {
                     monotonic: ticks(monotonic.wrapping_sub(machine[0])),
                     boottime: ticks(boottime.wrapping_sub(machine[1])),
@@ -109,8 +112,8 @@ mod tests {
     fn offsets_of_the_kernel() {
         let text = "monotonic        -12  5\nboottime          100         0\n";
         let offsets = Offsets {
-            monotonic: -12 * SECOND as i64 + 5,
-            boottime: 100 * SECOND as i64,
+            monotonic: -12 * word::to_long(SECOND) + 5,
+            boottime: 100 * word::to_long(SECOND),
         };
         assert_eq!(Offsets::parse(text), Some(offsets));
         assert_eq!(Offsets::parse("monotonic 1 2\n"), None);

@@ -20,7 +20,7 @@ pub mod timeout;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crust_sys::RemoteAddr;
+use crust_sys::{RemoteAddr, word};
 use serde::{Deserialize, Serialize};
 
 pub use self::call::{Arg, Call, CallRef, Data, Expect, Moment};
@@ -115,7 +115,7 @@ impl Stage {
     /// Returns whether a task must not begin this stage before all tasks have finished the stage
     /// `before` it. Otherwise its steps concern only the task itself.
     #[must_use]
-    pub fn waits_for(self, before: Self) -> bool {
+    fn waits_for(self, before: Self) -> bool {
         let is_private = matches!(
             self,
             // A process that does not exist yet begins when its parent has created it.
@@ -296,6 +296,11 @@ pub mod reserved {
     pub const COUNT: i32 = 8;
 }
 
+/// Returns the index of a step of one task.
+fn index(steps: usize) -> u32 {
+    u32::try_from(steps).expect("2^32 steps do not fit into memory")
+}
+
 impl Plan {
     /// Returns whether no task may begin the stage `next` before all have finished `before`.
     #[must_use]
@@ -321,7 +326,7 @@ impl Plan {
     /// Returns the call that closes the descriptors that only the restore needed.
     #[must_use]
     pub fn close_reserved(&self) -> Call {
-        let first = self.reserved_fds as u64;
+        let first = word::from_int(self.reserved_fds);
         let last = first + reserved::COUNT as u64 - 1;
         Call::new(
             "close the descriptors of the restore",
@@ -352,7 +357,7 @@ impl Plan {
             .entry(task)
             .or_default();
         steps.push(step);
-        CallRef(steps.len() as u32 - 1)
+        CallRef(index(steps.len() - 1))
     }
 
     /// Adds an operation.

@@ -5,7 +5,7 @@
 use crust_model::{Error, Result};
 use crust_sys::ptrace::{self, UserRegs, event};
 use crust_sys::wait::{self, Status};
-use crust_sys::{RemoteAddr, stub};
+use crust_sys::{RemoteAddr, stub, word};
 use nix::errno::Errno;
 
 /// A stopped tracee of the calling thread that makes system calls.
@@ -22,7 +22,7 @@ pub struct Caller {
 }
 
 /// Signals that stopped a task at the wrong moment, and that the program must still get.
-pub type Deferred = Vec<i32>;
+pub(crate) type Deferred = Vec<i32>;
 
 impl Caller {
     /// Makes a call and returns what the kernel returned, even if it is an error number.
@@ -45,14 +45,14 @@ impl Caller {
 
     /// Checks the result of a call that must succeed.
     pub(super) fn succeeded(&self, what: &str, value: i64) -> Result<u64> {
-        match error_number(value as u64) {
+        match error_number(word::from_long(value)) {
             // ESRCH came from the call: the task itself exists.
             Some(errno) => Err(Error::Task {
                 task: self.tid,
                 operation: what.into(),
                 errno,
             }),
-            None => Ok(value as u64),
+            None => Ok(word::from_long(value)),
         }
     }
 
@@ -63,7 +63,9 @@ impl Caller {
         let failed = |errno| Error::task(self.tid, what, errno);
         self.enter(what, nr, args)?;
         into_event_stop(self.tid, what, &mut Vec::new())?;
-        Ok(ptrace::registers(self.tid).map_err(failed)?.rax as i64)
+        Ok(word::to_long(
+            ptrace::registers(self.tid).map_err(failed)?.rax,
+        ))
     }
 
     /// Detaches from the task, which makes a call that does not return to us.
@@ -89,7 +91,7 @@ impl Caller {
     fn before(&self, nr: i64, args: &[u64]) -> UserRegs {
         let mut registers = self.template;
         registers.rip = self.instruction.0;
-        registers.rax = nr as u64;
+        registers.rax = word::from_long(nr);
         // Keeps the kernel from restarting, before our call, the call in which the task was stopped.
         registers.orig_rax = u64::MAX;
         let places = [
@@ -122,7 +124,7 @@ impl Caller {
     pub(super) fn returned(&self, what: &str) -> Result<i64> {
         let registers = ptrace::registers(self.tid)
             .map_err(|errno| Error::task(self.tid, format!("{what}: read registers"), errno))?;
-        Ok(registers.rax as i64)
+        Ok(word::to_long(registers.rax))
     }
 
     /// Restarts the call that was interrupted with these registers, and stops at its entry. A task
@@ -166,8 +168,8 @@ impl Caller {
         registers.orig_rax = u64::MAX;
         registers.rbx = entries.0.0;
         registers.rbp = entries.1.0;
-        registers.r13 = self.pid as u64 | (self.tid as u64) << 32;
-        registers.r14 = signal as u64;
+        registers.r13 = word::from_int(self.pid) | word::from_int(self.tid) << 32;
+        registers.r14 = word::from_int(signal);
         ptrace::set_registers(self.tid, &registers)
             .and_then(|()| ptrace::cont(self.tid, 0))
             .map_err(|errno| Error::task(self.tid, WHAT, errno))
@@ -199,11 +201,9 @@ impl Caller {
 /// Returns the error number that a system call returned, if it is one.
 #[must_use]
 pub fn error_number(value: u64) -> Option<Errno> {
-    let value = value as i64;
+    let value = i32::try_from(word::to_long(value)).ok()?;
     // Values above 511 are internal to the kernel, such as ERESTARTNOHAND; all are errors.
-    (-4095..0)
-        .contains(&value)
-        .then(|| Errno::from_raw(-value as i32))
+    (-4095..0).contains(&value).then(|| Errno::from_raw(-value))
 }
 
 /// Waits until a task stops, and returns the signal and event of its stop.
@@ -235,7 +235,7 @@ pub fn await_event_stop(tid: i32, what: &str, deferred: &mut Deferred) -> Result
 
 /// Lets a task run into the next event stop. If it is at the entry of a call that would sleep, that
 /// call is interrupted at once.
-pub fn into_event_stop(tid: i32, what: &str, deferred: &mut Deferred) -> Result<()> {
+pub(crate) fn into_event_stop(tid: i32, what: &str, deferred: &mut Deferred) -> Result<()> {
     ptrace::interrupt(tid)
         .and_then(|()| ptrace::cont(tid, 0))
         .map_err(|errno| Error::task(tid, what, errno))?;

@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use crust_arch::vdso;
 use crust_model::{Error, Result};
 use crust_sys::stub::{self, RecoveryFrame};
-use crust_sys::{RemoteAddr, memory};
+use crust_sys::{RemoteAddr, memory, word};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
@@ -54,7 +54,7 @@ impl CodeCave {
         // The instruction was searched for in the first page only (freeze.rs).
         let base = RemoteAddr(process.syscall_insn?.0 & !(PAGE - 1));
         let end = image_end(pid, base)?;
-        let mut rest = vec![0; (end.next_multiple_of(PAGE) - end) as usize];
+        let mut rest = vec![0; word::to_size(end.next_multiple_of(PAGE) - end)];
         memory::read(pid, base.offset(end), &mut rest).ok()?;
         let memory = openat(
             process.proc.as_fd(),
@@ -142,7 +142,7 @@ fn image_end(pid: i32, base: RemoteAddr) -> Option<u64> {
     if let Some(&known) = KNOWN.get() {
         return Some(known);
     }
-    let mut page = vec![0; PAGE as usize];
+    let mut page = vec![0; word::to_size(PAGE)];
     memory::read(pid, base, &mut page).ok()?;
     let end = vdso::image_length(&page)?;
     Some(*KNOWN.get_or_init(|| end))

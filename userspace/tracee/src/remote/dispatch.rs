@@ -19,7 +19,7 @@ impl Dispatch {
     ///
     /// [`Error::Task`] if it could not be switched on again (Linux 7.1:
     /// `kernel.syscall_user_dispatch`); then it stays as it was.
-    pub fn suspend(tid: i32) -> Result<Self> {
+    pub(crate) fn suspend(tid: i32) -> Result<Self> {
         let failed = |errno| Error::task(tid, "switch its syscall user dispatch off", errno);
         match ptrace::user_dispatch(tid) {
             Ok(config) if config.mode != 0 => {

@@ -30,22 +30,21 @@
 //! Where there is no room after the vDSO, calls are made at an instruction of the vDSO itself, one
 //! by one, and the program is not safe against the death of crust during those microseconds.
 
-pub mod caller;
-pub mod code_cave;
-pub mod dispatch;
-pub mod recovery;
+mod caller;
+mod code_cave;
+mod dispatch;
+mod recovery;
 
 use crust_arch::sigmask_syscalls;
 use crust_model::{Error, Result};
 use crust_sys::ptrace::{self, UserRegs};
 use crust_sys::stub::{self, RecoveryFrame, undo};
-use crust_sys::{RemoteAddr, memory, signal};
+use crust_sys::{RemoteAddr, memory, signal, word};
 use nix::errno::Errno;
 use zerocopy::IntoBytes;
 
-pub use self::caller::{
-    Caller, Deferred, await_event_stop, error_number, into_event_stop, stopped,
-};
+pub use self::caller::{Caller, await_event_stop, error_number, stopped};
+pub(crate) use self::caller::{Deferred, into_event_stop};
 pub use self::code_cave::{CodeCave, Slot};
 pub use self::dispatch::Dispatch;
 use self::recovery::way_back;
@@ -55,7 +54,7 @@ use crate::frozen_process::{FrozenProcess, FrozenThread};
 pub const END_OF_BATCH: i32 = stub::SIGNALS[0];
 
 /// The signal mask of a restored task: all signals but [`END_OF_BATCH`].
-pub const BLOCKED: u64 = !signal::bit(END_OF_BATCH);
+pub(crate) const BLOCKED: u64 = !signal::bit(END_OF_BATCH);
 
 /// A call that undoes another call if crust dies before it has seen its result. That result is the
 /// first argument.
@@ -137,7 +136,7 @@ impl<'a> Remote<'a> {
             None
         };
         let mut template = thread.registers;
-        template.rbx = undo::NOTHING as u64;
+        template.rbx = word::from_long(undo::NOTHING);
         if let Some(slot) = slot {
             template.r15 = slot.frame(0).0;
         }
@@ -217,7 +216,7 @@ impl<'a> Remote<'a> {
             return self.caller.set_off(what, nr, args);
         };
         let mut caller = self.caller.clone();
-        caller.template.rbx = undo.nr as u64;
+        caller.template.rbx = word::from_long(undo.nr);
         [caller.template.r12, caller.template.r13] = undo.rest;
         caller.set_off(what, nr, args)
     }
@@ -397,7 +396,7 @@ impl<'a> Remote<'a> {
         };
         let tid = self.caller.tid;
         let args = [0, 0, mask.offset(8).0, mask.0, 8];
-        self.caller.template.rbx = undo::DECIDES as u64;
+        self.caller.template.rbx = word::from_long(undo::DECIDES);
         self.caller.set_off(WHAT, libc::SYS_ppoll, &args)?;
         self.caller.await_call(WHAT, &mut self.deferred)?;
         // The mask set here is the one that the kernel will return to.

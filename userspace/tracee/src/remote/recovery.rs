@@ -2,11 +2,13 @@
 
 //! The state to which a thread is restored if crust dies while the thread is borrowed.
 
+use crust_sys::errno::{ERESTART_RESTARTBLOCK, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS};
 use crust_sys::ptrace::UserRegs;
 use crust_sys::stub::{RecoveryFrame, ends};
+use crust_sys::word;
 
 /// The number of `restart_syscall`, which continues a call as its restart block says.
-const RESTART_SYSCALL: u64 = 219;
+const RESTART_SYSCALL: u64 = libc::SYS_restart_syscall as u64;
 
 /// Returns the recovery frame of a thread with these registers. `mask` is the signal mask of the
 /// program, `own_mask` that of the call that the thread is in, if the call has one of its own.
@@ -17,13 +19,13 @@ pub(super) fn way_back(registers: &UserRegs, mask: u64, own_mask: Option<u64>) -
     // there is a handler, else arch_do_signal_or_restart).
     let code = match r.orig_rax {
         u64::MAX => 0,
-        _ => (r.rax as i64).wrapping_neg(),
+        _ => word::to_long(r.rax).wrapping_neg(),
     };
     let again = match code {
-        512 => Some((r.orig_rax, ends::UNLESS_RESTART)),
-        513 => Some((r.orig_rax, ends::NEVER)),
-        514 => Some((r.orig_rax, ends::ALWAYS)),
-        516 => Some((RESTART_SYSCALL, ends::ALWAYS)),
+        ERESTARTSYS => Some((r.orig_rax, ends::UNLESS_RESTART)),
+        ERESTARTNOINTR => Some((r.orig_rax, ends::NEVER)),
+        ERESTARTNOHAND => Some((r.orig_rax, ends::ALWAYS)),
+        ERESTART_RESTARTBLOCK => Some((RESTART_SYSCALL, ends::ALWAYS)),
         _ => None,
     };
     if let Some((number, _)) = again {

@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 
 use crust_model::plan::{After, Offsets, SECOND};
 use crust_model::{Error, Result};
+use crust_sys::word;
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::clock;
@@ -63,7 +64,7 @@ impl Drop for Birthplace {
 /// Formats offsets as the kernel reads them: whole seconds, rounded down, and nanoseconds.
 fn text(offsets: Offsets) -> String {
     let line = |clock: &str, offset: i64| {
-        let second = SECOND as i64;
+        let second = word::to_long(SECOND);
         let (seconds, rest) = (offset.div_euclid(second), offset.rem_euclid(second));
         format!("{clock} {seconds} {rest}\n")
     };
@@ -78,7 +79,7 @@ mod tests {
     fn offsets_are_read_as_they_are_written() {
         let offsets = Offsets {
             monotonic: -1,
-            boottime: 5 * SECOND as i64 + 7,
+            boottime: 5 * word::to_long(SECOND) + 7,
         };
         let text = text(offsets);
         assert_eq!(text, "monotonic -1 999999999\nboottime 5 7\n");

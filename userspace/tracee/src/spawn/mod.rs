@@ -16,7 +16,7 @@ use crust_model::plan::{Call, Data, Offsets, Plan, reserved, scratch};
 use crust_model::{Error, Result};
 use crust_sys::process::{Birth, CloneArgs, SeedProcess};
 use crust_sys::ptrace::{self, option};
-use crust_sys::{RemoteAddr, memory, stub};
+use crust_sys::{RemoteAddr, memory, stub, word};
 use nix::errno::Errno;
 use zerocopy::IntoBytes;
 
@@ -140,7 +140,7 @@ fn prepare(plan: &Plan, pid: i32) -> Result<Caller> {
         let to = plan.scratch.0 + scratch::PARKED + (mapping.start - first);
         let length = mapping.end - mapping.start;
         let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-        let args = [mapping.start, length, length, flags as u64, to];
+        let args = [mapping.start, length, length, word::from_int(flags), to];
         caller.call("park the vDSO", libc::SYS_mremap, &args)?;
     }
     // Unmap the stack; the stub never uses one. For each page that can be told apart the kernel
@@ -175,8 +175,8 @@ fn map_scratch(plan: &Plan, caller: &mut Caller) -> Result<()> {
         let args = [
             at(start).0,
             end - start,
-            protection as u64,
-            flags as u64,
+            word::from_int(protection),
+            word::from_int(flags),
             u64::MAX,
             0,
         ];
@@ -246,7 +246,7 @@ pub fn thread(numbers: &[i32]) -> Call {
         numbers
             .first()
             .map_or("make a thread".into(), |tid| format!("make thread {tid}")),
-        flags as u64,
+        word::from_int(flags),
         0,
         numbers,
     )
@@ -257,7 +257,7 @@ pub fn thread(numbers: &[i32]) -> Call {
 fn clone(what: String, flags: u64, exit_signal: i32, numbers: &[i32]) -> Call {
     let args = CloneArgs {
         flags,
-        exit_signal: exit_signal as u64,
+        exit_signal: word::from_int(exit_signal),
         set_tid_size: numbers.len() as u64,
         ..CloneArgs::default()
     };
@@ -273,7 +273,7 @@ fn clone(what: String, flags: u64, exit_signal: i32, numbers: &[i32]) -> Call {
     let size = size_of::<CloneArgs>() as u64;
     let call = Call::new(what, libc::SYS_clone3, [args.into(), size.into()]);
     match numbers.first() {
-        Some(&number) => call.must_return(number as u64),
+        Some(&number) => call.must_return(word::from_int(number)),
         None => call,
     }
 }

@@ -8,6 +8,8 @@
 
 use std::os::fd::AsFd;
 
+use crust_sys::word;
+
 /// A thread that sleeps in a system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asleep {
@@ -41,7 +43,7 @@ impl Asleep {
         (since != 0 && matches!(stat.state, 'S' | 'D')).then_some(Self {
             call,
             since,
-            processor: stat.field(39) as usize,
+            processor: word::to_size(stat.field(39)),
             switches,
         })
     }
@@ -61,7 +63,7 @@ impl Called {
 
     fn parse(text: &str) -> Option<Self> {
         let mut words = text.split_ascii_whitespace();
-        let number = words.next()?.parse::<i64>().ok()? as u64;
+        let number = words.next()?.parse::<i64>().ok().map(word::from_long)?;
         let mut word = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
         let mut args = [0; 6];
         for arg in &mut args {

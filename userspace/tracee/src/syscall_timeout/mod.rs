@@ -14,7 +14,7 @@
 //! The end is never earlier than it would have been. [`resume`] lets a thread continue with the
 //! remaining time.
 
-pub mod blocked_since;
+mod blocked_since;
 pub mod note;
 pub mod processor;
 pub mod resume;

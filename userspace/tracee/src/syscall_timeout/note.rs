@@ -10,7 +10,7 @@
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 
-use crust_sys::xattr;
+use crust_sys::{word, xattr};
 use nix::errno::Errno;
 use zerocopy::IntoBytes;
 
@@ -34,7 +34,11 @@ impl Note {
     ///
     /// `EOPNOTSUPP` before Linux 6.17.
     pub fn write(&self, thread: BorrowedFd<'_>) -> nix::Result<()> {
-        let words = [self.since, self.number as u64, self.end.unwrap_or(u64::MAX)];
+        let words = [
+            self.since,
+            word::from_long(self.number),
+            self.end.unwrap_or(u64::MAX),
+        ];
         xattr::set(thread, NAME, words.as_bytes())
     }
 
@@ -44,7 +48,7 @@ impl Note {
         match xattr::get(thread, NAME, words.as_mut_bytes()) {
             Ok(24) if words[0] == since => Some(Self {
                 since,
-                number: words[1] as i64,
+                number: word::to_long(words[1]),
                 end: (words[2] != u64::MAX).then_some(words[2]),
             }),
             Ok(_) | Err(Errno::ERANGE) => {

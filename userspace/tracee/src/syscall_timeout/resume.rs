@@ -160,7 +160,7 @@ pub fn note(waiting: &[Waiting]) {
 }
 
 /// Converts the remaining time to a timeout in milliseconds, rounded up.
-pub fn milliseconds(left: u64) -> u64 {
+pub(crate) fn milliseconds(left: u64) -> u64 {
     left.div_ceil(1_000_000).min(i32::MAX as u64)
 }
 

@@ -88,7 +88,8 @@ fn same(process: &FrozenProcess, tid: i32, registers: &UserRegs, asleep: &Asleep
         && crust_proc::read_text(&process.proc, tid, &format!("task/{tid}/status")).is_ok_and(
             |text| {
                 let switches = crust_proc::Fields::new(text).number("voluntary_ctxt_switches");
-                switches.is_some_and(|switches| asleep.lasted(switches as u64))
+                let switches = switches.and_then(|switches| u64::try_from(switches).ok());
+                switches.is_some_and(|switches| asleep.lasted(switches))
             },
         )
 }

@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crust_arch::SYS_IO_PGETEVENTS;
 use crust_model::plan::SECOND;
+use crust_sys::errno::ERESTART_RESTARTBLOCK;
 use crust_sys::ptrace::UserRegs;
-use crust_sys::{RemoteAddr, memory, pidfd, sockopt};
+use crust_sys::{RemoteAddr, memory, pidfd, sockopt, word};
 use nix::errno::Errno;
 
 use super::TimeoutLocation;
@@ -15,8 +16,8 @@ use super::blocked_since::Called;
 use crate::frozen_process::FrozenProcess;
 use crate::instruction;
 
-/// The kernel's `-ERESTART_RESTARTBLOCK`: the restart block says how the call continues.
-const RESTART_BLOCK: i64 = -516;
+/// The restart block says how the call continues.
+const RESTART_BLOCK: i64 = -ERESTART_RESTARTBLOCK;
 const ENDED: i64 = -(Errno::EINTR as i64);
 /// `TIMER_ABSTIME`: a sleep until a point in time.
 const ABSOLUTE: u64 = 1;
@@ -27,11 +28,11 @@ pub(super) struct Sockets(Option<(i32, OwnedFd)>);
 
 impl Sockets {
     /// Returns whether a call may have a timeout whose end is lost if the call is interrupted.
-    pub fn may_have_limit(&mut self, pid: i32, call: &Called) -> bool {
+    pub(crate) fn may_have_limit(&mut self, pid: i32, call: &Called) -> bool {
         let args = &call.args;
-        match call.number as i64 {
-            libc::SYS_poll => args[2] as i32 > 0,
-            libc::SYS_epoll_wait | libc::SYS_epoll_pwait => args[3] as i32 > 0,
+        match word::to_long(call.number) {
+            libc::SYS_poll => word::to_int(args[2]) > 0,
+            libc::SYS_epoll_wait | libc::SYS_epoll_pwait => word::to_int(args[3]) > 0,
             libc::SYS_rt_sigtimedwait | libc::SYS_ppoll => args[2] != 0,
             libc::SYS_epoll_pwait2 | libc::SYS_semtimedop => args[3] != 0,
             libc::SYS_futex => args[3] != 0 && is_relative(args[1]),
@@ -44,7 +45,7 @@ impl Sockets {
             // There may be a note.
             libc::SYS_restart_syscall => true,
             number => of_socket(number).is_some_and(|(_, option)| {
-                let fd = args[0] as i32;
+                let fd = word::to_int(args[0]);
                 let process = match &self.0 {
                     Some((of, process)) if *of == pid => process,
                     _ => match pidfd::open(pid) {
@@ -74,7 +75,7 @@ pub fn arguments(registers: &UserRegs) -> [u64; 6] {
 /// interrupted and continued before is `restart_syscall` to the kernel; then the preceding
 /// instruction may tell.
 pub(super) fn number(tid: i32, registers: &UserRegs) -> Option<i64> {
-    let nr = registers.orig_rax as i64;
+    let nr = word::to_long(registers.orig_rax);
     let instruction = instruction::before(tid, registers)?;
     if instruction == instruction::INTERRUPT {
         return None;
@@ -124,7 +125,7 @@ impl Wait {
         registers: &UserRegs,
     ) -> Option<Self> {
         let args = arguments(registers);
-        match registers.rax as i64 {
+        match word::to_long(registers.rax) {
             RESTART_BLOCK => Self::kept(tid, number, args),
             ENDED => Self::ended(process, tid, number, args),
             _ => None,
@@ -135,7 +136,7 @@ impl Wait {
     fn kept(tid: i32, nr: i64, args: [u64; 6]) -> Option<Self> {
         let (whole, clock, told_at) = match nr {
             libc::SYS_nanosleep => (timespec(tid, args[0]), libc::CLOCK_MONOTONIC, args[1]),
-            libc::SYS_clock_nanosleep => (timespec(tid, args[2]), args[0] as i32, args[3]),
+            libc::SYS_clock_nanosleep => (timespec(tid, args[2]), word::to_int(args[0]), args[3]),
             libc::SYS_poll => (milliseconds(args[2]), libc::CLOCK_MONOTONIC, 0),
             libc::SYS_futex if is_relative(args[1]) => {
                 (timespec(tid, args[3]), libc::CLOCK_MONOTONIC, 0)
@@ -186,7 +187,7 @@ impl Wait {
                 timeval(tid, args[4])?,
             )),
             _ => {
-                let fd = args[0] as i32;
+                let fd = word::to_int(args[0]);
                 let (place, option) = of_socket(nr)?;
                 let process = pidfd::open(process.pid).ok()?;
                 let limit = socket_limit(process.as_fd(), fd, option)?;
@@ -209,18 +210,20 @@ fn is_of_processor(clock: i32) -> bool {
 pub fn is_until_used(nr: i64, registers: &UserRegs) -> bool {
     nr == libc::SYS_clock_nanosleep
         && registers.rsi & ABSOLUTE != 0
-        && is_of_processor(registers.rdi as i32)
+        && is_of_processor(word::to_int(registers.rdi))
 }
 
 /// Returns whether a futex call waits for a relative timeout, not until a point in time.
 pub fn is_relative(operation: u64) -> bool {
     let flags = libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME;
-    operation as i32 & !flags == libc::FUTEX_WAIT
+    word::to_int(operation) & !flags == libc::FUTEX_WAIT
 }
 
 /// Converts a timeout in milliseconds; a negative one means none.
 fn milliseconds(arg: u64) -> Option<u64> {
-    u64::try_from(arg as i32).ok().map(|ms| ms * 1_000_000)
+    u64::try_from(word::to_int(arg))
+        .ok()
+        .map(|ms| ms * 1_000_000)
 }
 
 /// Reads a pair of integers from the memory of a program: seconds, and fractions of a second.

@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use creator::Creator;
 use crust_model::plan::{Arg, Call, Data, Plan, ProcessId, Stage, reserved};
 use crust_model::{Error, Result};
+use linux_raw_sys::general::{F_SETOWN_EX, F_SETSIG};
 
 use self::creator::Homes;
 use self::numbers::Numbers;
@@ -159,8 +160,6 @@ fn first_above(tables: &Tables<'_>, files: &Files<'_>) -> i32 {
         .saturating_add(2)
 }
 
-const F_SETOWN_EX: i32 = 15;
-const F_SETSIG: i32 = 10;
 /// The flags that `F_SETFL` sets.
 const SETTABLE: i32 =
     libc::O_APPEND | libc::O_NONBLOCK | libc::O_ASYNC | libc::O_DIRECT | libc::O_NOATIME;
@@ -300,11 +299,11 @@ impl FdPlanner<'_> {
                 ];
                 self.fcntl(
                     number,
-                    F_SETOWN_EX,
+                    F_SETOWN_EX as i32,
                     Data::new(pair.concat()),
                     "set its owner",
                 );
-                self.fcntl(number, F_SETSIG, owner.signal, "set its signal");
+                self.fcntl(number, F_SETSIG as i32, owner.signal, "set its signal");
             }
             if open.flags & libc::O_ASYNC != 0 {
                 // Enable O_ASYNC last so restore-time writes do not raise SIGIO.

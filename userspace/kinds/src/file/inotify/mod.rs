@@ -30,6 +30,7 @@ use crust_model::plan::{Arg, Call, Stage};
 use crust_model::refusal::{Refusals, Subject};
 use crust_model::words::count;
 use crust_sys::fcntl;
+use linux_raw_sys::ioctl::INOTIFY_IOC_SETNEXTWD;
 use serde::{Deserialize, Serialize};
 
 use super::collect::FileCapture;
@@ -41,8 +42,6 @@ use crate::file::OfFile;
 use crate::kind::{Kind, Kinds};
 use crate::path::Named;
 
-/// `INOTIFY_IOC_SETNEXTWD`: `_IOW('I', 0, __s32)`; the number itself is the argument.
-const INOTIFY_IOC_SETNEXTWD: u64 = 0x4004_4900;
 /// The number of watches that are listed one by one; any more are only counted.
 const NAMED: usize = 4;
 /// The size of an event without a name (`struct inotify_event`), in bytes.

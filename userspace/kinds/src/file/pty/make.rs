@@ -5,7 +5,6 @@
 
 use crust_model::plan::{Operation, TaskHandle};
 use crust_model::{Error, Result};
-use crust_sys::tty::request;
 use nix::errno::Errno;
 
 const PATH: &[u8] = b"/dev/ptmx\0";
@@ -42,11 +41,7 @@ impl Operation for MakePair {
         let mut others = Vec::new();
         let made = loop {
             let made = task.call(WHAT, libc::SYS_openat, &open)?;
-            task.call(
-                WHAT,
-                libc::SYS_ioctl,
-                &[made, request::NUMBER.into(), word.0],
-            )?;
+            task.call(WHAT, libc::SYS_ioctl, &[made, libc::TIOCGPTN, word.0])?;
             let mut bytes = [0; 4];
             task.read(WHAT, word, &mut bytes)?;
             match u32::from_ne_bytes(bytes) {
@@ -64,7 +59,7 @@ impl Operation for MakePair {
             task.call(WHAT, libc::SYS_close, &[other])?;
         }
         task.write(WHAT, word, &[0; 4])?;
-        let unlock = [number as u64, request::LOCK.into(), word.0];
+        let unlock = [number as u64, libc::TIOCSPTLCK, word.0];
         task.call("unlock a pseudo-terminal", libc::SYS_ioctl, &unlock)?;
         Ok(())
     }
@@ -95,7 +90,7 @@ mod tests {
 
     #[test]
     fn pairs_with_lower_numbers_are_made_and_closed() {
-        let number = |fd| [fd, request::NUMBER.into(), WORD.0];
+        let number = |fd| [fd, libc::TIOCGPTN, WORD.0];
         let asked = [5, 6, 7].map(number);
         let asks = |fd: usize| (Action::Call(libc::SYS_ioctl, &asked[fd]), DONE);
         let open = |fd| (Action::Call(libc::SYS_openat, &OPEN), Ok(fd));
@@ -103,7 +98,7 @@ mod tests {
         let close = |fd| (Action::Call(libc::SYS_close, fd), DONE);
         let (moved, unlocked) = (
             [7, 40, libc::O_CLOEXEC as u64],
-            [40, request::LOCK.into(), WORD.0],
+            [40, libc::TIOCSPTLCK, WORD.0],
         );
         let mut task = ScriptedTask::new([
             (Action::Write(MEMORY, b"/dev/ptmx\0"), DONE),
@@ -129,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_number_that_is_taken_is_named() {
-        let asked = [5, request::NUMBER.into(), WORD.0];
+        let asked = [5, libc::TIOCGPTN, WORD.0];
         let mut task = ScriptedTask::new([
             (Action::Write(MEMORY, PATH), DONE),
             (Action::Call(libc::SYS_openat, &OPEN), Ok(5)),

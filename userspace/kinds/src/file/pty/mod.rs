@@ -22,7 +22,7 @@ use crust_model::Result;
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Data, Stage};
 use crust_model::refusal::{Refusals, USE_THE_MODULE};
-use crust_sys::tty::{self, request};
+use crust_sys::tty;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::stat::stat;
@@ -105,10 +105,10 @@ impl Master {
         &self,
         operation: &str,
         number: impl Into<Arg>,
-        request: u32,
+        request: libc::Ioctl,
         argument: impl Into<Arg>,
     ) -> Call {
-        let args = [number.into(), u64::from(request).into(), argument.into()];
+        let args = [number.into(), request.into(), argument.into()];
         Call::new(self.what(operation), libc::SYS_ioctl, args)
     }
 
@@ -162,9 +162,9 @@ impl File for Master {
                 libc::SYS_fchmodat,
                 path().into_iter().chain(mode).collect::<Vec<_>>(),
             ),
-            self.ioctl("set its settings", number, request::SET_SETTINGS, settings),
+            self.ioctl("set its settings", number, libc::TCSETS2, settings),
             // Set the size while there is no foreground group, which would be signalled.
-            self.ioctl("set its size", number, libc::TIOCSWINSZ as u32, size),
+            self.ioctl("set its size", number, libc::TIOCSWINSZ, size),
         ] {
             planner.call_later(Stage::Leaders, call);
         }
@@ -182,12 +182,7 @@ impl File for Master {
                 [opened.into()],
             );
             planner.call_of(leader, Stage::Terminals, close);
-            let control = self.ioctl(
-                "make it that of the session",
-                number,
-                libc::TIOCSCTTY as u32,
-                0,
-            );
+            let control = self.ioctl("make it that of the session", number, libc::TIOCSCTTY, 0);
             planner.call_of(leader, Stage::Terminals, control);
         }
         let creator = planner.creator(id)?.number;
@@ -207,7 +202,7 @@ impl File for Master {
         let number = planner.creator(id)?.number;
         if self.session != 0 && self.foreground != 0 {
             let leader = planner.of_pid(self.session)?;
-            let request = libc::TIOCSPGRP as u32;
+            let request = libc::TIOCSPGRP;
             let what = "set the group in its foreground";
             let call = self.ioctl(what, planner.other_end(id)?, request, word(self.foreground));
             planner.call_of(leader, Stage::ConnectFiles, call);
@@ -218,10 +213,10 @@ impl File for Master {
             planner.call(close);
         }
         if self.is_locked {
-            planner.call(self.ioctl("lock", number, request::LOCK, word(1)));
+            planner.call(self.ioctl("lock", number, libc::TIOCSPTLCK, word(1)));
         }
         if self.has_packets {
-            planner.call(self.ioctl("read packets", number, libc::TIOCPKT as u32, word(1)));
+            planner.call(self.ioctl("read packets", number, libc::TIOCPKT, word(1)));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use crust_model::Result;
 use crust_model::plan::{Arg, Call, Data};
 use crust_sys::peek;
-use crust_sys::sockopt::{self, Received, SO_PEEK_OFF};
+use crust_sys::sockopt::{self, Received};
 use libc::SOL_SOCKET;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,7 @@ pub(super) fn peek_all<'a>(
 ) -> Result<Vec<Message>> {
     let queue = Queue {
         socket,
-        before: sockopt::get_int(socket.as_fd(), SOL_SOCKET, SO_PEEK_OFF)
+        before: sockopt::get_int(socket.as_fd(), SOL_SOCKET, libc::SO_PEEK_OFF)
             .map_err(|errno| probe.failed("SO_PEEK_OFF", errno))?,
     };
     let failed = |errno| probe.failed("peek into the Unix socket", errno);
@@ -113,14 +113,24 @@ struct Queue<'a> {
 impl Drop for Queue<'_> {
     fn drop(&mut self) {
         // Setting it to another value succeeded before, and there is nobody to report a failure to.
-        let _ = sockopt::set_int(self.socket.as_fd(), SOL_SOCKET, SO_PEEK_OFF, self.before);
+        let _ = sockopt::set_int(
+            self.socket.as_fd(),
+            SOL_SOCKET,
+            libc::SO_PEEK_OFF,
+            self.before,
+        );
     }
 }
 
 impl Queue<'_> {
     /// Returns what `recvmsg` would return if `offset` bytes had been consumed before.
     fn peek(&self, offset: usize, buffer: &mut [u8]) -> nix::Result<Option<Received>> {
-        sockopt::set_int(self.socket.as_fd(), SOL_SOCKET, SO_PEEK_OFF, offset as i32)?;
+        sockopt::set_int(
+            self.socket.as_fd(),
+            SOL_SOCKET,
+            libc::SO_PEEK_OFF,
+            offset as i32,
+        )?;
         let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
         match sockopt::receive(self.socket.as_fd(), buffer, CONTROL, flags) {
             Ok(received) => Ok(Some(received)),
@@ -132,7 +142,12 @@ impl Queue<'_> {
     /// Returns how many of the `length` bytes at `offset` come before the last buffer of the
     /// kernel, which carries descriptors.
     fn last_begins(&self, offset: usize, length: usize) -> nix::Result<usize> {
-        sockopt::set_int(self.socket.as_fd(), SOL_SOCKET, SO_PEEK_OFF, offset as i32)?;
+        sockopt::set_int(
+            self.socket.as_fd(),
+            SOL_SOCKET,
+            libc::SO_PEEK_OFF,
+            offset as i32,
+        )?;
         let mut buffer = vec![0; length - 1];
         peek::whole_buffers(self.socket.as_fd(), &mut buffer)
     }

@@ -5,16 +5,12 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use crust_model::plan::{Arg, Call, Data};
-use crust_sys::sockopt::{self, SO_BUF_LOCK, SO_PEEK_OFF};
+use crust_sys::sockopt;
 use libc::SOL_SOCKET;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use serde::{Deserialize, Serialize};
 
 use crate::file::fd_plan::FdPlanner;
-
-const SO_PASSRIGHTS: i32 = 83;
-const SO_SNDBUFFORCE: i32 = libc::SO_SNDBUFFORCE;
-const SO_RCVBUFFORCE: i32 = libc::SO_RCVBUFFORCE;
 
 /// Options that are read and set as the same bytes.
 const PLAIN: &[i32] = &[
@@ -37,11 +33,11 @@ const PLAIN: &[i32] = &[
     libc::SO_PASSSEC,
     libc::SO_MARK,
     libc::SO_RXQ_OVFL,
-    SO_PEEK_OFF,
+    libc::SO_PEEK_OFF,
     libc::SO_BUSY_POLL,
-    sockopt::SO_PASSPIDFD,
-    SO_PASSRIGHTS,
-    sockopt::SO_INQ,
+    libc::SO_PASSPIDFD,
+    linux_raw_sys::net::SO_PASSRIGHTS as i32,
+    linux_raw_sys::net::SO_INQ as i32,
 ];
 
 /// The options of a socket.
@@ -80,13 +76,13 @@ impl Options {
         Ok(Self {
             plain,
             buffers: [int(libc::SO_SNDBUF)?, int(libc::SO_RCVBUF)?],
-            buffer_lock: int(SO_BUF_LOCK).unwrap_or(0),
+            buffer_lock: int(libc::SO_BUF_LOCK).unwrap_or(0),
         })
     }
 
     /// Emits the calls that set the options.
     pub fn set(&self, number: i32, planner: &mut FdPlanner) {
-        for (name, size) in [SO_SNDBUFFORCE, SO_RCVBUFFORCE]
+        for (name, size) in [libc::SO_SNDBUFFORCE, libc::SO_RCVBUFFORCE]
             .into_iter()
             .zip(self.buffers)
         {
@@ -96,7 +92,7 @@ impl Options {
         // Setting a size has locked it, so restore the lock bits too.
         set(
             number,
-            SO_BUF_LOCK,
+            libc::SO_BUF_LOCK,
             self.buffer_lock.to_ne_bytes().to_vec(),
             planner,
         );
@@ -109,7 +105,12 @@ impl Options {
 /// Gives a sender room for this many bytes at once.
 pub(super) fn make_room(number: i32, bytes: usize, planner: &mut FdPlanner) {
     let size = i32::try_from(bytes).unwrap_or(i32::MAX / 2);
-    set(number, SO_SNDBUFFORCE, size.to_ne_bytes().to_vec(), planner);
+    set(
+        number,
+        libc::SO_SNDBUFFORCE,
+        size.to_ne_bytes().to_vec(),
+        planner,
+    );
 }
 
 fn new_socket(socket_type: i32) -> nix::Result<OwnedFd> {

@@ -112,9 +112,9 @@ fn listed(info: &str) -> Option<&'static str> {
 }
 
 /// `IORING_OP_NOP`.
-const NOP: u8 = 0;
+const NOP: u8 = linux_raw_sys::io_uring::io_uring_op::IORING_OP_NOP as u8;
 /// `IORING_OP_EPOLL_CTL`.
-const EPOLL_CTL: u8 = 29;
+const EPOLL_CTL: u8 = linux_raw_sys::io_uring::io_uring_op::IORING_OP_EPOLL_CTL as u8;
 
 /// Checks that all entries that the ring's memory still holds are of requests that end within the call that submits
 /// them. Entries that were never used are zeros, which is a `NOP`.

@@ -14,7 +14,7 @@
 use std::fs::File;
 
 use crust_model::{Error, Result};
-use crust_sys::process::CloneArgs;
+use crust_sys::process::{CLONE_AUTOREAP, CloneArgs};
 use crust_sys::ptrace::{self, option};
 use crust_sys::wait;
 use crust_tracee::frozen_process::FrozenProcess;
@@ -25,9 +25,6 @@ use nix::unistd::Pid;
 use zerocopy::IntoBytes;
 
 use super::copy::Source;
-
-// linux/sched.h of 7.3; the libc crate lacks it.
-const CLONE_AUTOREAP: u64 = 1 << 34;
 
 /// A stack pointer at which nothing can be mapped. If crust is killed before it has told the kernel
 /// to kill the child with it, this is how the child knows that it has to exit
@@ -86,8 +83,7 @@ impl CowCopy {
         copy.0.call("leave the session", libc::SYS_setsid, &[])?;
         // The copy shares the program's descriptor table. This gives it one of its own, without
         // copying the other.
-        const CLOSE_RANGE_UNSHARE: u64 = 1 << 1;
-        let all = [0, u64::from(u32::MAX), CLOSE_RANGE_UNSHARE];
+        let all = [0, u64::from(u32::MAX), libc::CLOSE_RANGE_UNSHARE.into()];
         copy.0
             .call("drop the descriptors", libc::SYS_close_range, &all)?;
         Ok(Some(Self(copy)))

@@ -6,13 +6,11 @@ use std::ops::Range;
 
 use crust_model::plan::{Call, Fill, Stage};
 use crust_sys::RemoteAddr;
+use linux_raw_sys::general::MADV_GUARD_INSTALL;
 
 use super::{Runs, SharedMemory, StoredPages};
 use crate::memory::layout::Layout;
 use crate::pathless::Contents;
-
-// linux/mman.h since 6.13; the libc crate lacks it.
-const MADV_GUARD_INSTALL: i32 = 102;
 
 impl StoredPages {
     /// Returns whether a page of `range` is in the image.

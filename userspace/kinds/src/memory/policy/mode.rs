@@ -18,8 +18,8 @@ pub(super) const MODES: [&str; 7] = [
     "prefer (many)",
     "weighted interleave",
 ];
-const BIND: u32 = 2;
-const PREFERRED_MANY: u32 = 5;
+const BIND: u32 = libc::MPOL_BIND as u32;
+const PREFERRED_MANY: u32 = linux_raw_sys::mempolicy::MPOL_PREFERRED_MANY as u32;
 
 /// The names in `numa_maps` of the `MPOL_F_*` flags.
 const FLAGS: [(&str, u32); 3] = [
@@ -27,7 +27,7 @@ const FLAGS: [(&str, u32); 3] = [
     ("relative", 1 << 14),
     ("balancing", 1 << 13),
 ];
-pub(super) const RELATIVE: u32 = 1 << 14;
+pub(super) const RELATIVE: u32 = libc::MPOL_F_RELATIVE_NODES as u32;
 
 /// The bytes that the kernel has room for in `numa_maps`; it truncates what does not fit.
 const TEXT: usize = 63;

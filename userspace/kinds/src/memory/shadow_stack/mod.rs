@@ -14,7 +14,7 @@ pub mod pointer;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crust_arch::TASK_SIZE;
+use crust_arch::{ARCH_SHSTK_ENABLE, TASK_SIZE};
 use crust_image::PAGE_SIZE;
 use crust_model::plan::{Call, Data, Stage, Step};
 use crust_model::refusal::Refusals;
@@ -22,6 +22,7 @@ use crust_model::{Error, Result};
 use crust_proc::smaps::{Vma, vm_flag as t};
 use crust_sys::{RemoteAddr, ptrace, xstate};
 use crust_tracee::frozen_process::FrozenProcess;
+use linux_raw_sys::general::__NR_map_shadow_stack;
 use serde::{Deserialize, Serialize};
 
 use self::pointer::MovePointer;
@@ -35,8 +36,6 @@ use crate::ranges::gaps;
 use crate::task::tree;
 
 const STAGE: Stage = Stage::ShadowStacks;
-const SYS_MAP_SHADOW_STACK: i64 = 453;
-const ARCH_SHSTK_ENABLE: u64 = 0x5001;
 const ARCH_SHSTK_SHSTK: u64 = 1;
 /// The lowest address of a shadow stack that the kernel makes.
 const LOWEST: u64 = 4 << 30;
@@ -237,7 +236,7 @@ fn make_mapped(list: &[ShadowStack], hard: u64, layout: &mut Layout<'_>) {
         let Range { start, end } = stack.area.range();
         let call = Call::new(
             stack.area.what("map a shadow stack"),
-            SYS_MAP_SHADOW_STACK,
+            __NR_map_shadow_stack.into(),
             [start.into(), (end - start).into(), 0.into()],
         );
         layout.call(STAGE, call.must_return(start));

@@ -4,16 +4,15 @@
 
 use std::collections::HashMap;
 
+use crust_model::plan::clocks::SECOND;
 use crust_model::plan::{Call, Data, Moment, ProcessId, Stage};
-use crust_sys::signal::OfTimer;
+use crust_sys::signal::{self, OfTimer};
 use crust_tracee::remote::END_OF_BATCH;
+use linux_raw_sys::prctl::PR_TIMER_CREATE_RESTORE_IDS;
 
 use super::Timer;
 use crate::plan_context::PlanCx;
-use crate::task::actions::SET_SIZE;
 
-const PR_TIMER_CREATE_RESTORE_IDS: u64 = 77;
-const SECOND: u64 = 1_000_000_000;
 const TIMER_ABSTIME: i32 = libc::TIMER_ABSTIME;
 /// The offset of the next expiration in `struct itimerspec`.
 const VALUE: usize = 16;
@@ -124,7 +123,7 @@ impl Timer {
             0.into(),
             // The signal comes at once.
             Data::words(&[60, 0]).into(),
-            SET_SIZE.into(),
+            signal::SET_SIZE.into(),
         ];
         let what = format!("POSIX timer {}: take its signal", self.id);
         let take = Call::new(what, libc::SYS_rt_sigtimedwait, take);

@@ -31,13 +31,12 @@ use crate::kind::Kind;
 use crate::plan_context::PlanCx;
 use crate::task::OfProcess;
 
-// linux/seccomp.h
-const SET_MODE_STRICT: u64 = 0;
-const SET_MODE_FILTER: u64 = 1;
-const FLAG_LOG: u64 = 1 << 1;
-const FLAG_SPEC_ALLOW: u64 = 1 << 2;
-const ACTION: u32 = 0xffff_0000;
-const USER_NOTIF: u32 = 0x7fc0_0000;
+const SET_MODE_STRICT: u64 = libc::SECCOMP_SET_MODE_STRICT as u64;
+const SET_MODE_FILTER: u64 = libc::SECCOMP_SET_MODE_FILTER as u64;
+const FLAG_LOG: u64 = libc::SECCOMP_FILTER_FLAG_LOG;
+const FLAG_SPEC_ALLOW: u64 = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+const ACTION: u32 = libc::SECCOMP_RET_ACTION_FULL;
+const USER_NOTIF: u32 = libc::SECCOMP_RET_USER_NOTIF;
 
 /// The size of an instruction (`struct sock_filter`) in bytes.
 const INSTRUCTION: usize = 8;
@@ -255,8 +254,8 @@ impl Kind for Seccomp {
 
 impl ProcessAspect for Seccomp {
     fn capture(view: &ProcessView<'_>, capture: &mut Capture<'_>) -> Result<Option<Self>> {
-        const STRICT: i64 = 1;
-        const FILTER: i64 = 2;
+        const STRICT: i64 = libc::SECCOMP_MODE_STRICT as i64;
+        const FILTER: i64 = libc::SECCOMP_MODE_FILTER as i64;
         let modes = view
             .threads
             .iter()
@@ -337,7 +336,7 @@ mod tests {
 
     #[test]
     fn listeners_are_seen() {
-        const ALLOW: u32 = 0x7fff_0000;
+        const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
         // Return; load a constant; return the computed value.
         assert!(filter(&[(0x20, 0), (0x06, USER_NOTIF | 7), (0x06, ALLOW)]).asks_a_listener());
         assert!(filter(&[(0x00, USER_NOTIF), (0x16, 0)]).asks_a_listener());

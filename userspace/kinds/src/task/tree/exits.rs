@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crust_model::plan::{Call, Data, ProcessId, Stage, StayStopped, Step, StopReported};
-use crust_sys::signal::bit;
+use crust_sys::signal::{self, bit};
 
 use super::Member;
 use crate::plan_context::PlanCx;
@@ -95,7 +95,7 @@ pub(super) fn zombies(members: &[Member], cx: &mut PlanCx<'_>) {
             Data::words(&[told]).into(),
             0.into(),
             Data::words(&[0, 0]).into(),
-            actions::SET_SIZE.into(),
+            signal::SET_SIZE.into(),
         ];
         // If the process does not block the signal, it may be gone already.
         let call = Call::new(

@@ -21,6 +21,7 @@ use crust_model::plan::{ProcessId, StopReported, TaskId};
 use crust_model::refusal::USE_THE_MODULE;
 use crust_model::words::count;
 use crust_model::{Error, Result};
+use crust_sys::process::CLONE_AUTOREAP;
 use crust_sys::signal::bit;
 use crust_sys::uapi::process_state;
 use crust_tracee::frozen_process::FrozenProcess;
@@ -105,9 +106,6 @@ impl TreeKind for Member {
         plan::plan(cx)
     }
 }
-
-// linux/sched.h of 7.3; the libc crate lacks it.
-const CLONE_AUTOREAP: u64 = 1 << 34;
 
 impl Member {
     /// Returns the `clone` flags with which the process is created.
