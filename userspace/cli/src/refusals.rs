@@ -162,6 +162,7 @@ mod tests {
             object: object.into(),
             why: why.into(),
             remedy: remedy.into(),
+            counterpart: None,
         }
     }
 

@@ -9,7 +9,8 @@ use crust_hooks::{Backend, Chosen, Hooks};
 use crust_image::{Finished, Origin, Writer};
 use crust_kinds::capture::{self, DumpOptions};
 use crust_kinds::kind::End;
-use crust_kinds::memory::pages::Snapshot;
+use crust_kinds::memory::pages::{self, Snapshot};
+use crust_kinds::outside;
 use crust_kinds::registry::{self, KINDS};
 use crust_model::image::Image;
 use crust_model::observer::{Observer, Point};
@@ -57,7 +58,7 @@ pub fn dump(request: &DumpRequest, observer: &mut dyn Observer) -> Result<DumpRe
     let mut captured = registry::capture(&frozen.processes, hooks.hooks(), &request.options)?;
     interrupts.check()?;
     if captured.refusals.forbid() {
-        return Err(Error::Refused(captured.refusals.into_vec()));
+        return Err(refused(frozen, captured.refusals));
     }
     observer.ask(&Point::Captured {
         objects: captured.image.len() as u64,
@@ -244,6 +245,15 @@ fn check_restorable(
     }
 }
 
+/// Lets a tree that cannot be dumped go on, and returns the refusals.
+fn refused(frozen: Frozen, refusals: Refusals) -> Error {
+    let tree: Vec<i32> = frozen.processes.iter().map(|process| process.pid).collect();
+    frozen.release();
+    let mut refusals = refusals.into_vec();
+    outside::name(&mut refusals, &tree);
+    Error::Refused(refusals)
+}
+
 /// Determines what a dump would save: stops the tree for a moment, and writes nothing.
 ///
 /// # Errors
@@ -262,6 +272,10 @@ pub fn capture_only(pid: i32, options: &DumpOptions, backend: Backend) -> Result
     for job in jobs {
         image.insert(job.into_object(0))?;
     }
+    // Planning needs the objects of shared memory, which a dump adds with their contents.
+    for memory in pages::shared_memory(&image, &frozen.processes)? {
+        image.insert(memory)?;
+    }
     let mut captured = Captured {
         pids: frozen.processes.iter().map(|process| process.pid).collect(),
         threads: frozen.threads(),
@@ -273,6 +287,7 @@ pub fn capture_only(pid: i32, options: &DumpOptions, backend: Backend) -> Result
     let since = frozen.since;
     frozen.release();
     captured.frozen_ns = nanoseconds(since);
+    outside::name(&mut captured.refusals, &captured.pids);
     Ok(captured)
 }
 

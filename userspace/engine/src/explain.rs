@@ -123,6 +123,7 @@ mod tests {
             object: "fd 3".into(),
             why: "why".into(),
             remedy: "remedy".into(),
+            counterpart: None,
         };
         assert_eq!(verdict(&[]), Verdict::Yes);
         let mut refusals = vec![refusal(Weight::Loss)];

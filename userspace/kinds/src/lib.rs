@@ -24,6 +24,7 @@ pub mod kind;
 pub mod memory;
 pub mod namespace;
 pub mod notes;
+pub mod outside;
 pub mod path;
 pub mod pathless;
 pub mod plan_context;

@@ -75,6 +75,24 @@ pub struct Refusal {
     pub why: String,
     /// What the user can do about it.
     pub remedy: String,
+    /// The other side of it outside of the tree, whose program `why` does not name yet.
+    #[serde(skip)]
+    pub counterpart: Option<Counterpart>,
+}
+
+/// The other side, outside of the tree, of an object that cannot be carried over. To find the
+/// program that has it takes time, in which no tree has to stand still.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Counterpart {
+    /// A pipe or socket, by its link in `/proc/PID/fd`.
+    Open {
+        /// The link, as `pipe:[1234]`.
+        link: String,
+        /// The access mode of the descriptor, if that matters.
+        access: Option<i32>,
+    },
+    /// A System V segment, by its id.
+    Segment(i32),
 }
 
 impl Refusal {
@@ -155,7 +173,15 @@ impl Refusals {
             object: object.into(),
             why: why.into(),
             remedy: remedy.into(),
+            counterpart: None,
         });
+    }
+
+    /// Says what the other side is of the object that was added last.
+    pub fn held_by(&mut self, counterpart: Counterpart) {
+        if let Some(last) = self.0.last_mut() {
+            last.counterpart = Some(counterpart);
+        }
     }
 
     /// Returns all refusals.

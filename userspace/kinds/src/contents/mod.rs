@@ -4,11 +4,10 @@
 
 use std::fs::File;
 
+pub use crust_model::Runs;
 use crust_model::image::Owned;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
-
-pub use crust_model::Runs;
 
 /// Decodes the size of huge pages, as a power of two, or 0; others than there can be are damage.
 ///

@@ -19,7 +19,6 @@ pub mod epoll;
 pub mod eventfd;
 pub mod fd_plan;
 pub mod inotify;
-mod outside;
 pub mod pathless;
 pub mod pidfd;
 pub mod pipe;

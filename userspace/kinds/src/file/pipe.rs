@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Data, reserved};
-use crust_model::refusal::Refusals;
+use crust_model::refusal::{Counterpart, Refusals};
 use crust_model::{Error, Result};
 use crust_sys::{fcntl, splice};
 use nix::fcntl::OFlag;
@@ -25,7 +25,6 @@ use serde::{Deserialize, Serialize};
 
 use super::collect::FileCapture;
 use super::fd_plan::FdPlanner;
-use super::outside::Outside;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
 use crate::conflicts::Conflicts;
@@ -331,13 +330,19 @@ fn settle_pipe(
                 Some(_) => ("writing", libc::O_WRONLY, "writes to"),
                 None => ("reading", libc::O_RDONLY, "reads from"),
             };
-            let outside = cx.notes.of::<Outside>();
-            let holder = outside.holder(&probe.link, Some(access), cx.tree);
             cx.refuse(
-                &probe, "pipe-outside",
-                format!("a pipe whose {other} end is held by a program outside of the tree{holder}"),
-                format!("dump a tree that contains the program that {verb} it, or start this one with a file there"),
+                &probe,
+                "pipe-outside",
+                format!("a pipe whose {other} end is held by a program outside of the tree"),
+                format!(
+                    "dump a tree that contains the program that {verb} it, or start this one with \
+                     a file there"
+                ),
             );
+            cx.refusals.held_by(Counterpart::Open {
+                link: String::from_utf8_lossy(&probe.link).into_owned(),
+                access: Some(access),
+            });
             return Ok(());
         }
     }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+use crust_model::refusal::Counterpart;
 use crust_model::{Error, Result};
 use crust_sys::{fcntl, sockopt};
 use libc::SOL_SOCKET;
@@ -15,7 +16,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{Maker, Options, Peer, UnixSocket, message};
 use crate::file::collect::FileCapture;
-use crate::file::outside::Outside;
 use crate::file::probe::Probe;
 use crate::file::unix_peer::{Connection, Diag, OtherEnd};
 use crate::file::{DescriptionId, FileKind, OfFile, refused};
@@ -143,19 +143,19 @@ impl FileKind for UnixSocket {
                 Some(state) => cx.keep(id, state)?,
                 None => {
                     let probe = Rc::clone(&cx.probes[id.0 as usize]);
-                    let holder = match other_end {
-                        OtherEnd::Socket(peer) => {
-                            let link = format!("socket:[{peer}]");
-                            let outside = cx.notes.of::<Outside>();
-                            outside.holder(link.as_bytes(), None, cx.tree)
-                        }
-                        _ => String::new(),
-                    };
                     cx.refuse(
-                        &probe, "unix-peer-outside",
-                        format!("a Unix socket that is connected to a program outside of the tree{holder}"),
-                        "dump a tree that contains both programs, or have one of them close the connection",
+                        &probe,
+                        "unix-peer-outside",
+                        "a Unix socket that is connected to a program outside of the tree",
+                        "dump a tree that contains both programs, or have one of them close the \
+                         connection",
                     );
+                    if let OtherEnd::Socket(peer) = other_end {
+                        cx.refusals.held_by(Counterpart::Open {
+                            link: format!("socket:[{peer}]"),
+                            access: None,
+                        });
+                    }
                 }
             }
         }

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 
 use crust_model::image::Owned;
 use crust_model::plan::ProcessId;
-use crust_model::refusal::Refusals;
+use crust_model::refusal::{Counterpart, Refusals};
 use crust_model::{Error, Result};
 use crust_proc::smaps::Vma;
 use crust_sys::shm;
@@ -18,7 +18,7 @@ use crust_tracee::frozen_process::FrozenProcess;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
-use super::{Segment, outside};
+use super::Segment;
 use crate::contents::PageJob;
 use crate::pathless::{Unreachable, data, memfd};
 
@@ -76,17 +76,18 @@ impl FoundSegments {
             let title = format!("System V segment {}", state.id);
             if kept.of_all != kept.attached {
                 refusals.block(
-                    pid, "sysv-outside",
+                    pid,
+                    "sysv-outside",
                     title,
                     format!(
-                        "the tree has {} of its {} mappings: programs outside of the tree{} would have another segment \
-                         than the restored ones",
-                        kept.attached,
-                        kept.of_all,
-                        outside::holder(state.id, tree)
+                        "the tree has {} of its {} mappings: after a restore it would have another \
+                         segment than programs outside of the tree",
+                        kept.attached, kept.of_all,
                     ),
-                    "dump a tree that contains all programs that have it attached, or have the others detach it",
+                    "dump a tree that contains all programs that have it attached, or have the \
+                     others detach it",
                 );
+                refusals.held_by(Counterpart::Segment(state.id));
             } else if state.has_huge_pages() && state.creator_uid != 0 {
                 refusals.lose(
                     pid,

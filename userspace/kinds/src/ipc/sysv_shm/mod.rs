@@ -11,7 +11,6 @@
 
 pub mod capture;
 mod effect;
-mod outside;
 
 use crust_image::PAGE_SIZE;
 use crust_model::Result;

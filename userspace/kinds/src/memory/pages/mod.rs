@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 
 use crust_image::PAGE_SIZE;
-use crust_model::image::Image;
+use crust_model::image::{Image, Owned};
 use crust_model::object::{Extent, State, decode, other_version};
 use crust_model::words::count;
 use crust_model::{Error, Result};
@@ -178,6 +178,18 @@ impl Kind for SharedMemory {
 
 /// It is captured by a [`Snapshot`], when everything else is, and planned with the address spaces.
 impl TreeKind for SharedMemory {}
+
+/// Returns the objects of shared memory of a captured tree, without their contents.
+///
+/// # Errors
+///
+/// Fails if a process dies.
+pub fn shared_memory(image: &Image, tree: &[FrozenProcess]) -> Result<Vec<Owned>> {
+    let objects = (0..).zip(shared_objects(image, tree)?);
+    Ok(objects
+        .map(|(part, (memory, owner, _))| Owned::new((owner, part), memory))
+        .collect())
+}
 
 /// Returns the objects of shared memory, each opened and with its first process; their offsets are
 /// not set.
