@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fs;
 use std::os::unix::ffi::OsStringExt;
-use std::{fs, process};
 
 use crust_tracee::frozen_process::FrozenProcess;
 
@@ -56,7 +56,8 @@ fn search(tree: &[FrozenProcess]) -> HashMap<OsString, Vec<Holder>> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let mut all: HashMap<OsString, Vec<Holder>> = HashMap::new();
-    for pid in pids.filter(|&pid| pid != process::id() as i32 && !is_of_tree(pid)) {
+    let own = nix::unistd::getpid().as_raw();
+    for pid in pids.filter(|&pid| pid != own && !is_of_tree(pid)) {
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd"));
         for entry in descriptors.into_iter().flatten().flatten() {
             let Ok(link) = fs::read_link(entry.path()) else {
@@ -81,9 +82,9 @@ mod tests {
 
     #[test]
     fn a_child_that_has_our_pipe_is_named() {
-        let mut child = process::Command::new("/bin/sleep")
+        let mut child = std::process::Command::new("/bin/sleep")
             .arg("1000")
-            .stdin(process::Stdio::piped())
+            .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
         let link = fs::read_link(format!("/proc/{}/fd/0", child.id())).unwrap();

@@ -46,6 +46,12 @@ pub struct TaskId {
 }
 
 impl ProcessId {
+    /// Returns the process at this index of the list of all processes.
+    #[must_use]
+    pub fn at(index: usize) -> Self {
+        Self(index::number(index))
+    }
+
     /// Returns the thread group leader.
     #[must_use]
     pub fn leader(self) -> TaskId {
