@@ -18,7 +18,7 @@ use crate::output::{bytes, time};
 const INTERVAL: Duration = Duration::from_millis(100);
 /// How often a line is written where there is no terminal: nothing is said of what takes less.
 const LINES: Duration = Duration::from_secs(5);
-const BAR: u64 = 20;
+const BAR: usize = 20;
 /// From this size on a restore says that it reads an image, because that takes a while.
 const LARGE: u64 = 256 << 20;
 
@@ -110,8 +110,8 @@ impl Console {
                 bytes: number,
                 took,
             } => {
-                let speed = *number as f64 / took.as_secs_f64().max(1e-9);
-                let what = format!("{}, {}/s", bytes(*number), bytes(speed as u64));
+                let speed = speed(*number, *took);
+                let what = format!("{}, {}/s", bytes(*number), bytes(speed));
                 self.line("memory", &what, Some(*took));
                 (self.began, self.shown) = (None, None);
                 // Any further progress is that of the whole image, if it goes into a stream.
@@ -164,29 +164,31 @@ impl Console {
             self.line(self.about, &rate, None);
             return;
         }
-        let full = (done.min(total) as u128 * u128::from(BAR) / u128::from(total)) as usize;
+        let full = u128::from(done.min(total)) * BAR as u128 / u128::from(total);
+        let full = usize::try_from(full).unwrap_or(BAR);
         eprint!(
             "\r {:<10} {}{}  {rate}\x1b[K",
             self.about,
             "█".repeat(full),
-            "░".repeat(BAR as usize - full),
+            "░".repeat(BAR - full),
         );
         let _ = stderr().flush();
         self.is_drawn = true;
     }
 }
 
+/// Returns how many bytes were done in a second.
+fn speed(done: u64, took: Duration) -> u64 {
+    let speed = u128::from(done) * 1_000_000_000 / took.as_nanos().max(1);
+    u64::try_from(speed).unwrap_or(u64::MAX)
+}
+
 /// Returns how much is done, how fast, and how long the rest will take at this speed.
 fn rate(done: u64, total: u64, took: Duration) -> String {
-    let speed = done as f64 / took.as_secs_f64().max(1e-9);
-    let mut text = format!(
-        "{} of {}, {}/s",
-        bytes(done),
-        bytes(total),
-        bytes(speed as u64)
-    );
+    let speed = bytes(speed(done, took));
+    let mut text = format!("{} of {}, {speed}/s", bytes(done), bytes(total));
     if done > 0 {
-        let left = total.saturating_sub(done) as f64 / speed;
+        let left = total.saturating_sub(done) as f64 * took.as_secs_f64() / done as f64;
         text.push_str(&format!(", {left:.0} s left"));
     }
     text

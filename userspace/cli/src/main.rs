@@ -6,6 +6,16 @@
 //! which returns plain data; with `--json` this data is the output.
 
 #![forbid(unsafe_code)]
+// Only tests cast numbers freely: they have chosen them.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap,
+        clippy::cast_lossless
+    )
+)]
 
 mod arguments;
 mod check;

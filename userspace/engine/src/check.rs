@@ -307,7 +307,7 @@ fn request<T: uapi::Request>(
 }
 
 fn own_pid() -> i32 {
-    std::process::id() as i32
+    nix::unistd::getpid().as_raw()
 }
 
 fn read(path: &str) -> Option<String> {

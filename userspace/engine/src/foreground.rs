@@ -5,7 +5,7 @@
 use std::os::fd::AsFd;
 
 use crust_model::{Error, Result};
-use crust_sys::pidfd;
+use crust_sys::{pidfd, word};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
@@ -33,7 +33,8 @@ impl Ended {
             Self::Killed(signal) => 128 + signal,
         };
         // The argument of `exit` has eight bits.
-        (code & 0xff) as u8
+        let [code, ..] = code.to_le_bytes();
+        code
     }
 }
 
@@ -112,7 +113,7 @@ fn wait_blocked(
             Err(errno) => return Err(errno),
         }
         while let Some(signal) = signals.read_signal()? {
-            let signal = Signal::try_from(signal.ssi_signo as i32)?;
+            let signal = Signal::try_from(word::to_int(signal.ssi_signo.into()))?;
             if signal != Signal::SIGCHLD && getpgid(Some(pid)) != Ok(getpgrp()) {
                 // The program may have ended meanwhile; the next waitpid will tell.
                 let _ = kill(pid, signal);

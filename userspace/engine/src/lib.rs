@@ -12,6 +12,16 @@
 //! re-exported here.
 
 #![forbid(unsafe_code)]
+// Only tests cast numbers freely: they have chosen them.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap,
+        clippy::cast_lossless
+    )
+)]
 
 pub mod check;
 mod dump;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use crust_image::Reader;
 use crust_model::observer::{Observer, Point};
 use crust_model::{Error, Result};
+use crust_sys::word;
 use crust_tracee::interrupt::Interrupts;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -124,7 +125,7 @@ fn copy(image: &File, mut output: File, length: u64, tell: &Sender<u64>) -> Resu
     let mut buffer = vec![0; PART];
     let mut at = 0;
     while at < length {
-        let part = PART.min((length - at) as usize);
+        let part = PART.min(word::to_size(length - at));
         let part = &mut buffer[..part];
         image
             .read_exact_at(part, at)

@@ -58,7 +58,7 @@ impl Executor<'_> {
             thread: u32::MAX - number,
             ..task
         };
-        let helpers: Vec<TaskId> = (0..count as u32).map(helper).collect();
+        let helpers: Vec<TaskId> = (0..).take(count).map(helper).collect();
         let steps: Vec<Step> = helpers
             .iter()
             .map(|&thread| Step::SpawnThread {

@@ -5,7 +5,7 @@
 use crust_model::plan::{ProcessId, TaskId, scratch};
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
-use crust_sys::{ptrace, task};
+use crust_sys::{ptrace, task, word};
 use crust_tracee::remote::{Caller, error_number};
 use crust_tracee::syscall_timeout::resume::{self, Waiting};
 use nix::errno::Errno;
@@ -112,7 +112,7 @@ impl Executor<'_> {
         let what = "unmap scratch memory";
         let caller = &self.live(task)?.caller;
         let value = caller.call_into_stop(what, libc::SYS_munmap, &args)?;
-        match error_number(value as u64) {
+        match error_number(word::from_long(value)) {
             Some(errno) => Err(Error::task(caller.tid, what, errno)),
             None => Ok(()),
         }
@@ -133,7 +133,7 @@ impl Executor<'_> {
             .ok_or_else(|| failed(Errno::EINVAL))?;
         if let Some(value) = live.reentered {
             // The call did not have to wait again: it returns.
-            registers.rax = value as u64;
+            registers.rax = word::from_long(value);
             registers.orig_rax = u64::MAX;
         }
         ptrace::set_xstate(tid, &processor.xstate)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crust_model::plan::{Call, Plan, ProcessId, Step, TaskId, scratch};
 use crust_model::{Error, Result};
 use crust_sys::stub::Entry;
-use crust_sys::{RemoteAddr, memory};
+use crust_sys::{RemoteAddr, memory, word};
 use crust_tracee::batch::{self, Batch, Returned, layout};
 use crust_tracee::remote::{self, Caller, END_OF_BATCH};
 use crust_tracee::spawn;
@@ -176,7 +176,7 @@ impl Executor<'_> {
         used: &mut BTreeMap<ProcessId, u64>,
     ) -> Result<Option<Running<'w>>> {
         let first = used.entry(task.process).or_insert(layout::BATCHES);
-        let room = (scratch::SIZE - *first) as usize;
+        let room = word::to_size(scratch::SIZE - *first);
         let mut calls = Vec::new();
         let mut size = 0;
         for todo in &steps[from..] {
@@ -244,7 +244,7 @@ impl Executor<'_> {
         let mut entries = vec![0; batch.entry_bytes];
         memory::read(tid, batch.start, &mut entries)
             .map_err(|errno| Error::task(tid, "read what a batch returned", errno))?;
-        let stopped = ((stopped.0 - batch.start.0) as usize) / size_of::<Entry>();
+        let stopped = word::to_size(stopped.0 - batch.start.0) / size_of::<Entry>();
         let calls = || batch.calls.iter().map(AsRef::as_ref);
         let mut results = batch::results(tid, calls(), &entries, stopped);
         let failed = steps[batch.steps.clone()].get(stopped);
@@ -261,7 +261,8 @@ impl Executor<'_> {
         let live = self.live(batch.task)?;
         for (index, todo) in steps[batch.steps.clone()].iter().enumerate().take(stopped) {
             let entry = &entries[index * size_of::<Entry>()..][..size_of::<Entry>()];
-            let number = Entry::read_from_bytes(entry).map_or(0, |entry| entry.result as i32);
+            let number =
+                Entry::read_from_bytes(entry).map_or(0, |entry| word::to_int(entry.result));
             match todo {
                 Todo::Step(Step::SpawnChild { child, pid, .. }) => {
                     made.push((child.leader(), number, number));

@@ -12,7 +12,7 @@ use crust_model::{Error, Result};
 use crust_sys::errno::ERESTART_RESTARTBLOCK;
 use crust_sys::wait::{self, Status};
 use crust_sys::xstate::has_protection_keys;
-use crust_sys::{RemoteAddr, memory, ptrace};
+use crust_sys::{RemoteAddr, memory, ptrace, word};
 use crust_tracee::batch::{self, layout};
 use crust_tracee::remote::END_OF_BATCH;
 use nix::errno::Errno;
@@ -86,7 +86,7 @@ impl Executor<'_> {
                     .and_then(|()| ptrace::cont(tid, signal))
                     .map_err(failed)?;
             }
-            _ => caller.leave(WHAT, libc::SYS_exit_group, &[(status >> 8 & 0xff) as u64])?,
+            _ => caller.leave(WHAT, libc::SYS_exit_group, &[exit_code(status)])?,
         }
         loop {
             match wait::wait(tid).map_err(failed)? {
@@ -110,7 +110,7 @@ impl Executor<'_> {
         .map_err(failed)?;
         while !wait::wait(pid).map_err(failed)?.1.is_end() {}
         self.live(child)?.ended = true;
-        let args = [pid as u64, 0, libc::__WALL as u64, 0];
+        let args = [word::from_int(pid), 0, libc::__WALL as u64, 0];
         self.live(parent)?
             .caller
             .call(WHAT, libc::SYS_wait4, &args)?;
@@ -127,8 +127,8 @@ impl Executor<'_> {
         let failed = |errno| Error::task(tid, WHAT, errno);
         // The exit of a leader would not be reported to anyone, so it is detached and runs alone, with
         // nothing ahead of it but this call.
-        let code = (status >> 8 & 0xff) as u64;
-        live.caller.detach(WHAT, libc::SYS_exit, &[code])?;
+        live.caller
+            .detach(WHAT, libc::SYS_exit, &[exit_code(status)])?;
         live.ended = true;
         let proc = File::open(format!("/proc/{tid}"))
             .map_err(|error| failed(Errno::from_raw(error.raw_os_error().unwrap_or_default())))?;
@@ -183,6 +183,11 @@ impl Executor<'_> {
         }
         Ok(())
     }
+}
+
+/// Returns the argument of `exit` that a wait status reports (`WEXITSTATUS` in wait(2)).
+fn exit_code(status: i32) -> u64 {
+    word::from_int(status >> 8 & 0xff)
 }
 
 /// Writes into the memory of a task, even where the task itself could not write.

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use crust_model::index;
 use crust_model::plan::{Call, CallRef, Plan, Stage, Step, TaskId, reserved};
 
 use crate::preadv;
@@ -60,7 +61,7 @@ fn append<'p>(all: &mut Vec<Todo<'p>>, steps: &'p [Step], image: i32) {
     // For each step, where its part of the work begins.
     let mut places = Vec::with_capacity(steps.len());
     for step in steps {
-        let place = all.len() as u32;
+        let place = index::number(all.len());
         places.push(place);
         match step {
             Step::Call(call) => {

@@ -8,6 +8,16 @@
 //! failure is kept in a file, which `--input` runs again.
 
 #![forbid(unsafe_code)]
+// Only tests cast numbers freely: they have chosen them.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap,
+        clippy::cast_lossless
+    )
+)]
 
 mod mutate;
 mod targets;

@@ -12,6 +12,16 @@
 //! tasks (`crust-tracee`) and what the kernel reports (`crust-hooks`); they must not know how a plan is executed.
 
 #![forbid(unsafe_code)]
+// Only tests cast numbers freely: they have chosen them.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap,
+        clippy::cast_lossless
+    )
+)]
 
 mod bisect;
 pub mod capture;

@@ -30,6 +30,7 @@
 pub mod effect;
 pub mod error;
 pub mod image;
+pub mod index;
 pub mod object;
 pub mod observer;
 pub mod plan;

@@ -275,6 +275,12 @@ impl Stat {
             .unwrap_or(0)
     }
 
+    /// Returns a field from 4 on that is an `int` of the kernel, such as a pid.
+    #[must_use]
+    pub fn int(&self, number: usize) -> i32 {
+        word::to_int(self.field(number))
+    }
+
     /// Returns a signed field from 4 on.
     #[must_use]
     pub fn signed(&self, number: usize) -> i64 {

@@ -83,7 +83,7 @@ pub struct Vma {
     /// The last column: a path, `[heap]`, or nothing.
     pub name: Vec<u8>,
     /// The protection key.
-    pub key: u32,
+    pub key: u8,
     /// The binary logarithm of the page size, for huge pages of hugetlbfs; else 0.
     pub huge: u8,
 }

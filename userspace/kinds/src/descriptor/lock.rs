@@ -6,6 +6,7 @@
 //! nothing behind.
 
 use crust_model::plan::{Arg, Call, Data};
+use crust_sys::word;
 use serde::{Deserialize, Serialize};
 
 /// The owner of a lock, which determines the call that takes it.
@@ -105,7 +106,7 @@ impl Lock {
             libc::F_RDLCK
         };
         // struct flock: the type is a short, `l_whence` = SEEK_SET is 0, `l_pid` is 0.
-        let flock = Data::words(&[mode as u64, self.start, self.length, 0]);
+        let flock = Data::words(&[word::from_int(mode), self.start, self.length, 0]);
         Call::new(
             what,
             libc::SYS_fcntl,

@@ -14,7 +14,7 @@ use crust_hooks::Hooks;
 use crust_model::image::Image;
 use crust_model::plan::ProcessId;
 use crust_model::refusal::Refusals;
-use crust_model::{Error, Result};
+use crust_model::{Error, Result, index};
 use crust_sys::{kcmp, pidfd};
 use crust_tracee::frozen_process::FrozenProcess;
 use crust_tracee::parallel;
@@ -43,7 +43,7 @@ struct Ourselves {
 
 impl Ourselves {
     fn new() -> Result<Self> {
-        let pid = std::process::id() as i32;
+        let pid = nix::unistd::getpid().as_raw();
         let flags = OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC;
         Ok(Self {
             pid,
@@ -255,7 +255,7 @@ impl<'a> FileCapture<'a> {
         match bisect(alike, compare)? {
             Ok(found) => Ok(alike[found]),
             Err(place) => {
-                let id = DescriptionId(probes.len() as u32);
+                let id = DescriptionId(index::number(probes.len()));
                 alike.insert(place, id);
                 probe.id = id;
                 self.probes.push(Rc::new(probe));

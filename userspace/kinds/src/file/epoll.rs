@@ -12,10 +12,10 @@
 
 use std::rc::Rc;
 
-use crust_model::Result;
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Data};
 use crust_model::words::count;
+use crust_model::{Result, index};
 use crust_sys::kcmp;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -180,7 +180,7 @@ impl FileKind for Epoll {
             let mut targets = Vec::new();
             for (index, line) in lines.iter().enumerate() {
                 let same_number = lines[..index].iter().filter(|l| l.number == line.number);
-                let skip = same_number.count() as u32;
+                let skip = index::number(same_number.count());
                 let Some(description) = find(&probe, line, skip, cx)? else {
                     let why = format!(
                         "an epoll that watches, as fd {}, a file that no process of the tree has open",
@@ -252,13 +252,13 @@ fn parse(line: &str) -> Option<Line> {
     };
     let hex = |name: &str| u64::from_str_radix(value(name)?, 16).ok();
     // The kernel's own dev_t has 20 bits for the minor number.
-    let dev = hex("sdev:")?;
+    let dev = u32::try_from(hex("sdev:")?).ok()?;
     Some(Line {
         number: value("tfd:")?.parse().ok()?,
-        events: hex("events:")? as u32,
+        events: u32::try_from(hex("events:")?).ok()?,
         data: hex("data:")?,
         ino: hex("ino:")?,
-        dev: libc::makedev((dev >> 20) as u32, (dev & 0xf_ffff) as u32),
+        dev: libc::makedev(dev >> 20, dev & 0xf_ffff),
     })
 }
 

@@ -153,7 +153,7 @@ impl FileKind for Terminal {
             Self {
                 open: probe.open_with_owner(&terminal)?,
                 settings: kernel_termios(&settings),
-                foreground: stat.signed(8).max(0) as i32,
+                foreground: stat.int(8).max(0),
             },
         )
     }

@@ -34,6 +34,8 @@ const NLMSG_ERROR: u16 = 2;
 const NLM_F_REQUEST: u16 = 1;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const UDIAG_SHOW_PEER: u32 = 4;
+/// The address family, which has only a byte in a request.
+const FAMILY: u8 = libc::AF_UNIX.to_le_bytes()[0];
 const UNIX_DIAG_PEER: u16 = 2;
 const UNIX_DIAG_SHUTDOWN: u16 = 6;
 /// The size of `struct nlmsghdr` and `struct unix_diag_msg`, in bytes.
@@ -57,6 +59,8 @@ impl Diag {
     /// Asks about the socket with an inode number. Returns `ENOENT` if there is none in this
     /// network namespace, or the kernel has no `CONFIG_UNIX_DIAG`.
     pub fn ask(&self, ino: u64) -> nix::Result<Connection> {
+        // An inode number of a socket is an `unsigned int` (net/socket.c:sock_alloc, `get_next_ino`).
+        let ino = u32::try_from(ino).map_err(|_| Errno::ENOENT)?;
         send(self.0.as_raw_fd(), &request(ino), MsgFlags::empty())?;
         let mut answer = [0; 4096];
         let length = recv(self.0.as_raw_fd(), &mut answer, MsgFlags::empty())?;
@@ -65,16 +69,16 @@ impl Diag {
 }
 
 /// Encodes a request: `struct nlmsghdr`, then `struct unix_diag_req`.
-fn request(ino: u64) -> Vec<u8> {
+fn request(ino: u32) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(40);
     bytes.extend(40_u32.to_ne_bytes());
     bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     bytes.extend(NLM_F_REQUEST.to_ne_bytes());
     bytes.extend([0; 8]);
     // Family and protocol; any state; the inode number; what to show; any cookie.
-    bytes.extend([libc::AF_UNIX as u8, 0, 0, 0]);
+    bytes.extend([FAMILY, 0, 0, 0]);
     bytes.extend(u32::MAX.to_ne_bytes());
-    bytes.extend((ino as u32).to_ne_bytes());
+    bytes.extend(ino.to_ne_bytes());
     bytes.extend(UDIAG_SHOW_PEER.to_ne_bytes());
     bytes.extend([0xff; 8]);
     bytes
@@ -94,7 +98,8 @@ fn parse(answer: &[u8]) -> nix::Result<Connection> {
         bytes.map(u16::from_ne_bytes).ok_or(Errno::EPROTO)
     };
     if half(4)? == NLMSG_ERROR {
-        return Err(Errno::from_raw((word(16)? as i32).wrapping_neg()));
+        let errno = i32::try_from(word(16)?.wrapping_neg()).map_err(|_| Errno::EPROTO)?;
+        return Err(Errno::from_raw(errno));
     }
     let end = answer.len().min(word(0)? as usize);
     let mut connection = Connection {

@@ -10,7 +10,7 @@
 use crust_hooks::Hooks;
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Data, Stage};
-use crust_model::{Error, Result};
+use crust_model::{Error, Result, index};
 use crust_proc::smaps::Vma;
 use crust_proc::{Fields, Stat};
 use crust_sys::uapi::process_state;
@@ -26,6 +26,9 @@ use crate::kind::{Kind, Kinds, OfTree, TreeKind};
 use crate::plan_context::PlanCx;
 use crate::task::settings::PR_THP_DISABLE_EXCEPT_ADVISED;
 use crate::task::tree;
+
+/// The flag of `PR_SET_THP_DISABLE` in a byte.
+const EXCEPT_ADVISED: u8 = PR_THP_DISABLE_EXCEPT_ADVISED.to_le_bytes()[0];
 
 /// An address space, without its mappings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,7 +111,7 @@ impl AddressSpace {
                 says(process_state::THP_DISABLE),
                 says(process_state::THP_DISABLE_EXCEPT_ADVISED),
             ) {
-                (_, true) => 1 + PR_THP_DISABLE_EXCEPT_ADVISED as u8,
+                (_, true) => 1 + EXCEPT_ADVISED,
                 (true, false) => 1,
                 (false, false) => 0,
             },
@@ -189,7 +192,8 @@ impl AddressSpace {
         let mut map = Data::words(&self.bounds);
         let auxv = map.bytes.len();
         map.bytes.extend([0; 8]);
-        map.bytes.extend((self.auxv.len() as u32).to_ne_bytes());
+        let length = index::number(self.auxv.len());
+        map.bytes.extend(length.to_ne_bytes());
         map.bytes.extend(exe.to_ne_bytes());
         map.pointer(auxv, Data::new(self.auxv.clone()))
     }

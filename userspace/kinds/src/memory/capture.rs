@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
 use crust_model::refusal::Refusals;
-use crust_model::{Error, Result};
+use crust_model::{Error, Result, index};
 use crust_proc::smaps::{self, Vma, vm_flag};
 use crust_sys::RemoteAddr;
 use crust_tracee::frozen_process::FrozenProcess;
@@ -66,8 +66,9 @@ impl MemoryCapture<'_> {
             let link = format!("map_files/{}", vma.entry());
             let behind = match self.look(&link, &vma.name)? {
                 Ok(Look::Named(file)) => {
+                    let place = index::number(self.files.files.len());
                     self.files.files.push((file, false));
-                    Some(Behind::Named(self.files.files.len() as u32 - 1))
+                    Some(Behind::Named(place))
                 }
                 Ok(Look::Pathless(id)) => Some(Behind::Pathless(id)),
                 Err(unreachable) => {

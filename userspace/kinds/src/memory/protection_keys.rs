@@ -74,10 +74,7 @@ impl ProtectionKeys {
     fn of(vmas: &[Vma], allocated: Option<u16>, used: u16) -> Self {
         let mut keys = Self::default();
         for key in KEYS {
-            let mut with = vmas
-                .iter()
-                .filter(|vma| vma.key == u32::from(key))
-                .peekable();
+            let mut with = vmas.iter().filter(|vma| vma.key == key).peekable();
             let on_memory = with.peek().is_some();
             // The program could have such memory under a key of its own, but usually does not.
             let only_executed = on_memory && with.all(|vma| is_only_executed(&Area::of(vma)));
@@ -95,11 +92,11 @@ impl ProtectionKeys {
         for vma in vmas {
             let area = Area::of(vma);
             let usual = match keys.execute_only {
-                Some(key) if is_only_executed(&area) => u32::from(key),
+                Some(key) if is_only_executed(&area) => key,
                 _ => 0,
             };
             if vma.key != usual {
-                keys.areas.push((area, vma.key as u8));
+                keys.areas.push((area, vma.key));
             }
         }
         keys
@@ -267,7 +264,7 @@ mod tests {
 
     use super::*;
 
-    fn vma(page: u64, vm_flags: u64, key: u32) -> Vma {
+    fn vma(page: u64, vm_flags: u64, key: u8) -> Vma {
         Vma {
             range: page << 12..(page + 1) << 12,
             vm_flags,

@@ -9,7 +9,7 @@ use std::ops::Range;
 use crust_model::image::Image;
 use crust_model::plan::{Arg, Call, CallRef, Data, ProcessId, Stage, reserved};
 use crust_model::{Error, Result};
-use crust_sys::shm;
+use crust_sys::{shm, word};
 
 use crate::ipc::sysv_shm::Segment;
 use crate::memory::layout::Layout;
@@ -36,13 +36,14 @@ impl Segment {
         } else {
             (self.creator_uid, self.creator_gid)
         };
-        let mut flags = libc::IPC_CREAT | libc::IPC_EXCL | (self.mode & 0o777) as i32;
+        let mode = word::to_int(u64::from(self.mode & 0o777));
+        let mut flags = libc::IPC_CREAT | libc::IPC_EXCL | mode;
         if self.has_huge_pages() {
             flags |= libc::SHM_HUGETLB | i32::from(self.contents.huge) << libc::MAP_HUGE_SHIFT;
         }
         let args = [self.key.into(), self.contents.size.into(), flags.into()];
         let make = self.call("make", libc::SYS_shmget, args);
-        let mut calls = vec![make.must_return(self.id as u64)];
+        let mut calls = vec![make.must_return(word::from_int(self.id))];
         if creator != (0, 0) {
             let become_id = |nr, id: u32| {
                 let args = [Arg::from(-1), u64::from(id).into(), Arg::from(-1)];

@@ -14,7 +14,7 @@ use crust_model::plan::{Call, Stage, Step, scratch};
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
 use crust_proc::smaps::{self, Vma, vm_flag};
-use crust_sys::RemoteAddr;
+use crust_sys::{RemoteAddr, word};
 use serde::{Deserialize, Serialize};
 
 use super::area::Area;
@@ -54,7 +54,7 @@ impl MappingKind for Vdso {
     fn capture(vma: &Vma, found: &mut MemoryCapture<'_>) -> Result<Option<Self>> {
         let mut bytes = Vec::new();
         if vma.name == b"[vdso]" {
-            bytes = vec![0; vma.length() as usize];
+            bytes = vec![0; word::to_size(vma.length())];
             found.read_memory(vma.range.start, &mut bytes)?;
         }
         Ok(Some(Self::of(vma, &bytes)))
@@ -127,8 +127,8 @@ impl MappingKind for Vdso {
 
 impl Vdso {
     fn of(vma: &Vma, bytes: &[u8]) -> Self {
-        let end =
-            vdso::image_length(bytes).map_or(bytes.len(), |end| bytes.len().min(end as usize));
+        let end = vdso::image_length(bytes)
+            .map_or(bytes.len(), |end| bytes.len().min(word::to_size(end)));
         let (image, rest) = bytes.split_at(end);
         Self {
             area: Area {
@@ -213,7 +213,7 @@ pub fn of_this_kernel() -> Result<&'static [Vdso]> {
     for vma in smaps::parse(&maps)?.iter().filter(|vma| is_part(vma)) {
         let mut bytes = Vec::new();
         if vma.name == b"[vdso]" {
-            bytes = vec![0; vma.length() as usize];
+            bytes = vec![0; word::to_size(vma.length())];
             memory
                 .read_exact_at(&mut bytes, vma.range.start)
                 .map_err(failed("read the vDSO"))?;

@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStringExt;
 use crust_model::image::Owned;
 use crust_model::plan::ProcessId;
 use crust_model::refusal::Refusals;
-use crust_model::{Error, Result};
+use crust_model::{Error, Result, index};
 use crust_sys::statx;
 use crust_tracee::frozen_process::FrozenProcess;
 use nix::errno::Errno;
@@ -196,7 +196,7 @@ impl PathlessFiles {
                 "have the program close it before the dump",
             )));
         }
-        let id = self.kept.len() as u32;
+        let id = index::number(self.kept.len());
         let attributes = attributes::of(&seen.file).map_err(failed)?;
         let pathless = Pathless::of(id, &seen.stat, contents, attributes);
         Ok(match (role.capture)(&seen, pathless, options)? {

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use crust_image::PAGE_SIZE;
+use crust_sys::word;
 use nix::errno::Errno;
 use nix::sys::statfs::{HUGETLBFS_MAGIC, fstatfs};
 use nix::unistd::{Whence, lseek};
@@ -29,7 +30,8 @@ pub fn contents(file: &File) -> nix::Result<Contents> {
     Ok(Contents {
         size,
         huge: if is_huge {
-            metadata.blksize().trailing_zeros() as u8
+            let exponent = metadata.blksize().trailing_zeros();
+            u8::try_from(exponent).map_err(|_| Errno::EOVERFLOW)?
         } else {
             0
         },
@@ -58,8 +60,8 @@ fn no_holes(file: &File) -> nix::Result<Runs> {
         };
         at = lseek(file.as_fd(), data, Whence::SeekHole)?;
         // Blocks may be smaller than pages: two that are not adjacent can be in one page.
-        let start = (data as u64 / PAGE_SIZE * PAGE_SIZE).max(end);
-        end = (at as u64).next_multiple_of(PAGE_SIZE);
+        let start = (word::from_long(data) / PAGE_SIZE * PAGE_SIZE).max(end);
+        end = word::from_long(at).next_multiple_of(PAGE_SIZE);
         if start < end {
             runs.push(start..end);
         }
@@ -69,11 +71,11 @@ fn no_holes(file: &File) -> nix::Result<Runs> {
 /// Returns the pages that are not all zeros: hugetlbfs does not report holes, but they can be read.
 fn written(file: &File, size: u64) -> std::io::Result<Runs> {
     let mut runs = Runs::default();
-    let mut buffer = vec![0; PIECE as usize];
+    let mut buffer = vec![0; word::to_size(PIECE)];
     let mut at = 0;
     while at < size {
         let length = PIECE.min(size - at);
-        let piece = &mut buffer[..length as usize];
+        let piece = &mut buffer[..word::to_size(length)];
         file.read_exact_at(piece, at)?;
         if piece.iter().any(|byte| *byte != 0) {
             runs.push(at..at + length);

@@ -25,6 +25,7 @@ use crust_model::Result;
 use crust_model::image::Image;
 use crust_model::object::{Extent, Object, Owner};
 use crust_model::plan::{Arg, Call, Data};
+use crust_sys::word;
 use nix::sys::stat::FileStat;
 use serde::{Deserialize, Serialize};
 
@@ -141,7 +142,7 @@ impl Pathless {
 
     /// Returns the call that sets the times of the file.
     fn set_times(&self, name: &str, number: i32) -> Call {
-        let times = self.times.map(|time| time as u64);
+        let times = self.times.map(word::from_long);
         Call::new(
             format!("{name}: set the times"),
             libc::SYS_utimensat,

@@ -53,7 +53,7 @@ pub(super) fn refuse(
     }
     let mut known: BTreeSet<i32> = tree.iter().map(|process| process.pid).collect();
     // crust itself has the files open.
-    known.insert(std::process::id() as i32);
+    known.insert(nix::unistd::getpid().as_raw());
     let others: Vec<i32> = fs::read_dir("/proc")
         .into_iter()
         .flatten()

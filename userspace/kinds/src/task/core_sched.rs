@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use crust_model::object::State;
 use crust_model::plan::{Call, Stage, TaskId};
 use crust_model::{Error, Result};
-use crust_sys::task;
+use crust_sys::{task, word};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -72,7 +72,8 @@ impl ThreadAspect for Core {
         let args = |what, tid: u64| [PR_SCHED_CORE, what, tid, THREAD, 0].map(Into::into);
         if let Some(tid) = cx.notes.of::<Makers>().0.get(&self.0) {
             let what = format!("core scheduling: take the cookie of {tid}");
-            let call = Call::new(what, libc::SYS_prctl, args(SHARE_FROM, *tid as u64));
+            let args = args(SHARE_FROM, word::from_int(*tid));
+            let call = Call::new(what, libc::SYS_prctl, args);
             cx.plan.call(Stage::Credentials, task, call);
             return Ok(());
         }

@@ -7,7 +7,7 @@ use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Data, Expect, Stage, TaskId};
 use crust_model::refusal::Weight;
 use crust_model::words::count;
-use crust_sys::uapi;
+use crust_sys::{uapi, word};
 use crust_tracee::privileges;
 use linux_raw_sys::general::{CAP_LAST_CAP, CAP_SETPCAP};
 use serde::{Deserialize, Serialize};
@@ -300,10 +300,9 @@ impl Credentials {
                     .collect::<Vec<u8>>(),
             )
         };
-        let low = |set: u64| set as u32;
-        let high = |set: u64| (set >> 32) as u32;
+        let high = |set: u64| word::to_uint(set >> 32);
         let sets = [effective, permitted, self.inheritable];
-        let data = [sets.map(low), sets.map(high)].concat();
+        let data = [sets.map(word::to_uint), sets.map(high)].concat();
         vec![words(&[CAPABILITY_VERSION, 0]).into(), words(&data).into()]
     }
 }

@@ -8,6 +8,7 @@ use crust_model::Result;
 use crust_model::object::State;
 use crust_model::plan::{Call, Stage, TaskId};
 use crust_proc::Fields;
+use crust_sys::word;
 use serde::{Deserialize, Serialize};
 
 use super::{ThreadAspect, ThreadView};
@@ -22,7 +23,7 @@ const PF_MCE_EARLY: u64 = 0x0800_0000;
 const PF_IO_FLUSHER: u64 = 0x0008_0000 | 0x0010_0000;
 const PR_MCE_KILL: i32 = libc::PR_MCE_KILL;
 const PR_MCE_KILL_SET: u64 = libc::PR_MCE_KILL_SET as u64;
-const PR_SET_IO_FLUSHER: i32 = linux_raw_sys::prctl::PR_SET_IO_FLUSHER as i32;
+const PR_SET_IO_FLUSHER: i32 = word::to_int(linux_raw_sys::prctl::PR_SET_IO_FLUSHER as u64);
 const PR_SET_SPECULATION_CTRL: i32 = libc::PR_SET_SPECULATION_CTRL;
 const PR_SPEC_DISABLE: u64 = libc::PR_SPEC_DISABLE as u64;
 const PR_SPEC_FORCE_DISABLE: u64 = libc::PR_SPEC_FORCE_DISABLE as u64;

@@ -12,7 +12,7 @@
 
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Data, Stage, TaskId};
-use crust_model::{Error, Result};
+use crust_model::{Error, Result, index};
 use crust_tracee::security_labels::{FILES, Module, own};
 use serde::{Deserialize, Serialize};
 
@@ -69,7 +69,7 @@ impl ThreadAspect for Labels {
         for ((number, own), theirs) in own().iter().zip(&view.text.labels) {
             let theirs = theirs.as_deref().unwrap_or_default();
             if label(theirs) != label(own.as_deref().unwrap_or_default()) {
-                labels.push((*number as u32, label(theirs).to_vec()));
+                labels.push((index::number(*number), label(theirs).to_vec()));
             }
         }
         let is_late =

@@ -24,7 +24,7 @@ use crust_model::refusal::USE_THE_MODULE;
 use crust_model::{Error, Result};
 use crust_sys::errno::{ERESTART_RESTARTBLOCK, ERESTARTNOHAND};
 use crust_sys::uapi::{self, restart};
-use crust_sys::{RemoteAddr, memory, ptrace, xstate};
+use crust_sys::{RemoteAddr, memory, ptrace, word, xstate};
 use crust_tracee::deadline::Deadline;
 use crust_tracee::{instruction, syscall_timeout};
 use nix::errno::Errno;
@@ -183,13 +183,13 @@ fn interrupted(
     capture: &mut Capture<'_>,
 ) -> Option<Interrupted> {
     let registers = &view.thread.registers;
-    let nr = registers.orig_rax as i64;
+    let nr = word::to_long(registers.orig_rax);
     if nr < 0 {
         return None;
     }
     let tid = view.thread.tid;
     let name = call_name(nr);
-    let result = registers.rax as i64;
+    let result = word::to_long(registers.rax);
     if is_masked(view, signal_mask) {
         return Some(Interrupted::Masked);
     }
@@ -241,7 +241,7 @@ fn interrupted(
     };
     let call = limit.left().and_then(|left| kept(limit.number, args, left));
     Some(call.unwrap_or(Interrupted::Anew {
-        nr: limit.number as u64,
+        nr: word::from_long(limit.number),
     }))
 }
 
@@ -254,19 +254,19 @@ fn kept(nr: i64, args: [u64; 6], left: u64) -> Option<Interrupted> {
             left_at: args[1],
         },
         libc::SYS_clock_nanosleep => Interrupted::Sleep {
-            clock: args[0] as i32,
+            clock: word::to_int(args[0]),
             left,
             left_at: args[3],
         },
         libc::SYS_poll => Interrupted::Poll {
             fds: args[0],
-            count: args[1] as u32,
+            count: word::to_uint(args[1]),
             left: Some(left),
         },
         libc::SYS_futex if syscall_timeout::is_relative(args[1]) => Interrupted::Futex {
             address: args[0],
-            operation: args[1] as u32,
-            value: args[2] as u32,
+            operation: word::to_uint(args[1]),
+            value: word::to_uint(args[2]),
             left,
         },
         _ => return None,
@@ -330,12 +330,11 @@ fn limit(
 }
 
 fn futex(block: &uapi::Restart, args: [u64; 6]) -> Interrupted {
-    let operation =
-        args[1] as u32 & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME) as u32;
-    if operation == libc::FUTEX_WAIT as u32 {
+    let modifiers = libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME;
+    if word::to_int(args[1]) & !modifiers == libc::FUTEX_WAIT {
         Interrupted::Futex {
             address: block.addr,
-            operation: args[1] as u32,
+            operation: word::to_uint(args[1]),
             value: block.val,
             left: block.remaining,
         }
@@ -420,11 +419,11 @@ impl ThreadAspect for Registers {
         let mut again = None;
         match self.interrupted {
             Some(Interrupted::Anew { nr }) => {
-                registers.rax = UNLESS_HANDLED as u64;
+                registers.rax = word::from_long(UNLESS_HANDLED);
                 registers.orig_rax = nr;
             }
             Some(Interrupted::Lost) => {
-                registers.rax = -(Errno::EINTR as i64) as u64;
+                registers.rax = word::from_int(-(Errno::EINTR as i32));
                 registers.orig_rax = u64::MAX;
             }
             None | Some(Interrupted::Masked) => {}
@@ -480,7 +479,7 @@ fn reenter(call: Interrupted) -> Call {
         Interrupted::Poll { fds, count, left } => {
             // The timeout is in milliseconds; it is rounded up.
             let limit = left.map_or(-1, |left| {
-                left.div_ceil(1_000_000).min(i32::MAX as u64) as i32
+                i32::try_from(left.div_ceil(1_000_000)).unwrap_or(i32::MAX)
             });
             let args = [fds.into(), u64::from(count).into(), limit.into()];
             Call::new("poll for the time that is left", libc::SYS_poll, args)

@@ -71,7 +71,7 @@ impl ThreadAspect for Scheduling {
         let mut attributes = task::scheduling(tid).map_err(failed("sched_getattr"))?;
         // The kernel keeps the nice value also under policies that do not use it, but the call does not report it for
         // them.
-        attributes.nice = view.text.stat.signed(19) as i32;
+        attributes.nice = view.text.stat.int(19);
         Ok(Some(Self {
             attributes,
             affinity,
@@ -114,8 +114,8 @@ impl ThreadAspect for Scheduling {
 impl Scheduling {
     /// Returns whether the policy uses the nice value.
     fn is_ordinary(&self) -> bool {
-        let ordinary = [libc::SCHED_OTHER, libc::SCHED_BATCH];
-        ordinary.contains(&(self.attributes.policy as i32))
+        let ordinary = [libc::SCHED_OTHER as u32, libc::SCHED_BATCH as u32];
+        ordinary.contains(&self.attributes.policy)
     }
 
     /// Returns the `struct sched_attr` that `sched_setattr(2)` takes.

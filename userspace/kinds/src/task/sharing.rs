@@ -29,8 +29,8 @@ impl Sharing {
     /// Returns the flags of `clone` that make a child share the same objects.
     #[must_use]
     pub fn flags(self) -> u64 {
-        let flag = |shared, flag: i32| if shared { flag as u64 } else { 0 };
-        flag(self.files, libc::CLONE_FILES) | flag(self.directories, libc::CLONE_FS)
+        let flag = |shared, flag| if shared { flag } else { 0 };
+        flag(self.files, libc::CLONE_FILES as u64) | flag(self.directories, libc::CLONE_FS as u64)
     }
 }
 
@@ -138,7 +138,7 @@ fn sharer_outside(root: &FrozenProcess, kind: Kind) -> Result<Option<i32>> {
     if root.leader().is_none() {
         return Ok(None);
     }
-    let parent = crust_proc::stat(&root.proc, root.pid, "stat")?.signed(4) as i32;
+    let parent = crust_proc::stat(&root.proc, root.pid, "stat")?.int(4);
     match kcmp::tasks(parent, root.task(), kind) {
         Ok(Ordering::Equal) => Ok(Some(parent)),
         // The parent may be in another namespace, or have exited.

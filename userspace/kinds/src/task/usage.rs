@@ -17,7 +17,7 @@ use crust_model::object::State;
 use crust_model::plan::{Operation, ProcessId, Stage, TaskHandle};
 use crust_model::{Error, Result};
 use crust_proc::{Fields, Stat};
-use crust_sys::{pidfd, uapi};
+use crust_sys::{pidfd, uapi, word};
 use crust_tracee::clock;
 use crust_tracee::frozen_process::FrozenProcess;
 use crust_tracee::texts::ThreadText;
@@ -125,7 +125,7 @@ impl Usage {
         stat: &Stat,
     ) -> Self {
         const BLOCK: u64 = 512;
-        let number = |fields: &Fields, name| fields.number(name).unwrap_or(0) as u64;
+        let number = |fields: &Fields, name| fields.number(name).map_or(0, word::from_long);
         let sum = |name| statuses.clone().map(|status| number(status, name)).sum();
         let peak = |status: &Fields| {
             let kib: u64 = status.get("VmHWM")?.split(' ').next()?.parse().ok()?;

@@ -28,6 +28,7 @@ pub use self::clocks::{After, Clocks, Offsets, SECOND};
 pub use self::fill::Fill;
 pub use self::operation::{Module, Operation, Planned, TaskHandle};
 pub use self::timeout::{Remaining, TimeoutLocation};
+use crate::index;
 
 /// A process of the image. Parents have smaller numbers than their children; the root is 0.
 #[derive(
@@ -45,6 +46,12 @@ pub struct TaskId {
 }
 
 impl ProcessId {
+    /// Returns the process at this index of the list of all processes.
+    #[must_use]
+    pub fn at(index: usize) -> Self {
+        Self(index::number(index))
+    }
+
     /// Returns the thread group leader.
     #[must_use]
     pub fn leader(self) -> TaskId {
@@ -296,11 +303,6 @@ pub mod reserved {
     pub const COUNT: i32 = 8;
 }
 
-/// Returns the index of a step of one task.
-fn index(steps: usize) -> u32 {
-    u32::try_from(steps).expect("2^32 steps do not fit into memory")
-}
-
 impl Plan {
     /// Returns whether no task may begin the stage `next` before all have finished `before`.
     #[must_use]
@@ -357,7 +359,7 @@ impl Plan {
             .entry(task)
             .or_default();
         steps.push(step);
-        CallRef(index(steps.len() - 1))
+        CallRef(index::number(steps.len() - 1))
     }
 
     /// Adds an operation.

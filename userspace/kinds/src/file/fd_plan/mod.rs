@@ -69,7 +69,8 @@ pub(super) fn plan(kinds: Kinds, cx: &mut PlanCx) -> Result<()> {
     for &(owner, sharer) in &sharers {
         let shared = &mut cx.plan.shared_tables;
         *shared.entry(owner).or_default() = 0;
-        let place = shared.len() as i32;
+        // `Plan::temporary_fd` saturates too: no table has such a number.
+        let place = i32::try_from(shared.len()).unwrap_or(i32::MAX);
         shared.insert(sharer, place);
     }
     let plan = &mut cx.plan;
@@ -299,11 +300,11 @@ impl FdPlanner<'_> {
                 ];
                 self.fcntl(
                     number,
-                    F_SETOWN_EX as i32,
+                    F_SETOWN_EX,
                     Data::new(pair.concat()),
                     "set its owner",
                 );
-                self.fcntl(number, F_SETSIG as i32, owner.signal, "set its signal");
+                self.fcntl(number, F_SETSIG, owner.signal, "set its signal");
             }
             if open.flags & libc::O_ASYNC != 0 {
                 // Enable O_ASYNC last so restore-time writes do not raise SIGIO.

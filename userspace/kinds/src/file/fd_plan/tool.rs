@@ -5,6 +5,7 @@
 
 use crust_model::plan::{Arg, Call, CallRef, Data, Expect, Operation, ProcessId, Stage, reserved};
 use crust_model::{Error, Result};
+use crust_sys::word;
 
 use super::numbers::Numbers;
 use super::{Creator, FdPlanner, SETTABLE, missing};
@@ -131,11 +132,17 @@ impl<'p> FdPlanner<'p> {
     }
 
     /// Adds an `fcntl`.
-    pub fn fcntl(&mut self, number: i32, command: i32, argument: impl Into<Arg>, what: &str) {
+    pub fn fcntl(
+        &mut self,
+        number: i32,
+        command: impl Into<Arg>,
+        argument: impl Into<Arg>,
+        what: &str,
+    ) {
         self.call(Call::new(
             format!("fd {number}: {what}"),
             libc::SYS_fcntl,
-            [Arg::from(number), Arg::from(command), argument.into()],
+            [number.into(), command.into(), argument.into()],
         ));
     }
 
@@ -263,7 +270,7 @@ impl<'p> FdPlanner<'p> {
     /// lowest free number.
     pub(super) fn land(&mut self, number: i32, cloexec: bool, is_set: bool, mut call: Call) {
         if self.table().lowest() == number {
-            call.expect = Expect::Exactly(number as u64);
+            call.expect = Expect::Exactly(word::from_int(number));
             self.table().occupy(number);
             self.call(call);
             if cloexec != is_set {

@@ -63,10 +63,10 @@ fn parse(line: &str) -> Option<Mark> {
         }
     };
     // The kernel's own dev_t has 20 bits for the minor number.
-    let dev = hex("sdev")?;
+    let dev = u32::try_from(hex("sdev")?).ok()?;
     Some(Mark {
         wd: i32::try_from(hex("wd")?).ok()?,
-        dev: libc::makedev((dev >> 20) as u32, (dev & 0xf_ffff) as u32),
+        dev: libc::makedev(dev >> 20, dev & 0xf_ffff),
         ino: hex("ino")?,
         mask: u32::try_from(hex("mask")?).ok()?,
         handle,

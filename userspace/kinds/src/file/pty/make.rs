@@ -5,6 +5,7 @@
 
 use crust_model::plan::{Operation, TaskHandle};
 use crust_model::{Error, Result};
+use crust_sys::word::from_int;
 use nix::errno::Errno;
 
 const PATH: &[u8] = b"/dev/ptmx\0";
@@ -37,7 +38,7 @@ impl Operation for MakePair {
         let word = at.offset(PATH.len().next_multiple_of(8) as u64);
         task.write(WHAT, at, PATH)?;
         let flags = flags | libc::O_NOCTTY | libc::O_CLOEXEC;
-        let open = [libc::AT_FDCWD as u64, at.0, flags as u64];
+        let open = [from_int(libc::AT_FDCWD), at.0, from_int(flags)];
         let mut others = Vec::new();
         let made = loop {
             let made = task.call(WHAT, libc::SYS_openat, &open)?;
@@ -54,12 +55,12 @@ impl Operation for MakePair {
             }
         };
         let flags = libc::O_CLOEXEC as u64;
-        task.call(WHAT, libc::SYS_dup3, &[made, number as u64, flags])?;
+        task.call(WHAT, libc::SYS_dup3, &[made, from_int(number), flags])?;
         for other in others.into_iter().chain([made]) {
             task.call(WHAT, libc::SYS_close, &[other])?;
         }
         task.write(WHAT, word, &[0; 4])?;
-        let unlock = [number as u64, libc::TIOCSPTLCK, word.0];
+        let unlock = [from_int(number), libc::TIOCSPTLCK, word.0];
         task.call("unlock a pseudo-terminal", libc::SYS_ioctl, &unlock)?;
         Ok(())
     }

@@ -123,14 +123,16 @@ impl Drop for Queue<'_> {
 }
 
 impl Queue<'_> {
+    /// Sets the number of bytes that `MSG_PEEK` skips.
+    fn peek_from(&self, offset: usize) -> nix::Result<()> {
+        let offset = i32::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
+        let socket = self.socket.as_fd();
+        sockopt::set_int(socket, SOL_SOCKET, libc::SO_PEEK_OFF, offset)
+    }
+
     /// Returns what `recvmsg` would return if `offset` bytes had been consumed before.
     fn peek(&self, offset: usize, buffer: &mut [u8]) -> nix::Result<Option<Received>> {
-        sockopt::set_int(
-            self.socket.as_fd(),
-            SOL_SOCKET,
-            libc::SO_PEEK_OFF,
-            offset as i32,
-        )?;
+        self.peek_from(offset)?;
         let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
         match sockopt::receive(self.socket.as_fd(), buffer, CONTROL, flags) {
             Ok(received) => Ok(Some(received)),
@@ -142,12 +144,7 @@ impl Queue<'_> {
     /// Returns how many of the `length` bytes at `offset` come before the last buffer of the
     /// kernel, which carries descriptors.
     fn last_begins(&self, offset: usize, length: usize) -> nix::Result<usize> {
-        sockopt::set_int(
-            self.socket.as_fd(),
-            SOL_SOCKET,
-            libc::SO_PEEK_OFF,
-            offset as i32,
-        )?;
+        self.peek_from(offset)?;
         let mut buffer = vec![0; length - 1];
         peek::whole_buffers(self.socket.as_fd(), &mut buffer)
     }
@@ -157,13 +154,11 @@ impl Queue<'_> {
 fn credentials(control: &[u8]) -> Option<(i32, u32, u32)> {
     let mut rest = control;
     while rest.len() >= 16 {
-        let word = |at: usize| {
-            let bytes = rest.get(at..at + 4)?;
-            Some(u32::from_ne_bytes(bytes.try_into().ok()?))
-        };
+        let bytes = |at: usize| rest.get(at..at + 4)?.try_into().ok();
+        let word = |at: usize| bytes(at).map(u32::from_ne_bytes);
         let length = word(0)? as usize;
         if word(8)? == SOL_SOCKET as u32 && word(12)? == libc::SCM_CREDENTIALS as u32 {
-            let pid = word(16)? as i32;
+            let pid = bytes(16).map(i32::from_ne_bytes)?;
             // The sender's pid is 0 if the option was set after the message was sent.
             return (pid != 0).then_some((pid, word(20)?, word(24)?));
         }
@@ -183,7 +178,7 @@ impl Message {
     pub(super) fn send(&self, sender: i32, planner: &mut FdPlanner) -> Result<()> {
         let mut control = Data::default();
         if let Some((pid, uid, gid)) = self.credentials {
-            let body = [pid as u32, uid, gid].map(u32::to_ne_bytes).concat();
+            let body = [pid.to_ne_bytes(), uid.to_ne_bytes(), gid.to_ne_bytes()].concat();
             add_control(&mut control, libc::SCM_CREDENTIALS, &body);
         }
         if !self.descriptors.is_empty() {

@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use crust_model::plan::{Arg, Call, Data};
-use crust_sys::sockopt;
+use crust_sys::{sockopt, word};
 use libc::SOL_SOCKET;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use serde::{Deserialize, Serialize};
@@ -36,8 +36,8 @@ const PLAIN: &[i32] = &[
     libc::SO_PEEK_OFF,
     libc::SO_BUSY_POLL,
     libc::SO_PASSPIDFD,
-    linux_raw_sys::net::SO_PASSRIGHTS as i32,
-    linux_raw_sys::net::SO_INQ as i32,
+    word::to_int(linux_raw_sys::net::SO_PASSRIGHTS as u64),
+    word::to_int(linux_raw_sys::net::SO_INQ as u64),
 ];
 
 /// The options of a socket.

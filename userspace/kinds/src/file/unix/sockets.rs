@@ -220,15 +220,15 @@ fn maker(
     let mut bytes = [0; 12];
     sockopt::get(socket.as_fd(), SOL_SOCKET, libc::SO_PEERCRED, &mut bytes)
         .map_err(|errno| probe.failed("SO_PEERCRED", errno))?;
-    let word = |at: usize| {
-        let mut word = [0; 4];
-        word.copy_from_slice(&bytes[at..at + 4]);
-        u32::from_ne_bytes(word)
+    let field = |at: usize| {
+        let mut field = [0; 4];
+        field.copy_from_slice(&bytes[at..at + 4]);
+        field
     };
     let maker = Maker {
-        pid: word(0) as i32,
-        uid: word(4),
-        gid: word(8),
+        pid: i32::from_ne_bytes(field(0)),
+        uid: u32::from_ne_bytes(field(4)),
+        gid: u32::from_ne_bytes(field(8)),
     };
     let mut living = cx.tree.iter().filter(|process| process.zombie.is_none());
     if !living.any(|process| process.pid == maker.pid) {

@@ -57,11 +57,10 @@ fn judge<'a>(field: impl Fn(&str) -> Option<&'a str>, info: &str) -> Result<Show
         ));
     }
     if completed != taken || told != completed {
-        let open = taken.wrapping_sub(completed) as i32;
-        return Err(match open {
-            1.. => format!(
+        return Err(match taken.wrapping_sub(completed) {
+            open @ 1..=0x7fff_ffff => format!(
                 "{} not completed yet",
-                count(open as u64, "request is", "requests are")
+                count(open.into(), "request is", "requests are")
             ),
             _ => "it has more completions than requests, so one of these has several".into(),
         });

@@ -37,6 +37,7 @@ use crust_model::refusal::{Refusals, Subject};
 use crust_model::words::count;
 use crust_model::{Error, Result};
 use crust_sys::uring::{self, COMPLETION, ENTRY, OFFSET_ENTRIES, OFFSET_RINGS, Places, Region};
+use crust_sys::word;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,7 @@ use crate::kind::{Kind, Kinds};
 /// The `/proc` link of every ring.
 pub const LINK: &str = "anon_inode:[io_uring]";
 
+const PAGE: usize = word::to_size(PAGE_SIZE);
 /// The largest number of past requests with which a ring is restored: winding that many takes
 /// seconds.
 const MOST: u32 = 50_000_000;
@@ -257,7 +259,7 @@ fn settings(ring: BorrowedFd<'_>, shown: &Shown) -> std::result::Result<(), Rule
 
 /// Reads the memory of the ring.
 fn contents(ring: BorrowedFd<'_>, state: &mut Uring) -> std::result::Result<(), Rule> {
-    let pages = |bytes: usize| bytes.next_multiple_of(PAGE_SIZE as usize);
+    let pages = |bytes: usize| bytes.next_multiple_of(PAGE);
     let entries = ENTRY * state.entries as usize;
     let rings = state.length();
     let first = state.places.completions as usize;
@@ -273,7 +275,7 @@ fn contents(ring: BorrowedFd<'_>, state: &mut Uring) -> std::result::Result<(), 
         ));
     }
     let map = |offset, length| Region::map(ring, offset, length);
-    if map(OFFSET_RINGS, pages(rings) + PAGE_SIZE as usize).is_ok() {
+    if map(OFFSET_RINGS, pages(rings) + PAGE).is_ok() {
         return Err("it has large completions (IORING_SETUP_CQE32)".into());
     }
     let unread = |_| {

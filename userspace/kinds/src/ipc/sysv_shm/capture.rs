@@ -50,7 +50,10 @@ impl FoundSegments {
         process: &FrozenProcess,
         vma: &Vma,
     ) -> Result<std::result::Result<(i32, u64), Unreachable>> {
-        let id = vma.inode as i32;
+        // The inode number of a segment is its id (ipc/shm.c:newseg).
+        let Ok(id) = i32::try_from(vma.inode) else {
+            return Ok(Err(not_found()));
+        };
         let found = match self.known.entry(id) {
             Entry::Occupied(found) => found.into_mut(),
             Entry::Vacant(place) => place.insert(look(process, vma, id)?),
@@ -114,10 +117,20 @@ impl FoundSegments {
             let runs = state.contents.runs.clone();
             PageJob::new(kept.file, runs, move |offset| {
                 state.contents.offset = offset;
-                Owned::new((owner.0, state.id as u32), state)
+                // An id is never negative.
+                Owned::new((owner.0, state.id.unsigned_abs()), state)
             })
         })
     }
+}
+
+/// Returns why a segment cannot be carried over whose id says nothing to crust.
+fn not_found() -> Unreachable {
+    Unreachable::new(
+        "ipc-namespace",
+        "a System V segment that crust cannot find, because it is in another IPC namespace",
+        "run crust in the IPC namespace of the program (nsenter -i)",
+    )
 }
 
 fn look(
@@ -136,11 +149,7 @@ fn look(
     };
     let is_it = fstat(file.as_fd()).map_err(failed)?.st_dev == device;
     let Some(segment) = segment.filter(|segment| is_it && segment.size == contents.size) else {
-        return Ok(Err(Unreachable::new(
-            "ipc-namespace",
-            "a System V segment that crust cannot find, because it is in another IPC namespace",
-            "run crust in the IPC namespace of the program (nsenter -i)",
-        )));
+        return Ok(Err(not_found()));
     };
     Ok(Ok(Kept {
         owner: process.id,

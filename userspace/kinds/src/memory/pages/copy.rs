@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crust_model::{Error, Result};
-use crust_sys::RemoteAddr;
 use crust_sys::buffer::Buffer;
 use crust_sys::memory::{MAX_RANGES, RemoteRange, read_ranges};
+use crust_sys::{RemoteAddr, word};
 use crust_tracee::frozen_process::FrozenProcess;
 use crust_tracee::parallel;
 use nix::errno::Errno;
@@ -142,7 +142,7 @@ fn read_to_end(file: &File, mut pages: &mut [u8], mut at: u64) -> std::io::Resul
 }
 
 pub(super) fn length(range: &Range<u64>) -> usize {
-    (range.end - range.start) as usize
+    word::to_size(range.end - range.start)
 }
 
 /// Reads as much as the task itself could.
@@ -220,7 +220,7 @@ pub(super) fn copy(
     };
     let helpers = parallel::processors()
         .min(WORKERS)
-        .min((total as usize).div_ceil(BUFFER))
+        .min(word::to_size(total).div_ceil(BUFFER))
         - 1;
     thread::scope(|scope| {
         let helpers: Vec<_> = (0..helpers)

@@ -16,7 +16,7 @@ use std::fs::File;
 use crust_model::{Error, Result};
 use crust_sys::process::{CLONE_AUTOREAP, CloneArgs};
 use crust_sys::ptrace::{self, option};
-use crust_sys::wait;
+use crust_sys::{wait, word};
 use crust_tracee::frozen_process::FrozenProcess;
 use crust_tracee::remote::{self, Caller, CodeCave, Remote, Undo};
 use nix::errno::Errno;
@@ -126,14 +126,13 @@ fn reaped(target: &mut Remote<'_>, options: i32) -> Result<Option<Child>> {
 /// Makes a copy whose parent is gone.
 fn orphaned(target: &mut Remote<'_>, options: i32) -> Result<Child> {
     let flags = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_PTRACE;
-    let args = [flags as u64, NOWHERE];
+    let args = [word::from_int(flags), NOWHERE];
     let made = target.make("make a helper", libc::SYS_clone, &args, WAIT)?;
     let helper = Child::new(made, target.caller(), options);
     let copy = helper.and_then(|helper| {
         let flags = libc::CLONE_FILES | libc::CLONE_PTRACE;
-        let made = helper
-            .0
-            .call("copy the process", libc::SYS_clone, &[flags as u64, 0])?;
+        let args = [word::from_int(flags), 0];
+        let made = helper.0.call("copy the process", libc::SYS_clone, &args)?;
         Child::new(made, &helper.0, options)
     });
     // The helper has been killed by now, whatever happened.
@@ -145,7 +144,7 @@ fn orphaned(target: &mut Remote<'_>, options: i32) -> Result<Child> {
 impl Child {
     /// Takes charge of a child that a tracee with these options has just made with `CLONE_PTRACE`.
     fn new(pid: u64, parent: &Caller, options: i32) -> Result<Self> {
-        let pid = pid as i32;
+        let pid = word::to_int(pid);
         let child = Self(Caller {
             pid,
             tid: pid,

@@ -14,10 +14,10 @@ use std::os::fd::{AsFd, AsRawFd};
 use crust_model::plan::{Call, Data};
 use crust_model::{Error, Result};
 use crust_sys::memory::{self, MAX_RANGES};
-use crust_sys::{RemoteAddr, pidfd};
+use crust_sys::{RemoteAddr, pidfd, word};
 use crust_tracee::batch;
 use crust_tracee::frozen_process::FrozenProcess;
-use crust_tracee::remote::Caller;
+use crust_tracee::remote::{Caller, error_number};
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use zerocopy::IntoBytes;
@@ -75,7 +75,8 @@ impl ForkWriter {
     fn prepare(caller: &Caller, image: &File, end: u64) -> Result<Option<Self>> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        let args = [0, SCRATCH, protection as u64, flags as u64, u64::MAX, 0];
+        let (protection, flags) = (word::from_int(protection), word::from_int(flags));
+        let args = [0, SCRATCH, protection, flags, u64::MAX, 0];
         let scratch = RemoteAddr(caller.call("map scratch memory", libc::SYS_mmap, &args)?);
         let failed = |what: &'static str| move |errno| Error::task(caller.tid, what, errno);
 
@@ -135,7 +136,7 @@ impl ForkWriter {
         Ok(Some(Self {
             caller: caller.clone(),
             scratch,
-            image: control[4] as u64,
+            image: word::from_int(control[4]),
         }))
     }
 
@@ -160,10 +161,11 @@ impl ForkWriter {
                 .map_err(|errno| Error::task(self.caller.tid, WHAT, errno))?;
             let at = offset + before;
             let args = [self.image, self.scratch.0, ranges.len() as u64, at];
-            let done = match self.caller.raw(WHAT, libc::SYS_pwritev, &args)? {
-                done @ 0.. => done as u64,
-                error if error == -(Errno::EFAULT as i64) => 0,
-                error => return Err(Error::system(WHAT, Errno::from_raw(-error as i32))),
+            let done = word::from_long(self.caller.raw(WHAT, libc::SYS_pwritev, &args)?);
+            let done = match error_number(done) {
+                None => done,
+                Some(Errno::EFAULT) => 0,
+                Some(errno) => return Err(Error::system(WHAT, errno)),
             };
             let rest = rest(&ranges, done);
             if !rest.ranges().is_empty() {

@@ -13,7 +13,7 @@ use crust_image::Writer;
 use crust_model::image::{Image, Owned};
 use crust_model::observer::{Observer, Point};
 use crust_model::plan::ProcessId;
-use crust_model::{Error, Result};
+use crust_model::{Error, Result, index};
 use crust_proc::smaps::vm_flag;
 use crust_tracee::frozen_process::FrozenProcess;
 use crust_tracee::interrupt::Interrupts;
@@ -232,7 +232,7 @@ fn gather(
         let offset = image.reserve_pages(memory.runs.bytes());
         let memory = SharedMemory { offset, ..memory };
         let job = Job::new(Arc::new(Source::File(file)), memory.runs.clone(), offset);
-        let part = written.len() as u32;
+        let part = index::number(written.len());
         written.push(Owned::new((owner, part), memory));
         parts.push(Part { job, forked: None });
     }

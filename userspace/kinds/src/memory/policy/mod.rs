@@ -275,9 +275,9 @@ impl SpaceAspect for MemoryPolicies {
                 if let Some((leader, others)) = self.threads.split_first() {
                     // The other threads start with the policy of the leader.
                     layout.call(Stage::MapMemory, set(leader));
-                    for (number, own) in others.iter().enumerate() {
+                    for (number, own) in (1..).zip(others) {
                         if own != leader {
-                            layout.call_of(number as u32 + 1, Stage::Attributes, set(own));
+                            layout.call_of(number, Stage::Attributes, set(own));
                         }
                     }
                 }

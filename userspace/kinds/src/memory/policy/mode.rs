@@ -46,14 +46,14 @@ impl Policy {
     /// `bind=static:0-1,4 anon=1`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         // Prefer the longest name: one is a prefix of another.
-        let mode = (0..MODES.len())
-            .filter(|&mode| text.starts_with(MODES[mode]))
-            .max_by_key(|&mode| MODES[mode].len())?;
-        let rest = &text[MODES[mode].len()..];
-        let rest = rest.split(' ').next()?;
+        let (mode, name) = (0..)
+            .zip(MODES)
+            .filter(|(_, name)| text.starts_with(name))
+            .max_by_key(|(_, name)| name.len())?;
+        let rest = text[name.len()..].split(' ').next()?;
         let (flags, nodes) = rest.split_once(':').unwrap_or((rest, ""));
         let mut policy = Self {
-            mode: mode as u32,
+            mode,
             nodes: BTreeSet::new(),
         };
         if let Some(flags) = flags.strip_prefix('=') {
@@ -64,7 +64,7 @@ impl Policy {
             return None;
         }
         policy.nodes = parse_nodes(nodes)?;
-        let whole = MODES[mode].len() + rest.len();
+        let whole = name.len() + rest.len();
         (whole < TEXT).then_some(policy)
     }
 

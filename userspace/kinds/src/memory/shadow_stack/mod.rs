@@ -20,7 +20,7 @@ use crust_model::plan::{Call, Data, Stage, Step};
 use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
 use crust_proc::smaps::{Vma, vm_flag as t};
-use crust_sys::{RemoteAddr, ptrace, xstate};
+use crust_sys::{RemoteAddr, ptrace, word, xstate};
 use crust_tracee::frozen_process::FrozenProcess;
 use linux_raw_sys::general::__NR_map_shadow_stack;
 use serde::{Deserialize, Serialize};
@@ -104,7 +104,7 @@ impl MappingKind for ShadowStack {
         };
         let mut contents = Vec::new();
         for range in pages::present(found.process, &area)?.ranges() {
-            let mut bytes = vec![0; (range.end - range.start) as usize];
+            let mut bytes = vec![0; word::to_size(range.end - range.start)];
             found.read_memory(range.start, &mut bytes)?;
             contents.push((range.start, bytes));
         }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use crust_model::plan::clocks::SECOND;
 use crust_model::plan::{Call, Data, Moment, ProcessId, Stage};
 use crust_sys::signal::{self, OfTimer};
+use crust_sys::word;
 use crust_tracee::remote::END_OF_BATCH;
 use linux_raw_sys::prctl::PR_TIMER_CREATE_RESTORE_IDS;
 
@@ -108,9 +109,10 @@ impl Timer {
     /// Returns the call that sets the timer to a moment `expirations` intervals before its next expiration.
     fn set_back(&self, expirations: u64, what: &str) -> Call {
         let before = self.interval.saturating_mul(expirations);
+        let left = i64::try_from(self.left).unwrap_or(i64::MAX);
         let moment = Moment {
             clock: self.readable_clock(),
-            from_now: (self.left as i64).saturating_sub_unsigned(before),
+            from_now: left.saturating_sub_unsigned(before),
         };
         let times = Data::words(&self.times(0)).moment(VALUE, moment);
         self.set(what, TIMER_ABSTIME, times)
@@ -129,7 +131,7 @@ impl Timer {
         let take = Call::new(what, libc::SYS_rt_sigtimedwait, take);
         [
             self.set_back(u64::from(self.overrun) + 1, "expire as often as it did"),
-            take.must_return(self.signal as u64),
+            take.must_return(word::from_int(self.signal)),
         ]
     }
 }

@@ -20,7 +20,7 @@ use crust_model::object::State;
 use crust_model::plan::{Call, Data, ProcessId, Stage, TaskId};
 use crust_model::refusal::Refusals;
 use crust_model::words::count;
-use crust_model::{Error, Result};
+use crust_model::{Error, Result, index};
 use crust_sys::ptrace;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -219,7 +219,7 @@ impl Library {
                 );
                 return Ok(None);
             }
-            let number = self.all.len() as u32;
+            let number = index::number(self.all.len());
             self.all.push(filter.clone());
             self.numbers.insert(filter, number);
             chain.push(number);

@@ -9,6 +9,8 @@
 
 use std::collections::BTreeMap;
 
+use crust_model::index;
+
 /// An action of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
@@ -33,7 +35,7 @@ pub fn order(chains: &[Vec<u32>]) -> Vec<(u32, Act)> {
     let mut acts = Vec::new();
     let mut walks = vec![Walk {
         thread: 0,
-        others: (1..chains.len() as u32).collect(),
+        others: (1..index::number(chains.len())).collect(),
         depth: 0,
     }];
     while let Some(walk) = walks.pop() {

@@ -22,13 +22,13 @@ pub(super) fn groups(replay: &SessionReplay, processes: usize, cx: &mut PlanCx<'
         )
     };
     for &(group, maker) in &replay.left {
-        let maker = ProcessId(maker as u32).leader();
+        let maker = ProcessId::at(maker).leader();
         cx.plan.call(Stage::Leaders, maker, join(0, group));
     }
     for (&(group, member), number) in replay.orphaned.iter().zip(processes..) {
-        let member = ProcessId(member as u32);
+        let member = ProcessId::at(member);
         let task = member.leader();
-        let child = ProcessId(number as u32);
+        let child = ProcessId::at(number);
         NewProcess::stand_in(child, Some(group)).create_by(member, Stage::Leaders, cx);
         let call = join(group, group);
         cx.plan.call(Stage::Leaders, task, call);

@@ -20,7 +20,7 @@ use crust_model::object::State;
 use crust_model::plan::{ProcessId, StopReported, TaskId};
 use crust_model::refusal::USE_THE_MODULE;
 use crust_model::words::count;
-use crust_model::{Error, Result};
+use crust_model::{Error, Result, index};
 use crust_sys::process::CLONE_AUTOREAP;
 use crust_sys::signal::bit;
 use crust_sys::uapi::process_state;
@@ -142,9 +142,9 @@ pub fn capture(
             .into_iter()
             .chain(process.threads.iter().map(|thread| thread.tid))
             .collect(),
-        pgid: stat.signed(5) as i32,
-        sid: stat.signed(6) as i32,
-        exit_signal: stat.signed(38) as i32,
+        pgid: stat.int(5),
+        sid: stat.int(6),
+        exit_signal: stat.int(38),
         zombie: process.zombie,
         ended_leader: process.ended_leader,
         sharing: view.map(|view| view.sharing).unwrap_or_default(),
@@ -213,7 +213,7 @@ pub fn check(capture: &mut Capture<'_>) -> Result<()> {
 pub fn members(image: &Image) -> Result<Vec<&Member>> {
     let mut members = Vec::new();
     for (owner, member) in image.all::<Member>() {
-        let id = members.len() as u32;
+        let id = index::number(members.len());
         let orphan = match member.parent {
             None => id != 0,
             Some(parent) => parent >= id,

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crust_model::plan::{Call, ProcessId, Stage, Step, TaskId};
-use crust_model::{Error, Result};
+use crust_model::{Error, Result, index};
+use crust_sys::word;
 
 use super::Member;
 use super::creators::NewProcess;
@@ -23,12 +24,12 @@ pub(super) fn spawn(members: &[Member], replay: &SessionReplay, cx: &mut PlanCx<
     let defaults: BTreeMap<TaskId, u64> = slacks
         .map(|(owner, slack)| (owner.task(), slack.default))
         .collect();
-    let filters: BTreeMap<u32, &Seccomp> = image
+    let filters: BTreeMap<ProcessId, &Seccomp> = image
         .all::<Seccomp>()
-        .map(|(owner, filters)| (owner.number, filters))
+        .map(|(owner, filters)| (owner.process(), filters))
         .collect();
     for owner in filters.keys() {
-        let member = members.get(*owner as usize);
+        let member = members.get(owner.0 as usize);
         Seccomp::check(member.map_or(0, |member| member.pid), cx);
     }
     let default = |task: TaskId| defaults.get(&task).copied().unwrap_or(timer_slack::USUAL);
@@ -54,7 +55,7 @@ pub(super) fn spawn(members: &[Member], replay: &SessionReplay, cx: &mut PlanCx<
             children[parent as usize].push(child);
         }
     }
-    let child = |id: usize| NewProcess::of(&members[id], ProcessId(id as u32));
+    let child = |id: usize| NewProcess::of(&members[id], ProcessId::at(id));
     // The root has no parent that could create it: the executor does.
     child(0).create_root(cx);
     let adopters: BTreeSet<usize> = replay
@@ -63,12 +64,12 @@ pub(super) fn spawn(members: &[Member], replay: &SessionReplay, cx: &mut PlanCx<
         .map(|stand_in| stand_in.adopter)
         .collect();
     for &adopter in &adopters {
-        let task = ProcessId(adopter as u32).leader();
+        let task = ProcessId::at(adopter).leader();
         cx.plan.call(Stage::Spawn, task, adopts(true));
         cx.plan.call(Stage::Members, task, adopts(false));
     }
     for (id, member) in members.iter().enumerate() {
-        let task = ProcessId(id as u32).leader();
+        let task = ProcessId::at(id).leader();
         let mut slack = if id == 0 {
             timer_slack::USUAL
         } else {
@@ -85,18 +86,18 @@ pub(super) fn spawn(members: &[Member], replay: &SessionReplay, cx: &mut PlanCx<
         }
         if member.sid == member.pid && !cx.features.set_ids {
             let call = Call::new("session: lead a new one", libc::SYS_setsid, []);
-            let call = call.must_return(member.pid as u64);
+            let call = call.must_return(word::from_int(member.pid));
             cx.plan.call(Stage::Spawn, task, call);
         }
         for id in late {
             make(child(id), cx);
         }
         let mut slacks = BTreeMap::from([(task, slack)]);
-        for (by, act) in threads(member, filters.get(&(id as u32)).copied())? {
+        for (by, act) in threads(member, filters.get(&task.process).copied())? {
             let by = TaskId { thread: by, ..task };
             match act {
                 Act::Install(filter) => {
-                    let filter = filters[&(id as u32)].filter(filter)?;
+                    let filter = filters[&task.process].filter(filter)?;
                     cx.plan.call(Stage::Threads, by, filter.install());
                 }
                 Act::Make(thread) => {
@@ -123,13 +124,13 @@ pub(super) fn spawn(members: &[Member], replay: &SessionReplay, cx: &mut PlanCx<
     }
     for (stand_in, number) in replay.stand_ins.iter().zip(members.len()..) {
         let maker = stand_in.leader.unwrap_or(stand_in.adopter);
-        let (maker, itself) = (ProcessId(maker as u32), ProcessId(number as u32));
+        let (maker, itself) = (ProcessId::at(maker), ProcessId::at(number));
         let leads = stand_in.leader.is_none();
         let pid = leads.then_some(stand_in.session);
         NewProcess::stand_in(itself, pid).create_by(maker, Stage::Spawn, cx);
         if leads {
             let call = Call::new("session: lead a new one", libc::SYS_setsid, []);
-            let call = call.must_return(stand_in.session as u64);
+            let call = call.must_return(word::from_int(stand_in.session));
             cx.plan.call(Stage::Spawn, itself.leader(), call);
         }
         for &id in &stand_in.children {
@@ -147,7 +148,7 @@ pub(super) fn spawn(members: &[Member], replay: &SessionReplay, cx: &mut PlanCx<
 /// Returns which thread of a process creates which others, and installs their filters meanwhile.
 fn threads(member: &Member, filters: Option<&Seccomp>) -> Result<Vec<(u32, Act)>> {
     let Some(filters) = filters else {
-        let others = 1..member.threads.len() as u32;
+        let others = 1..index::number(member.threads.len());
         return Ok(others.map(|thread| (0, Act::Make(thread))).collect());
     };
     let chains = filters.chains();
