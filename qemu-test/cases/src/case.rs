@@ -100,6 +100,7 @@ impl Run<'_> {
     }
 
     fn run_ready(&self, mode: Mode, pid: i32) -> Result<()> {
+        self.explain(pid)?;
         if self.about.is_refused() {
             self.dump_refused(pid)?;
             self.go()?;
@@ -189,6 +190,17 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Asks whether a dump would succeed: what follows shows whether the answer is right.
+    fn explain(&self, pid: i32) -> Result<()> {
+        let output = self.crust("explain", &[], pid, 0)?;
+        let refused = !output.lines().any(|line| line == " can be dumped");
+        ensure!(
+            refused == self.about.is_refused(),
+            "explain says otherwise than the dump will:\n{output}"
+        );
+        Ok(())
+    }
+
     fn dump_refused(&self, pid: i32) -> Result<()> {
         let output = self.crust("dump", &[], pid, 3)?;
         ensure!(
@@ -220,18 +232,17 @@ impl Run<'_> {
         fs::create_dir_all(&images)?;
         let said = self.directory.join(format!("{verb}.out"));
         let mut command = Command::new(self.crust);
-        command
-            .arg(verb)
-            .args(options)
-            .arg("--images-dir")
-            .arg(&images);
-        if verb == "dump" {
+        command.arg(verb).args(options);
+        if verb != "explain" {
+            command.arg("--images-dir").arg(&images);
+        }
+        if verb == "restore" {
+            command.args(&self.about.restore);
+        } else {
             command
                 .arg("--tree")
                 .arg(pid.to_string())
                 .args(&self.about.dump);
-        } else {
-            command.args(&self.about.restore);
         }
         let dying = (verb == "dump").then_some(pid);
         let (status, output) = tool::run(&mut command, &said, dying, &self.directory)?;

@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+use crust_engine::words::printable_lines;
 use crust_engine::{Error, Place, Refusal, check, space};
 use serde::Serialize;
 
@@ -69,7 +70,7 @@ impl Failure<'_> {
             // Nothing can be done if even this cannot be written.
             let _ = json.print(&Envelope { error: failure });
         } else {
-            eprintln!("crust: {message}");
+            eprintln!("crust: {}", printable_lines(&message));
             if !refusals.is_empty() {
                 let names = image.map_or(Names::Machine, Names::of_image);
                 eprint!("{}", refusals::table(refusals, title, &names));

@@ -2,7 +2,7 @@
 
 //! `crust inspect`: shows the contents of an image.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -56,7 +56,7 @@ impl Inspect {
         }
         let mut text = String::new();
         if self.tree {
-            tree(&mut text, &inspection.processes, None, 0);
+            tree(&mut text, &inspection.processes);
         }
         if self.fds {
             descriptors(&mut text, &inspection.processes);
@@ -133,14 +133,22 @@ fn holds(inspection: &Inspection) -> String {
     )
 }
 
-fn tree(text: &mut String, processes: &[Process], parent: Option<u32>, depth: usize) {
-    for process in processes.iter().filter(|process| process.parent == parent) {
+fn tree(text: &mut String, processes: &[Process]) {
+    let mut children: BTreeMap<Option<u32>, Vec<&Process>> = BTreeMap::new();
+    for process in processes {
+        children.entry(process.parent).or_default().push(process);
+    }
+    // A tree may be deeper than the stack of crust allows.
+    let mut left: Vec<(&Process, usize)> = Vec::new();
+    let mut next = |parent: Option<u32>, depth, left: &mut Vec<_>| {
+        let children = children.remove(&parent).unwrap_or_default();
+        left.extend(children.into_iter().rev().map(|child| (child, depth)));
+    };
+    next(None, 0, &mut left);
+    while let Some((process, depth)) = left.pop() {
         let name = format!("{:indent$}{}", "", process.name, indent = 2 * depth);
         let _ = writeln!(text, " {name:<24} {}", process.what);
-        // The root of an image has no parent, so only a damaged one could have a cycle.
-        if depth < processes.len() {
-            tree(text, processes, Some(process.number), depth + 1);
-        }
+        next(Some(process.number), depth + 1, &mut left);
     }
 }
 

@@ -5,10 +5,17 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use crust_engine::words::printable_lines;
 use serde::Serialize;
 
-/// Writes to the standard output. That a reader such as `head` has seen enough is no failure.
+/// Writes text for a user to the standard output, without control characters of the program that
+/// it is about.
 pub fn print(text: &str) -> io::Result<()> {
+    write(&printable_lines(text))
+}
+
+/// Writes to the standard output. That a reader such as `head` has seen enough is no failure.
+fn write(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -20,7 +27,7 @@ pub fn print(text: &str) -> io::Result<()> {
 pub fn print_json(data: &impl Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(data)?;
     text.push('\n');
-    Ok(print(&text)?)
+    Ok(write(&text)?)
 }
 
 /// Whether a report is printed as JSON, and where.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
-use crust_engine::words::count;
+use crust_engine::words::{count, printable_lines};
 use crust_engine::{Place, Refusal, Weight};
 
 /// How many objects of the same kind, or tasks with the same object, are named one by one. `--json`
@@ -62,7 +62,7 @@ pub fn table(refusals: &[Refusal], blockers: &str, names: &Names) -> String {
         }
     }
     text.push_str(&of_this_kernel(refusals));
-    text
+    printable_lines(&text)
 }
 
 /// Returns one line for all that every program loses on this kernel.

@@ -2,7 +2,7 @@
 
 //! `inspect`: shows the contents of an image, without restoring anything.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
 use crust_image::{Reader, Record};
@@ -249,8 +249,13 @@ fn processes(records: &[Record], objects: &[Object]) -> Vec<Process> {
         };
         Some(table.slots.iter().map(one).collect())
     };
+    let mut known = HashSet::new();
     of(Member::TAG)
         .filter_map(|record| Some((record.owner, Member::from_record(record).ok()?)))
+        // Only a damaged image has a process twice, or one before its parent.
+        .filter(|(number, member)| {
+            member.parent.is_none_or(|parent| parent < *number) && known.insert(*number)
+        })
         .map(|(number, member)| Process {
             number,
             pid: member.pid,

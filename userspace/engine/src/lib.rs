@@ -30,6 +30,7 @@ mod explain;
 pub mod foreground;
 mod inspect;
 mod numbers;
+mod pidfile;
 mod planning;
 mod request;
 mod restore;

@@ -2,7 +2,6 @@
 
 //! The procedure of a restore: read, plan, look for conflicts, execute, release.
 
-use std::path::Path;
 use std::time::Instant;
 
 use crust_executor::{core_dump, execute};
@@ -24,6 +23,7 @@ use nix::unistd::{Pid, getsid};
 use crate::dump::raise_descriptor_limit;
 use crate::effects::Effects;
 use crate::numbers::Numbers;
+use crate::pidfile::Pidfile;
 use crate::request::{Place, PlanReport, RestoreReport, RestoreRequest};
 use crate::terminal::Lending;
 use crate::{planning, stream};
@@ -67,6 +67,7 @@ pub fn restore(request: &RestoreRequest, observer: &mut dyn Observer) -> Result<
         true => lending_to_job(&image)?,
         false => None,
     };
+    let mut pidfile;
     // Declared before the tree, so that its tasks are gone when the effects are aborted.
     let mut effects = Effects::default();
     for effect in &mut of_kinds {
@@ -77,8 +78,12 @@ pub fn restore(request: &RestoreRequest, observer: &mut dyn Observer) -> Result<
     observer.ask(&Point::PreResume { pid })?;
     interrupts.check()?;
     let forbidden = restored.take_losses();
-    if let Some(path) = &request.pidfile {
-        write_pidfile(path, pid)?;
+    pidfile = request
+        .pidfile
+        .as_deref()
+        .map(|path| Pidfile::new(path, pid));
+    if let Some(pidfile) = &mut pidfile {
+        effects.prepare(pidfile)?;
     }
     if let Some(lending) = &mut lending {
         effects.prepare(lending)?;
@@ -203,9 +208,4 @@ fn conflicts(image: &Image, options: &RestoreOptions, hooks: &Chosen) -> Result<
     }
     registry::conflicts(&mut cx)?;
     Ok(cx.refusals)
-}
-
-fn write_pidfile(path: &Path, pid: i32) -> Result<()> {
-    std::fs::write(path, format!("{pid}\n"))
-        .map_err(|error| Error::from_io(format!("write {}", path.display()), &error))
 }

@@ -99,7 +99,7 @@ impl TaskHandle for Handle<'_> {
         let known = self.losses.as_slice();
         if known.iter().all(|loss| loss.object != object) {
             self.losses
-                .lose(self.caller.tid, "not-permitted", object, why, remedy);
+                .lose(self.caller.tid, "value-not-permitted", object, why, remedy);
         }
     }
 }

@@ -4,8 +4,8 @@
 //! once.
 //!
 //! Stage by stage, each task runs its system calls in batches, all tasks at the same time
-//! ([`round`]); steps that are not system calls are done from outside between two batches
-//! ([`steps`], [`handle`]). In the end registers and signal masks are set ([`finish`]). If anything
+//! ([`round`]); contents of the image are read by such calls too ([`preadv`], [`work`]). Steps that
+//! are not system calls are done from outside between two batches ([`steps`], [`handle`]). In the end registers and signal masks are set ([`finish`]). If anything
 //! fails, no task is left behind: all tasks created so far are killed when the executor is dropped.
 //!
 //! It knows steps, but no kind of object: what only one kind needs is an

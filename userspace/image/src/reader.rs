@@ -134,7 +134,7 @@ impl Reader {
         let mut bytes = [0; origin::LENGTH];
         file.read_exact_at(&mut bytes, origin::OFFSET)
             .map_err(failed)?;
-        let origin = Origin::decode(&bytes, &path)?;
+        let origin = Origin::decode(&bytes);
         Ok(Self {
             path,
             file,

@@ -174,10 +174,4 @@ impl Kinds {
             .iter()
             .filter_map(|entry| Some((entry.row.tag, entry.role.downcast_ref()?)))
     }
-
-    /// Returns the role of the kind with a tag, if it is an `R`.
-    #[must_use]
-    pub fn role<R: Any>(self, tag: u16) -> Option<&'static R> {
-        self.get(tag)?.role.downcast_ref()
-    }
 }

@@ -26,6 +26,14 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
+/// Returns a text of several lines without other control characters: paths are chosen by programs
+/// too.
+#[must_use]
+pub fn printable_lines(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(printable).collect();
+    lines.join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,5 +47,6 @@ mod tests {
     #[test]
     fn control_characters_are_escaped() {
         assert_eq!(printable("a\x1b[31m\nb ä\""), "a\\u{1b}[31m\\nb ä\"");
+        assert_eq!(printable_lines("a\n\u{9b}b\n"), "a\n\\u{9b}b\n");
     }
 }

@@ -3,7 +3,7 @@
 //! Counts the huge pages that an image needs, and those that a machine has available. A restore that ran short of them
 //! would be killed (`SIGBUS`), so they are counted beforehand.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 
@@ -32,13 +32,25 @@ fn pages(huge: u8, range: &Range<u64>) -> Range<u64> {
 }
 
 /// Returns the pages of one size that contain any of the `runs`.
-fn touched(huge: u8, runs: &Runs) -> BTreeSet<u64> {
+fn touched(huge: u8, runs: &Runs) -> Vec<Range<u64>> {
     let runs = runs.ranges().iter();
-    runs.flat_map(|run| pages(huge, run)).collect()
+    runs.map(|run| pages(huge, run)).collect()
 }
 
 fn count(pages: Range<u64>) -> u64 {
-    pages.end - pages.start
+    pages.end.saturating_sub(pages.start)
+}
+
+/// Returns how many pages are in any of the ranges. A damaged image may have ranges of any length.
+fn count_all(mut ranges: Vec<Range<u64>>) -> u64 {
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut end = 0;
+    let mut counted = 0_u64;
+    for range in ranges {
+        counted = counted.saturating_add(count(range.start.max(end)..range.end));
+        end = end.max(range.end);
+    }
+    counted
 }
 
 /// Returns the huge pages that the mappings and objects of an image need.
@@ -46,10 +58,11 @@ fn needs(kinds: Kinds, image: &Image) -> Result<Needs> {
     let mut needs = Needs::new();
     let mut need = |huge: u8, pages: u64| {
         if huge != 0 {
-            *needs.entry(huge).or_default() += pages;
+            let needs: &mut u64 = needs.entry(huge).or_default();
+            *needs = needs.saturating_add(pages);
         }
     };
-    let mut pathless: BTreeMap<u32, (u8, BTreeSet<u64>)> = BTreeMap::new();
+    let mut pathless: BTreeMap<u32, (u8, Vec<Range<u64>>)> = BTreeMap::new();
     for holding_fd in HoldingFds::of(kinds, image, 0)?.all() {
         let (id, contents) = (
             holding_fd.file.pathless().id,
@@ -67,16 +80,21 @@ fn needs(kinds: Kinds, image: &Image) -> Result<Needs> {
             let pages = if is_reserved(&mapping.area) {
                 count(pages(mapping.huge, &range))
             } else {
+                let here = pages(mapping.huge, &range);
                 let touched = runs.map(|runs| touched(mapping.huge, runs));
-                let touched = touched.unwrap_or_default();
-                touched.range(pages(mapping.huge, &range)).count() as u64
+                let touched = touched.into_iter().flatten();
+                count_all(
+                    touched
+                        .map(|range| range.start.max(here.start)..range.end.min(here.end))
+                        .collect(),
+                )
             };
             need(mapping.huge, pages);
         }
     }
     for (_, memory) in image.all::<SharedMemory>() {
         let pages = if memory.no_reserve {
-            touched(memory.huge, &memory.runs).len() as u64
+            count_all(touched(memory.huge, &memory.runs))
         } else {
             count(pages(memory.huge, &(0..memory.size)))
         };
@@ -91,7 +109,7 @@ fn needs(kinds: Kinds, image: &Image) -> Result<Needs> {
             if let Behind::Pathless(id) = mapping.file {
                 if let Some((huge, of_file)) = pathless.get_mut(&id) {
                     let end = mapping.offset.saturating_add(mapping.area.length);
-                    of_file.extend(pages(*huge, &(mapping.offset..end)));
+                    of_file.push(pages(*huge, &(mapping.offset..end)));
                 }
             }
         }
@@ -106,7 +124,7 @@ fn needs(kinds: Kinds, image: &Image) -> Result<Needs> {
         }
     }
     for (huge, of_file) in pathless.into_values() {
-        need(huge, of_file.len() as u64);
+        need(huge, count_all(of_file));
     }
     Ok(needs)
 }
@@ -163,6 +181,12 @@ mod tests {
         let mut runs = Runs::default();
         runs.push(range);
         runs
+    }
+
+    #[test]
+    fn ranges_that_overlap_count_once() {
+        assert_eq!(count_all(vec![5..9, 0..3, 1..4, 8..10, 7..7]), 4 + 5);
+        assert_eq!(count_all(vec![0..u64::MAX, 1..u64::MAX]), u64::MAX);
     }
 
     #[test]

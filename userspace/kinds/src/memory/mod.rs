@@ -9,9 +9,10 @@
 //! process, which holds all mappings of that kind ([`Mappings`]). The contents are stored
 //! separately, see [`pages`].
 //!
-//! A restore builds an address space in four stages: everything is mapped (`MapMemory`), shared
-//! memory that another process made is mapped (`ShareMemory`), the pages are read (`FillMemory`),
-//! and what would interfere with that (protections, locks, seals) is set at the end (`SealMemory`).
+//! Pages that processes share since a fork are there before they are created (`InheritedMemory`). All
+//! else follows in four stages: everything is mapped (`MapMemory`), shared memory that another
+//! process made is mapped (`ShareMemory`), the pages are read (`FillMemory`), and what would interfere
+//! with that (protections, locks, seals) is set at the end (`SealMemory`).
 
 pub mod address_space;
 pub mod area;

@@ -7,11 +7,11 @@ use std::ops::Range;
 
 use crust_image::PAGE_SIZE;
 use crust_model::image::Image;
+use crust_model::object::Owner;
 use crust_model::plan::{ProcessId, scratch};
 use crust_model::{Error, Result};
 use crust_sys::RemoteAddr;
 
-use super::Mappings;
 use super::address_space::AddressSpace;
 use super::area::Area;
 use super::aspect::{self, Moment};
@@ -22,6 +22,7 @@ use super::layout::{Common, Layout};
 use super::mapped_file::MappedFiles;
 use super::shadow_stack::{self, ShadowStack};
 use super::uring_memory::{self, UringMemory};
+use super::{MappingRole, Mappings};
 use crate::file::uring::rings::Rings;
 use crate::kind::Kinds;
 use crate::memory::pages::{SharedMemory, StoredPages};
@@ -41,6 +42,13 @@ use crate::task::tree::creators::Creators;
 /// Returns [`Error::Malformed`] if the records contradict each other.
 pub(super) fn plan(kinds: Kinds, cx: &mut PlanCx<'_>) -> Result<()> {
     let image = cx.image;
+    for (tag, _) in kinds.of_role::<MappingRole>() {
+        image
+            .of_tag(tag)
+            .try_for_each(|(owner, _)| has_space(image, owner))?;
+    }
+    let mut stored = image.all::<StoredPages>();
+    stored.try_for_each(|(owner, _)| has_space(image, owner))?;
     let mut used = Vec::new();
     for (owner, _) in image.all::<AddressSpace>() {
         used.extend(ranges(kinds, image, owner.process())?);
@@ -122,6 +130,18 @@ pub(super) fn plan(kinds: Kinds, cx: &mut PlanCx<'_>) -> Result<()> {
         layout.end();
     }
     Ok(())
+}
+
+/// Checks that the owner of mappings or pages has an address space: others would not be planned, nor their ranges kept
+/// free.
+fn has_space(image: &Image, owner: Owner) -> Result<()> {
+    match image.get::<AddressSpace>(owner.process()) {
+        Some(_) => Ok(()),
+        None => Err(Error::malformed(
+            owner.process().to_string(),
+            "it has memory, and no address space",
+        )),
+    }
 }
 
 /// Returns the fork groups: which processes share pages with their parents.
@@ -364,6 +384,10 @@ pub(super) mod tests {
         let mut records_of_another = records();
         let pages = StoredPages::default().record(ProcessId(2)).unwrap();
         records_of_another.push(pages);
+        let error = planned(&records_of_another).unwrap_err().to_string();
+        assert!(error.contains("no address space"), "{error}");
+        let space = AddressSpace::default().record(ProcessId(2)).unwrap();
+        records_of_another.push(space);
         let error = planned(&records_of_another).unwrap_err().to_string();
         assert!(error.contains("the plan does not make it"), "{error}");
         let mut twice = records();

@@ -74,7 +74,8 @@ impl ThreadAspect for Core {
             let what = format!("core scheduling: take the cookie of {tid}");
             let args = args(SHARE_FROM, word::from_int(*tid));
             let call = Call::new(what, libc::SYS_prctl, args);
-            cx.plan.call(Stage::Credentials, task, call);
+            // The next stage that waits for all tasks: by then it is made.
+            cx.plan.call(Stage::Watches, task, call);
             return Ok(());
         }
         let tid = match tree::number(cx.image, task) {
