@@ -68,6 +68,11 @@ struct case_about {
 	 * dump.
 	 */
 	bool once;
+	/*
+	 * A second stop before a restore loses something, as the tool says: so
+	 * it is not asked (crust explain) before the dump.
+	 */
+	bool unasked;
 };
 
 extern const struct case_about case_about;
@@ -411,9 +416,9 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	if (!strcmp(argv[1], "--about")) {
-		printf("what=%s\ndump=%s\nrestore=%s\nrefused=%s\nneeds_module=%d\ndrives_itself=%d\nonce=%d\n",
+		printf("what=%s\ndump=%s\nrestore=%s\nrefused=%s\nneeds_module=%d\ndrives_itself=%d\nonce=%d\nunasked=%d\n",
 		       a->what, a->dump ?: "", a->restore ?: "", a->refused ?: "",
-		       a->needs_module, a->drives_itself, a->once);
+		       a->needs_module, a->drives_itself, a->once, a->unasked);
 		return 0;
 	}
 	case_dir = argv[1];

@@ -4,7 +4,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 
-CASE(.what = "calls that a 64-bit program makes in the way of 32-bit ones go on as such");
+CASE(.what = "calls that a 64-bit program makes in the way of 32-bit ones go on as such", .unasked = true);
 
 #ifndef MAP_32BIT
 #define MAP_32BIT 0x40

@@ -35,6 +35,7 @@ pub struct About {
     pub needs_module: bool,
     pub drives_itself: bool,
     pub once: bool,
+    pub unasked: bool,
 }
 
 impl About {
@@ -61,6 +62,7 @@ impl About {
                 "needs_module" => about.needs_module = value == "1",
                 "drives_itself" => about.drives_itself = value == "1",
                 "once" => about.once = value == "1",
+                "unasked" => about.unasked = value == "1",
                 _ => bail!(
                     "{} says `{key}`, which the runner does not know",
                     program.display()
@@ -100,7 +102,9 @@ impl Run<'_> {
     }
 
     fn run_ready(&self, mode: Mode, pid: i32) -> Result<()> {
-        self.explain(pid)?;
+        if !self.about.unasked {
+            self.explain(pid)?;
+        }
         if self.about.is_refused() {
             self.dump_refused(pid)?;
             self.go()?;
@@ -192,7 +196,11 @@ impl Run<'_> {
 
     /// Asks whether a dump would succeed: what follows shows whether the answer is right.
     fn explain(&self, pid: i32) -> Result<()> {
-        let output = self.crust("explain", &[], pid, 0)?;
+        let output = match self.crust("explain", &[], pid, 0) {
+            // What cannot even be stopped is refused by both.
+            Err(_) if self.about.is_refused() => self.crust("explain", &[], pid, 3)?,
+            result => result?,
+        };
         let refused = !output.lines().any(|line| line == " can be dumped");
         ensure!(
             refused == self.about.is_refused(),
