@@ -161,7 +161,8 @@ fn conflicts(image: &Image, options: &RestoreOptions, hooks: &Chosen) -> Result<
     for member in task::tree::members(image)? {
         if member.zombie.is_some_and(core_dump::is_in) && !core_dump::is_possible() {
             refusals.lose(
-                member.pid, "core-dumped",
+                member.pid,
+                "core-dumped",
                 "exit status",
                 "it tells that a core was dumped, which could be brought about only by another core dump: it will not tell so",
                 "restore it where kernel.core_pattern is the name of a file, and RLIMIT_CORE allows a core dump",
@@ -179,7 +180,8 @@ fn conflicts(image: &Image, options: &RestoreOptions, hooks: &Chosen) -> Result<
                 "thread id"
             };
             refusals.block(
-                tid, "pid-taken",
+                tid,
+                "pid-taken",
                 format!("{what} {tid}"),
                 why,
                 "end that process, or restore in a new pid namespace (unshare --pid --fork --mount-proc)",
@@ -198,7 +200,8 @@ fn conflicts(image: &Image, options: &RestoreOptions, hooks: &Chosen) -> Result<
     for group in task::tree::groups_without_leader(image, shared)? {
         if let Some(why) = numbers.holder(group) {
             refusals.block(
-                group, "group-taken",
+                group,
+                "group-taken",
                 format!("process group or session {group}"),
                 why,
                 "end that process; or restore from a shell of that session, or with --shell-job, or in a new pid \

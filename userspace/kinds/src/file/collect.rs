@@ -193,7 +193,8 @@ impl<'a> FileCapture<'a> {
                 .map_err(|errno| Error::task(thread.tid, "kcmp of the descriptor tables", errno))?;
             if order.is_ne() {
                 self.refusals.block(
-                    thread.tid, "thread-descriptor-table",
+                    thread.tid,
+                    "thread-descriptor-table",
                     "descriptor table",
                     "the thread has one of its own (unshare(CLONE_FILES)), which is not carried over yet",
                     "run the program without such threads, or dump it when they have ended",

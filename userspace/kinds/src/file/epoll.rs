@@ -196,7 +196,8 @@ impl FileKind for Epoll {
                 };
                 if line.events & ALWAYS == 0 {
                     cx.lose(
-                        &probe, "epoll-one-shot",
+                        &probe,
+                        "epoll-one-shot",
                         format!(
                             "the one-shot entry of fd {} has fired: after a restore it reports \
                              errors and hang-ups all the same",

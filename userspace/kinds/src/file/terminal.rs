@@ -111,7 +111,8 @@ impl FileKind for Terminal {
     fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()> {
         if !cx.options.shell_job {
             cx.refusals.decide(
-                probe.holder.pid, "terminal-outside",
+                probe.holder.pid,
+                "terminal-outside",
                 probe.object.as_str(),
                 format!(
                     "a terminal whose other end is outside of the tree ({})",

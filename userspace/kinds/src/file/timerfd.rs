@@ -133,7 +133,8 @@ impl FileKind for Timerfd {
         }
         if ticks != 0 && flags & libc::TFD_TIMER_CANCEL_ON_SET != 0 {
             cx.lose(
-                probe, "timerfd-expired",
+                probe,
+                "timerfd-expired",
                 "the kernel does not tell whether it has expired or its clock was set: it is taken to have expired",
                 "nothing needs to be done, unless the clock was set a moment ago",
             );

@@ -242,7 +242,8 @@ pub fn untold(vmas: &[Vma], found: &mut MemoryCapture<'_>) {
     // If a single mapping is not locked, it was not `mlockall`.
     if plain.peek().is_some() && plain.all(|vma| vma.is(LOCKED)) {
         found.refusals.lose(
-            found.process.pid, "mlockall",
+            found.process.pid,
+            "mlockall",
             "mlockall",
             "all memory is locked, but no kernel interface tells whether memory to come is to be locked too \
              (MCL_FUTURE): it will not be",

@@ -204,7 +204,8 @@ fn capture_process(
                 found.refusals.block(process.pid, "mapping-kind", vma.title(), why, remedy);
             }
             (None, None) => found.refusals.block(
-                process.pid, "mapping-kind",
+                process.pid,
+                "mapping-kind",
                 vma.title(),
                 "memory of a kind that crust does not know",
                 "report it, with this message and the line of /proc/PID/smaps, as an issue of crust",

@@ -44,7 +44,8 @@ impl Program {
         let (proc, pid) = (&found.process.proc, found.process.pid);
         if crust_proc::stat_of(proc, pid, "exe")?.st_mode & 0o111 == 0 {
             found.refusals.block(
-                pid, "program-not-executable",
+                pid,
+                "program-not-executable",
                 format!("program {}", String::from_utf8_lossy(&path)),
                 "nobody may execute it any more, so a restore could not make it the program of a process",
                 "make it executable again (chmod +x)",

@@ -175,7 +175,8 @@ impl SpaceAspect for ProtectionKeys {
         }
         if told.is_none() && keys.allocated != 0 {
             found.refusals.lose(
-                process.pid, "protection-keys-allocated",
+                process.pid,
+                "protection-keys-allocated",
                 "protection keys",
                 "the module does not tell which ones are allocated: those that no mapping has and no \
                  thread may use will be free",

@@ -108,7 +108,8 @@ fn capture(capture: &mut Capture<'_>) -> Result<()> {
             let elsewhere = |link: &&PathBuf| Some(*link) != home;
             if theirs.iter().flatten().any(elsewhere) {
                 capture.refusals.block(
-                    thread.tid, "time-namespace",
+                    thread.tid,
+                    "time-namespace",
                     "time namespace",
                     "it is in another one than the root of its tree, or has another one for its children, \
                      which is not carried over yet",

@@ -67,7 +67,8 @@ pub(super) fn refuse(
         let ours = &files[&holder.inode];
         if (ours.is_written || holder.writes) && told.insert(holder.inode) {
             refusals.block(
-                ours.pid, "file-shared-outside",
+                ours.pid,
+                "file-shared-outside",
                 ours.title.as_str(),
                 format!(
                     "{}, which is not in the tree, has it too ({}): it would have another file than the \

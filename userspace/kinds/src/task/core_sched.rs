@@ -53,7 +53,8 @@ impl ThreadAspect for Core {
             Ok(cookie) => {
                 if task::core_cookie(0) == Ok(cookie) {
                     capture.refusals.lose(
-                        tid, "core-scheduling",
+                        tid,
+                        "core-scheduling",
                         "core scheduling",
                         "it shares cores with crust and others that have its cookie; after a restore it shares them \
                          only with the threads of its own tree",

@@ -79,7 +79,8 @@ impl ThreadAspect for Labels {
             let root = crust_proc::link(&process.proc, process.pid, "root")?;
             if root.as_os_str() != "/" {
                 capture.refusals.block(
-                    tid, "security-label",
+                    tid,
+                    "security-label",
                     "security label",
                     "it has another label than crust, and a root directory of its own (chroot), in which a restored \
                      process could not set it",

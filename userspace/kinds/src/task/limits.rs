@@ -105,7 +105,8 @@ impl ProcessAspect for Limits {
         })?;
         if limits[libc::RLIMIT_CPU as usize].0 != libc::RLIM_INFINITY {
             capture.refusals.lose(
-                process.pid, "cpu-limit",
+                process.pid,
+                "cpu-limit",
                 "limit of CPU time",
                 "the CPU time that it measures is counted from zero again",
                 "lower the limit of the restored process by the time that it had used (prlimit --cpu)",

@@ -196,7 +196,8 @@ fn interrupted(
     let is_counted = capture.hooks.features().add_usage;
     if result == UNLESS_HANDLED && syscall_timeout::is_until_used(nr, registers) && !is_counted {
         capture.refusals.lose(
-            tid, "cpu-sleep",
+            tid,
+            "cpu-sleep",
             &name,
             "it sleeps until the process has used a certain CPU time, which this kernel counts from zero on for a \
              restored process: it sleeps for longer",
@@ -394,7 +395,8 @@ impl ThreadAspect for Registers {
                 .any(|selector| selector & SELECTOR_LOCAL != 0)
         {
             capture.refusals.block(
-                thread.tid, "code-32-bit",
+                thread.tid,
+                "code-32-bit",
                 format!("thread {}", thread.tid),
                 "it executes 32-bit code or has segments of its own, which are not carried over yet",
                 "run a 64-bit build of the program",

@@ -63,7 +63,8 @@ pub fn look(capture: &mut Capture<'_>) -> Result<Vec<Sharing>> {
             match kind {
                 Kind::Files if capture.tree[with_number(*first)].ended_leader.is_some() => {
                     capture.refusals.block(
-                        process.pid, "shared-with-ended",
+                        process.pid,
+                        "shared-with-ended",
                         what,
                         format!("it is shared with {with}, whose first thread has ended"),
                         "dump it when one of them has called exec or has ended",
@@ -72,20 +73,23 @@ pub fn look(capture: &mut Capture<'_>) -> Result<Vec<Sharing>> {
                 Kind::Files if is_of_parent => sharing.files = true,
                 // The root directory changes while others still open files.
                 Kind::Fs if is_of_parent && has_root_of_its_own(process)? => capture.refusals.block(
-                    process.pid, "shared-root-directory",
+                    process.pid,
+                    "shared-root-directory",
                     what,
                     format!("it is shared with {with}, and so is another root directory (chroot)"),
                     "dump it when one of them has called exec or has ended",
                 ),
                 Kind::Fs if is_of_parent => sharing.directories = true,
                 Kind::Vm => capture.refusals.block(
-                    process.pid, "shared-memory-of-clone",
+                    process.pid,
+                    "shared-memory-of-clone",
                     what,
                     format!("it is shared with {with} (vfork, or clone with CLONE_VM)"),
                     "try again when the child has called exec or has ended, which the child of a vfork does soon",
                 ),
                 _ => capture.refusals.block(
-                    process.pid, "shared-with-other",
+                    process.pid,
+                    "shared-with-other",
                     what,
                     format!(
                         "it is shared with {with} (clone with CLONE_FILES or CLONE_FS), which is not its \

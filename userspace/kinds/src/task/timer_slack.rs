@@ -56,7 +56,8 @@ impl ThreadAspect for Slack {
         let known = capture.hooks.features().read_only;
         if !known && kernel.timer_slack != USUAL && kernel.timer_slack != 0 {
             capture.refusals.lose(
-                view.thread.tid, "timer-slack",
+                view.thread.tid,
+                "timer-slack",
                 "timer slack",
                 "this kernel does not tell the default, to which PR_SET_TIMERSLACK returns: it becomes 50 us",
                 USE_THE_MODULE,

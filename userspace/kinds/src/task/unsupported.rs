@@ -135,7 +135,8 @@ pub fn check_process(
     check_hidden(process, leader, capture)?;
     if text.cgroup != own_cgroup() {
         capture.refusals.lose(
-            pid, "cgroup",
+            pid,
+            "cgroup",
             "cgroup",
             "it is in another cgroup than crust: a restore puts it into the cgroup of the crust that restores it",
             "run crust restore in the cgroup in which the program is to be",
@@ -143,7 +144,8 @@ pub fn check_process(
     }
     if process.syscall_insn.is_none() && !capture.hooks.features().read_only {
         capture.refusals.block(
-            pid, "vdso-unmapped",
+            pid,
+            "vdso-unmapped",
             "process",
             "it has unmapped its vDSO, from which crust would have it make the system calls that tell its state",
             USE_THE_MODULE,
@@ -164,7 +166,8 @@ pub fn check_thread(view: &ThreadView<'_>, capture: &mut Capture<'_>) -> Result<
     let task = view.process.task();
     if tid != task && !shares(task, tid, Kind::Fs)? {
         capture.refusals.block(
-            tid, "thread-directories",
+            tid,
+            "thread-directories",
             "working directory and umask",
             "the thread has its own, apart from its process (unshare), which is not carried over yet",
             "run the program without such threads, or dump it when they have ended",

@@ -186,7 +186,8 @@ impl TreeKind for Usage {
         }
         if children {
             cx.refusals.lose(
-                root, "usage-children",
+                root,
+                "usage-children",
                 "resources used",
                 "no kernel tells how often children that have ended have waited, nor how large they were: that \
                  is counted from zero on",

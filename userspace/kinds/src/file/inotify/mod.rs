@@ -173,7 +173,8 @@ impl FileKind for Inotify {
     fn capture<'a>(probe: &Probe<'a>, cx: &mut FileCapture<'a>) -> Result<()> {
         if probe.holder.is_crust {
             cx.refuse(
-                probe, "inotify-in-flight",
+                probe,
+                "inotify-in-flight",
                 "an inotify instance in a message that nobody has received yet: its queue would tell of files that the \
                  restore itself opens",
                 "dump it when the program has received that message",
@@ -235,7 +236,8 @@ fn note_events(bytes: u32, probe: &Probe, cx: &mut FileCapture) {
         return;
     }
     cx.refusals.decide(
-        probe.holder.pid, "inotify-events",
+        probe.holder.pid,
+        "inotify-events",
         probe.object.as_str(),
         format!("an inotify instance with {events} not read yet: to copy them is to take them away"),
         "have the program read them first (an image in a directory that it watches causes more), or drop them: dump --lossy",

@@ -242,7 +242,8 @@ impl Master {
             if begun.elapsed() > PATIENCE {
                 let user = user::user(self.index).unwrap_or_else(|| "another program".into());
                 refusals.block(
-                    self.session, "pty-taken",
+                    self.session,
+                    "pty-taken",
                     path,
                     format!("{user} has a terminal of this number now"),
                     "close that terminal, or restore with a devpts of its own: unshare --mount, and in it \
@@ -305,7 +306,8 @@ impl FileKind for Master {
         let is_of_tree = |pid| cx.tree.iter().any(|process| process.pid == pid);
         if session != 0 && !is_of_tree(session) {
             cx.refuse(
-                probe, "pty-session-outside",
+                probe,
+                "pty-session-outside",
                 format!("the controlling side of the terminal of session {session}, which is not in the tree"),
                 "dump a tree that contains that session",
             );
@@ -351,7 +353,8 @@ pub(super) fn losses(cx: &mut PlanCx<'_>) -> Result<()> {
     for member in tree::members(cx.image)? {
         if sessions.contains(&member.sid) && member.sid != member.pid && member.zombie.is_none() {
             cx.refusals.lose(
-                member.pid, "controlling-terminal",
+                member.pid,
+                "controlling-terminal",
                 "controlling terminal",
                 "on this kernel only the leader of a session gets it back: opening /dev/tty will fail",
                 USE_THE_MODULE,

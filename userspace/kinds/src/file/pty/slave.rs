@@ -103,7 +103,8 @@ impl FileKind for Slave {
         let by_session = probe.identity.rdev == libc::makedev(5, 0);
         if by_session && !cx.hooks.features().set_ids {
             cx.refuse(
-                probe, "dev-tty",
+                probe,
+                "dev-tty",
                 "the terminal of its session, opened as /dev/tty: on this kernel a restore puts processes into a session \
                  before it has a terminal",
                 USE_THE_MODULE,

@@ -66,7 +66,8 @@ impl FileKind for UnixSocket {
             Ok(connection) => connection,
             Err(Errno::ENOENT) => {
                 cx.refuse(
-                    probe, "unix-peer-unknown",
+                    probe,
+                    "unix-peer-unknown",
                     "a Unix socket: crust cannot find its other end, because it is in another network namespace, or \
                      because this kernel tells of no other ends",
                     "run crust in the network namespace of the socket (nsenter -n), or load the kernel's \
@@ -233,7 +234,8 @@ fn maker(
     let mut living = cx.tree.iter().filter(|process| process.zombie.is_none());
     if !living.any(|process| process.pid == maker.pid) {
         cx.lose(
-            probe, "unix-peer-credentials",
+            probe,
+            "unix-peer-credentials",
             format!(
                 "SO_PEERCRED of this Unix socket names process {}, which is not in the tree: after a \
                  restore it names another process",

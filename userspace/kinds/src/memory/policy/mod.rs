@@ -185,7 +185,8 @@ impl MemoryPolicies {
             .collect();
         if !missing.is_empty() {
             refusals.block(
-                task, "memory-policy-nodes",
+                task,
+                "memory-policy-nodes",
                 "memory policy",
                 format!(
                     "it names nodes that this machine does not have, or whose memory crust may not use \
@@ -258,7 +259,8 @@ impl SpaceAspect for MemoryPolicies {
         };
         if policies.bound.iter().any(|one| one.policy.can_have_home()) {
             found.refusals.lose(
-                process.pid, "memory-policy-home-node",
+                process.pid,
+                "memory-policy-home-node",
                 "memory policy",
                 "no kernel interface tells whether memory has a home node (set_mempolicy_home_node): it will \
                  have none",

@@ -133,7 +133,8 @@ impl Seccomp {
     pub(super) fn check(pid: i32, cx: &mut PlanCx<'_>) {
         if !cx.features.own.can_suspend_filters() {
             cx.refusals.block(
-                pid, "seccomp-suspend",
+                pid,
+                "seccomp-suspend",
                 "seccomp",
                 "its system calls were filtered, and crust is not permitted to suspend the filters while it \
                  restores the program: that needs CAP_SYS_ADMIN, and that crust has none itself",
@@ -211,7 +212,8 @@ impl Library {
             }
             if filter.asks_a_listener() {
                 refusals.block(
-                    tid, "seccomp-listener",
+                    tid,
+                    "seccomp-listener",
                     "seccomp",
                     "a filter leaves calls to a listener (SECCOMP_RET_USER_NOTIF); who listens, and which calls wait, \
                      cannot be read",
@@ -265,7 +267,8 @@ impl ProcessAspect for Seccomp {
         }
         if !view.process.filters_rest() {
             capture.refusals.block(
-                view.process.pid, "seccomp-suspend",
+                view.process.pid,
+                "seccomp-suspend",
                 "seccomp",
                 "its system calls are filtered, and crust is not permitted to suspend the filters: that needs \
                  CAP_SYS_ADMIN, and that crust has none itself",
