@@ -145,7 +145,7 @@ pub fn dump(request: &DumpRequest, observer: &mut dyn Observer) -> Result<DumpRe
             leave_stopped(frozen, &mut report);
         } else {
             kill(frozen, &interrupts, &mut refusals)?;
-            effects.commit()?;
+            effects.commit(&mut refusals);
             observer.tell(&Point::Reaped { took: at.elapsed() });
         }
     }

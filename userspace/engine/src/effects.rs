@@ -4,6 +4,7 @@
 
 use crust_model::Result;
 use crust_model::effect::Effect;
+use crust_model::refusal::{Refusals, Subject};
 
 /// The effects that have been prepared, in this order. Dropping the list aborts them in reverse.
 #[derive(Default)]
@@ -21,25 +22,21 @@ impl<'a> Effects<'a> {
         Ok(())
     }
 
-    /// Commits the effects in the order in which they were prepared.
-    ///
-    /// # Errors
-    ///
-    /// Returns the first failure. It does not keep the later effects from being committed, because
-    /// by now nothing can be undone: all that is left to do has to be done.
-    pub fn commit(mut self) -> Result<()> {
-        let mut result = Ok(());
+    /// Commits the effects in the order in which they were prepared. By now nothing can be undone,
+    /// so one that fails does not keep the others from theirs, and is a loss that is reported: the
+    /// dump or restore itself has succeeded.
+    pub fn commit(mut self, losses: &mut Refusals) {
         for effect in self.0.drain(..) {
-            let committed = effect.commit();
-            match (&result, committed) {
-                (Ok(()), committed) => result = committed,
-                (Err(_), Ok(())) => {}
-                (Err(_), Err(error)) => {
-                    tracing::warn!(effect = effect.name(), %error, "another effect failed");
-                }
+            if let Err(error) = effect.commit() {
+                losses.lose(
+                    Subject::Image,
+                    "incomplete",
+                    effect.name(),
+                    format!("it could not be completed: {error}"),
+                    "complete it by hand",
+                );
             }
         }
-        result
     }
 }
 
@@ -99,8 +96,8 @@ mod tests {
     }
 
     /// Prepares three effects, of which each fails at certain operations, and commits them if all
-    /// are prepared. Returns the result, and what was done.
-    fn run(fails: [&'static [&'static str]; 3], commit: bool) -> (Result<()>, Vec<String>) {
+    /// are prepared. Returns what failed, and what was done.
+    fn run(fails: [&'static [&'static str]; 3], commit: bool) -> (Vec<String>, Vec<String>) {
         let notes = RefCell::default();
         let mut number = fails.into_iter();
         let mut all = ["a", "b", "c"].map(|name| Noted {
@@ -110,20 +107,20 @@ mod tests {
         });
         let mut effects = Effects::default();
         let prepared = all.iter_mut().try_for_each(|one| effects.prepare(one));
-        let result = match prepared {
-            Ok(()) if commit => effects.commit(),
-            result => {
-                drop(effects);
-                result
-            }
-        };
-        (result, notes.into_inner())
+        let mut losses = Refusals::default();
+        match &prepared {
+            Ok(()) if commit => effects.commit(&mut losses),
+            _ => drop(effects),
+        }
+        let failed = prepared.err().map(|error| error.to_string());
+        let lost = losses.into_vec().into_iter().map(|loss| loss.why);
+        (failed.into_iter().chain(lost).collect(), notes.into_inner())
     }
 
     #[test]
     fn they_are_prepared_and_committed_in_order() {
-        let (result, notes) = run([&[]; 3], true);
-        result.unwrap();
+        let (failed, notes) = run([&[]; 3], true);
+        assert_eq!(failed, [""; 0]);
         let order = [
             "prepare a",
             "prepare b",
@@ -137,8 +134,8 @@ mod tests {
 
     #[test]
     fn they_are_aborted_in_reverse() {
-        let (result, notes) = run([&[]; 3], false);
-        result.unwrap();
+        let (failed, notes) = run([&[]; 3], false);
+        assert_eq!(failed, [""; 0]);
         let order = [
             "prepare a",
             "prepare b",
@@ -152,21 +149,19 @@ mod tests {
 
     #[test]
     fn exactly_what_was_prepared_is_aborted() {
-        let (result, notes) = run([&[], &["prepare"], &[]], true);
-        assert_eq!(
-            result.unwrap_err().to_string(),
-            format!("prepare b: {}", Errno::EIO)
-        );
+        let (failed, notes) = run([&[], &["prepare"], &[]], true);
+        assert_eq!(failed, [format!("prepare b: {}", Errno::EIO)]);
         assert_eq!(notes, ["prepare a", "prepare b", "abort a"]);
     }
 
     #[test]
     fn one_that_cannot_be_committed_does_not_keep_the_others() {
-        let (result, notes) = run([&["commit"], &["commit"], &[]], true);
-        assert_eq!(
-            result.unwrap_err().to_string(),
-            format!("commit a: {}", Errno::EIO)
-        );
+        let (failed, notes) = run([&["commit"], &[], &["commit"]], true);
+        let lost = ["a", "c"].map(|name| {
+            let error = Errno::EIO;
+            format!("it could not be completed: commit {name}: {error}")
+        });
+        assert_eq!(failed, lost);
         let order = [
             "prepare a",
             "prepare b",

@@ -89,11 +89,12 @@ pub fn restore(request: &RestoreRequest, observer: &mut dyn Observer) -> Result<
         effects.prepare(lending)?;
     }
     restored.release(request.options.leave_stopped)?;
-    effects.commit()?;
+    let mut incomplete = Refusals::default();
+    effects.commit(&mut incomplete);
     observer.tell(&Point::PostResume { pid });
 
     let members = task::tree::members(&image)?;
-    let losses: Vec<Refusal> = [refusals, conflicts, forbidden]
+    let losses: Vec<Refusal> = [refusals, conflicts, forbidden, incomplete]
         .into_iter()
         .flat_map(Refusals::into_vec)
         .collect();

@@ -24,7 +24,7 @@ pub trait Effect {
     ///
     /// # Errors
     ///
-    /// Fails if the rest cannot be made.
+    /// Fails if the rest cannot be made, which is reported as a loss.
     fn commit(&mut self) -> Result<()>;
 
     /// Undoes what [`prepare`](Self::prepare) has done. The tree of a restore is gone by then, and

@@ -40,6 +40,7 @@ pub mod unsupported;
 pub mod usage;
 pub mod view;
 
+use crust_model::image::Image;
 use crust_model::plan::{ProcessId, TaskId};
 use crust_model::{Error, Result};
 use crust_tracee::frozen_process::FrozenProcess;
@@ -140,6 +141,25 @@ impl<K: ThreadAspect> Source<K> for OfThread {
         let mut all = image.all::<K>();
         all.try_for_each(|(owner, state)| state.plan(owner.task(), cx))
     }
+}
+
+/// Checks that all aspects are those of processes and threads that exist: others would be lost without a word.
+fn check_owners(kinds: Kinds, image: &Image) -> Result<()> {
+    let processes = kinds.of_role::<ProcessRole>().map(|(tag, _)| tag);
+    let threads = kinds.of_role::<ThreadRole>().map(|(tag, _)| tag);
+    for (owner, object) in processes.chain(threads).flat_map(|tag| image.of_tag(tag)) {
+        let member = image.get::<Member>(owner.process());
+        // A zombie has no threads, but a name.
+        let exists =
+            |member: &Member| owner.part == 0 || (owner.part as usize) < member.threads.len();
+        if !member.is_some_and(exists) {
+            return Err(Error::malformed(
+                format!("{} of task {owner}", object.row().name),
+                "the image has no such task",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Captures the processes, with their aspects and those of their threads.

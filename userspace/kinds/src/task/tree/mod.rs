@@ -102,7 +102,8 @@ impl TreeKind for Member {
         super::capture(kinds, cx)
     }
 
-    fn plan(_: Kinds, cx: &mut PlanCx<'_>) -> Result<()> {
+    fn plan(kinds: Kinds, cx: &mut PlanCx<'_>) -> Result<()> {
+        super::check_owners(kinds, cx.image)?;
         plan::plan(cx)
     }
 }
