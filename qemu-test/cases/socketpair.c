@@ -4,7 +4,8 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
-CASE(.what = "Unix socket pairs keep messages with their boundaries, options and shutdown");
+/* The empty datagram: once it was peeked, no dump can read it (refuse_unix_empty). */
+CASE(.what = "Unix socket pairs keep messages with their boundaries, options and shutdown", .unasked = true);
 
 static void run(void)
 {

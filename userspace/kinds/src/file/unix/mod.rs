@@ -13,6 +13,7 @@
 //! `SO_PEERCRED` names the process that made the pair, so that process makes the pair again, under the user and group
 //! ids it had then.
 
+mod hidden;
 pub mod message;
 pub mod options;
 pub mod sockets;

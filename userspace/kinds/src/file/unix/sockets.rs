@@ -14,6 +14,7 @@ use libc::SOL_SOCKET;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::hidden;
 use super::{Maker, Options, Peer, UnixSocket, message};
 use crate::file::collect::FileCapture;
 use crate::file::probe::Probe;
@@ -84,13 +85,7 @@ impl FileKind for UnixSocket {
             && fcntl::readable(socket.as_fd()).is_ok_and(|bytes| bytes as usize != first))
             || (queue.is_empty() && has_input(&socket)? && connection.shutdown & 1 == 0)
         {
-            cx.refuse(
-                probe,
-                "unix-message",
-                "a Unix socket with a message that cannot be read without taking it (an empty one, \
-                 read with MSG_PEEK before)",
-                "dump it when the program has received that message",
-            );
+            refuse_hidden(probe, cx);
             return Ok(());
         }
         let maker = maker(probe, &socket, connection.other_end, cx)?;
@@ -141,6 +136,10 @@ impl FileKind for UnixSocket {
         }
         for (id, other_end, state) in settled {
             match state {
+                Some(state) if hides_messages(&state, cx)? => {
+                    let probe = Rc::clone(&cx.probes[id.0 as usize]);
+                    refuse_hidden(&probe, cx);
+                }
                 Some(state) => cx.keep(id, state)?,
                 None => {
                     let probe = Rc::clone(&cx.probes[id.0 as usize]);
@@ -162,6 +161,30 @@ impl FileKind for UnixSocket {
         }
         Ok(())
     }
+}
+
+/// Returns whether a socket has messages of its peer that peeking does not show.
+fn hides_messages(state: &UnixSocket, cx: &FileCapture) -> Result<bool> {
+    let Peer::Socket(peer) = state.peer else {
+        return Ok(false);
+    };
+    if state.socket_type == libc::SOCK_STREAM {
+        return Ok(false);
+    }
+    let probe = &cx.probes[peer.0 as usize];
+    let sender = probe.take()?;
+    hidden::are_there(sender.as_fd(), state.socket_type, &state.queue)
+        .map_err(|errno| probe.failed("look for hidden messages", errno))
+}
+
+fn refuse_hidden(probe: &Probe, cx: &mut FileCapture) {
+    cx.refuse(
+        probe,
+        "unix-message",
+        "a Unix socket with a message that cannot be read without taking it (an empty one, \
+         read with MSG_PEEK before, as an earlier dump or explain did)",
+        "dump it when the program has received that message",
+    );
 }
 
 /// Returns what prevents carrying a socket over, and the remedy.
