@@ -61,8 +61,12 @@ impl Patience {
 
 /// What changes while something goes on.
 fn signs(directory: &Path) -> u64 {
+    signs_of(&tree::descendants(std::process::id() as i32), directory)
+}
+
+fn signs_of(pids: &[i32], directory: &Path) -> u64 {
     let mut hash = DefaultHasher::new();
-    for pid in tree::descendants(std::process::id() as i32) {
+    for pid in pids {
         pid.hash(&mut hash);
         let threads = fs::read_dir(format!("/proc/{pid}/task"));
         threads.map_or(0, Iterator::count).hash(&mut hash);
@@ -108,6 +112,13 @@ mod tests {
 
     #[test]
     fn processes_and_files_are_signs() {
+        // This process itself has threads that come and go: other tests.
+        let signs = |directory: &Path| signs_of(&[], directory);
+        assert_ne!(
+            signs_of(&[1], Path::new("/nonexistent")),
+            signs(Path::new("/nonexistent"))
+        );
+
         let directory = std::env::temp_dir().join(format!("patience-{}", std::process::id()));
         fs::create_dir(&directory).unwrap();
         let before = signs(&directory);
