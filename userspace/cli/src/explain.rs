@@ -12,13 +12,15 @@ use crust_engine::words::count;
 use crust_engine::{DumpOptions, Explanation, Verdict};
 
 use crate::arguments::{Common, Root, size};
+use crate::failure::REFUSED;
 use crate::output::{print, print_json, time};
 use crate::refusals::{self, Names};
 
 /// Show what of a running program can be carried over
 ///
 /// What must be decided, and what cannot be carried over, comes with the reason and what can
-/// be done about it. The program is stopped for a moment; nothing is written or changed.
+/// be done about it. The program is stopped for a moment; nothing is written or changed. The
+/// exit status is 3 if a dump would be refused.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 #[command(override_usage = "crust explain [OPTIONS] PID\n       crust explain [OPTIONS] -t PID")]
@@ -57,7 +59,10 @@ impl Explain {
         } else {
             print(&text(&explanation, self.all))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(match explanation.verdict {
+            Verdict::Yes => ExitCode::SUCCESS,
+            Verdict::Decide | Verdict::No => ExitCode::from(REFUSED),
+        })
     }
 }
 
