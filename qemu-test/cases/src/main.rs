@@ -38,6 +38,7 @@ fn main() -> Result<ExitCode> {
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()?;
     programs.sort();
+    shared.check_names(programs.iter().map(PathBuf::as_path))?;
     let mut report = Report::begin();
     for program in &programs {
         let name = program.file_name().unwrap_or_default().to_string_lossy();

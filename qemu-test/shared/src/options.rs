@@ -4,9 +4,9 @@
 
 use std::fmt::Debug;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
 /// The options that both runners have. `M` is what is done to the programs.
@@ -31,6 +31,18 @@ impl<M: ValueEnum + Debug + Send + Sync> Options<M> {
     /// Whether this one is to be run.
     pub fn wants(&self, name: &str) -> bool {
         self.names.is_empty() || self.names.iter().any(|wanted| wanted == name)
+    }
+
+    /// Checks that all that is wanted is there: a typing error must not look like success.
+    pub fn check_names<'a>(&self, there: impl Iterator<Item = &'a Path> + Clone) -> Result<()> {
+        for wanted in &self.names {
+            let is_it = |path: &Path| path.file_stem().is_some_and(|name| name == wanted.as_str());
+            let has_it = there
+                .clone()
+                .any(|path| path.ends_with(wanted) || is_it(path));
+            ensure!(has_it, "there is no {wanted}");
+        }
+        Ok(())
     }
 
     /// An empty directory for a run, where a former one may have left something.

@@ -117,6 +117,9 @@ fn described(options: &Options) -> Result<Vec<PathBuf>> {
     let mut files: Vec<_> = list
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()?;
+    options
+        .shared
+        .check_names(files.iter().map(PathBuf::as_path))?;
     files.retain(|file| {
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
         file.extension()
