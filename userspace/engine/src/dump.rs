@@ -224,20 +224,11 @@ fn check_restorable(
     left_alive: bool,
     refusals: &mut Refusals,
 ) -> Result<()> {
-    for found in planning::foresee(image, hooks, &request.options)? {
-        let weight = if left_alive {
-            Weight::Loss
-        } else {
-            found.weight
-        };
-        refusals.note(
-            weight,
-            found.subject,
-            found.code,
-            found.object,
-            found.why,
-            found.remedy,
-        );
+    for mut found in planning::foresee(image, hooks, &request.options)? {
+        if left_alive {
+            found.weight = Weight::Loss;
+        }
+        refusals.add(found);
     }
     match refusals.forbid() {
         true => Err(Error::Refused(std::mem::take(refusals).into_vec())),
@@ -276,6 +267,7 @@ pub fn capture_only(pid: i32, options: &DumpOptions, backend: Backend) -> Result
     for memory in pages::shared_memory(&image, &frozen.processes)? {
         image.insert(memory)?;
     }
+    let forbids = refusals.forbid();
     let mut captured = Captured {
         pids: frozen.processes.iter().map(|process| process.pid).collect(),
         threads: frozen.threads(),
@@ -287,7 +279,13 @@ pub fn capture_only(pid: i32, options: &DumpOptions, backend: Backend) -> Result
     let since = frozen.since;
     frozen.release();
     captured.frozen_ns = nanoseconds(since);
-    outside::name(&mut captured.refusals, &captured.pids);
+    if forbids {
+        // The image is not complete, so it cannot be planned.
+        outside::name(&mut captured.refusals, &captured.pids);
+    } else {
+        let foreseen = planning::foresee(&captured.image, hooks.hooks(), options)?;
+        captured.refusals.extend(foreseen);
+    }
     Ok(captured)
 }
 

@@ -3,14 +3,14 @@
 //! `explain`: what of a running program can be carried over, what must be decided, and what cannot,
 //! with reasons and remedies. It writes nothing, and stops the program for a moment only.
 
-use crust_hooks::{Backend, Chosen};
+use crust_hooks::Backend;
 use crust_kinds::capture::DumpOptions;
 use crust_kinds::registry::Family;
 use crust_model::Result;
 use crust_model::refusal::{Refusal, Weight};
 use serde::Serialize;
 
-use crate::{dump, planning};
+use crate::dump;
 
 /// Whether a dump would succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -70,13 +70,7 @@ pub struct Carried {
 /// Fails if the process is gone, or may not be traced.
 pub fn explain(pid: i32, options: &DumpOptions, backend: Backend) -> Result<Explanation> {
     let name = crust_proc::comm(pid).unwrap_or_default();
-    let mut captured = dump::capture_only(pid, options, backend)?;
-    // The image of a program that is refused is not complete, so it cannot be planned.
-    if verdict(&captured.refusals) == Verdict::Yes {
-        let hooks = Chosen::new(backend)?;
-        let foreseen = planning::foresee(&captured.image, hooks.hooks(), options)?;
-        captured.refusals.extend(foreseen);
-    }
+    let captured = dump::capture_only(pid, options, backend)?;
     let objects = captured.image.iter();
     let carried = objects
         .map(|(owner, object)| Carried {

@@ -72,13 +72,12 @@ impl Numbers {
 
     fn processes(&self) -> &[(i32, Stat)] {
         self.processes.get_or_init(|| {
-            let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-            let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-            pids.filter_map(|pid: i32| {
-                let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-                Some((pid, Stat::parse(&stat)?))
-            })
-            .collect()
+            crust_proc::pids()
+                .filter_map(|pid| {
+                    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+                    Some((pid, Stat::parse(&stat)?))
+                })
+                .collect()
         })
     }
 }

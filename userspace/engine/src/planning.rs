@@ -9,7 +9,8 @@ use crust_executor::limits;
 use crust_hooks::Hooks;
 use crust_kinds::capture::DumpOptions;
 use crust_kinds::plan_context::{PlanCx, RestoreOptions};
-use crust_kinds::{registry, task};
+use crust_kinds::registry;
+use crust_kinds::task::Member;
 use crust_model::image::Image;
 use crust_model::plan::Plan;
 use crust_model::refusal::{Refusal, Refusals, Weight};
@@ -31,20 +32,15 @@ pub fn plan(
     let caller = (session.as_raw(), getpgrp().as_raw());
     let mut cx = PlanCx::new(image, features, options, caller);
     registry::plan(&mut cx)?;
-    let exceeded = limits::exceeded(&cx.plan);
-    if !exceeded.is_empty() {
-        let members = task::tree::members(image)?;
-        for exceeded in exceeded {
-            let process = exceeded.task.process.0 as usize;
-            let task = members.get(process).map_or(0, |member| member.pid);
-            cx.refusals.block(
-                task,
-                "restore-limit",
-                exceeded.object,
-                exceeded.why,
-                exceeded.remedy,
-            );
-        }
+    for exceeded in limits::exceeded(&cx.plan) {
+        let member = image.get::<Member>(exceeded.task.process);
+        cx.refusals.block(
+            member.map_or(0, |member| member.pid),
+            "restore-limit",
+            exceeded.object,
+            exceeded.why,
+            exceeded.remedy,
+        );
     }
     Ok((cx.plan, cx.refusals))
 }

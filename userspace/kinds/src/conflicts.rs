@@ -4,7 +4,7 @@
 
 use crust_hooks::KernelFeatures;
 use crust_model::image::Image;
-use crust_model::object::{Owner, State};
+use crust_model::object::State;
 use crust_model::refusal::Refusals;
 
 use crate::plan_context::RestoreOptions;
@@ -34,9 +34,9 @@ impl<'a> Conflicts<'a> {
     }
 
     /// Looks at each object of a kind.
-    pub fn each<T: State>(&mut self, look: impl Fn(&T, Owner, &mut Refusals)) {
-        for (owner, object) in self.image.all::<T>() {
-            look(object, owner, &mut self.refusals);
+    pub fn each<T: State>(&mut self, look: impl Fn(&T, &mut Refusals)) {
+        for (_, object) in self.image.all() {
+            look(object, &mut self.refusals);
         }
     }
 }

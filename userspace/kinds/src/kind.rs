@@ -28,8 +28,8 @@ pub trait Kind: State {
     /// # Errors
     ///
     /// If something breaks; what cannot be carried over goes to [`Capture::refusals`] instead.
-    fn finish(_kinds: Kinds, _cx: &mut Capture<'_>) -> Result<()> {
-        Ok(())
+    fn finish(kinds: Kinds, cx: &mut Capture<'_>) -> Result<()> {
+        <Self::Source as Source<Self>>::finish(kinds, cx)
     }
 
     /// Notes what this machine lacks for the objects of this kind in an image, or what is in the
@@ -38,8 +38,8 @@ pub trait Kind: State {
     /// # Errors
     ///
     /// If the image is inconsistent, or the machine cannot be queried.
-    fn conflicts(_kinds: Kinds, _cx: &mut Conflicts<'_>) -> Result<()> {
-        Ok(())
+    fn conflicts(kinds: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+        <Self::Source as Source<Self>>::conflicts(kinds, cx)
     }
 
     /// Returns what happens to the objects of this kind outside of the tree, by the end of an
@@ -78,6 +78,24 @@ pub trait Source<K: ?Sized> {
     ///
     /// If the image is inconsistent; what prevents the restore goes to [`PlanCx::refusals`] instead.
     fn plan(_kinds: Kinds, _cx: &mut PlanCx<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// What [`Kind::finish`] is for the kinds that do not say otherwise.
+    ///
+    /// # Errors
+    ///
+    /// The same as there.
+    fn finish(_kinds: Kinds, _cx: &mut Capture<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// What [`Kind::conflicts`] is for the kinds that do not say otherwise.
+    ///
+    /// # Errors
+    ///
+    /// The same as there.
+    fn conflicts(_kinds: Kinds, _cx: &mut Conflicts<'_>) -> Result<()> {
         Ok(())
     }
 }

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::{fs, process};
 
 use crust_model::refusal::{Counterpart, Refusal};
@@ -21,11 +20,9 @@ pub fn name(refusals: &mut [Refusal], tree: &[i32]) {
     if found.is_empty() {
         return;
     }
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     // crust itself has opened what the tree has.
     let is_inside = |pid: &i32| tree.contains(pid) || u32::try_from(*pid) == Ok(process::id());
-    for pid in pids.filter(|pid| !is_inside(pid)) {
+    for pid in crust_proc::pids().filter(|pid| !is_inside(pid)) {
         look(pid, &mut found);
     }
     for refusal in refusals {
@@ -39,62 +36,46 @@ pub fn name(refusals: &mut [Refusal], tree: &[i32]) {
 
 /// Notes what a process has of all that is wanted.
 fn look(pid: i32, found: &mut HashMap<Counterpart, Option<i32>>) {
-    let is_open = |one: &Counterpart| matches!(one, Counterpart::Open { .. });
-    let missing = |wanted: &dyn Fn(&Counterpart) -> bool| {
-        found.iter().any(|(one, pid)| pid.is_none() && wanted(one))
-    };
-    let (open, attached) = (missing(&is_open), missing(&|one| !is_open(one)));
-    let mut note = |one: Counterpart| {
-        if let Some(place @ None) = found.get_mut(&one) {
-            *place = Some(pid);
-        }
-    };
-    if open {
+    let missing = found.iter().filter(|(_, holder)| holder.is_none());
+    let (open, attached): (Vec<Counterpart>, Vec<Counterpart>) = missing
+        .map(|(one, _)| one.clone())
+        .partition(|one| matches!(one, Counterpart::Open { .. }));
+    if !open.is_empty() {
         let entries = fs::read_dir(format!("/proc/{pid}/fd"));
         for entry in entries.into_iter().flatten().flatten() {
-            let Some(link) = fs::read_link(entry.path()).ok() else {
+            let Ok(target) = fs::read_link(entry.path()) else {
                 continue;
             };
-            let Some(link) = link.to_str().filter(|link| is_pipe_or_socket(link)) else {
-                continue;
-            };
-            let open = |access| Counterpart::Open {
-                link: link.to_owned(),
-                access,
-            };
-            note(open(None));
-            match access(pid, &entry.file_name()) {
-                Some(libc::O_RDWR) => {
-                    note(open(Some(libc::O_RDONLY)));
-                    note(open(Some(libc::O_WRONLY)));
+            let is_it = |one: &&Counterpart| match one {
+                Counterpart::Open { link, access } => {
+                    target.as_os_str() == link.as_str()
+                        && access.is_none_or(|wanted| has_access(pid, &entry.file_name(), wanted))
                 }
-                own => note(open(own)),
+                Counterpart::Segment(_) => false,
+            };
+            for one in open.iter().filter(is_it) {
+                found.insert(one.clone(), Some(pid));
             }
         }
     }
-    if attached {
+    if !attached.is_empty() {
         let maps = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
         let lines = maps.split(|byte| *byte == b'\n');
-        lines
-            .filter_map(segment)
-            .map(Counterpart::Segment)
-            .for_each(note);
+        for one in lines.filter_map(segment).map(Counterpart::Segment) {
+            if attached.contains(&one) {
+                found.insert(one, Some(pid));
+            }
+        }
     }
 }
 
-fn is_pipe_or_socket(link: &str) -> bool {
-    ["pipe:[", "socket:["]
-        .iter()
-        .any(|start| link.starts_with(start))
-}
-
-/// Returns the access mode of a descriptor.
-fn access(pid: i32, fd: &OsStr) -> Option<i32> {
-    let fd = String::from_utf8_lossy(fd.as_bytes());
-    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
-    let info = crust_proc::Fields::new(info);
-    let flags = i32::from_str_radix(info.get("flags")?, 8).ok()?;
-    Some(flags & libc::O_ACCMODE)
+/// Returns whether a descriptor allows what a descriptor with the access mode `wanted` does.
+fn has_access(pid: i32, fd: &OsStr, wanted: i32) -> bool {
+    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{}", fd.to_string_lossy()));
+    let info = crust_proc::Fields::new(info.unwrap_or_default());
+    let flags = info.get("flags");
+    let flags = flags.and_then(|flags| i32::from_str_radix(flags, 8).ok());
+    flags.is_some_and(|flags| [wanted, libc::O_RDWR].contains(&(flags & libc::O_ACCMODE)))
 }
 
 /// Returns the segment whose mapping a line of `proc_pid_maps(5)` is; its id is shown as the inode number.

@@ -60,9 +60,9 @@ impl Family {
     }
 }
 
-/// All kinds. The order matters in three ways: what comes first is captured, finished and planned first; a mapping, an open file
-/// or a pathless file is of the first kind that matches it; and the aspects of a process or thread get their steps
-/// within a stage in this order, so those that drop privileges come last.
+/// All kinds. The order matters in three ways: what comes first is captured, finished and planned first; a mapping, an
+/// open file or a pathless file is of the first kind that matches it; and the aspects of a process or thread get their
+/// steps within a stage in this order, so those that drop privileges come last.
 pub const KINDS: Kinds = Kinds(TABLE);
 
 static TABLE: &[Entry] = &[

@@ -177,6 +177,11 @@ impl Refusals {
         });
     }
 
+    /// Adds a refusal as it is.
+    pub fn add(&mut self, refusal: Refusal) {
+        self.0.push(refusal);
+    }
+
     /// Says what the other side is of the object that was added last.
     pub fn held_by(&mut self, counterpart: Counterpart) {
         if let Some(last) = self.0.last_mut() {

@@ -21,10 +21,12 @@
 )]
 
 mod name;
+mod pids;
 pub mod smaps;
 pub mod timers;
 
 pub use self::name::{comm, named};
+pub use self::pids::pids;
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};

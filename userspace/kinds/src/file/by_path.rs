@@ -15,9 +15,8 @@ use super::collect::FileCapture;
 use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open, refused};
-use crate::conflicts::Conflicts;
 use crate::file::OfFile;
-use crate::kind::{Kind, Kinds};
+use crate::kind::Kind;
 use crate::path::{FilePath, Named};
 
 /// The properties that distinguish one kind of file opened by its path from another.
@@ -119,24 +118,16 @@ impl<K: PathKind> File for ByPath<K> {
         }
         Ok(())
     }
-}
 
-impl<K: PathKind> Kind for ByPath<K> {
-    type Source = OfFile;
-
-    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
-        cx.each(|file: &Self, _, refusals| file.check(refusals));
-        Ok(())
-    }
-}
-
-impl<K: PathKind> ByPath<K> {
-    /// Notes what on this machine prevents making it again.
     fn check(&self, refusals: &mut Refusals) {
         if K::MUST_BE_THE_SAME {
             self.file.conflicts(refusals);
         }
     }
+}
+
+impl<K: PathKind> Kind for ByPath<K> {
+    type Source = OfFile;
 }
 
 impl<K: PathKind> FileKind for ByPath<K> {

@@ -38,6 +38,7 @@ use std::collections::BTreeMap;
 
 use crust_model::image::Image;
 use crust_model::object::Object;
+use crust_model::refusal::Refusals;
 use crust_model::{Error, Result};
 use crust_sys::fcntl;
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,7 @@ use self::collect::FileCapture;
 use self::fd_plan::FdPlanner;
 use self::probe::Probe;
 use crate::capture::Capture;
+use crate::conflicts::Conflicts;
 pub use crate::descriptor::DescriptionId;
 use crate::descriptor::lock::Lock;
 use crate::descriptor::table::Table;
@@ -142,6 +144,9 @@ pub trait File {
     fn finish(&self, _id: DescriptionId, _bench: &mut FdPlanner) -> Result<()> {
         Ok(())
     }
+
+    /// Notes what on this machine prevents making the description: see [`Kind::conflicts`].
+    fn check(&self, _refusals: &mut Refusals) {}
 }
 
 /// A kind of open file.
@@ -179,6 +184,11 @@ impl<K: FileKind> Source<K> for OfFile {
         resolve_refs: K::resolve_refs,
         view: |object| Some(object.as_any().downcast_ref::<K>()?),
     };
+
+    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+        cx.each(K::check);
+        Ok(())
+    }
 }
 
 impl Kind for Table {

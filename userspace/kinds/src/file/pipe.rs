@@ -27,9 +27,8 @@ use super::collect::FileCapture;
 use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
-use crate::conflicts::Conflicts;
 use crate::file::OfFile;
-use crate::kind::{Kind, Kinds};
+use crate::kind::Kind;
 use crate::path::Named;
 
 /// The default capacity of a pipe, in bytes (`PIPE_DEF_BUFFERS` pages).
@@ -122,6 +121,15 @@ impl File for PipeEnd {
         let number = planner.creator(id)?.number;
         planner.set_flags(number, self.open.flags);
         Ok(())
+    }
+
+    fn check(&self, refusals: &mut Refusals) {
+        if let Place::Here(Pipe {
+            name: Some(name), ..
+        }) = &self.pipe
+        {
+            name.conflicts(refusals);
+        }
     }
 }
 
@@ -233,23 +241,6 @@ pub type Pipes = BTreeMap<(u64, u64), Vec<DescriptionId>>;
 
 impl Kind for PipeEnd {
     type Source = OfFile;
-
-    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
-        cx.each(|file: &Self, _, refusals| file.check(refusals));
-        Ok(())
-    }
-}
-
-impl PipeEnd {
-    /// Notes what on this machine prevents making it again.
-    fn check(&self, refusals: &mut Refusals) {
-        if let Place::Here(Pipe {
-            name: Some(name), ..
-        }) = &self.pipe
-        {
-            name.conflicts(refusals);
-        }
-    }
 }
 
 impl FileKind for PipeEnd {

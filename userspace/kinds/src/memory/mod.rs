@@ -119,10 +119,6 @@ impl<K: MappingKind> State for Mappings<K> {
 
 impl<K: MappingKind> Kind for Mappings<K> {
     type Source = OfMapping;
-
-    fn conflicts(kinds: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
-        K::conflicts(kinds, cx)
-    }
 }
 
 /// The source of the kinds of mappings. A mapping is of the first kind in the table that matches.
@@ -158,6 +154,10 @@ impl<K: MappingKind> Source<Mappings<K>> for OfMapping {
         },
         plan: |object, layout| K::plan(list_of(object), layout),
     };
+
+    fn conflicts(kinds: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+        K::conflicts(kinds, cx)
+    }
 }
 
 fn list_of<K: MappingKind>(object: &dyn Object) -> &[K] {

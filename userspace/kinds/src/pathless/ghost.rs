@@ -25,9 +25,8 @@ use serde::{Deserialize, Serialize};
 
 use super::capture::is_in_mount;
 use super::{Pathless, PathlessFile, PathlessKind, Seen, Unreachable};
-use crate::capture::{Capture, DumpOptions};
-use crate::conflicts::Conflicts;
-use crate::kind::{Kind, Kinds};
+use crate::capture::DumpOptions;
+use crate::kind::Kind;
 use crate::path::FilePath;
 use crate::pathless::OfPathless;
 
@@ -102,24 +101,7 @@ impl PathlessFile for Ghost {
     fn into_object(self: Box<Self>) -> Box<dyn Object> {
         self
     }
-}
 
-impl Kind for Ghost {
-    type Source = OfPathless;
-
-    fn finish(_: Kinds, cx: &mut Capture<'_>) -> Result<()> {
-        super::finish(cx);
-        Ok(())
-    }
-
-    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
-        cx.each(|file: &Self, _, refusals| file.check(refusals));
-        Ok(())
-    }
-}
-
-impl Ghost {
-    /// Notes what on this machine prevents making it again.
     fn check(&self, refusals: &mut Refusals) {
         if let Some((why, remedy)) = obstacle(&self.directory) {
             refusals.block(
@@ -131,6 +113,10 @@ impl Ghost {
             );
         }
     }
+}
+
+impl Kind for Ghost {
+    type Source = OfPathless;
 }
 
 impl PathlessKind for Ghost {

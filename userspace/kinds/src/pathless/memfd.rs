@@ -20,9 +20,8 @@ use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
 
 use super::{Pathless, PathlessFile, PathlessKind, Seen, Unreachable};
-use crate::capture::{Capture, DumpOptions};
-use crate::conflicts::Conflicts;
-use crate::kind::{Kind, Kinds};
+use crate::capture::DumpOptions;
+use crate::kind::Kind;
 use crate::pathless::OfPathless;
 
 const PREFIX: &[u8] = b"/memfd:";
@@ -133,24 +132,7 @@ impl PathlessFile for Memfd {
     fn into_object(self: Box<Self>) -> Box<dyn Object> {
         self
     }
-}
 
-impl Kind for Memfd {
-    type Source = OfPathless;
-
-    fn finish(_: Kinds, cx: &mut Capture<'_>) -> Result<()> {
-        super::finish(cx);
-        Ok(())
-    }
-
-    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
-        cx.each(|file: &Self, _, refusals| file.check(refusals));
-        Ok(())
-    }
-}
-
-impl Memfd {
-    /// Notes what on this machine prevents making it again.
     fn check(&self, refusals: &mut Refusals) {
         // The memfd is closed at once.
         let flags = MFdFlags::from_bits_retain(self.flags());
@@ -173,6 +155,10 @@ impl Memfd {
         };
         refusals.block(Subject::Image, "memfd-missing", self.title(), why, remedy);
     }
+}
+
+impl Kind for Memfd {
+    type Source = OfPathless;
 }
 
 impl PathlessKind for Memfd {

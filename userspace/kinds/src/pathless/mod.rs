@@ -25,6 +25,7 @@ use crust_model::Result;
 use crust_model::image::Image;
 use crust_model::object::{Extent, Object, Owner};
 use crust_model::plan::{Arg, Call, Data};
+use crust_model::refusal::Refusals;
 use crust_sys::word;
 use nix::sys::stat::FileStat;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,7 @@ use self::capture::Seen;
 pub use self::capture::{PathlessFiles, Unreachable};
 pub use self::holding_fd::{HoldingFd, HoldingFds};
 use crate::capture::{Capture, DumpOptions};
+use crate::conflicts::Conflicts;
 use crate::contents::Runs;
 use crate::kind::{Kind, Kinds, Role, Source};
 
@@ -179,6 +181,8 @@ pub trait PathlessFile {
     fn is_constant(&self) -> bool {
         false
     }
+    /// Notes what on this machine prevents making the file: see [`Kind::conflicts`].
+    fn check(&self, refusals: &mut Refusals);
     /// Returns the file as an object of the image.
     fn into_object(self: Box<Self>) -> Box<dyn Object>;
 }
@@ -224,13 +228,20 @@ impl<K: PathlessKind> Source<K> for OfPathless {
         },
         view: |object| Some(object.as_any().downcast_ref::<K>()?),
     };
-}
 
-/// Refuses the files that programs outside of the tree have too, and has the contents of all others copied.
-fn finish(cx: &mut Capture<'_>) {
-    let files = cx.notes.take::<PathlessFiles>();
-    files.settle(cx.tree, &mut cx.refusals);
-    cx.jobs.extend(files.into_taken());
+    /// Refuses the files that programs outside of the tree have too, and has the contents of all others copied: those of
+    /// all kinds at once.
+    fn finish(_: Kinds, cx: &mut Capture<'_>) -> Result<()> {
+        let files = cx.notes.take::<PathlessFiles>();
+        files.settle(cx.tree, &mut cx.refusals);
+        cx.jobs.extend(files.into_taken());
+        Ok(())
+    }
+
+    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
+        cx.each(K::check);
+        Ok(())
+    }
 }
 
 /// Returns the pathless files of an image, each with the process that makes it.

@@ -9,7 +9,6 @@
 //! crust may not examine, is not found.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -54,11 +53,7 @@ pub(super) fn refuse(
     let mut known: BTreeSet<i32> = tree.iter().map(|process| process.pid).collect();
     // crust itself has the files open.
     known.insert(nix::unistd::getpid().as_raw());
-    let others: Vec<i32> = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+    let others: Vec<i32> = crust_proc::pids()
         .filter(|pid| !known.contains(pid))
         .collect();
     let found = parallel::map(&others, 16, |&pid| held_by(pid, files));

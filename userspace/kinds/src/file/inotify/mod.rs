@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use crust_model::Result;
 use crust_model::object::State;
 use crust_model::plan::{Arg, Call, Stage};
-use crust_model::refusal::{Refusals, Subject};
+use crust_model::refusal::{Refusal, Refusals};
 use crust_model::words::count;
 use crust_sys::fcntl;
 use linux_raw_sys::ioctl::INOTIFY_IOC_SETNEXTWD;
@@ -37,9 +37,8 @@ use super::collect::FileCapture;
 use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
-use crate::conflicts::Conflicts;
 use crate::file::OfFile;
-use crate::kind::{Kind, Kinds};
+use crate::kind::Kind;
 use crate::path::Named;
 
 /// The number of watches that are listed one by one; any more are only counted.
@@ -134,35 +133,23 @@ impl File for Inotify {
         }
         Ok(())
     }
-}
 
-impl Kind for Inotify {
-    type Source = OfFile;
-
-    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
-        cx.each(|file: &Self, _, refusals| file.check(refusals));
-        Ok(())
-    }
-}
-
-impl Inotify {
-    /// Notes what on this machine prevents making it again.
     fn check(&self, refusals: &mut Refusals) {
         for Watch { wd, file, .. } in &self.watches {
             let mut of_file = Refusals::default();
             file.conflicts(&mut of_file);
             for refusal in of_file.into_vec() {
-                let object = format!("{} (inotify watch {wd})", refusal.object);
-                refusals.block(
-                    Subject::Image,
-                    "file-changed",
-                    object,
-                    refusal.why,
-                    refusal.remedy,
-                );
+                refusals.add(Refusal {
+                    object: format!("{} (inotify watch {wd})", refusal.object),
+                    ..refusal
+                });
             }
         }
     }
+}
+
+impl Kind for Inotify {
+    type Source = OfFile;
 }
 
 impl FileKind for Inotify {

@@ -32,9 +32,8 @@ use super::collect::FileCapture;
 use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
-use crate::conflicts::Conflicts;
 use crate::file::OfFile;
-use crate::kind::{Kind, Kinds};
+use crate::kind::Kind;
 use crate::path::FilePath;
 use crate::plan_context::PlanCx;
 use crate::task::tree;
@@ -220,19 +219,7 @@ impl File for Master {
         }
         Ok(())
     }
-}
 
-impl Kind for Master {
-    type Source = OfFile;
-
-    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
-        cx.each(|file: &Self, _, refusals| file.check(refusals));
-        Ok(())
-    }
-}
-
-impl Master {
-    /// Notes what on this machine prevents making it again.
     fn check(&self, refusals: &mut Refusals) {
         // The kernel frees the number of a terminal some time after it was closed.
         const PATIENCE: Duration = Duration::from_millis(500);
@@ -254,6 +241,10 @@ impl Master {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+impl Kind for Master {
+    type Source = OfFile;
 }
 
 impl FileKind for Master {

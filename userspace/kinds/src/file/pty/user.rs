@@ -9,9 +9,7 @@ use crust_proc::Stat;
 /// Returns a process whose controlling terminal is the pseudo-terminal with this number, as
 /// `process 12 (bash)`; `None` if crust cannot see any.
 pub(super) fn user(index: u32) -> Option<String> {
-    let entries = fs::read_dir("/proc").ok()?.flatten();
-    let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let user = pids.find(|pid| {
+    let user = crust_proc::pids().find(|pid| {
         let stat = fs::read(format!("/proc/{pid}/stat")).ok();
         let stat = stat.and_then(|text| Stat::parse(&text));
         stat.is_some_and(|stat| is_terminal(stat.field(7), index))

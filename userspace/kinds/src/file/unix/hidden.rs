@@ -4,6 +4,7 @@
 //! peeked before (net/core/datagram.c:__skb_try_recv_from_queue), be it by the program or by a dump. Its sender is
 //! charged for it all the same (`SO_MEMINFO`), and so its presence can be told.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use crust_sys::sockopt;
@@ -49,7 +50,12 @@ pub(super) fn are_there(
         Ok(cost)
     };
     let empty = cost(0)?;
-    let known = read.iter().map(|message| cost(message.data.len()));
+    let mut of_length: BTreeMap<usize, u64> = BTreeMap::new();
+    for message in read {
+        *of_length.entry(message.data.len()).or_default() += 1;
+    }
+    let known = of_length.into_iter();
+    let known = known.map(|(length, messages)| Ok(messages * cost(length)?));
     match known.sum::<nix::Result<u64>>() {
         Err(Errno::EMSGSIZE | Errno::EAGAIN) => Ok(false),
         known => Ok(charged >= known? + empty),

@@ -46,9 +46,8 @@ use super::collect::FileCapture;
 use super::fd_plan::FdPlanner;
 use super::probe::Probe;
 use super::{DescriptionId, File, FileKind, Open};
-use crate::conflicts::Conflicts;
 use crate::file::OfFile;
-use crate::kind::{Kind, Kinds};
+use crate::kind::Kind;
 
 /// The `/proc` link of every ring.
 pub const LINK: &str = "anon_inode:[io_uring]";
@@ -149,19 +148,7 @@ impl File for Uring {
         planner.operate(wind::WindRing { number, ring });
         Ok(())
     }
-}
 
-impl Kind for Uring {
-    type Source = OfFile;
-
-    fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
-        cx.each(|file: &Self, _, refusals| file.check(refusals));
-        Ok(())
-    }
-}
-
-impl Uring {
-    /// Notes what on this machine prevents making it again.
     fn check(&self, refusals: &mut Refusals) {
         let (why, remedy) = match self.make_alike() {
             Ok(made) if made.places == self.places => return,
@@ -179,6 +166,10 @@ impl Uring {
         };
         refusals.block(Subject::Image, "uring-missing", Self::NAME, why, remedy);
     }
+}
+
+impl Kind for Uring {
+    type Source = OfFile;
 }
 
 impl FileKind for Uring {

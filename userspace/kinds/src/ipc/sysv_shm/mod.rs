@@ -112,7 +112,7 @@ impl Kind for Segment {
 
     /// Refuses the segments whose ids or keys are taken on this machine.
     fn conflicts(_: Kinds, cx: &mut Conflicts<'_>) -> Result<()> {
-        cx.each(|segment: &Self, _, refusals| segment.check(refusals));
+        cx.each(Self::check);
         Ok(())
     }
 
